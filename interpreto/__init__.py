@@ -1,0 +1,68 @@
+"""Explains any Hugging Face transformer. Names load on first use: importing this package loads no torch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AttributionExplainer": "attributions.base",
+    "AttributionOutput": "attributions.output",
+    "GradientShap": "attributions.methods",
+    "Granularity": "granularity",
+    "GranularityAggregationStrategy": "granularity",
+    "InferenceModes": "inference.modes",
+    "InputXGradient": "attributions.methods",
+    "IntegratedGradients": "attributions.methods",
+    "KernelShap": "attributions.methods",
+    "Lime": "attributions.methods",
+    "MultitaskExplainerMixin": "attributions.base",
+    "Occlusion": "attributions.methods",
+    "Saliency": "attributions.methods",
+    "SmoothGrad": "attributions.methods",
+    "Sobol": "attributions.methods",
+    "SquareGrad": "attributions.methods",
+    "VarGrad": "attributions.methods",
+    "plot_attributions": "visualizations.attributions",
+}
+_MODULES = ("attributions", "demo", "errors")
+
+__all__ = ["__version__", *sorted(_HOMES), *_MODULES]
+
+if TYPE_CHECKING:
+    from interpreto import attributions, demo, errors
+    from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+    from interpreto.attributions.methods import (
+        GradientShap,
+        InputXGradient,
+        IntegratedGradients,
+        KernelShap,
+        Lime,
+        Occlusion,
+        Saliency,
+        SmoothGrad,
+        Sobol,
+        SquareGrad,
+        VarGrad,
+    )
+    from interpreto.attributions.output import AttributionOutput
+    from interpreto.granularity import Granularity, GranularityAggregationStrategy
+    from interpreto.inference.modes import InferenceModes
+    from interpreto.visualizations.attributions import plot_attributions
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"interpreto.{_HOMES[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"interpreto.{name}")
+    else:
+        raise AttributeError(f"module 'interpreto' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

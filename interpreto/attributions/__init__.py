@@ -1,0 +1,37 @@
+"""Attributions: how much each unit of an input matters for an output."""
+
+from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin, Options
+from interpreto.attributions.methods import (
+    GradientShap,
+    InputXGradient,
+    IntegratedGradients,
+    KernelShap,
+    Lime,
+    Occlusion,
+    Saliency,
+    SmoothGrad,
+    Sobol,
+    SquareGrad,
+    VarGrad,
+)
+from interpreto.attributions.output import AttributionOutput
+from interpreto.inference.modes import InferenceModes
+
+__all__ = [
+    "AttributionExplainer",
+    "AttributionOutput",
+    "GradientShap",
+    "InferenceModes",
+    "InputXGradient",
+    "IntegratedGradients",
+    "KernelShap",
+    "Lime",
+    "MultitaskExplainerMixin",
+    "Occlusion",
+    "Options",
+    "Saliency",
+    "SmoothGrad",
+    "Sobol",
+    "SquareGrad",
+    "VarGrad",
+]

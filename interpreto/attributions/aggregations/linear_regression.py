@@ -1,0 +1,161 @@
+"""Linear surrogates: LIME's weighted least squares, and Kernel SHAP's under the efficiency constraint."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interpreto.attributions.aggregations.base import Aggregator, Estimate
+from interpreto.errors import OptionError
+from interpreto.samples import MaskVariants
+
+
+class DistancesFromMask(Enum):
+    """Distance of a copy to the untouched input, by the units it kept, in [0, 1].
+
+    ``cosine``: 1 − cos(presence, all present). ``hamming``: share of units removed. ``euclidean``: its square root.
+    """
+
+    COSINE = "cosine"
+    HAMMING = "hamming"
+    EUCLIDEAN = "euclidean"
+
+    def __call__(self, mask: Float[Tensor, "p u"]) -> Float[Tensor, " p"]:
+        """Distances of the copies whose removed units are 1 in ``mask``."""
+        removed = mask.mean(1)
+        if self is DistancesFromMask.COSINE:
+            return 1 - (1 - removed).sqrt()
+        return removed if self is DistancesFromMask.HAMMING else removed.sqrt()
+
+
+class LinearRegressionAggregator(Aggregator):
+    """Coefficients of a linear surrogate of the presence of units, weighted by closeness to the untouched input.
+
+    Weights are ``sqrt(exp(−distance² / width²))``, so the untouched input has the largest. Solved in float64.
+
+    Args:
+        distance_function: How far a copy is; see `DistancesFromMask`. None: all copies weigh the same.
+        kernel_width: In the distance's units.
+
+    References:
+        Ribeiro et al., KDD 2016, https://arxiv.org/abs/1602.04938.
+    """
+
+    def __init__(
+        self, distance_function: DistancesFromMask | None = DistancesFromMask.COSINE, kernel_width: float = 0.25
+    ) -> None:
+        if not isinstance(kernel_width, (int, float)) or not kernel_width > 0:
+            raise OptionError(f"`kernel_width`: got {kernel_width!r}; pass a number above 0.")
+        self.distance_function, self.kernel_width = distance_function, kernel_width
+
+    def weights(self, mask: Float[Tensor, "p u"]) -> Float[Tensor, " p"]:
+        """What each copy counts for."""
+        if self.distance_function is None:
+            return torch.ones(len(mask), dtype=torch.float64)
+        return torch.exp(-((self.distance_function(mask.double()) / self.kernel_width) ** 2) / 2)
+
+    def aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
+        present = 1 - variants.mask.double()
+        design = torch.cat([present, torch.ones(len(present), 1, dtype=torch.float64)], dim=1)
+        fit = WeightedFit(design, scores.double(), self.weights(variants.mask), "more units than these copies can rank")
+        return Estimate(fit.coefficients[:-1].T, fit.standard_error(torch.arange(len(present)))[:-1].T)
+
+
+class ShapleyAggregator(Aggregator):
+    """Shapley values: least squares in which they sum to f(x) − f(∅), or averages over orders.
+
+    The first two copies are the untouched and the empty input. Copies with weights are regressed; without, they are
+    growing coalitions along random orders, and the values are mean contributions. Solved in float64.
+
+    References:
+        Lundberg and Lee, NeurIPS 2017, https://arxiv.org/abs/1705.07874.
+        Castro et al. (orders), 2009, https://doi.org/10.1016/j.cor.2008.04.004.
+    """
+
+    def aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
+        values = scores.double()
+        full, empty = values[0], values[1]
+        u = variants.mask.shape[1]
+        if u < 2:
+            return Estimate((full - empty)[:, None].expand(-1, u), torch.zeros(len(full), u), reference=empty)
+        if variants.weights is None:
+            phi, error = _over_orders(values, variants)
+        else:
+            phi, error = _regressed(values, variants)
+        return Estimate(phi, error, reference=empty)
+
+
+def _regressed(values: Float[Tensor, "p t"], variants: MaskVariants) -> tuple[Tensor, Tensor]:
+    """The last unit takes what the others leave of the gain, which is the constraint."""
+    present = 1 - variants.mask[2:].double()
+    gain = values[0] - values[1]
+    design = present[:, :-1] - present[:, -1:]
+    response = values[2:] - values[1] - present[:, -1:] * gain
+    weights, groups = _given(variants.weights)[2:].double(), _given(variants.groups)[2:]
+    fit = WeightedFit(design, response, weights, "too few coalitions")
+    phi = torch.cat([fit.coefficients, (gain - fit.coefficients.sum(0))[None]])
+    last = torch.cat([torch.eye(design.shape[1]), -torch.ones(1, design.shape[1])]).double()
+    return phi.T, fit.standard_error(groups, last).T
+
+
+def _over_orders(values: Float[Tensor, "p t"], variants: MaskVariants) -> tuple[Tensor, Tensor]:
+    """Mean contribution of each unit when it joins the units in front of it in a random order."""
+    u, t = variants.mask.shape[1], values.shape[1]
+    grown = values[2:].reshape(-1, u - 1, t)
+    present = (1 - variants.mask[2:].double()).reshape(-1, u - 1, u)
+    empty, full = values[1].expand(len(grown), 1, t), values[0].expand(len(grown), 1, t)
+    steps = torch.cat([empty, grown, full], 1).diff(dim=1)  # orders × positions × targets
+    sets = torch.cat([torch.zeros(len(grown), 1, u), present, torch.ones(len(grown), 1, u)], 1).diff(dim=1)
+    per_order = torch.einsum("opt,opu->otu", steps, sets.double())
+    pairs = per_order.reshape(-1, 2, t, u).mean(1)  # an order and its reverse were drawn together
+    error = pairs.std(0) / len(pairs) ** 0.5 if len(pairs) > 1 else torch.full((t, u), torch.nan)
+    return pairs.mean(0), error
+
+
+class WeightedFit:
+    """A weighted least squares fit, with errors that hold whatever the noise of each group of rows.
+
+    Raises:
+        OptionError: when the rows do not determine the coefficients.
+    """
+
+    def __init__(
+        self, design: Float[Tensor, "p m"], response: Float[Tensor, "p t"], weights: Float[Tensor, " p"], why: str
+    ) -> None:
+        root = (weights / weights.max()).sqrt()
+        left, singular, right = torch.linalg.svd(design * root[:, None], full_matrices=False)
+        if design.shape[0] < design.shape[1] or float(singular[-1]) < 1e-9 * float(singular[0]):
+            raise OptionError(
+                f"`n_perturbations`: {design.shape[0]} copies do not determine {design.shape[1]} coefficients ({why}); "
+                f"pass at least {4 * design.shape[1]}, or a coarser `granularity`."
+            )
+        self.design = design
+        self.inverse = (right.T / singular) @ left.T * root  # m × p
+        self.coefficients = self.inverse @ response
+        self.residuals = response - design @ self.coefficients
+
+    def standard_error(self, groups: Int[Tensor, " p"], combine: Float[Tensor, "k m"] | None = None) -> Float[Tensor, "k t"]:
+        """Cluster-robust errors of the coefficients, or of combinations of them; rows of group ``-1`` were not drawn.
+
+        References:
+            White (1980), https://doi.org/10.2307/1912934, with the small-sample factor G / (G − m).
+        """
+        inverse = self.inverse if combine is None else combine @ self.inverse
+        drawn = groups >= 0
+        numbers, members = groups[drawn].unique(return_inverse=True)
+        if not len(numbers):
+            return torch.zeros(len(inverse), self.residuals.shape[1], dtype=torch.float64)
+        moved = torch.einsum("kp,pt->pkt", inverse[:, drawn], self.residuals[drawn])
+        clustered = moved.new_zeros(len(numbers), *moved.shape[1:]).index_add(0, members, moved)
+        spare = len(numbers) - self.design.shape[1]
+        factor = len(numbers) / spare if spare > 0 else torch.nan
+        return (clustered.square().sum(0) * factor).sqrt()
+
+
+def _given(value: Tensor | None) -> Tensor:
+    if value is None:
+        raise OptionError("`perturbator`: a Shapley regression needs weighted coalitions, as ShapTokenPerturbator gives them.")
+    return value

@@ -1,0 +1,64 @@
+"""Statistics of noisy gradients: vectors first, then one number a token."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpreto.attributions.aggregations.base import Aggregator, Estimate
+from interpreto.inference.gradients import GradientMoments, Moments
+from interpreto.samples import EmbeddingVariants
+
+
+class MomentsAggregator(Aggregator, ABC):
+    """Reads a statistic of the gradient vectors off their moments. Its jackknife leaves out a group of copies."""
+
+    reducer = GradientMoments
+
+    def aggregate(self, scores: Moments, variants: EmbeddingVariants) -> Estimate:
+        groups = len(scores.count)
+        signed = variants.direction is not None
+        values = self.statistic(merged(scores), signed)
+        if groups < 2:
+            return Estimate(values)
+        return Estimate(
+            values, left_out=torch.stack([self.statistic(merged(scores, without=g), signed) for g in range(groups)])
+        )
+
+    @abstractmethod
+    def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
+        """The statistic over all copies of one group; ``signed`` where the vectors are gradient × input."""
+
+
+class SmoothGradAggregator(MomentsAggregator):
+    """Norm of the mean vector; its sum where the vectors are gradient × input."""
+
+    def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
+        return moments.mean[0].sum(-1) if signed else moments.mean[0].norm(dim=-1)
+
+
+class SquareGradAggregator(MomentsAggregator):
+    """Mean square, summed over the width."""
+
+    def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
+        return moments.square[0] / moments.count[0]
+
+
+class VarGradAggregator(MomentsAggregator):
+    """Unbiased variance, summed over the width."""
+
+    def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
+        return moments.spread[0] / (moments.count[0] - 1).clamp(min=1)
+
+
+def merged(moments: Moments, without: int | None = None) -> Moments:
+    """All groups, or all but one, as one group."""
+    kept = [g for g in range(len(moments.count)) if g != without]
+    count, means = moments.count[kept], moments.mean[kept]
+    total = count.sum()
+    mean = torch.einsum("j,jtld->tld", count, means) / total
+    apart = torch.einsum("j,jtl->tl", count, (means - mean).square().sum(-1))
+    return Moments(total[None], mean[None], (moments.spread[kept].sum(0) + apart)[None], moments.square[kept].sum(0)[None])

@@ -1,0 +1,52 @@
+"""Gradient SHAP: expected gradients between a baseline and the noisy input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typing_extensions import Unpack
+
+from interpreto.attributions.aggregations import MeanAggregator
+from interpreto.attributions.base import AttributionExplainer, Options
+from interpreto.attributions.perturbations import GradientShapPerturbator
+from interpreto.inference.embedding import Baseline, read_baseline
+
+
+class GradientShap(AttributionExplainer):
+    """Expected gradient at random points between a baseline and the noisy input, times the way between them.
+
+    Signed, with standard errors; the residual shrinks with the noise and with ``1 / sqrt(n_perturbations)``.
+
+    Args:
+        model: See `AttributionExplainer`.
+        tokenizer: See `AttributionExplainer`.
+        batch_size: See `AttributionExplainer`.
+        n_perturbations: Random points.
+        baseline: As in `IntegratedGradients`.
+        noise_std: Standard deviation of the noise, in standard deviations of the input's embeddings.
+        **options: Shared by every method; see `Options`.
+
+    Example:
+        >>> from interpreto import GradientShap, demo
+        >>> GradientShap(*demo.load_classifier())("A gorgeous, moving film.")[0].standard_error.shape
+        torch.Size([1, 6])
+
+    References:
+        Lundberg and Lee, NeurIPS 2017, https://arxiv.org/abs/1705.07874; Erion et al., 2021,
+        https://arxiv.org/abs/1906.10670.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        batch_size: int | None = None,
+        *,
+        n_perturbations: int = 32,
+        baseline: Baseline = "zero",
+        noise_std: float = 0.1,
+        **options: Unpack[Options],
+    ) -> None:
+        points = GradientShapPerturbator(read_baseline(baseline, tokenizer), n_perturbations, std=noise_std)
+        parts = {"perturbator": points, "aggregator": MeanAggregator()}
+        super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)

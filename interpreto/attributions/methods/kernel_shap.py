@@ -1,0 +1,53 @@
+"""Kernel SHAP: Shapley values by constrained regression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typing_extensions import Unpack
+
+from interpreto.attributions.aggregations import ShapleyAggregator
+from interpreto.attributions.base import AttributionExplainer, Options
+from interpreto.attributions.perturbations import ShapTokenPerturbator
+
+
+class KernelShap(AttributionExplainer):
+    """Shapley values of the units: they sum to ``f(x) − f(everything removed)``, always.
+
+    Exact when all ``2^u`` coalitions fit in the budget; else estimated, with standard errors. See
+    `ShapTokenPerturbator` for how coalitions are drawn.
+
+    Args:
+        model: See `AttributionExplainer`.
+        tokenizer: See `AttributionExplainer`.
+        batch_size: See `AttributionExplainer`.
+        n_perturbations: Coalitions; at least twice the units unless all fit.
+        replacement: What stands for an absent unit; see `Replacement`.
+        **options: Shared by every method; see `Options`.
+
+    Raises:
+        OptionError: when there are fewer coalitions than twice the units.
+
+    Example:
+        >>> from interpreto import KernelShap, demo
+        >>> explanation = KernelShap(*demo.load_classifier())("A gorgeous, moving film.")[0]
+        >>> gap = explanation.base_scores - explanation.reference_scores
+        >>> bool((explanation.attributions.sum(1) - gap).abs() < 1e-5)
+        True
+
+    References:
+        Lundberg and Lee, NeurIPS 2017, https://arxiv.org/abs/1705.07874.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        batch_size: int | None = None,
+        *,
+        n_perturbations: int = 500,
+        replacement: str | int = "auto",
+        **options: Unpack[Options],
+    ) -> None:
+        parts = {"perturbator": ShapTokenPerturbator(n_perturbations), "aggregator": ShapleyAggregator()}
+        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)

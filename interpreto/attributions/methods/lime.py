@@ -1,0 +1,64 @@
+"""LIME: a linear surrogate near the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typing_extensions import Unpack
+
+from interpreto.attributions.aggregations import DistancesFromMask, LinearRegressionAggregator
+from interpreto.attributions.base import AttributionExplainer, Options
+from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator
+from interpreto.granularity import read_member
+
+
+class Lime(AttributionExplainer):
+    """Coefficients of the presence of units in a linear surrogate, fitted by weighted least squares near the input.
+
+    The untouched input has the largest weight. With standard errors (robust to unequal noise).
+
+    Args:
+        model: See `AttributionExplainer`.
+        tokenizer: See `AttributionExplainer`.
+        batch_size: See `AttributionExplainer`.
+        n_perturbations: Copies, the untouched one included; more than the units.
+        perturb_probability: Probability that a copy loses a unit.
+        distance_function: ``"cosine"``, ``"hamming"`` or ``"euclidean"``; see `DistancesFromMask`.
+        kernel_width: Width of the weights ``sqrt(exp(−distance² / width²))``.
+        replacement: What stands for a removed unit; see `Replacement`.
+        **options: Shared by every method; see `Options`.
+
+    Raises:
+        OptionError: when the copies do not determine the coefficients.
+
+    Example:
+        >>> from interpreto import Lime, demo
+        >>> explanation = Lime(*demo.load_classifier())("A gorgeous, moving film.")[0]
+        >>> explanation.standard_error.shape == explanation.attributions.shape
+        True
+
+    References:
+        Ribeiro et al., KDD 2016, https://arxiv.org/abs/1602.04938.
+    """
+
+    distance_functions = DistancesFromMask
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        batch_size: int | None = None,
+        *,
+        n_perturbations: int = 200,
+        perturb_probability: float = 0.5,
+        distance_function: DistancesFromMask | str = DistancesFromMask.COSINE,
+        kernel_width: float = 0.25,
+        replacement: str | int = "auto",
+        **options: Unpack[Options],
+    ) -> None:
+        distance = read_member(DistancesFromMask, distance_function, "distance_function")
+        parts = {
+            "perturbator": RandomMaskedTokenPerturbator(n_perturbations, perturb_probability),
+            "aggregator": LinearRegressionAggregator(distance, kernel_width),
+        }
+        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)

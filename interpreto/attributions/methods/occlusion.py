@@ -1,0 +1,45 @@
+"""Occlusion: what is lost without a unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typing_extensions import Unpack
+
+from interpreto.attributions.aggregations import OcclusionAggregator
+from interpreto.attributions.base import AttributionExplainer, Options
+from interpreto.attributions.perturbations import OcclusionPerturbator
+
+
+class Occlusion(AttributionExplainer):
+    """Score lost when one unit is removed: ``f(x) − f(x without the unit)``, in the score's own units.
+
+    Args:
+        model: See `AttributionExplainer`.
+        tokenizer: See `AttributionExplainer`.
+        batch_size: See `AttributionExplainer`.
+        replacement: What stands for the removed unit; see `Replacement`.
+        **options: Shared by every method; see `Options`.
+
+    Example:
+        >>> from interpreto import Occlusion, demo
+        >>> explanation = Occlusion(*demo.load_classifier())("A gorgeous, moving film.")[0]
+        >>> explanation.elements
+        ['A', 'gorgeous', ',', 'moving', 'film', '.']
+
+    References:
+        Zeiler and Fergus, ECCV 2014, https://arxiv.org/abs/1311.2901; for text, Li et al., 2016,
+        https://arxiv.org/abs/1612.08220.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        batch_size: int | None = None,
+        *,
+        replacement: str | int = "auto",
+        **options: Unpack[Options],
+    ) -> None:
+        parts = {"perturbator": OcclusionPerturbator(), "aggregator": OcclusionAggregator()}
+        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)

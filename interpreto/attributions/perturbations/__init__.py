@@ -1,0 +1,38 @@
+"""Perturbators: which variants of a sample are scored."""
+
+from interpreto.attributions.perturbations.base import (
+    EmbeddingsPerturbator,
+    InputPerturbator,
+    MaskPerturbator,
+    Perturbator,
+    UntouchedPerturbator,
+    WeightedMaskPerturbator,
+)
+from interpreto.attributions.perturbations.embeddings import (
+    GaussianNoisePerturbator,
+    GradientShapPerturbator,
+    LinearInterpolationPerturbator,
+)
+from interpreto.attributions.perturbations.masks import OcclusionPerturbator, RandomMaskedTokenPerturbator
+from interpreto.attributions.perturbations.shap import ShapTokenPerturbator
+from interpreto.attributions.perturbations.sobol import SequenceSamplers, SobolTokenPerturbator
+
+IdsPerturbator = MaskPerturbator
+
+__all__ = [
+    "EmbeddingsPerturbator",
+    "GaussianNoisePerturbator",
+    "GradientShapPerturbator",
+    "IdsPerturbator",
+    "InputPerturbator",
+    "LinearInterpolationPerturbator",
+    "MaskPerturbator",
+    "OcclusionPerturbator",
+    "Perturbator",
+    "RandomMaskedTokenPerturbator",
+    "SequenceSamplers",
+    "ShapTokenPerturbator",
+    "SobolTokenPerturbator",
+    "UntouchedPerturbator",
+    "WeightedMaskPerturbator",
+]

@@ -1,0 +1,89 @@
+"""From a sample to its variants."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from interpreto.errors import OptionError
+from interpreto.inference.embedding import EmbeddingSpace
+from interpreto.samples import EmbeddingVariants, MaskVariants, Sample
+
+
+class Perturbator(ABC):
+    """Says which variants of a sample are scored. Never calls the model; all chance comes from the given generator."""
+
+
+class MaskPerturbator(Perturbator):
+    """Removes units. Subclasses say which, in which copy.
+
+    The untouched sample is scored in any case; asking for it again costs nothing, as equal copies are run once.
+
+    Example:
+        >>> class FirstAndLast(MaskPerturbator):
+        ...     def masks(self, u, generator):
+        ...         return torch.eye(u)[[0, -1]]
+    """
+
+    @abstractmethod
+    def masks(self, u: int, generator: Generator) -> Float[Tensor, "p u"]:
+        """1 where a unit is removed."""
+
+    def __call__(self, sample: Sample, generator: Generator) -> MaskVariants:
+        mask = torch.as_tensor(self.masks(len(sample.units), generator), dtype=torch.float32)
+        if mask.ndim != 2 or mask.shape[1] != len(sample.units) or not ((mask == 0) | (mask == 1)).all():
+            raise OptionError(
+                f"`perturbator`: {type(self).__name__}.masks answered {tuple(mask.shape)}; "
+                f"it must answer zeros and ones of shape (copies, {len(sample.units)})."
+            )
+        return MaskVariants(sample, mask)
+
+
+class WeightedMaskPerturbator(Perturbator):
+    """Removes units, and says what each copy counts for."""
+
+    @abstractmethod
+    def __call__(self, sample: Sample, generator: Generator) -> MaskVariants: ...
+
+
+class EmbeddingsPerturbator(Perturbator):
+    """Moves the embeddings. Subclasses say where to, and along which direction gradients count.
+
+    Tokens in no unit keep their embedding, so that what is attributed is what the units do.
+    """
+
+    @abstractmethod
+    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants: ...
+
+
+class UntouchedPerturbator(MaskPerturbator):
+    """The input alone."""
+
+    def masks(self, u: int, generator: Generator) -> Float[Tensor, "1 u"]:
+        return torch.zeros(1, u)
+
+
+class InputPerturbator(EmbeddingsPerturbator):
+    """The input alone, for its gradient: along the input, or as a norm."""
+
+    def __init__(self, input_x_gradient: bool = False) -> None:
+        self.input_x_gradient = input_x_gradient
+
+    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+        point = space.embed(sample.input_ids)[None]
+        return EmbeddingVariants(sample, point, direction=point if self.input_x_gradient else None)
+
+
+def on_units(values: Float[Tensor, "*p l d"], sample: Sample) -> Float[Tensor, "*p l d"]:
+    """The values at tokens that belong to a unit, zero at the others."""
+    return values * sample.units.free.to(values)[:, None]
+
+
+def check_count(value: object, option: str, least: int = 1) -> int:
+    """A whole number of at least ``least``, or an error that names the option."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise OptionError(f"`{option}`: got {value!r}; pass a whole number of at least {least}.")
+    return value

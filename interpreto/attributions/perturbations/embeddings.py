@@ -1,0 +1,81 @@
+"""Where embeddings are moved: along a path from a baseline, or by noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Generator
+
+from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, check_count, on_units
+from interpreto.errors import OptionError
+from interpreto.inference.embedding import Baseline, EmbeddingSpace
+from interpreto.samples import EmbeddingVariants, Sample
+
+
+class LinearInterpolationPerturbator(EmbeddingsPerturbator):
+    """Points on the line from a baseline to the input, at the nodes of the Gauss-Legendre rule.
+
+    Args:
+        baseline: Where the line begins; see `Baseline`.
+        n_perturbations: Points.
+    """
+
+    def __init__(self, baseline: Baseline = "zero", n_perturbations: int = 32) -> None:
+        self.baseline, self.n_perturbations = baseline, check_count(n_perturbations, "n_perturbations")
+
+    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+        embeddings = space.embed(sample.input_ids)
+        step = on_units(embeddings - space.baseline(self.baseline, embeddings), sample)
+        nodes, weights = np.polynomial.legendre.leggauss(self.n_perturbations)
+        alphas = torch.from_numpy((nodes + 1) / 2).to(embeddings)
+        points = embeddings - (1 - alphas)[:, None, None] * step
+        return EmbeddingVariants(sample, points, step[None], torch.from_numpy(weights / 2), embeddings - step)
+
+
+class GaussianNoisePerturbator(EmbeddingsPerturbator):
+    """The input with Gaussian noise.
+
+    Args:
+        n_perturbations: Copies.
+        std: Standard deviation of the noise, in standard deviations of the input's embeddings.
+        input_x_gradient: Contract the gradients with the noisy input instead of taking norms.
+    """
+
+    def __init__(self, n_perturbations: int = 32, *, std: float = 0.1, input_x_gradient: bool = False) -> None:
+        self.n_perturbations = check_count(n_perturbations, "n_perturbations")
+        self.std, self.input_x_gradient = check_std(std), input_x_gradient
+
+    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+        embeddings = space.embed(sample.input_ids)
+        noise = torch.randn(self.n_perturbations, *embeddings.shape, generator=generator).to(embeddings)
+        points = embeddings + on_units(noise, sample) * (self.std * embeddings.std())
+        return EmbeddingVariants(sample, points, direction=points if self.input_x_gradient else None)
+
+
+class GradientShapPerturbator(EmbeddingsPerturbator):
+    """Random points between a baseline and the noisy input; gradients count along the way from one to the other.
+
+    Args:
+        baseline: Where the lines begin; see `Baseline`.
+        n_perturbations: Points, each on its own line.
+        std: Standard deviation of the noise, in standard deviations of the input's embeddings.
+    """
+
+    def __init__(self, baseline: Baseline = "zero", n_perturbations: int = 32, *, std: float = 0.1) -> None:
+        self.baseline, self.n_perturbations = baseline, check_count(n_perturbations, "n_perturbations")
+        self.std = check_std(std)
+
+    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+        embeddings = space.embed(sample.input_ids)
+        p = self.n_perturbations
+        start = embeddings - on_units(embeddings - space.baseline(self.baseline, embeddings), sample)
+        noise = torch.randn(p, *embeddings.shape, generator=generator).to(embeddings)
+        alphas = torch.rand(p, 1, 1, generator=generator).to(embeddings)
+        step = embeddings + on_units(noise, sample) * (self.std * embeddings.std()) - start
+        return EmbeddingVariants(sample, start + alphas * step, step, baseline=start)
+
+
+def check_std(value: float) -> float:
+    if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise OptionError(f"`noise_std`: got {value!r}; pass a number of at least 0.")
+    return float(value)

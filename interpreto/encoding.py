@@ -1,0 +1,240 @@
+"""Reads every form of input: texts, pairs, chats, encodings and ids become tokens with characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from interpreto.errors import InputError, TokenizerError
+from interpreto.granularity import Span, Tokens
+
+ACCEPTED = (
+    "a text, a (text, text) pair, a chat (list of {'role', 'content'}), a dict or BatchEncoding of tensors, "
+    "a 1-D or 2-D tensor of ids, or a list of these"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """One tokenized input: its tokens, their ids and the model's other inputs."""
+
+    tokens: Tokens
+    input_ids: Int[Tensor, " l"]
+    extras: Mapping[str, Int[Tensor, " l"]]
+
+
+class Encoder:
+    """Turns whatever a user passes into encodings, each tokenized once and never decoded to be tokenized again.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer; a fast one, for texts.
+        max_length: Most tokens that the model takes; None when there is no limit.
+        truncation: Whether longer inputs are cut instead of refused.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int | None = None, truncation: bool = False) -> None:
+        self.tokenizer, self.max_length, self.truncation = tokenizer, max_length, truncation
+        self.special_ids = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id, tokenizer.mask_token_id}
+
+    def __call__(self, inputs: object) -> list[Encoding]:
+        """Encodings of one input, of a list of inputs, or of the rows of a batch."""
+        if is_single(inputs):
+            encodings = self._read(inputs, None)
+        elif isinstance(inputs, Iterable):
+            encodings = [row for i, item in enumerate(inputs) for row in self._read(item, i)]
+        else:
+            raise InputError(f"`inputs`: got {type(inputs).__name__}; pass {ACCEPTED}.")
+        if not encodings:
+            raise InputError(f"`inputs`: got nothing to explain ({inputs!r}); pass {ACCEPTED}.")
+        return encodings
+
+    def _read(self, item: object, position: int | None) -> list[Encoding]:
+        name = "`inputs`" if position is None else f"`inputs[{position}]`"
+        if isinstance(item, str):
+            return [self._read_text(item, None, name)]
+        if _is_pair(item):
+            return [self._read_text(*item, name)]
+        if is_chat(item):
+            return [self._read_chat(item, name)]
+        if isinstance(item, Tensor):
+            return [self._read_ids(row, {}, name) for row in _rows(item, name)]
+        if isinstance(item, Mapping) and "input_ids" in item:
+            return self._read_batch(item, name)
+        what = f"a mapping without 'input_ids' ({list(item)})" if isinstance(item, Mapping) else f"{item!r:.80}"
+        raise InputError(f"{name}: got {what}; pass {ACCEPTED}.")
+
+    def _read_text(self, text: str, pair: str | None, name: str) -> Encoding:
+        if not text.strip() or (pair is not None and not pair.strip()):
+            raise InputError(f"{name}: the text is empty ({text if pair is None else pair!r}); there is nothing to explain.")
+        encoded = self._tokenize(text, pair)
+        sequence = encoded.sequence_ids()
+        shift = (0, len(text) + 1)
+        offsets = [
+            (a + shift[s or 0], b + shift[s or 0]) for (a, b), s in zip(encoded["offset_mapping"], sequence, strict=True)
+        ]
+        whole = text if pair is None else f"{text} {pair}"
+        segments = [(0, len(text))] if pair is None else [(0, len(text)), (shift[1], len(whole))]
+        frozen = [bool(special) for special in encoded["special_tokens_mask"]]
+        return self._finish(whole, encoded, offsets, frozen, segments, name)
+
+    def _read_chat(self, messages: Sequence[Mapping[str, str]], name: str) -> Encoding:
+        """The chat as its template writes it; only the characters of the messages are free."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise TokenizerError(f"{name}: got a chat, but the tokenizer has no chat template; pass a text.")
+        text, contents = _render(self.tokenizer, messages, name)
+        encoded = self._tokenize(text, None, add_special_tokens=False)
+        offsets = list(encoded["offset_mapping"])
+        frozen = [not any(start <= a and b <= end and a < b for start, end in contents) for a, b in offsets]
+        return self._finish(text, encoded, offsets, frozen, contents, name)
+
+    def _tokenize(self, text: str, pair: str | None, add_special_tokens: bool = True) -> Any:
+        if not self.tokenizer.is_fast:
+            raise TokenizerError(
+                f"`tokenizer`: {type(self.tokenizer).__name__} cannot say which characters a token stands for; "
+                "load the fast one (use_fast=True), or pass token ids as `inputs`."
+            )
+        return self.tokenizer(
+            text,
+            pair,
+            add_special_tokens=add_special_tokens,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            truncation=self.truncation and self.max_length is not None,
+            max_length=self.max_length if self.truncation else None,
+            verbose=False,
+        )
+
+    def _finish(
+        self, text: str, encoded: Any, offsets: list[Span], frozen: list[bool], segments: list[Span], name: str
+    ) -> Encoding:
+        ids = torch.tensor(encoded["input_ids"], dtype=torch.long)
+        extras = {}
+        if "token_type_ids" in encoded:
+            extras["token_type_ids"] = torch.tensor(encoded["token_type_ids"], dtype=torch.long)
+        return self._checked(text, ids, offsets, frozen, segments, extras, name)
+
+    def _read_batch(self, batch: Mapping[str, Any], name: str) -> list[Encoding]:
+        """Rows of a batch, without their padding, on whichever side it is."""
+        rows = _rows(torch.as_tensor(batch["input_ids"]), f"{name}['input_ids']")
+        per_token = {}
+        for key in ("attention_mask", "token_type_ids"):
+            if batch.get(key) is not None:
+                value = torch.as_tensor(batch[key])
+                per_token[key] = value[None] if value.ndim == 1 else value
+                if per_token[key].shape != (len(rows), len(rows[0])):
+                    raise InputError(
+                        f"{name}[{key!r}]: got shape {tuple(value.shape)}, but 'input_ids' has {len(rows)} rows of {len(rows[0])}."
+                    )
+        known = {"input_ids", "attention_mask", "token_type_ids", "offset_mapping", "special_tokens_mask"}
+        if unknown := set(batch) - known:
+            raise InputError(f"{name}: cannot explain with the inputs {sorted(unknown)}; it takes {sorted(known)}.")
+        encodings = []
+        for i, row in enumerate(rows):
+            kept = per_token["attention_mask"][i].bool() if "attention_mask" in per_token else torch.ones_like(row).bool()
+            extras = {k: v[i][kept].cpu().long() for k, v in per_token.items() if k != "attention_mask"}
+            encodings.append(self._read_ids(row[kept], extras, name if len(rows) == 1 else f"{name}, row {i}"))
+        return encodings
+
+    def _read_ids(self, ids: Tensor, extras: dict[str, Tensor], name: str) -> Encoding:
+        if ids.dtype.is_floating_point or ids.dtype is torch.bool:
+            raise InputError(f"{name}: got {ids.dtype} values; token ids are integers.")
+        if not len(ids):
+            raise InputError(f"{name}: there are no tokens; there is nothing to explain.")
+        size = len(self.tokenizer)
+        ids = ids.detach().cpu().long()
+        if int(ids.min()) < 0 or int(ids.max()) >= size:
+            raise InputError(f"{name}: token id {int(ids.max() if ids.max() >= size else ids.min())} is not in 0..{size - 1}.")
+        text, offsets = decoded(self.tokenizer, ids.tolist())
+        frozen = [i in self.special_ids for i in ids.tolist()]
+        free = [o for o, special in zip(offsets, frozen, strict=True) if not special and o[0] < o[1]]
+        segments = [(free[0][0], free[-1][1])] if free else [(0, len(text))]
+        return self._checked(text, ids, offsets, frozen, segments, extras, name)
+
+    def _checked(
+        self,
+        text: str,
+        ids: Tensor,
+        offsets: list[Span],
+        frozen: list[bool],
+        segments: list[Span],
+        extras: dict[str, Tensor],
+        name: str,
+    ) -> Encoding:
+        if self.max_length is not None and len(ids) > self.max_length:
+            if not self.truncation:
+                raise InputError(
+                    f"{name}: {len(ids)} tokens, and the model takes {self.max_length}; "
+                    "shorten it, or pass `truncation=True` to explain its beginning."
+                )
+            raise InputError(f"{name}: {len(ids)} ids, and the model takes {self.max_length}; cut them yourself.")
+        names = tuple(str(token) for token in self.tokenizer.convert_ids_to_tokens(ids.tolist()))
+        tokens = Tokens(text, tuple((int(a), int(b)) for a, b in offsets), names, tuple(frozen), tuple(segments))
+        return Encoding(tokens, ids, extras)
+
+
+def is_single(inputs: object) -> bool:
+    """Whether ``inputs`` is one input (or one batch of rows) rather than a list of inputs."""
+    return isinstance(inputs, (str, Mapping, Tensor)) or _is_pair(inputs) or is_chat(inputs)
+
+
+def is_chat(item: object) -> bool:
+    return isinstance(item, (list, tuple)) and bool(item) and all(isinstance(m, Mapping) and "role" in m for m in item)
+
+
+def _is_pair(item: object) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and all(isinstance(part, str) for part in item)
+
+
+def _rows(ids: Tensor, name: str) -> list[Tensor]:
+    if ids.ndim not in (1, 2):
+        raise InputError(f"{name}: got a tensor of {ids.ndim} dimensions; ids have one (a text) or two (a batch).")
+    return [ids] if ids.ndim == 1 else list(ids)
+
+
+def decoded(tokenizer: Any, ids: list[int]) -> tuple[str, list[Span]]:
+    """The text of ids, and the characters that each id adds to it.
+
+    Prefixes are decoded, because a token may read differently at the start of a text. Bytes of an unfinished
+    character belong to the token that finishes it.
+    """
+
+    def read(part: list[int]) -> str:
+        return tokenizer.decode(part, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    text, ends, done = read(ids), [], 0
+    for i in range(1, len(ids) + 1):
+        prefix = read(ids[:i]).rstrip("\ufffd")
+        done = max(done, len(prefix)) if text.startswith(prefix) else done
+        ends.append(done)
+    return text, [(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+
+
+def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], name: str) -> tuple[str, list[Span]]:
+    """The text that the chat template writes, and where it puts each message."""
+    for message in messages:
+        if not isinstance(message.get("content"), str) or not message["content"].strip():
+            raise InputError(f"{name}: the message {dict(message)!r:.80} has no text in 'content'.")
+
+    def write(contents: list[str]) -> str:
+        return tokenizer.apply_chat_template(
+            [{**m, "content": c} for m, c in zip(messages, contents, strict=True)], tokenize=False
+        )
+
+    contents = [m["content"] for m in messages]
+    marks = [f"\ue000{i}\ue001" for i in range(len(messages))]  # private-use characters: a template leaves them alone
+    text, frame = write(contents), write(marks)
+    for form in (contents, [c.strip() for c in contents]):  # some templates trim the messages
+        spans, rest, position = [], frame, 0
+        for mark, content in zip(marks, form, strict=True):
+            before, found, rest = rest.partition(mark)
+            position += len(before)
+            spans.append((position, position + len(content)))
+            position += len(content) if found else 0
+        if all(text[a:b] == c for (a, b), c in zip(spans, form, strict=True)) and len(text) == position + len(rest):
+            return text, spans
+    raise InputError(f"{name}: the chat template rewrites the messages; render the chat yourself and pass it as a text.")

@@ -1,0 +1,59 @@
+"""Everything interpreto raises or warns about.
+
+InterpretoError
+├── InputError        what is explained: texts, ids, encodings, chats, spans
+├── TargetError       what is explained about it: classes, names, counts
+├── OptionError       a method's or an explainer's options
+├── TokenizerError    a tokenizer that lacks what an option needs
+├── ModelError        a model that cannot be run or read as asked
+│   └── TaskError     a model whose kind of output is not known or not covered
+└── FileError         a file that is no explanation of ours
+
+InterpretoWarning
+├── CompletenessWarning    an integral that needs more steps
+└── EstimateWarning        an estimate with less than it needs
+"""
+
+
+class InterpretoError(Exception):
+    """Base of every error that interpreto raises itself."""
+
+
+class InputError(InterpretoError, ValueError):
+    """The inputs cannot be explained as they are."""
+
+
+class TargetError(InterpretoError, ValueError):
+    """The targets do not fit the inputs or the model."""
+
+
+class OptionError(InterpretoError, ValueError):
+    """An option is unknown, or its value is out of range."""
+
+
+class TokenizerError(InterpretoError, ValueError):
+    """The tokenizer lacks a token or an ability that was asked of it."""
+
+
+class ModelError(InterpretoError, ValueError):
+    """The model cannot be run, or gave an output that cannot be read."""
+
+
+class TaskError(ModelError):
+    """The model's task is unknown, or not the one that was asked for."""
+
+
+class FileError(InterpretoError, ValueError):
+    """The file does not hold an explanation."""
+
+
+class InterpretoWarning(UserWarning):
+    """Base of every warning that interpreto gives itself."""
+
+
+class CompletenessWarning(InterpretoWarning):
+    """Attributions do not sum to the score gap that they should explain."""
+
+
+class EstimateWarning(InterpretoWarning):
+    """An estimate rests on fewer samples than it needs."""
