@@ -45,7 +45,7 @@ class Encoder:
         """Encodings of one input, of a list of inputs, or of the rows of a batch."""
         if is_single(inputs):
             encodings = self._read(inputs, None)
-        elif isinstance(inputs, Iterable):
+        elif isinstance(inputs, Iterable) and not isinstance(inputs, (bytes, bytearray)):
             encodings = [row for i, item in enumerate(inputs) for row in self._read(item, i)]
         else:
             raise InputError(f"`inputs`: got {type(inputs).__name__}; pass {ACCEPTED}.")
@@ -70,7 +70,8 @@ class Encoder:
 
     def _read_text(self, text: str, pair: str | None, name: str) -> Encoding:
         if not text.strip() or (pair is not None and not pair.strip()):
-            raise InputError(f"{name}: the text is empty ({text if pair is None else pair!r}); there is nothing to explain.")
+            got = repr(text) if pair is None else repr((text, pair))
+            raise InputError(f"{name}: the text is empty ({got}); there is nothing to explain.")
         encoded = self._tokenize(text, pair)
         sequence = encoded.sequence_ids()
         shift = (0, len(text) + 1)
@@ -120,15 +121,16 @@ class Encoder:
 
     def _read_batch(self, batch: Mapping[str, Any], name: str) -> list[Encoding]:
         """Rows of a batch, without their padding, on whichever side it is."""
-        rows = _rows(torch.as_tensor(batch["input_ids"]), f"{name}['input_ids']")
+        rows = _rows(_tensor(batch["input_ids"], f"{name}['input_ids']"), f"{name}['input_ids']")
+        shape = len(rows), len(rows[0])
         per_token = {}
         for key in ("attention_mask", "token_type_ids"):
             if batch.get(key) is not None:
-                value = torch.as_tensor(batch[key])
+                value = _tensor(batch[key], f"{name}[{key!r}]")
                 per_token[key] = value[None] if value.ndim == 1 else value
-                if per_token[key].shape != (len(rows), len(rows[0])):
+                if per_token[key].shape != shape:
                     raise InputError(
-                        f"{name}[{key!r}]: got shape {tuple(value.shape)}, but 'input_ids' has {len(rows)} rows of {len(rows[0])}."
+                        f"{name}[{key!r}]: got shape {tuple(value.shape)}, but 'input_ids' has {shape[0]} rows of {shape[1]}."
                     )
         known = {"input_ids", "attention_mask", "token_type_ids", "offset_mapping", "special_tokens_mask"}
         if unknown := set(batch) - known:
@@ -146,14 +148,12 @@ class Encoder:
         if not len(ids):
             raise InputError(f"{name}: there are no tokens; there is nothing to explain.")
         size = len(self.tokenizer)
-        ids = ids.detach().cpu().long()
+        ids = ids.detach().cpu().long().clone()  # the caller's tensor may change after
         if int(ids.min()) < 0 or int(ids.max()) >= size:
             raise InputError(f"{name}: token id {int(ids.max() if ids.max() >= size else ids.min())} is not in 0..{size - 1}.")
         text, offsets = decoded(self.tokenizer, ids.tolist())
         frozen = [i in self.special_ids for i in ids.tolist()]
-        free = [o for o, special in zip(offsets, frozen, strict=True) if not special and o[0] < o[1]]
-        segments = [(free[0][0], free[-1][1])] if free else [(0, len(text))]
-        return self._checked(text, ids, offsets, frozen, segments, extras, name)
+        return self._checked(text, ids, offsets, frozen, _between_special(offsets, frozen), extras, name)
 
     def _checked(
         self,
@@ -190,10 +190,34 @@ def _is_pair(item: object) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and all(isinstance(part, str) for part in item)
 
 
+def _tensor(values: Any, name: str) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{name}: no tensor can be made of it ({error}); pass a tensor of ids, padded (padding=True, return_tensors='pt')."
+        ) from error
+
+
 def _rows(ids: Tensor, name: str) -> list[Tensor]:
     if ids.ndim not in (1, 2):
         raise InputError(f"{name}: got a tensor of {ids.ndim} dimensions; ids have one (a text) or two (a batch).")
+    if ids.ndim == 2 and not len(ids):
+        raise InputError(f"{name}: got a batch of shape {tuple(ids.shape)}; there is nothing to explain.")
     return [ids] if ids.ndim == 1 else list(ids)
+
+
+def _between_special(offsets: Sequence[Span], frozen: Sequence[bool]) -> list[Span]:
+    """The characters between special tokens: each run of free tokens is a segment."""
+    segments: list[Span] = []
+    inside = False
+    for (start, end), special in zip(offsets, frozen, strict=True):
+        if inside and not special:
+            segments[-1] = segments[-1][0], end
+        elif not special:
+            segments.append((start, end))
+        inside = not special
+    return [(start, end) for start, end in segments if start < end] or [(0, 0)]
 
 
 def decoded(tokenizer: Any, ids: list[int]) -> tuple[str, list[Span]]:
@@ -211,6 +235,7 @@ def decoded(tokenizer: Any, ids: list[int]) -> tuple[str, list[Span]]:
         prefix = read(ids[:i]).rstrip("\ufffd")
         done = max(done, len(prefix)) if text.startswith(prefix) else done
         ends.append(done)
+    ends[-1:] = [len(text)]  # bytes that no token finishes belong to the last
     return text, [(a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
 

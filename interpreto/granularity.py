@@ -120,7 +120,8 @@ _WORD = regex.compile(r"(?wV1)\b")
 _BLANK_LINE = regex.compile(r"\n[^\S\n]*\n\s*")
 _SENTENCE_END = regex.compile(r"""(?:[.?!…]+["'”’)\]]*(?=\s)|[。！？]+["'”’」』）]*)\s*|\n[^\S\n]*\n\s*""")
 _ABBREVIATION = regex.compile(
-    r"(?:^|[\s(\"'“‘])(?:(?:[A-Za-z]\.)+|(?i:mr|mrs|ms|dr|prof|sr|jr|st|vs|etc|e\.g|i\.e|cf|al|fig|eq|no|vol|approx|inc|ltd)\.)$"
+    r"(?:^|[\s(\"'“‘])(?:(?:[A-Za-z]\.)+|(?i:mr|mrs|ms|dr|prof|sr|jr|st|vs|etc|e\.g|i\.e|cf|al|approx|inc|ltd)\.)$"
+    r"|\b(?i:no|fig|eq|vol)\.(?=\d$)"  # "No. 5" is one, "She said no." ends
 )
 
 
@@ -134,7 +135,8 @@ def _sentences(text: str) -> list[Span]:
     spans, start = [], 0
     for match in _SENTENCE_END.finditer(text):
         head, tail = text[start : match.end()].rstrip(), text[match.end() : match.end() + 1]
-        if match.group()[0] == "." and (tail.islower() or _ABBREVIATION.search(head)):
+        digit = tail if tail.isdecimal() else ""
+        if match.group()[0] in ".…" and (tail.islower() or _ABBREVIATION.search(head + digit) or _ABBREVIATION.search(head)):
             continue
         spans.append((start, match.end()))
         start = match.end()
@@ -182,12 +184,20 @@ class Tokens:
 def segment(tokens: Tokens, granularity: Granularity | Splitter, spans: Sequence[Span] | None = None) -> Units:
     """Cut tokens into units.
 
-    A token belongs to the unit that holds its first visible character. White space goes with the unit after it, as
-    byte-level tokenizers have it, else with the one before it. With ``spans``, tokens outside every span are frozen.
+    A token belongs to the unit that holds its first visible character. White space goes with what stands after it, as
+    byte-level tokenizers have it, else with what stands before. A token may stand for several words: they are one unit.
+    With ``spans``, tokens outside every span are frozen.
     """
     if spans is not None:
         _check_spans(spans, tokens.text)
-        return _build(tokens, [_unit_at(list(spans), _anchor(tokens.text, o)) for o in tokens.offsets], list(spans))
+        units = _with_white_space(tokens, list(spans))
+        for i, (start, end) in enumerate(spans):
+            if i not in units:
+                raise InputError(
+                    f"`spans`: no token begins in {(start, end)} ({tokens.text[start:end]!r:.60}), "
+                    "or it is a special one; widen the span to whole tokens."
+                )
+        return _build(tokens, units, list(spans))
     if granularity in _TOKENWISE:
         kept = [granularity is Granularity.ALL_TOKENS or not frozen for frozen in tokens.frozen]
         return _build(tokens, [i if keep else None for i, keep in enumerate(kept)], None)
@@ -197,7 +207,8 @@ def segment(tokens: Tokens, granularity: Granularity | Splitter, spans: Sequence
         pieces = granularity.split(part) if isinstance(granularity, Granularity) else granularity(part)
         _check_spans(pieces, part)
         found += [(start + a, start + b) for a, b in pieces]
-    return _build(tokens, _with_white_space(tokens, found), found)
+    units = _with_white_space(tokens, found)
+    return _build(tokens, units, _with_swallowed(tokens, units, found))
 
 
 def _anchor(text: str, offset: Span) -> int | None:
@@ -214,23 +225,37 @@ def _unit_at(spans: list[Span], char: int | None) -> int | None:
 
 
 def _with_white_space(tokens: Tokens, spans: list[Span]) -> list[int | None]:
-    """The unit of every token: by its first visible character, else the next unit of its segment, else the last."""
+    """The unit of every token: of its first visible character, else of the next in its segment, else of the last."""
     units: list[int | None] = []
     blank: dict[int, int] = {}  # a segment without any visible character is one unit
     for offset, frozen in zip(tokens.offsets, tokens.frozen, strict=True):
-        char = _anchor(tokens.text, offset)
-        if frozen or (char is not None):
-            units.append(_unit_at(spans, char))
+        if frozen:
+            units.append(None)
             continue
-        here = bisect_right(tokens.segments, offset[0], key=lambda part: part[0]) - 1
-        start, end = tokens.segments[max(here, 0)]
-        inside = [i for i, (a, _) in enumerate(spans) if start <= a < end]
-        if not inside:
-            blank.setdefault(here, len(spans) + len(blank))
-            units.append(blank[here])
-        else:
-            units.append(next((i for i in inside if spans[i][0] >= offset[0]), inside[-1]))
+        here = max(bisect_right(tokens.segments, offset[0], key=lambda part: part[0]) - 1, 0)
+        start, end = tokens.segments[here]
+        char = _anchor(tokens.text, offset)
+        if char is None:
+            char = _anchor(tokens.text, (offset[1], end))
+        if char is None and (before := tokens.text[start : offset[0]].rstrip()):
+            char = start + len(before) - 1
+        units.append(_unit_at(spans, char) if char is not None else blank.setdefault(here, len(spans) + len(blank)))
     return units
+
+
+def _with_swallowed(tokens: Tokens, units: list[int | None], spans: list[Span]) -> list[Span]:
+    """The spans, where a unit whose token runs on into units without a token of their own covers them too."""
+    ends: dict[int, int] = {}
+    for (_, end), unit in zip(tokens.offsets, units, strict=True):
+        if unit is not None:
+            ends[unit] = max(end, ends.get(unit, 0))
+    covering, last = list(spans), None
+    for i, (start, end) in enumerate(spans):
+        if i in ends:
+            last = i
+        elif last is not None and ends[last] > start:
+            covering[last] = (covering[last][0], end)
+    return covering
 
 
 def _build(tokens: Tokens, units: list[int | None], spans: list[Span] | None) -> Units:
@@ -243,10 +268,13 @@ def _build(tokens: Tokens, units: list[int | None], spans: list[Span] | None) ->
     texts, places = [], []
     for new, (old, group) in enumerate(members.items()):
         index[group] = new
-        a, b = tokens.offsets[group[0]][0], tokens.offsets[group[-1]][1]
-        place = spans[old] if spans is not None and old < len(spans) else (a, b)
+        if spans is not None and old < len(spans):
+            place = spans[old]
+        else:
+            own = tokens.offsets[group[0]][0], tokens.offsets[group[-1]][1]
+            place = _trim(tokens.text, own) or own
         text = tokens.text[place[0] : place[1]]
-        texts.append(text.strip() or (tokens.names[group[0]] if spans is None else text) or tokens.names[group[0]])
+        texts.append(text if text.strip() else "".join(tokens.names[token] for token in group))
         places.append(place)
     return Units(index, tuple(texts), tuple(places))
 

@@ -65,7 +65,8 @@ def padded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, text: str
 def test_a_tokenizer_is_fast_small_and_never_shared(name: str) -> None:
     tokenizer = TOKENIZERS[name]()
     size = len(tokenizer)
-    assert tokenizer.is_fast and 300 <= size <= 480
+    assert tokenizer.is_fast
+    assert 300 <= size <= 480
     tokenizer.add_tokens(["polluted"])
     assert len(tokenizer) == size + 1
     assert len(TOKENIZERS[name]()) == size
@@ -103,7 +104,10 @@ def test_offsets_cover_every_word(name: str) -> None:
 
 def test_sentences_have_1_to_20_words_and_unequal_lengths() -> None:
     words = [len(sentence.split()) for sentence in tiny.SENTENCES]
-    assert len(words) == 8 and min(words) == 1 and max(words) == 20 and len(set(words)) >= 6
+    assert len(words) == 8
+    assert min(words) == 1
+    assert max(words) == 20
+    assert len(set(words)) >= 6
 
 
 def test_wordpiece_marks_both_texts_of_a_pair() -> None:
@@ -120,9 +124,12 @@ def test_byte_bpe_has_an_end_and_no_other_special_token() -> None:
     tokenizer = tiny.byte_bpe()
     assert tokenizer.special_tokens_map == {"eos_token": "<|endoftext|>"}
     assert tokenizer.eos_token_id == len(tokenizer) - 1
-    assert tokenizer.pad_token is None and tokenizer.mask_token is None and tokenizer.unk_token is None
+    assert tokenizer.pad_token is None
+    assert tokenizer.mask_token is None
+    assert tokenizer.unk_token is None
     encoded = tokenizer("The film", return_offsets_mapping=True)
-    assert encoded.tokens() == ["The", "Ġfilm"] and encoded["offset_mapping"] == [(0, 3), (3, 8)]  # with the space
+    assert encoded.tokens() == ["The", "Ġfilm"]
+    assert encoded["offset_mapping"] == [(0, 3), (3, 8)]  # with the space
 
 
 @pytest.mark.parametrize("name", ["byte_bpe", "chat", "roberta_bpe", "sentencepiece_bpe"])
@@ -153,7 +160,8 @@ def test_sentencepiece_bpe_starts_with_bos_and_knows_no_words() -> None:
     encoded = tokenizer("The film 🎬")
     assert encoded.tokens() == ["<s>", "▁The", "▁film", "▁", "<0xF0>", "<0x9F>", "<0x8E>", "<0xAC>"]
     assert encoded.word_ids() == [None, 0, 0, 0, 0, 0, 0, 0]
-    assert tokenizer.pad_token is None and tokenizer.mask_token is None
+    assert tokenizer.pad_token is None
+    assert tokenizer.mask_token is None
     assert tokenizer.convert_tokens_to_ids(["<unk>", "<s>", "</s>"]) == [0, 1, 2]
 
 
@@ -163,7 +171,8 @@ def test_unigram_ends_with_eos_and_may_have_a_mask() -> None:
     assert tokenizer.convert_tokens_to_ids(["<pad>", "</s>", "<unk>"]) == [0, 1, 2]
     assert tokenizer.mask_token is None
     masked = tiny.unigram(mask_token="<mask>")
-    assert len(masked) == len(tokenizer) + 1 and masked.mask_token_id == len(tokenizer)
+    assert len(masked) == len(tokenizer) + 1
+    assert masked.mask_token_id == len(tokenizer)
 
 
 def test_xlnet_unigram_ends_with_the_class_token_and_pads_on_the_left() -> None:
@@ -173,7 +182,8 @@ def test_xlnet_unigram_ends_with_the_class_token_and_pads_on_the_left() -> None:
     assert encoded["token_type_ids"] == [0, 0, 0, 2]
     batch = tokenizer(["The film", "The"], padding=True)
     assert batch.tokens(1) == ["<pad>", "▁The", "<sep>", "<cls>"]
-    assert batch["token_type_ids"][1] == [3, 0, 0, 2] and batch["attention_mask"][1] == [0, 1, 1, 1]
+    assert batch["token_type_ids"][1] == [3, 0, 0, 2]
+    assert batch["attention_mask"][1] == [0, 1, 1, 1]
 
 
 def test_chat_renders_chatml_with_whole_tokens() -> None:
@@ -182,7 +192,8 @@ def test_chat_renders_chatml_with_whole_tokens() -> None:
     text = "<|im_start|>user\nIs it good?<|im_end|>\n"
     assert tokenizer.apply_chat_template(turns, tokenize=False) == text
     asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    assert isinstance(asked, str) and asked == text + "<|im_start|>assistant\n"
+    assert isinstance(asked, str)
+    assert asked == text + "<|im_start|>assistant\n"
     ids = tokenizer(asked)["input_ids"]
     start, end = (tokenizer.get_vocab()[token] for token in ("<|im_start|>", "<|im_end|>"))
     assert (ids.count(start), ids.count(end), tokenizer.eos_token_id) == (2, 1, end)

@@ -1,4 +1,4 @@
-"""A small sentiment classifier and human-rated sentences, inside the package: examples and tests that need no network."""
+"""A small sentiment classifier and rated sentences, inside the package: examples and tests need no network."""
 
 from interpreto.demo.assets import DOMAINS, SPLITS, Sentence, load_classifier, load_sentences
 

@@ -19,7 +19,7 @@ SPLITS = ("train", "held-out")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence that about twenty people rated (Hutto & Gilbert, 2014)."""
+    """A sentence that at least twenty people rated (Hutto & Gilbert, 2014)."""
 
     text: str
     domain: str
@@ -35,16 +35,17 @@ def load_classifier() -> tuple[BertForSequenceClassification, PreTrainedTokenize
 
     A BERT of 3 layers and 128 dimensions with the labels ``negative`` (0) and ``positive`` (1). It has learned with
     ``[MASK]`` in place of random words, so a masked word is one that it knows nothing about. Nothing is downloaded,
-    and torch's random state is left as it was. ``MODEL_CARD.md`` in this folder tells how it was made and how good it is.
+    and torch's random state is left as it was. ``MODEL_CARD.md`` in this folder tells its accuracy and its making.
 
     >>> model, tokenizer = load_classifier()
     >>> logits = model(**tokenizer("A charming, funny film.", return_tensors="pt")).logits
     >>> model.config.id2label[int(logits.argmax())]
     'positive'
     """
-    import torch
-    from safetensors.torch import load_file
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+    # Imported here, so that the sentences can be read without loading torch.
+    import torch  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast  # noqa: PLC0415
 
     with as_file(files("interpreto.demo") / "classifier") as folder:
         # Not from_pretrained: it draws a progress bar on stderr.

@@ -64,7 +64,7 @@ class Forward:
         ids: Int[Tensor, "b l"],
         visible: Bool[Tensor, "b l"],
         extras: Mapping[str, Int[Tensor, "b l"]],
-    ) -> Float[Tensor, b *rest]:
+    ) -> Float[Tensor, b * rest]:
         """Logits of a batch; ``visible`` is the attention mask."""
         self.passes += 1
         device = self.device

@@ -72,8 +72,8 @@ class Scorer:
         self._sweep(rows, run)
         return _reordered(done)
 
-    def at_points(self, points: Sequence[tuple[Sample, Float[Tensor, "r l d"]]]) -> list[Float[Tensor, "r t"]]:
-        """Scores of samples whose embeddings are given."""
+    def at_points(self, points: Sequence[tuple[Sample, Tensor]]) -> list[Tensor]:
+        """Scores ``(r, t)`` of samples whose embeddings ``(r, l, d)`` are given."""
         rows = concatenated([plain_rows(sample, len(p)) for sample, p in points])
         owners = [sample for sample, p in points for _ in p]
         flat = [point for _, p in points for point in p]

@@ -72,7 +72,7 @@ def _sampled(rng: np.random.Generator, u: int, budget: int) -> tuple[np.ndarray,
         if count == 0:
             continue
         enumerated = count == total
-        half = _enumerate(u, size) if enumerated else _balanced(rng, u, size, count)
+        half = _enumerate(u, size) if enumerated else _drawn(rng, u, size, count, total)
         mass = total * _kernel(u, size)
         pairs.append(half)
         weights += [mass / count] * count
@@ -113,21 +113,26 @@ def _enumerate(u: int, size: int) -> np.ndarray:
     return half[half[:, 0] == 1.0] if 2 * size == u else half  # at a half, one of each pair
 
 
-def _balanced(rng: np.random.Generator, u: int, size: int, count: int) -> np.ndarray:
-    """Distinct random coalitions of one size in which every unit appears as often as every other, up to one."""
+def _drawn(rng: np.random.Generator, u: int, size: int, count: int, total: int) -> np.ndarray:
+    """Distinct coalitions of one size, none the complement of another."""
+    if 2 * count >= total:  # most of them: fewer than twice the budget
+        return _enumerate(u, size)[rng.permutation(total)[:count]]
     half, used, seen = np.zeros((count, u)), np.zeros(u), set()
-    ties = rng.random((count, u))
-    for row, tie in zip(half, ties, strict=True):
-        members = np.lexsort((tie, used))[:size]
-        for _ in range(8):
-            key = frozenset(members.tolist())
-            if key not in seen:
-                break
-            members = rng.permutation(u)[:size]  # drawn already: any other one
-        seen.add(frozenset(members.tolist()))
+    for row, tie in zip(half, rng.random((count, u)), strict=True):
+        # The least used units first, so that all appear equally often; at a half, pairs do that by themselves.
+        members = tie.argsort()[:size] if 2 * size == u else np.lexsort((tie, used))[:size]
+        while (key := _key(u, members)) in seen:
+            members = rng.permutation(u)[:size]
+        seen.add(key)
         row[members] = 1.0
         used[members] += 1
     return half
+
+
+def _key(u: int, members: np.ndarray) -> frozenset[int]:
+    """What a coalition shares with its complement alone, where the two have one size."""
+    found = frozenset(members.tolist())
+    return found if 2 * len(found) != u or 0 in found else frozenset(range(u)) - found
 
 
 def _orders(rng: np.random.Generator, u: int, budget: int) -> tuple[np.ndarray, None, np.ndarray]:
