@@ -29,7 +29,30 @@ _HOMES = {
 }
 _MODULES = ("attributions", "demo", "errors")
 
-__all__ = ["__version__", *sorted(_HOMES), *_MODULES]
+__all__ = [
+    "AttributionExplainer",
+    "AttributionOutput",
+    "GradientShap",
+    "Granularity",
+    "GranularityAggregationStrategy",
+    "InferenceModes",
+    "InputXGradient",
+    "IntegratedGradients",
+    "KernelShap",
+    "Lime",
+    "MultitaskExplainerMixin",
+    "Occlusion",
+    "Saliency",
+    "SmoothGrad",
+    "Sobol",
+    "SquareGrad",
+    "VarGrad",
+    "__version__",
+    "attributions",
+    "demo",
+    "errors",
+    "plot_attributions",
+]
 
 if TYPE_CHECKING:
     from interpreto import attributions, demo, errors

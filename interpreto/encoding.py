@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +82,7 @@ class Encoder:
         whole = text if pair is None else f"{text} {pair}"
         segments = [(0, len(text))] if pair is None else [(0, len(text)), (shift[1], len(whole))]
         frozen = [bool(special) for special in encoded["special_tokens_mask"]]
-        return self._finish(whole, encoded, offsets, frozen, segments, name)
+        return self._finish(encoded, name, text=whole, offsets=offsets, frozen=frozen, segments=segments)
 
     def _read_chat(self, messages: Sequence[Mapping[str, str]], name: str) -> Encoding:
         """The chat as its template writes it; only the characters of the messages are free."""
@@ -91,7 +92,7 @@ class Encoder:
         encoded = self._tokenize(text, None, add_special_tokens=False)
         offsets = list(encoded["offset_mapping"])
         frozen = [not any(start <= a and b <= end and a < b for start, end in contents) for a, b in offsets]
-        return self._finish(text, encoded, offsets, frozen, contents, name)
+        return self._finish(encoded, name, text=text, offsets=offsets, frozen=frozen, segments=contents)
 
     def _tokenize(self, text: str, pair: str | None, add_special_tokens: bool = True) -> Any:
         if not self.tokenizer.is_fast:
@@ -99,25 +100,26 @@ class Encoder:
                 f"`tokenizer`: {type(self.tokenizer).__name__} cannot say which characters a token stands for; "
                 "load the fast one (use_fast=True), or pass token ids as `inputs`."
             )
-        return self.tokenizer(
-            text,
-            pair,
-            add_special_tokens=add_special_tokens,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            truncation=self.truncation and self.max_length is not None,
-            max_length=self.max_length if self.truncation else None,
-            verbose=False,
-        )
+        with _backend_settings_kept(self.tokenizer):
+            return self.tokenizer(
+                text,
+                pair,
+                add_special_tokens=add_special_tokens,
+                return_offsets_mapping=True,
+                return_special_tokens_mask=True,
+                truncation=self.truncation and self.max_length is not None,
+                max_length=self.max_length if self.truncation else None,
+                verbose=False,
+            )
 
     def _finish(
-        self, text: str, encoded: Any, offsets: list[Span], frozen: list[bool], segments: list[Span], name: str
+        self, encoded: Any, name: str, *, text: str, offsets: list[Span], frozen: list[bool], segments: list[Span]
     ) -> Encoding:
         ids = torch.tensor(encoded["input_ids"], dtype=torch.long)
         extras = {}
         if "token_type_ids" in encoded:
             extras["token_type_ids"] = torch.tensor(encoded["token_type_ids"], dtype=torch.long)
-        return self._checked(text, ids, offsets, frozen, segments, extras, name)
+        return self._checked(ids, extras, name, text=text, offsets=offsets, frozen=frozen, segments=segments)
 
     def _read_batch(self, batch: Mapping[str, Any], name: str) -> list[Encoding]:
         """Rows of a batch, without their padding, on whichever side it is."""
@@ -153,17 +155,19 @@ class Encoder:
             raise InputError(f"{name}: token id {int(ids.max() if ids.max() >= size else ids.min())} is not in 0..{size - 1}.")
         text, offsets = decoded(self.tokenizer, ids.tolist())
         frozen = [i in self.special_ids for i in ids.tolist()]
-        return self._checked(text, ids, offsets, frozen, _between_special(offsets, frozen), extras, name)
+        segments = _between_special(offsets, frozen)
+        return self._checked(ids, extras, name, text=text, offsets=offsets, frozen=frozen, segments=segments)
 
     def _checked(
         self,
-        text: str,
         ids: Tensor,
+        extras: dict[str, Tensor],
+        name: str,
+        *,
+        text: str,
         offsets: list[Span],
         frozen: list[bool],
         segments: list[Span],
-        extras: dict[str, Tensor],
-        name: str,
     ) -> Encoding:
         if self.max_length is not None and len(ids) > self.max_length:
             if not self.truncation:
@@ -175,6 +179,18 @@ class Encoder:
         names = tuple(str(token) for token in self.tokenizer.convert_ids_to_tokens(ids.tolist()))
         tokens = Tokens(text, tuple((int(a), int(b)) for a, b in offsets), names, tuple(frozen), tuple(segments))
         return Encoding(tokens, ids, extras)
+
+
+@contextmanager
+def _backend_settings_kept(tokenizer: Any) -> Iterator[None]:
+    """Restores the truncation and padding of the backend, which every call of a fast tokenizer overwrites."""
+    backend = tokenizer.backend_tokenizer
+    truncation, padding = backend.truncation, backend.padding
+    try:
+        yield
+    finally:
+        backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
+        backend.no_padding() if padding is None else backend.enable_padding(**padding)
 
 
 def is_single(inputs: object) -> bool:

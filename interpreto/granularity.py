@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 import regex
 import torch
@@ -128,7 +129,7 @@ _ABBREVIATION = regex.compile(
 def _words(text: str) -> list[Span]:
     """Segments between Unicode word boundaries; those of white space are dropped by the caller."""
     cuts = [0, *(match.start() for match in _WORD.finditer(text)), len(text)]
-    return [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+    return [(a, b) for a, b in pairwise(cuts) if a < b]
 
 
 def _sentences(text: str) -> list[Span]:
@@ -145,7 +146,7 @@ def _sentences(text: str) -> list[Span]:
 
 def _paragraphs(text: str) -> list[Span]:
     cuts = [0, *(match.end() for match in _BLANK_LINE.finditer(text)), len(text)]
-    return list(zip(cuts, cuts[1:], strict=False))
+    return list(pairwise(cuts))
 
 
 _SPLITTERS: dict[Granularity, Callable[[str], list[Span]]] = {

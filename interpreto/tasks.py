@@ -96,7 +96,8 @@ class Classification(Task):
             raise TargetError(f"{name}: names no class; pass {FORMS}.")
         for i in ids:
             if i < 0 or (self.id2label and i >= len(self.id2label)):
-                raise TargetError(f"{name}: class {i} is not in 0..{len(self.id2label) - 1}.")
+                classes = f"is not in 0..{len(self.id2label) - 1}" if self.id2label else "is negative; classes begin at 0"
+                raise TargetError(f"{name}: class {i} {classes}.")
         return torch.tensor(ids)
 
     def _class_id(self, target: Any, name: str) -> int:

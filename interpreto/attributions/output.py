@@ -152,12 +152,15 @@ class AttributionOutput:
             FileError: when the file is missing or holds something else.
         """
         tensors, facts = _read(Path(path))
-        extras = {k.removeprefix("extras."): v for k, v in tensors.items() if k.startswith("extras.")}
-        spans = tuple((int(a), int(b)) for a, b in facts["spans"])
-        units = Units(tensors["unit_index"], tuple(facts["elements"]), spans)
-        sample = Sample(facts["text"], tensors["input_ids"], units, extras, tensors["targets"])
-        values = {name: tensors[name] for name in TENSORS if name in tensors}
-        return AttributionOutput(sample=sample, **values, **{name: facts[name] for name in FACTS})
+        try:
+            extras = {k.removeprefix("extras."): v for k, v in tensors.items() if k.startswith("extras.")}
+            spans = tuple((int(a), int(b)) for a, b in facts["spans"])
+            units = Units(tensors["unit_index"], tuple(facts["elements"]), spans)
+            sample = Sample(facts["text"], tensors["input_ids"], units, extras, tensors["targets"])
+            values = {name: tensors[name] for name in TENSORS if name in tensors}
+            return AttributionOutput(sample=sample, **values, **{name: facts[name] for name in FACTS})
+        except (KeyError, TypeError) as error:
+            raise FileError(f"`path`: {str(path)!r} holds an incomplete explanation ({error}).") from error
 
 
 TENSORS = ("attributions", "base_scores", "reference_scores", "residual", "standard_error")
@@ -185,8 +188,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, json.JSONDecodeError) as error:
         raise FileError(f"`path`: {str(path)!r} cannot be read as an explanation ({error}).") from error
-    if facts.get("format") != FORMAT:
-        raise FileError(
-            f"`path`: {str(path)!r} holds {facts.get('format', 'no explanation')!r}; this version reads {FORMAT!r}."
-        )
+    found = facts.get("format") if isinstance(facts, dict) else None
+    if found != FORMAT:
+        raise FileError(f"`path`: {str(path)!r} holds {found or 'no explanation'!r}; this version reads {FORMAT!r}.")
     return tensors, facts

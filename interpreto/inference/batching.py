@@ -10,6 +10,9 @@ import torch
 
 T = TypeVar("T")
 
+WASTE = 1.2  # padded over real tokens: beyond, a new pass is cheaper
+WORTH_A_PASS = 1 / 8  # of the budget: a pass with fewer tokens costs as much as one with these
+
 
 @dataclass
 class Budget:
@@ -45,36 +48,44 @@ def windows(items: Iterable[T], cost: Callable[[T], int], limit: int) -> Iterato
         yield group
 
 
-def batches(lengths: Sequence[int], budget: Budget, mixed: bool) -> Iterator[list[int]]:
-    """Indices of rows, shortest first, cut where the budget is full; without ``mixed``, at each new length too."""
+def sweep(lengths: Sequence[int], budget: Budget, mixed: bool, run: Callable[[list[int]], None]) -> None:
+    """Run all rows, shortest first, in batches that the budget holds; when memory runs out, in smaller ones.
+
+    Args:
+        lengths: Tokens of each row.
+        budget: Halved whenever a batch does not fit after all.
+        mixed: Whether rows of unequal lengths may share a batch.
+        run: Runs the rows of these numbers. A batch that runs out of memory is given again, in parts.
+    """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    ascending = [lengths[i] for i in order]
     start = 0
     while start < len(order):
-        end = start + 1
-        while (
-            end < len(order)
-            and budget.fits(end + 1 - start, lengths[order[end]])
-            and (mixed or lengths[order[end]] == lengths[order[start]])
-        ):
-            end += 1
-        yield order[start:end]
-        start = end
+        batch = order[start : end_of_batch(ascending, start, budget, mixed)]
+        try:
+            run(batch)
+        except RuntimeError as error:
+            if len(batch) == 1 or not _is_out_of_memory(error):
+                raise
+        else:
+            start += len(batch)
+            continue
+        if torch.cuda.is_available():  # outside the handler, where the error no longer holds the batch's tensors
+            torch.cuda.empty_cache()
+        budget.halve(len(batch), max(lengths[i] for i in batch))
 
 
-def run_within_memory(rows: list[int], length: int, budget: Budget, run: Callable[[list[int]], None]) -> None:
-    """Run a batch; when the memory runs out, halve it (and the budget) until one row is left."""
-    try:
-        run(rows)
-        return
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if len(rows) == 1 or not _is_out_of_memory(error):
-            raise
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    budget.halve(len(rows), length)
-    middle = len(rows) // 2
-    run_within_memory(rows[:middle], length, budget, run)
-    run_within_memory(rows[middle:], length, budget, run)
+def end_of_batch(lengths: Sequence[int], start: int, budget: Budget, mixed: bool) -> int:
+    """Where the batch that begins at ``start`` of the sorted lengths ends."""
+    end, real = start + 1, lengths[start]
+    while end < len(lengths):
+        rows, length = end + 1 - start, lengths[end]
+        real += length
+        wasteful = rows * length > WASTE * real and real >= budget.tokens * WORTH_A_PASS
+        if not budget.fits(rows, length) or wasteful or (not mixed and length != lengths[start]):
+            break
+        end += 1
+    return end
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -26,7 +26,7 @@ class Forward:
 
     def __init__(self, model: nn.Module, device: torch.device | str | None = None) -> None:
         self.model = model
-        self.wanted_device = None if device is None else torch.device(device)
+        self.wanted_device = None if device is None else read_device(device)
         self.passes = 0  # forward passes done, for progress bars and tests
         self._pads_well: bool | None = None
 
@@ -89,6 +89,14 @@ class Forward:
         return self._pads_well
 
 
+def read_device(value: torch.device | str) -> torch.device:
+    """A device, or its name."""
+    try:
+        return torch.device(value)
+    except RuntimeError as error:
+        raise OptionError(f"`device`: got {value!r}; pass a torch.device or its name, such as 'cpu' or 'cuda'.") from error
+
+
 def _embedding_layer(model: nn.Module) -> nn.Module | None:
     getter = getattr(model, "get_input_embeddings", None)
     try:
@@ -100,10 +108,7 @@ def _embedding_layer(model: nn.Module) -> nn.Module | None:
 
 def read_logits(output: Any) -> Tensor:
     """The logits of whatever a model answers."""
-    if isinstance(output, Mapping) and "logits" in output:
-        logits = output["logits"]
-    else:
-        logits = getattr(output, "logits", output)
+    logits = output["logits"] if isinstance(output, Mapping) and "logits" in output else getattr(output, "logits", output)
     if isinstance(logits, (tuple, list)) and logits:
         logits = logits[0]
     if not isinstance(logits, Tensor):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.errors import ModelError
-from interpreto.inference.batching import Budget, batches, run_within_memory, windows
+from interpreto.inference.batching import Budget, sweep, windows
 from interpreto.inference.forward import Forward, embeddings_given, embeddings_replaced
 from interpreto.inference.gradients import GradientReducer
 from interpreto.inference.replacement import Replacement, Rows
@@ -92,7 +92,7 @@ class Scorer:
         """Hand the gradients of each sample's copies to its reducer, target by target, never all at once."""
         rows = concatenated([plain_rows(v.sample, len(v.points)) for v in variants])
         places = [(j, i) for j, v in enumerate(variants) for i in range(len(v.points))]
-        reached = [0] * len(places)  # targets done, so that a batch halved in its middle goes on where it was
+        reached = [0] * len(places)  # targets done, so that rows of a batch cut in its middle go on where they were
 
         def run(picked: list[int], ids: Tensor, visible: Tensor, extras: dict[str, Tensor]) -> None:
             owners = [variants[places[i][0]].sample for i in picked]
@@ -102,13 +102,13 @@ class Scorer:
             with torch.enable_grad(), embeddings_given(self.forward.embedding, ids, given):
                 scores = self.read(self.forward(ids, visible, extras), owners)
             _own(scores.detach(), owners[0], cut=False)
-            for k in range(reached[picked[0]], max(counts)):
-                chosen = [b for b, count in enumerate(counts) if k < count]
+            for k in range(min(reached[i] for i in picked), max(counts)):
+                chosen = [b for b, i in enumerate(picked) if reached[i] <= k < counts[b]]
                 (grads,) = torch.autograd.grad(scores[chosen, k].sum(), given, retain_graph=k < max(counts) - 1)
                 for j, copies, inside in _runs(picked, chosen, places):
                     reducers[j].add(copies, k, grads[inside, : len(variants[j].sample)])
-                for b in picked:
-                    reached[b] = k + 1
+                for b in chosen:
+                    reached[picked[b]] = k + 1
 
         self._sweep(rows, run)
 
@@ -124,8 +124,7 @@ class Scorer:
             run(picked, ids, visible, extras)
             self.on_pass()
 
-        for batch in batches(lengths, self.budget, self._may_mix(rows, lengths)):
-            run_within_memory(batch, max(lengths[i] for i in batch), self.budget, run_batch)
+        sweep(lengths, self.budget, self._may_mix(rows, lengths), run_batch)
 
     def _cut(self, rows: Rows, picked: list[int], length: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Ids, attention and extras of some rows, padded to ``length`` with the absent id."""

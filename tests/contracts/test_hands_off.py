@@ -51,7 +51,7 @@ def assert_untouched(before, after):
 def test_nothing_is_changed(family):
     model, tokenizer = tiny.CLASSIFIERS[family]()
     model.train()  # with a frozen part in evaluation mode, as in fine-tuning
-    list(model.children())[0].eval()
+    next(iter(model.children())).eval()
     next(model.parameters()).requires_grad_(False)
     before = snapshot(model, tokenizer)
     for method, options in METHODS.items():

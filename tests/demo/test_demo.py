@@ -80,7 +80,8 @@ def test_clear_sentences_are_read_rightly(classifier: Classifier) -> None:
 
 
 def test_a_masked_text_says_little(classifier: Classifier) -> None:
-    probabilities = logits(classifier, ["A wonderful film.", "[MASK] [MASK] [MASK].", "An awful film."]).softmax(-1)[:, 1]
+    texts = ["A wonderful film.", "[MASK] [MASK] [MASK].", "An awful film."]
+    probabilities = logits(classifier, texts).softmax(-1)[:, 1]
     assert probabilities[0] > 0.9
     assert 0.3 < probabilities[1] < 0.7
     assert probabilities[2] < 0.1
