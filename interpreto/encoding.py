@@ -54,12 +54,12 @@ class Encoder:
             raise InputError(f"`inputs`: got nothing to explain ({inputs!r}); pass {ACCEPTED}.")
         return encodings
 
-    def _read(self, item: object, position: int | None) -> list[Encoding]:
+    def _read(self, item: Any, position: int | None) -> list[Encoding]:
         name = "`inputs`" if position is None else f"`inputs[{position}]`"
         if isinstance(item, str):
             return [self._read_text(item, None, name)]
         if _is_pair(item):
-            return [self._read_text(*item, name)]
+            return [self._read_text(item[0], item[1], name)]
         if is_chat(item):
             return [self._read_chat(item, name)]
         if isinstance(item, Tensor):

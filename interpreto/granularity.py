@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
+from typing import TypeVar
 
 import regex
 import torch
@@ -14,6 +15,8 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from interpreto.errors import InputError, OptionError
+
+Member = TypeVar("Member", bound=Enum)
 
 Span = tuple[int, int]
 """Characters ``start`` (included) to ``end`` (excluded) of a text."""
@@ -265,10 +268,11 @@ def _build(tokens: Tokens, units: list[int | None], spans: list[Span] | None) ->
     for token, unit in enumerate(units):
         if unit is not None and (not tokens.frozen[token] or spans is None):
             members.setdefault(unit, []).append(token)
-    index = torch.full((len(units),), -1)
+    index = [-1] * len(units)
     texts, places = [], []
     for new, (old, group) in enumerate(members.items()):
-        index[group] = new
+        for token in group:
+            index[token] = new
         if spans is not None and old < len(spans):
             place = spans[old]
         else:
@@ -277,7 +281,7 @@ def _build(tokens: Tokens, units: list[int | None], spans: list[Span] | None) ->
         text = tokens.text[place[0] : place[1]]
         texts.append(text if text.strip() else "".join(tokens.names[token] for token in group))
         places.append(place)
-    return Units(index, tuple(texts), tuple(places))
+    return Units(torch.tensor(index, dtype=torch.long), tuple(texts), tuple(places))
 
 
 def _check_spans(spans: Sequence[Span], text: str) -> None:
@@ -295,10 +299,12 @@ def _check_spans(spans: Sequence[Span], text: str) -> None:
 
 def read_granularity(value: Granularity | str | Splitter) -> Granularity | Splitter:
     """A granularity, its name, or a function that cuts a text."""
-    return value if callable(value) else read_member(Granularity, value, "granularity")
+    if isinstance(value, (Granularity, str)) or not callable(value):
+        return read_member(Granularity, value, "granularity")
+    return value
 
 
-def read_member(kind: type[Enum], value: object, option: str) -> Enum:
+def read_member(kind: type[Member], value: object, option: str) -> Member:
     """A member of an enumeration, or its name in either case; else an error that lists the members."""
     if isinstance(value, kind):
         return value

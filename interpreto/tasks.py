@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -65,6 +67,10 @@ class Classification(Task):
     def read_targets(self, targets: object, n: int, single: bool) -> list[Tensor] | None:
         if targets is None:
             return None
+        if hasattr(targets, "__array__") and not isinstance(targets, Tensor):
+            targets = torch.as_tensor(np.asarray(targets))
+        if isinstance(targets, Tensor) and targets.ndim == 0:
+            targets = int(_integers(targets, "`targets`"))
         if isinstance(targets, (int, str)):
             return [self._read_one(targets, "`targets`")] * n
         if isinstance(targets, Tensor):
@@ -86,7 +92,7 @@ class Classification(Task):
             if target.ndim > 1:
                 raise TargetError(f"{name}: got a tensor of {target.ndim} dimensions; the ids of one input have one.")
             ids = [int(i) for i in _integers(target, name).reshape(-1)]
-        elif isinstance(target, (int, str)):
+        elif isinstance(target, (Integral, str)):
             ids = [self._class_id(target, name)]
         elif isinstance(target, Iterable):
             ids = [self._class_id(item, name) for item in target]
@@ -103,8 +109,8 @@ class Classification(Task):
     def _class_id(self, target: Any, name: str) -> int:
         if isinstance(target, Tensor) and target.ndim == 0:
             target = _integers(target, name).item()
-        if isinstance(target, int) and not isinstance(target, bool):
-            return target
+        if isinstance(target, Integral) and not isinstance(target, bool):
+            return int(target)
         if not isinstance(target, str):
             raise TargetError(f"{name}: got {target!r:.60}; a class is an integer or a name.")
         names = {label: i for i, label in self.id2label.items()}
@@ -149,12 +155,12 @@ class Classification(Task):
         return str(self.id2label.get(target, target))
 
 
-def resolve_task(model: Any, mode: Mode, task: str | Task | None) -> Classification:
+def resolve_task(model: Any, mode: Mode, task: str | Task | None) -> Task:
     """The task of a model, from its config and its kind, or as the user says.
 
     Wrappers (PEFT, ``torch.compile``) hand their model's config on, so the class's name never decides alone.
     """
-    if isinstance(task, Classification):
+    if isinstance(task, Task):
         return task
     config = getattr(model, "config", None)
     id2label = {int(i): str(label) for i, label in (getattr(config, "id2label", None) or {}).items()}

@@ -17,7 +17,8 @@ def run(code: str) -> str:
 def test_import_loads_no_torch_and_is_quick():
     code = (
         "import sys, time; before = set(sys.modules); start = time.process_time(); import interpreto; "
-        "new = set(sys.modules) - before; print(time.process_time() - start, sum(m.startswith('interpreto') for m in new), len(new)); "
+        "new = set(sys.modules) - before; "
+        "print(time.process_time() - start, sum(m.startswith('interpreto') for m in new), len(new)); "
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
     seconds, ours, modules, torch, transformers = run(code).split()

@@ -37,14 +37,14 @@ from interpreto.granularity import (
 from interpreto.inference.batching import Budget, windows
 from interpreto.inference.embedding import Baseline, EmbeddingSpace
 from interpreto.inference.forward import Forward, longest_input
-from interpreto.inference.gradients import ContractedGradients, GradientMoments, GradientReducer
+from interpreto.inference.gradients import ContractedGradients, GradientReducer
 from interpreto.inference.modes import InferenceModes, Mode, mode_name, read_mode
 from interpreto.inference.replacement import read_replacement
 from interpreto.inference.scorer import Scorer
 from interpreto.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.tasks import Task, resolve_task
 
-TOKENS_A_PASS = {"cpu": 4096, "cuda": 32768}  # what keeps the hardware busy; more gains nothing, measured
+TOKENS_A_PASS = {"cpu": 2048, "cuda": 32768}  # what keeps the hardware busy; more gains nothing, measured
 TOLERANCE = 0.05  # share of the score gap that an integral may miss before it warns
 LINEAR = ("sum", "mean")
 
@@ -219,13 +219,18 @@ class AttributionExplainer:
         assert self.replacement is not None
         replacement = self.replacement.ready(EmbeddingSpace(self.forward, self.tokenizer))
         variants = (self.perturbator(sample, self._generator()) for sample in samples)  # type: ignore[operator]  # a mask perturbator
-        for v, scores in scorer.masked(variants, replacement):
-            sample = v.sample
-            if sample.targets is None:  # all outputs are there: the prediction is read off the untouched input's
-                sample = sample.aimed_at(self.task.predicted(scores[0]))
-                scores = self.task.read(scores, [sample] * len(scores))
-            base, rest = scores[0], scores[1:]
-            yield self._output(sample, self._aggregate(rest, v), base)
+        for v, outputs in scorer.masked(variants, replacement):
+            sample, scores = self._aimed(v.sample, outputs)
+            yield self._output(sample, self._aggregate(scores[1:], v), scores[0])
+
+    def _aimed(self, sample: Sample, outputs: Float[Tensor, "r t"]) -> tuple[Sample, Float[Tensor, "r t2"]]:
+        """The sample with its targets, and the scores for them. Where there were none, all outputs came back, the
+        untouched input's first, and the prediction is read off it: it costs no pass of its own.
+        """
+        if sample.targets is not None:
+            return sample, outputs
+        sample = sample.aimed_at(self.task.predicted(outputs[0]))
+        return sample, self.task.read(outputs, [sample] * len(outputs))
 
     def _aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
         if self.aggregator is None:
@@ -255,10 +260,7 @@ class AttributionExplainer:
         scores = scorer.at_points([(v.sample, end) for v, end in zip(window, ends, strict=True)])
         aimed = []
         for i, v in enumerate(window):
-            sample = v.sample
-            if sample.targets is None:
-                sample = sample.aimed_at(self.task.predicted(scores[i][0]))
-                scores[i] = self.task.read(scores[i], [sample] * len(scores[i]))
+            sample, scores[i] = self._aimed(v.sample, scores[i])
             aimed.append(EmbeddingVariants(sample, v.points, v.direction, v.weights, v.baseline))
         kind = ContractedGradients if self.aggregator is None else self.aggregator.reducer
         reducers = [kind(v, len(v.sample.targets)) for v in aimed]  # type: ignore[arg-type]  # all are aimed now
@@ -268,7 +270,7 @@ class AttributionExplainer:
             yield self._output(v.sample, estimate[0], score[0], estimate[1])
 
     def _aggregate_gradients(self, reducer: GradientReducer, variants: EmbeddingVariants) -> Estimate:
-        gradients = reducer.moments() if isinstance(reducer, GradientMoments) else reducer.values.cpu()  # type: ignore[attr-defined]
+        gradients = reducer.result()
         if self.aggregator is None:
             return Estimate(gradients.mean(0))
         estimate = self.aggregator.aggregate(gradients, variants)

@@ -40,7 +40,8 @@ class EmbeddingSpace:
         value = torch.as_tensor(value, dtype=embeddings.dtype, device=embeddings.device)
         if value.ndim and tuple(value.shape) not in (embeddings.shape, embeddings.shape[1:]):
             raise OptionError(
-                f"`baseline`: got shape {tuple(value.shape)}; pass a number, ({embeddings.shape[1]},) or {tuple(embeddings.shape)}."
+                f"`baseline`: got shape {tuple(value.shape)}; "
+                f"pass a number, ({embeddings.shape[1]},) or {tuple(embeddings.shape)}."
             )
         return value.expand_as(embeddings)
 

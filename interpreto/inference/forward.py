@@ -77,6 +77,9 @@ class Forward:
 
         Models that read the last position whatever the mask says (XLNet), or mix padding in, get batches of one length.
         """
+        vocabulary = getattr(_embedding_layer(self.model), "num_embeddings", None)
+        if vocabulary is not None and self.pad_id >= vocabulary:
+            return False  # the rows use the whole vocabulary: no id is left to pad with
         if self._pads_well is None:
             with torch.no_grad():
                 padded = self(ids, visible, extras)
@@ -147,8 +150,9 @@ def padding_absent(model: nn.Module, used_ids: set[int]) -> Iterator[int]:
     """Within, the model's config names a padding id that no row contains: some classifiers find the last token by it."""
     absent = next(i for i in range(len(used_ids) + 1) if i not in used_ids)
     config = getattr(model, "config", None)
-    configs = [] if config is None else [config]
-    if hasattr(config, "get_text_config") and (inner := config.get_text_config()) is not config:
+    configs: list[Any] = [] if config is None else [config]
+    inner = getattr(config, "get_text_config", lambda: config)()
+    if inner is not config:
         configs.append(inner)
     before = [getattr(c, "pad_token_id", None) for c in configs]
     for c in configs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -20,13 +21,13 @@ class GradientReducer(ABC):
     @abstractmethod
     def add(self, copies: list[int], target: int, gradients: Float[Tensor, "b l d"]) -> None: ...
 
+    @abstractmethod
+    def result(self) -> Any:
+        """What an aggregator reads, on the CPU."""
+
 
 class ContractedGradients(GradientReducer):
-    """One number a token: the gradient along the variants' direction, or its L2 norm where they have none.
-
-    Attributes:
-        values: ``(p, t, l)``.
-    """
+    """One number a token, ``(p, t, l)``: the gradient along the variants' direction, or its L2 norm without one."""
 
     def __init__(self, variants: EmbeddingVariants, t: int) -> None:
         super().__init__(variants, t)
@@ -35,6 +36,9 @@ class ContractedGradients(GradientReducer):
 
     def add(self, copies: list[int], target: int, gradients: Float[Tensor, "b l d"]) -> None:
         self.values[copies, target] = contracted(self.variants, copies, gradients)
+
+    def result(self) -> Float[Tensor, "p t l"]:
+        return self.values.cpu()
 
 
 def contracted(variants: EmbeddingVariants, copies: list[int], gradients: Float[Tensor, "b l d"]) -> Float[Tensor, "b l"]:
@@ -94,5 +98,5 @@ class GradientMoments(GradientReducer):
         self.mean[at] += step * (n / (n + m))
         self.count[at] += n
 
-    def moments(self) -> Moments:
+    def result(self) -> Moments:
         return Moments(self.count[:, 0].cpu(), self.mean.cpu(), self.spread.cpu(), self.square.cpu())

@@ -13,7 +13,7 @@ from interpreto.inference.embedding import EmbeddingSpace
 from interpreto.samples import EmbeddingVariants, MaskVariants, Sample
 
 
-class Perturbator(ABC):
+class Perturbator(ABC):  # noqa: B024  (its two kinds see different things)
     """Says which variants of a sample are scored. Never calls the model; all chance comes from the given generator."""
 
 
