@@ -10,8 +10,7 @@ import torch
 
 T = TypeVar("T")
 
-WASTE = 1.2  # padded over real tokens: beyond, a new pass is cheaper
-WORTH_A_PASS = 1 / 8  # of the budget: a pass with fewer tokens costs as much as one with these
+WASTE = 1 / 16  # of the budget: padding beyond it costs more than another pass
 
 
 @dataclass
@@ -81,7 +80,7 @@ def end_of_batch(lengths: Sequence[int], start: int, budget: Budget, mixed: bool
     while end < len(lengths):
         rows, length = end + 1 - start, lengths[end]
         real += length
-        wasteful = rows * length > WASTE * real and real >= budget.tokens * WORTH_A_PASS
+        wasteful = rows * length - real > budget.tokens * WASTE
         if not budget.fits(rows, length) or wasteful or (not mixed and length != lengths[start]):
             break
         end += 1

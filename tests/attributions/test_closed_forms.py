@@ -272,9 +272,10 @@ def test_integrated_gradients_misses_less_with_more_steps_and_says_how_many():
         coarse = IntegratedGradients(model, tokenizer, n_perturbations=1)(text)[0]
     enough = int(str(caught[0].message).split("n_perturbations=")[1].split()[0])
     finer = IntegratedGradients(model, tokenizer, n_perturbations=enough)(text)[0]  # a warning would be an error
-    fine = IntegratedGradients(model, tokenizer, n_perturbations=3)(text)[0]
     gap = float((coarse.base_scores - coarse.reference_scores).abs())
-    assert float(finer.residual.abs()) < 2e-4 < float(fine.residual.abs()) < 0.05 * gap < float(coarse.residual.abs())
+    assert float(finer.residual.abs()) < 0.05 * gap < float(coarse.residual.abs())
+    finest = IntegratedGradients(model, tokenizer, n_perturbations=256)(text)[0]
+    assert float(finest.residual.abs()) < 1e-4
 
 
 @pytest.mark.filterwarnings("ignore::interpreto.errors.CompletenessWarning")  # of scores that hardly move

@@ -1,0 +1,149 @@
+"""Attributions in a terminal, in colour where it can, in plain text where it cannot."""
+
+from __future__ import annotations
+
+import io
+
+import torch
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+from interpreto.attributions.output import AttributionOutput
+from interpreto.visualizations.reading import (
+    Piece,
+    adds_up,
+    number,
+    pieces,
+    scale,
+    score_unit,
+    total,
+    value_unit,
+    visible,
+)
+
+TARGETS = 5
+TOP = 5
+BAR = 16  # cells of a full bar
+FOR, AGAINST, PALE = (240, 138, 42), (92, 158, 235), (250, 246, 240)
+FAINT = 0.05  # below this share of the largest magnitude, a unit keeps the terminal's own colours
+
+
+def to_text(explanation: AttributionOutput, *, width: int | None = None, colour: bool | None = None, target: int = 0) -> str:
+    """An explanation as lines for a terminal: label and score, the text, its largest elements, what is left over.
+
+    Args:
+        explanation: What to show.
+        width: Cells of a line; None: as wide as the terminal.
+        colour: Whether to colour by ANSI codes; else values stand in brackets. None: where standard output takes colours.
+        target: The row to begin with; up to five are shown.
+    """
+    screen = Console(force_jupyter=False)
+    if colour is None:
+        colour = screen.color_system is not None and not screen.no_color
+    console = Console(
+        file=io.StringIO(),
+        width=width or screen.width,
+        color_system=_colours() if colour else None,
+        force_terminal=colour,
+        force_jupyter=False,
+        no_color=not colour,
+        legacy_windows=False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    shown = range(target, min(target + TARGETS, len(explanation.target_labels)))
+    for row in shown:
+        console.print(_heading(explanation, row))
+        console.print(_text(explanation, row, colour), soft_wrap=False)
+        for line in [*_top(explanation, row, console.width), *_sum(explanation, row)]:
+            console.print(line, no_wrap=True, overflow="ellipsis")
+        console.print()
+    hidden = len(explanation.target_labels) - len(shown) - target
+    if hidden > 0:
+        console.print(Text(f"+{hidden} more", style="dim"))
+    console.print(_facts(explanation))
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip("\n").split("\n"))
+
+
+def _colours() -> str:
+    """What the terminal can show; 256 colours when it does not say."""
+    return Console(force_terminal=True, force_jupyter=False).color_system or "256"
+
+
+def _heading(explanation: AttributionOutput, target: int) -> Text:
+    label = visible(explanation.target_labels[target]).replace("\n", " ")
+    score = f"{number(float(explanation.base_scores[target]))} {score_unit(explanation)}"
+    return Text.assemble((label, "bold"), "  ", score)
+
+
+def _text(explanation: AttributionOutput, target: int, colour: bool) -> Text:
+    """The text with its units coloured, or followed by their values."""
+    top, line = scale(explanation), Text()
+    for piece in pieces(explanation):
+        if piece.unit is None:
+            line.append(visible(piece.text), "dim")
+            continue
+        value = float(explanation.attributions[target, piece.unit])
+        line.append(_shown(piece), _style(value / top if top else 0.0, explanation.signed) if colour else None)
+        if not colour:
+            line.append(f"[{number(value, sign=explanation.signed)}]")
+    return line
+
+
+def _shown(piece: Piece) -> str:
+    return f" {visible(piece.text)} " if piece.named else visible(piece.text)
+
+
+def _style(weight: float, signed: bool) -> Style | None:
+    """Dark letters on a background from pale to full, as `weight` goes from 0 to 1; None for what hardly weighs."""
+    weight = weight if signed else max(weight, 0.0)
+    if not abs(weight) >= FAINT:  # also where it is NaN
+        return None
+    end = FOR if weight > 0 else AGAINST
+    red, green, blue = (round(pale + (full - pale) * min(abs(weight), 1.0)) for pale, full in zip(PALE, end, strict=True))
+    return Style(color="#16181d", bgcolor=f"rgb({red},{green},{blue})")
+
+
+def _top(explanation: AttributionOutput, target: int, width: int) -> list[Text]:
+    """The largest elements, each with a bar and its value."""
+    row, errors = explanation.attributions[target], explanation.standard_error
+    order = row.abs().nan_to_num(-1.0).argsort(descending=True, stable=True)[:TOP]
+    order = [int(unit) for unit in order if not torch.isnan(row[unit])]
+    names = [" ".join(visible(explanation.elements[unit]).split()) for unit in order]
+    column = max([min(cell_len(name), max(width // 3, 8)) for name in names], default=0)
+    top, lines = scale(explanation), []
+    for unit, name in zip(order, names, strict=True):
+        value = float(row[unit])
+        error = "" if errors is None else f" ± {number(float(errors[target, unit]))}"
+        name = name if cell_len(name) <= column else set_cell_size(name, column - 1) + "…"  # noqa: PLW2901  (the same name, cut)
+        bar = "█" * round(BAR * min(abs(value) / top, 1.0)) if top else ""
+        tint = "rgb(230,126,34)" if value > 0 else "rgb(66,133,214)"
+        amount = f"{number(value, sign=explanation.signed):>9}{error}"
+        lines.append(Text.assemble("  ", set_cell_size(name, column), "  ", (f"{bar or '▏':<{BAR}}", tint), amount))
+    return lines
+
+
+def _sum(explanation: AttributionOutput, target: int) -> list[Text]:
+    """How reference, attributions and residual make the score."""
+    if explanation.reference_scores is None or explanation.residual is None:
+        return []
+    name = "f(baseline)" if explanation.baseline is not None else "f(all removed)"
+    residual = number(float(explanation.residual[target]), sign=True)
+    reference = number(float(explanation.reference_scores[target]))
+    if not adds_up(explanation, target):
+        return [Text(f"  {name} {reference}, residual {residual}", "dim")]
+    score, attributed = number(float(explanation.base_scores[target])), number(total(explanation, target), sign=True)
+    return [Text(f"  f(x) {score} = {name} {reference}, attributions {attributed}, residual {residual}", "dim")]
+
+
+def _facts(explanation: AttributionOutput) -> Text:
+    facts = [explanation.method, f"{explanation.granularity.replace('_', ' ')}s", f"values in {value_unit(explanation)}"]
+    if explanation.baseline is not None:
+        facts.append(f"baseline {explanation.baseline}")
+    if explanation.replacement is not None:
+        facts.append(f"replacement {explanation.replacement}")
+    return Text(" · ".join(facts), "dim")
