@@ -21,7 +21,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m benchmarks.attributions_classification
+	$(BIN)/python -W ignore -m benchmarks.attributions_classification | tee benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.shapley_estimators | tee -a benchmarks/RESULTS.md
 
 demo-model: $(VENV)/.dev
 	$(BIN)/python tools/train_demo_model.py

@@ -1,6 +1,6 @@
 """Our methods, captum's and lime's, and the bare model on the same rows: one run, one table.
 
-    python -m benchmarks.attributions_classification [--rounds 5] [--threads 2] [--out benchmarks/RESULTS.md]
+    python -m benchmarks.attributions_classification [--rounds 5] [--threads 2]
 
 Each cell is the best of several rounds, which are interleaved, so that a busy moment hits all rows alike. ``bare`` is
 the model on the distinct rows that our method asks for, already made, in the batch size that suits it best.
@@ -12,7 +12,6 @@ import argparse
 import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -32,7 +31,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model, tokenizer = demo.load_classifier()
@@ -41,10 +39,7 @@ def main() -> None:
     rows = [
         task(model, tokenizer, texts, arguments.rounds) for task in (occlusion, lime, kernel_shap, sobol, integrated_gradients)
     ]
-    table = report(rows, arguments)
-    print(table)
-    if arguments.out:
-        arguments.out.write_text(table, encoding="utf-8")
+    print(report(rows, arguments))
 
 
 def measure(runs: dict[str, Run], rounds: int) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 
 T = TypeVar("T")
 
-WASTE = 1 / 16  # of the budget: padding beyond it costs more than another pass
+WASTE = 1 / 32  # of the budget: padding beyond it costs more than another pass
 
 
 @dataclass
