@@ -11,6 +11,7 @@ from torch import Generator
 
 from interpreto.attributions.aggregations import ShapleyAggregator
 from interpreto.attributions.perturbations import ShapTokenPerturbator
+from interpreto.errors import OptionError
 from interpreto.granularity import Units
 from interpreto.samples import MaskVariants, Sample
 
@@ -60,7 +61,10 @@ def error(design: object, u: int, n: int, seed: int, main_effects: bool) -> floa
     sample = Sample("", torch.arange(u), Units(torch.arange(u), ("",) * u, ((0, 0),) * u))
     variants = design(sample, n, Generator().manual_seed(seed))  # type: ignore[operator]
     values = torch.from_numpy(game(1 - variants.mask.double().numpy()))[:, None]
-    estimate = ShapleyAggregator().aggregate(values, variants).values[0].numpy()
+    try:
+        estimate = ShapleyAggregator().aggregate(values, variants).values[0].numpy()
+    except OptionError:  # the drawn coalitions do not determine the values
+        return float("nan")
     return float(np.linalg.norm(estimate - game.shapley) / np.linalg.norm(game.shapley))
 
 
@@ -72,11 +76,12 @@ def main() -> None:
     }
     print("# Shapley estimates\n")
     print(
-        f"Mean relative L2 error over {GAMES} random games, all under the efficiency constraint. Games of order 4: each player"
+        f"Mean relative L2 error over {GAMES} random games, all under the efficiency constraint; nan: not determined in some."
     )
     print(
-        "alone and as many sets of 2 to 4; hard games: three times as many sets of 1 to 4 as players, and no other main effects.\n"
+        "Games of order 4: each player alone and as many sets of 2 to 4; hard games: sets of 1 to 4, three times the players."
     )
+    print()
     print("| units | coalitions | games |" + "".join(f" {name} |" for name in designs))
     print("|---|---|---|" + "---|" * len(designs))
     for main_effects, name in ((True, "order 4"), (False, "hard")):

@@ -168,14 +168,10 @@ def _plain(value: Any) -> Any:
 
 
 def _methods(_arguments: argparse.Namespace) -> int:
-    from rich.console import Console  # noqa: PLC0415  (help needs none)
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table("method", "class", "value", "options (defaults)", box=None, padding=(0, 2, 0, 0), show_lines=False)
     for name, cls in METHODS.items():
         method = getattr(interpreto, cls)
         own = [p for p in inspect.signature(method).parameters.values() if p.name not in SHARED]
         options = ", ".join(f"{p.name}={getattr(p.default, 'value', p.default)!r}" for p in own)
-        table.add_row(name, cls, (inspect.getdoc(method) or "").split("\n")[0], options)
-    Console(markup=False, highlight=False, emoji=False).print(table)
+        what = (inspect.getdoc(method) or "").split("\n")[0].replace("``", "")
+        print(f"{name:<22}{what}\n{'':<22}{cls}({options})\n")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Literal
 
 import torch
 from rich.cells import cell_len, set_cell_size
@@ -69,9 +70,10 @@ def to_text(explanation: AttributionOutput, *, width: int | None = None, colour:
     return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip("\n").split("\n"))
 
 
-def _colours() -> str:
+def _colours() -> Literal["standard", "256", "truecolor"]:
     """What the terminal can show; 256 colours when it does not say."""
-    return Console(force_terminal=True, force_jupyter=False).color_system or "256"
+    found = Console(force_terminal=True, force_jupyter=False).color_system
+    return "truecolor" if found == "truecolor" else "standard" if found == "standard" else "256"
 
 
 def _heading(explanation: AttributionOutput, target: int) -> Text:

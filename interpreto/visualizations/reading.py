@@ -1,0 +1,127 @@
+"""What every view needs of an explanation: its text cut at the units, its largest value, how numbers are written."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import torch
+
+from interpreto.attributions.output import AttributionOutput
+from interpreto.inference.modes import InferenceModes
+
+SAME_CHARACTER = "·"  # stands for a token that shares its character with the token before, as bytes of an emoji do
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of what the model read.
+
+    Attributes:
+        text: Its characters, or a name for a unit that has none of its own.
+        unit: The unit that it belongs to; None where nothing is attributed.
+        named: Whether ``text`` is a name, such as ``[CLS]``, and no part of the text.
+    """
+
+    text: str
+    unit: int | None = None
+    named: bool = False
+
+
+def pieces(explanation: AttributionOutput) -> list[Piece]:
+    """The text from its first to its last character, cut at the units; the texts of unnamed pieces join to it."""
+    text, here = explanation.text, 0
+    found: list[Piece] = []
+    for unit, span in enumerate(explanation.spans):
+        start, end = max(span[0], here), max(span[1], here)
+        if start > here:
+            found.append(Piece(text[here:start]))
+        if end > start:
+            found.append(Piece(text[start:end], unit))
+        else:
+            shared = explanation.spans[unit][0] < explanation.spans[unit][1]
+            found.append(Piece(SAME_CHARACTER if shared else explanation.elements[unit], unit, named=True))
+        here = end
+    return [*found, Piece(text[here:])] if here < len(text) else found
+
+
+def scale(explanation: AttributionOutput) -> float:
+    """The largest finite magnitude over all targets, where colours are fullest; 0 where there is none."""
+    values = explanation.attributions if explanation.signed else explanation.attributions.clamp(min=0)
+    finite = values[values.isfinite()]
+    return float(finite.abs().max()) if finite.numel() else 0.0
+
+
+def score_unit(explanation: AttributionOutput) -> str:
+    """What f(x) is counted in."""
+    named = {mode.value: mode.unit for mode in InferenceModes}
+    return named.get(explanation.inference_mode, explanation.inference_mode)
+
+
+def value_unit(explanation: AttributionOutput) -> str:
+    """What an attribution is counted in; those without a sign are norms, variances or shares."""
+    return score_unit(explanation) if explanation.signed else "magnitude"
+
+
+def total(explanation: AttributionOutput, target: int) -> float:
+    """The sum of a target's attributions."""
+    return float(explanation.attributions[target].double().nansum())
+
+
+def adds_up(explanation: AttributionOutput, target: int) -> bool:
+    """Whether f(x) is the reference, the attributions and the residual together, up to rounding.
+
+    Not so when the values of a unit's tokens were pooled by anything but their sum.
+    """
+    if explanation.reference_scores is None or explanation.residual is None:
+        return False
+    parts = [float(explanation.reference_scores[target]), total(explanation, target), float(explanation.residual[target])]
+    score = float(explanation.base_scores[target])
+    size = abs(score) + sum(map(abs, parts)) + float(explanation.attributions[target].abs().double().nansum())
+    return abs(score - sum(parts)) <= 1e-5 * size
+
+
+def shares(explanation: AttributionOutput, target: int) -> torch.Tensor:
+    """Each unit's part of the target's summed magnitudes, ``(g,)``."""
+    sizes = explanation.attributions[target].abs().double()
+    return sizes / sizes.nansum().clamp(min=torch.finfo(torch.double).tiny)
+
+
+def number(value: float, *, sign: bool = False) -> str:
+    """Three significant digits, with a true minus sign.
+
+    Example:
+        >>> number(0.71845, sign=True), number(-5.57e-8), number(12345.6), number(float("nan"))
+        ('+0.718', '−5.57e−8', '12346', 'n/a')
+    """
+    if math.isnan(value):
+        return "n/a"
+    if math.isinf(value):
+        return "−∞" if value < 0 else "∞"
+    size = abs(float(f"{value:.3g}"))
+    if size == 0:
+        return "0"
+    mark = "−" if value < 0 else "+" if sign else ""
+    if 1e-3 <= size < 1e6:
+        return mark + (f"{size:#.3g}".rstrip(".") if size < 1000 else f"{abs(value):.0f}")
+    digits, exponent = f"{size:.2e}".split("e")
+    return f"{mark}{digits}e{int(exponent)}".replace("e-", "e−")
+
+
+def visible(text: str) -> str:
+    """The text with control characters as their pictures, so that none can act on a terminal or reorder a line.
+
+    Example:
+        >>> visible("a\\x1b[31m\\u202eb")
+        'a␛[31m⟨U+202E⟩b'
+    """
+    return _UNSEEN.sub(_picture, text.replace("\r\n", "\n"))
+
+
+def _picture(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
