@@ -1,0 +1,66 @@
+"""Explanations made by hand, so that views are tested without an engine; and texts that try to be more than text."""
+
+from __future__ import annotations
+
+import torch
+
+from interpreto.attributions.output import AttributionOutput
+from interpreto.granularity import Units
+from interpreto.samples import Sample
+
+INJECTIONS = (
+    "</script><img src=x onerror=alert(1)>",
+    "<script>window.hacked = 1</script>",
+    "<!--<script>",
+    "-->",
+    "]]>",
+    "<svg onload=alert(1)>",
+    "\"><b onmouseover='alert(1)'>",
+    "' onclick='alert(1)",
+    "javascript:alert(1)",
+    "${alert(1)}",
+    "{{constructor.constructor('alert(1)')()}}",
+    "$title $data $$script",
+    "</style><style>*{display:none}",
+    "</title><script>alert(1)</script>",
+    "&lt;script&gt; &amp; &#60;",
+    "\u202eevil\u202c \u2066isolate",
+    "null\x00byte",
+    "line\u2028separator\u2029paragraph",
+    '\\u003cscript\\u003e \\\\ \\"',
+    "%3Cscript%3E\r\n<iframe srcdoc='x'>",
+)
+
+
+def explanation(
+    words: list[str], values: list[list[float]], labels: list[str] | None = None, **facts: object
+) -> AttributionOutput:
+    """Words between spaces, with a row of values for each label."""
+    text, spans = "", []
+    for word in words:
+        text += " " if text else ""
+        spans.append((len(text), len(text) + len(word)))
+        text += word
+    t = len(values)
+    units = Units(torch.arange(len(words)), tuple(words), tuple(spans))
+    sample = Sample(text, torch.arange(len(words)), units, {}, torch.arange(t))
+    numbers = torch.tensor(values)
+    base = torch.arange(t) + 0.5
+    known: dict = {
+        "model_task": "single-label classification",
+        "method": "Occlusion",
+        "granularity": "word",
+        "granularity_aggregation_strategy": None,
+        "inference_mode": "logits",
+        "base_scores": base,
+    }
+    return AttributionOutput(numbers, sample, labels or [f"class {i}" for i in range(t)], **(known | facts))  # type: ignore[arg-type]
+
+
+def film(**facts: object) -> AttributionOutput:
+    return explanation(
+        ["A", "dull", "but", "lovely", "film"],
+        [[0.1, -0.8, 0.02, 0.61234567, float("nan")], [-0.1, 0.8, 0.0, -0.4, 0.3]],
+        ["positive", "negative"],
+        **facts,
+    )
