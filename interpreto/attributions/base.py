@@ -6,6 +6,7 @@ import difflib
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict
 
@@ -136,6 +137,8 @@ class AttributionExplainer:
         ['positive']
     """
 
+    exact_in_the_limit = False  # whether more steps close the gap between the scores and their sum
+
     def __init__(
         self,
         model: Any,
@@ -209,11 +212,16 @@ class AttributionExplainer:
             samples.append(Sample(encoding.tokens.text, encoding.input_ids, units, encoding.extras))
         return samples
 
-    def _running(self, samples: Sequence[Sample]) -> _Run:
+    @contextmanager
+    def _running(self, samples: Sequence[Sample]) -> Iterator[Scorer]:
+        """Within, the model is ready, and a scorer runs it under a progress bar."""
         used = {int(i) for sample in samples for i in sample.input_ids.tolist()}
         if self.replacement is not None and self.replacement.token_id is not None:
             used.add(self.replacement.token_id)
-        return _Run(self, used)
+        bar = tqdm(desc=type(self).__name__, unit=" passes", disable=not self.settings.tqdm_bar)
+        with self.forward.session(used), bar:
+            tokens = TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"]
+            yield Scorer(self.forward, Budget(self.batch_size, tokens), self.task.read, bar.update)
 
     def _by_masks(self, scorer: Scorer, samples: Iterable[Sample]) -> Iterator[AttributionOutput]:
         assert self.replacement is not None
@@ -345,8 +353,6 @@ class AttributionExplainer:
                 stacklevel=3,
             )
 
-    exact_in_the_limit = False  # whether more steps close the gap
-
     def _generator(self) -> Generator:
         """A fresh generator for each input, so that its draws do not depend on the inputs before it."""
         generator = Generator()
@@ -359,25 +365,6 @@ class AttributionExplainer:
 
 class MultitaskExplainerMixin:
     """Does nothing: every explainer serves every task. Kept so that methods written for the reference library run."""
-
-
-class _Run:
-    """The model made ready, a scorer, and a progress bar, for one call."""
-
-    def __init__(self, explainer: AttributionExplainer, used_ids: set[int]) -> None:
-        self.explainer, self.used_ids = explainer, used_ids
-
-    def __enter__(self) -> Scorer:
-        explainer = self.explainer
-        self.session = explainer.forward.session(self.used_ids)
-        self.session.__enter__()
-        self.bar = tqdm(desc=type(explainer).__name__, unit=" passes", disable=not explainer.settings.tqdm_bar, leave=True)
-        tokens = TOKENS_A_PASS["cuda" if explainer.forward.device.type == "cuda" else "cpu"]
-        return Scorer(explainer.forward, Budget(explainer.batch_size, tokens), explainer.task.read, self.bar.update)
-
-    def __exit__(self, *error: Any) -> None:
-        self.bar.close()
-        self.session.__exit__(*error)
 
 
 def _read_spans(spans: Any, n: int) -> list[list[Span]] | None:

@@ -27,7 +27,6 @@ class Forward:
     def __init__(self, model: nn.Module, device: torch.device | str | None = None) -> None:
         self.model = model
         self.wanted_device = None if device is None else read_device(device)
-        self.passes = 0  # forward passes done, for progress bars and tests
         self._pads_well: bool | None = None
 
     @property
@@ -66,7 +65,6 @@ class Forward:
         extras: Mapping[str, Int[Tensor, "b l"]],
     ) -> Float[Tensor, b * rest]:
         """Logits of a batch; ``visible`` is the attention mask."""
-        self.passes += 1
         device = self.device
         moved_extras = {name: value.to(device, non_blocking=True) for name, value in extras.items()}
         output = self.model(input_ids=ids.to(device), attention_mask=visible.to(device, torch.long), **moved_extras)
