@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
+    "Contrast": "targets",
     "GradientShap": "attributions.methods",
     "Granularity": "granularity",
     "GranularityAggregationStrategy": "granularity",
@@ -32,6 +33,7 @@ _MODULES = ("attributions", "demo", "errors")
 __all__ = [
     "AttributionExplainer",
     "AttributionOutput",
+    "Contrast",
     "GradientShap",
     "Granularity",
     "GranularityAggregationStrategy",
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     from interpreto.attributions.output import AttributionOutput
     from interpreto.granularity import Granularity, GranularityAggregationStrategy
     from interpreto.inference.modes import InferenceModes
+    from interpreto.targets import Contrast
     from interpreto.visualizations.attributions import plot_attributions
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interpreto.errors import InputError, TokenizerError
+from interpreto.errors import InputError, OptionError, TokenizerError
 from interpreto.granularity import Span, Tokens
 
 ACCEPTED = (
@@ -22,11 +22,18 @@ ACCEPTED = (
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """One tokenized input: its tokens, their ids and the model's other inputs."""
+    """One tokenized input: its tokens, their ids and the model's other inputs.
+
+    Attributes:
+        source: Tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
+        prompt: Tokens in front of the explained target, where the target is part of the text; None: it is not.
+    """
 
     tokens: Tokens
     input_ids: Int[Tensor, " l"]
     extras: Mapping[str, Int[Tensor, " l"]]
+    source: int = 0
+    prompt: int | None = None
 
 
 class Encoder:
@@ -36,32 +43,50 @@ class Encoder:
         tokenizer: A Hugging Face tokenizer; a fast one, for texts.
         max_length: Most tokens that the model takes; None when there is no limit.
         truncation: Whether longer inputs are cut instead of refused.
+        replies: Whether the model writes on: a chat then ends where the reply begins.
+        ends: Whether what a tokenizer puts after a text (an end of sequence) is kept; a text that goes on has no end.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int | None = None, truncation: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_length: int | None = None,
+        truncation: bool = False,
+        *,
+        replies: bool = False,
+        ends: bool = True,
+    ) -> None:
         self.tokenizer, self.max_length, self.truncation = tokenizer, max_length, truncation
+        self.replies, self.ends = replies, ends
         self.special_ids = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id, tokenizer.mask_token_id}
 
-    def __call__(self, inputs: object) -> list[Encoding]:
-        """Encodings of one input, of a list of inputs, or of the rows of a batch."""
+    def __call__(self, inputs: object, roles: Sequence[str] | None = None) -> list[Encoding]:
+        """Encodings of one input, of a list of inputs, or of the rows of a batch.
+
+        Args:
+            inputs: What a user passes.
+            roles: Of a chat, whose messages are explained; those of others are frozen. None: all.
+        """
         if is_single(inputs):
-            encodings = self._read(inputs, None)
+            encodings = self._read(inputs, None, roles)
         elif isinstance(inputs, Iterable) and not isinstance(inputs, (bytes, bytearray)):
-            encodings = [row for i, item in enumerate(inputs) for row in self._read(item, i)]
+            encodings = [row for i, item in enumerate(inputs) for row in self._read(item, i, roles)]
         else:
             raise InputError(f"`inputs`: got {type(inputs).__name__}; pass {ACCEPTED}.")
         if not encodings:
             raise InputError(f"`inputs`: got nothing to explain ({inputs!r}); pass {ACCEPTED}.")
         return encodings
 
-    def _read(self, item: Any, position: int | None) -> list[Encoding]:
+    def _read(self, item: Any, position: int | None, roles: Sequence[str] | None) -> list[Encoding]:
         name = "`inputs`" if position is None else f"`inputs[{position}]`"
+        if roles is not None and not is_chat(item):
+            raise OptionError(f"`roles`: got {roles!r}, but {name} is no chat; its tokens have no role.")
         if isinstance(item, str):
             return [self._read_text(item, None, name)]
         if _is_pair(item):
             return [self._read_text(item[0], item[1], name)]
         if is_chat(item):
-            return [self._read_chat(item, name)]
+            return [self._read_chat(item, name, roles)]
         if isinstance(item, Tensor):
             return [self._read_ids(row, {}, name) for row in _rows(item, name)]
         if isinstance(item, Mapping) and "input_ids" in item:
@@ -82,17 +107,28 @@ class Encoder:
         whole = text if pair is None else f"{text} {pair}"
         segments = [(0, len(text))] if pair is None else [(0, len(text)), (shift[1], len(whole))]
         frozen = [bool(special) for special in encoded["special_tokens_mask"]]
+        if not self.ends:
+            kept = max((i + 1 for i, special in enumerate(frozen) if not special), default=len(frozen))
+            encoded = {key: encoded[key][:kept] for key in encoded if key in ("input_ids", "token_type_ids")}
+            offsets, frozen = offsets[:kept], frozen[:kept]
         return self._finish(encoded, name, text=whole, offsets=offsets, frozen=frozen, segments=segments)
 
-    def _read_chat(self, messages: Sequence[Mapping[str, str]], name: str) -> Encoding:
+    def _read_chat(self, messages: Sequence[Mapping[str, str]], name: str, roles: Sequence[str] | None) -> Encoding:
         """The chat as its template writes it; only the characters of the messages are free."""
         if not getattr(self.tokenizer, "chat_template", None):
             raise TokenizerError(f"{name}: got a chat, but the tokenizer has no chat template; pass a text.")
-        text, contents = _render(self.tokenizer, messages, name)
+        text, contents = _render(self.tokenizer, messages, name, self.replies)
+        free = contents if roles is None else _of_roles(messages, contents, roles, name)
         encoded = self._tokenize(text, None, add_special_tokens=False)
         offsets = list(encoded["offset_mapping"])
-        frozen = [not any(start <= a and b <= end and a < b for start, end in contents) for a, b in offsets]
-        return self._finish(encoded, name, text=text, offsets=offsets, frozen=frozen, segments=contents)
+
+        def outside(parts: Sequence[Span]) -> list[bool]:
+            return [not any(start <= a and b <= end and a < b for start, end in parts) for a, b in offsets]
+
+        encoding = self._finish(encoded, name, text=text, offsets=offsets, frozen=outside(contents), segments=contents)
+        if roles is None:
+            return encoding
+        return replace(encoding, tokens=encoding.tokens.without(outside(free)))
 
     def _tokenize(self, text: str, pair: str | None, add_special_tokens: bool = True) -> Any:
         if not self.tokenizer.is_fast:
@@ -255,15 +291,31 @@ def decoded(tokenizer: Any, ids: list[int]) -> tuple[str, list[Span]]:
     return text, [(a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
 
-def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], name: str) -> tuple[str, list[Span]]:
-    """The text that the chat template writes, and where it puts each message."""
+def _of_roles(messages: Sequence[Mapping[str, str]], contents: Sequence[Span], roles: Sequence[str], name: str) -> list[Span]:
+    """Where the messages of some roles are."""
+    wanted = (roles,) if isinstance(roles, str) else tuple(roles)
+    found = [message["role"] for message in messages]
+    if missing := [role for role in wanted if role not in found]:
+        raise OptionError(f"`roles`: no message of {name} has the role {missing[0]!r}; there are {sorted(set(found))}.")
+    return [span for span, role in zip(contents, found, strict=True) if role in wanted]
+
+
+def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], name: str, replies: bool = False) -> tuple[str, list[Span]]:
+    """The text that the chat template writes, and where it puts each message.
+
+    Where a reply follows, the template opens it; where the last message is the assistant's, it is the reply's beginning.
+    """
+    begun = replies and messages[-1]["role"] == "assistant"
     for message in messages:
         if not isinstance(message.get("content"), str) or not message["content"].strip():
             raise InputError(f"{name}: the message {dict(message)!r:.80} has no text in 'content'.")
 
     def write(contents: list[str]) -> str:
         return tokenizer.apply_chat_template(
-            [{**m, "content": c} for m, c in zip(messages, contents, strict=True)], tokenize=False
+            [{**m, "content": c} for m, c in zip(messages, contents, strict=True)],
+            tokenize=False,
+            add_generation_prompt=replies and not begun,
+            continue_final_message=begun,
         )
 
     contents = [m["content"] for m in messages]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
 from typing import TypeVar
@@ -95,7 +95,8 @@ class Granularity(Enum):
 
     ``ALL_TOKENS``: each token, the special ones too. ``TOKEN``: each token of the text, unknown words included.
     ``WORD``: Unicode words (UAX 29), the same for every tokenizer; a punctuation mark is a unit of its own.
-    ``SENTENCE``, ``PARAGRAPH``: as punctuation and blank lines say.
+    ``SENTENCE``, ``PARAGRAPH``: as punctuation and blank lines say. ``TURN``: a message of a chat; a text is one turn, and
+    so is each text of a pair and the explained answer.
 
     Any ``text -> [(start, end), ...]`` may stand where a granularity is asked; so may the value as a string.
 
@@ -110,6 +111,7 @@ class Granularity(Enum):
     WORD = "word"
     SENTENCE = "sentence"
     PARAGRAPH = "paragraph"
+    TURN = "turn"
 
     def split(self, text: str) -> list[Span]:
         """Character ranges of the units of a text; granularities of tokens have none."""
@@ -156,6 +158,7 @@ _SPLITTERS: dict[Granularity, Callable[[str], list[Span]]] = {
     Granularity.WORD: _words,
     Granularity.SENTENCE: _sentences,
     Granularity.PARAGRAPH: _paragraphs,
+    Granularity.TURN: lambda text: [(0, len(text))],
 }
 
 
@@ -176,6 +179,7 @@ class Tokens:
         names: The token as the vocabulary spells it, for tokens without characters.
         frozen: True for special and template tokens.
         segments: Parts of the text that a unit never straddles.
+        fixed: True for tokens that are in no unit at any granularity; empty: there are none.
     """
 
     text: str
@@ -183,6 +187,25 @@ class Tokens:
     names: tuple[str, ...]
     frozen: tuple[bool, ...]
     segments: tuple[Span, ...]
+    fixed: tuple[bool, ...] = ()
+
+    def without(self, tokens: Sequence[bool]) -> Tokens:
+        """The same, where these tokens are in no unit."""
+        frozen = tuple(a or b for a, b in zip(self.frozen, tokens, strict=True))
+        return replace(self, frozen=frozen, fixed=tuple(tokens))
+
+    def followed_by(self, other: Tokens, between: str = "") -> Tokens:
+        """These tokens, then others, as one text."""
+        shift = len(self.text) + len(between)
+        fixed = (self.fixed or (False,) * len(self.names)) + (other.fixed or (False,) * len(other.names))
+        return Tokens(
+            self.text + between + other.text,
+            self.offsets + tuple((a + shift, b + shift) for a, b in other.offsets),
+            self.names + other.names,
+            self.frozen + other.frozen,
+            self.segments + tuple((a + shift, b + shift) for a, b in other.segments),
+            fixed if any(fixed) else (),
+        )
 
 
 def segment(tokens: Tokens, granularity: Granularity | Splitter, spans: Sequence[Span] | None = None) -> Units:
@@ -203,7 +226,9 @@ def segment(tokens: Tokens, granularity: Granularity | Splitter, spans: Sequence
                 )
         return _build(tokens, units, list(spans))
     if granularity in _TOKENWISE:
-        kept = [granularity is Granularity.ALL_TOKENS or not frozen for frozen in tokens.frozen]
+        fixed = tokens.fixed or (False,) * len(tokens.frozen)
+        everything = granularity is Granularity.ALL_TOKENS
+        kept = [not held if everything else not frozen for frozen, held in zip(tokens.frozen, fixed, strict=True)]
         return _build(tokens, [i if keep else None for i, keep in enumerate(kept)], None)
     found: list[Span] = []
     for start, end in tokens.segments:

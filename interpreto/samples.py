@@ -5,10 +5,77 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpreto.granularity import Units
+from interpreto.granularity import Span, Units
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One run of the model on a sample, and the scores read off it: ``score_i = Σ_k mix[i, k] · output_k``.
+
+    Attributes:
+        ids: Columns of the logits: classes, or tokens of the vocabulary.
+        at: The token after which each column is read, counted in the sample's ids and the tail; what follows the last
+            of them is not run. None: the model answers one row of logits a text.
+        mix: How outputs add up to scores; None: each output is a score.
+        tail: Ids that are run after the sample's own, and no part of the explanation.
+    """
+
+    ids: Int[Tensor, " k"]
+    at: Int[Tensor, " k"] | None = None
+    mix: Float[Tensor, "t k"] | None = None
+    tail: Int[Tensor, " c"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids) if self.mix is None else len(self.mix)
+
+    def single(self) -> list[Reading]:
+        """The same scores, with a run of the model for each output."""
+        mix = torch.eye(len(self.ids)) if self.mix is None else self.mix
+        at: list[Tensor | None] = [None] * len(self.ids) if self.at is None else list(self.at[:, None])
+        return [Reading(self.ids[k : k + 1], at[k], mix[:, k : k + 1], self.tail) for k in range(len(self.ids))]
+
+
+@dataclass(frozen=True, eq=False)
+class Aim:
+    """What is explained of a sample: ``t`` scores, which are the sums over its readings.
+
+    Attributes:
+        readings: Runs of the model and what is read off each; their scores are added up.
+        labels: What each score is called.
+        spans: Characters of each score's own part of the text; None where it has none, as a class has.
+    """
+
+    readings: tuple[Reading, ...]
+    labels: tuple[str, ...]
+    spans: tuple[Span | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def targets(self) -> Int[Tensor, " t"]:
+        """The class or token that each score is about; -1 where it is about several."""
+        first = self.readings[0]
+        if len(self.readings) > 1 or first.mix is not None:
+            return torch.full((len(self),), -1)
+        return first.ids
+
+    def summed(self, text: str) -> Aim:
+        """The sum of the scores as one, which is about all their parts of the text."""
+        readings = []
+        for reading in self.readings:
+            mix = torch.eye(len(reading.ids)) if reading.mix is None else reading.mix
+            readings.append(replace(reading, mix=mix.sum(0, keepdim=True)))
+        own = [span for span in self.spans if span is not None]
+        if not own:
+            return Aim(tuple(readings), (" + ".join(self.labels),), (None,))
+        span = min(a for a, _ in own), max(b for _, b in own)
+        whole = text[span[0] : span[1]]
+        return Aim(tuple(readings), (whole.strip() or repr(whole),), (span,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,24 +84,54 @@ class Sample:
 
     Attributes:
         text: What the model read, as a reader sees it; the units' spans count its characters.
-        input_ids: Token ids, special ones included.
+        input_ids: Token ids, special ones included; of a generation, the prompt's and then the target's.
         units: Partition of the tokens into explained units.
         extras: Other inputs of the model with one value a token, such as ``token_type_ids``.
-        targets: Ids of the explained outputs; None while the model's own prediction has not been read.
+        aim: What is explained; None while the model's own prediction has not been read.
+        source: Tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
+        prompt: Tokens in front of the explained target, where the target is part of the text; None: it is not.
     """
 
     text: str
     input_ids: Int[Tensor, " l"]
     units: Units
     extras: Mapping[str, Int[Tensor, " l"]] = field(default_factory=dict)
-    targets: Int[Tensor, " t"] | None = None
+    aim: Aim | None = None
+    source: int = 0
+    prompt: int | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
-    def aimed_at(self, targets: Int[Tensor, " t"]) -> Sample:
-        """The same sample, explained for these targets."""
-        return replace(self, targets=targets)
+    def aimed_at(self, aim: Aim) -> Sample:
+        """The same sample, explained for this."""
+        return replace(self, aim=aim)
+
+    @property
+    def reach(self) -> Int[Tensor, " t"]:
+        """How many units, from the first on, each score can depend on: those that begin before what it reads."""
+        t = 0 if self.aim is None else len(self.aim)
+        if self.aim is None or any(reading.at is None for reading in self.aim.readings):
+            return torch.full((t,), len(self.units))
+        last = torch.full((t,), -1)
+        for reading in self.aim.readings:
+            assert reading.at is not None
+            used = torch.eye(len(reading.ids)).bool() if reading.mix is None else reading.mix != 0
+            last = torch.maximum(last, torch.where(used, reading.at, -1).amax(1))
+        begins = first_tokens(self.units)
+        return (begins[None] <= last[:, None]).sum(1)
+
+    @property
+    def players(self) -> int:
+        """How many units, from the first on, any score can depend on."""
+        return len(self.units) if self.aim is None else int(self.reach.max())
+
+
+def first_tokens(units: Units) -> Int[Tensor, " u"]:
+    """The first token of each unit; units are numbered in this order."""
+    position = torch.arange(len(units.index))[units.free]
+    begins = torch.full((len(units),), len(units.index))
+    return begins.scatter_reduce(0, units.index[units.free], position, "amin")
 
 
 @dataclass(frozen=True, eq=False)

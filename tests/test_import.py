@@ -38,6 +38,7 @@ def test_the_public_surface_is_this():
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
+        "Contrast",
         *("attributions", "demo", "errors", "__version__"),
     }
 

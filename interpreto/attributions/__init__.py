@@ -1,6 +1,6 @@
 """Attributions: how much each unit of an input matters for an output."""
 
-from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin, Options
+from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
 from interpreto.attributions.methods import (
     GradientShap,
     InputXGradient,
@@ -14,6 +14,7 @@ from interpreto.attributions.methods import (
     SquareGrad,
     VarGrad,
 )
+from interpreto.attributions.options import Options
 from interpreto.attributions.output import AttributionOutput
 from interpreto.inference.modes import InferenceModes
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Any, TypedDict
+from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +15,7 @@ from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
 from interpreto.attributions.aggregations.base import Aggregator, Estimate
+from interpreto.attributions.options import Settings
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import (
     EmbeddingsPerturbator,
@@ -26,96 +26,25 @@ from interpreto.attributions.perturbations.base import (
 )
 from interpreto.encoding import Encoder, Encoding, is_single
 from interpreto.errors import CompletenessWarning, InputError, OptionError
-from interpreto.granularity import (
-    Granularity,
-    GranularityAggregationStrategy,
-    Span,
-    Splitter,
-    read_granularity,
-    read_member,
-    segment,
-)
-from interpreto.inference.batching import Budget, windows
+from interpreto.granularity import Granularity, GranularityAggregationStrategy, Span, segment
+from interpreto.inference.batching import TOKENS_A_PASS, Budget, windows
 from interpreto.inference.embedding import Baseline, EmbeddingSpace
 from interpreto.inference.forward import Forward, longest_input
 from interpreto.inference.gradients import ContractedGradients, GradientReducer
-from interpreto.inference.modes import InferenceModes, Mode, mode_name, read_mode
 from interpreto.inference.replacement import read_replacement
-from interpreto.inference.scorer import Scorer
+from interpreto.inference.scorer import Scorer, mixed
 from interpreto.samples import EmbeddingVariants, MaskVariants, Sample
-from interpreto.tasks import Task, resolve_task
+from interpreto.tasks import Generation, Request, resolve_task
 
-TOKENS_A_PASS = {"cpu": 2048, "cuda": 32768}  # measured on a CPU: more gains nothing; a first guess for GPUs
 TOLERANCE = 0.05  # share of the score gap that an integral may miss before it warns
-LINEAR = ("sum", "mean")
-
-
-class Options(TypedDict, total=False):
-    """What every method takes, by keyword.
-
-    granularity: What is explained: a `Granularity`, its name, or a function that cuts a text into character ranges.
-    granularity_aggregation_strategy: How gradients of tokens become values of units. None: the sum for signed values,
-        the mean for norms. Mask methods act on units and take none.
-    inference_mode: The explained score: an `InferenceModes`, its name, or a function of the logits, row by row.
-    device: Where to run the model for the call; None: where it is.
-    random_state: Seed of every draw, for each input alone, so that results do not depend on company; None: fresh ones.
-    tqdm_bar: Show the forward passes done.
-    task: What the model does, when its config does not say: ``"single-label"``, ``"multi-label"``, ``"regression"``.
-    truncation: Explain the beginning of texts that are longer than the model takes, instead of refusing them.
-    """
-
-    granularity: Granularity | str | Splitter
-    granularity_aggregation_strategy: GranularityAggregationStrategy | str | None
-    inference_mode: InferenceModes | str | Mode
-    device: torch.device | str | None
-    random_state: int | None
-    tqdm_bar: bool
-    task: str | Task | None
-    truncation: bool
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Options, read."""
-
-    granularity: Any = Granularity.WORD
-    granularity_aggregation_strategy: Any = None
-    inference_mode: Any = InferenceModes.LOGITS
-    device: Any = None
-    random_state: int | None = 0
-    tqdm_bar: bool = False
-    task: Any = None
-    truncation: bool = False
-
-    @staticmethod
-    def read(options: dict[str, Any], method: str) -> Settings:
-        known = [f.name for f in fields(Settings)]
-        for name in options:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean `{near[0]}`?" if near else ""
-                raise OptionError(f"`{name}`: {method} has no such option; those of every method are {', '.join(known)}.{hint}")
-        strategy = options.get("granularity_aggregation_strategy")
-        if strategy is not None:
-            strategy = read_member(GranularityAggregationStrategy, strategy, "granularity_aggregation_strategy")
-        seed = options.get("random_state", 0)
-        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
-            raise OptionError(f"`random_state`: got {seed!r}; pass a whole number of at least 0, or None for fresh draws.")
-        return Settings(
-            **options
-            | {
-                "granularity": read_granularity(options.get("granularity", Granularity.WORD)),
-                "granularity_aggregation_strategy": strategy,
-                "inference_mode": read_mode(options.get("inference_mode", InferenceModes.LOGITS)),
-            }
-        )
 
 
 class AttributionExplainer:
     """Explains a model's outputs by the units of its input: a perturbator, the model, an aggregator.
 
     Args:
-        model: A Hugging Face classifier, or any module with its interface. Left as it was after every call.
+        model: A Hugging Face classifier or language model, or any module with its interface. Left as it was after every
+            call.
         tokenizer: Its tokenizer; a fast one, to explain texts.
         batch_size: Rows a forward pass; None: as many as a token budget holds, halved when the memory runs out.
         perturbator: Which variants are scored; None: the input alone.
@@ -162,23 +91,44 @@ class AttributionExplainer:
                 f"`use_gradient`: got {use_gradient}, but {type(self.perturbator).__name__} moves "
                 f"{'units' if use_gradient else 'embeddings'}; gradients are read where embeddings are moved, and only there."
             )
-        self.task = resolve_task(model, self.settings.inference_mode, self.settings.task)
-        self.forward = Forward(model, self.settings.device)
-        self.encode = Encoder(tokenizer, longest_input(model, tokenizer), self.settings.truncation)
+        longest = longest_input(model, tokenizer)
+        self.task = resolve_task(model, tokenizer, self.settings.inference_mode, self.settings.task, longest)
+        self.forward = Forward(model, self.settings.device, self.settings.shortcuts.kept_logits)
+        replies, ends = isinstance(self.task, Generation), not isinstance(self.task, Generation) or self.task.encodes
+        self.encode = Encoder(tokenizer, longest, self.settings.truncation, replies=replies, ends=ends)
         self.replacement = None if use_gradient else read_replacement(replacement, tokenizer)
         if use_gradient or self.replacement is None or self.replacement.name in ("mean", "zero"):
             _ = self.forward.embedding  # a model without embeddings is refused here, not in the middle of a call
 
-    def explain(self, inputs: Any, targets: Any = None, *, spans: Any = None) -> list[AttributionOutput]:
+    def explain(
+        self,
+        inputs: Any,
+        targets: Any = None,
+        *,
+        spans: Any = None,
+        roles: Sequence[str] | None = None,
+        aggregate: str | None = None,
+        attribute_targets: bool | None = None,
+        generation_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[AttributionOutput]:
         """Explain each input for its targets.
 
         Args:
             inputs: A text, a pair of texts (a tuple), a chat, a dict or `BatchEncoding` of tensors (any batch size,
                 padded or not), a 1-D or 2-D tensor of ids, or a list of any of these.
-            targets: None (the model's own prediction), a class id or name for all inputs, or for each input an id, a
-                name, a list of them or a 1-D tensor; a tensor ``(n, t)``.
+            targets: Of a classifier: None (its own prediction), a class id or name for all inputs, or for each input an
+                id, a name, a list of them or a 1-D tensor; a tensor ``(n, t)``. Of a language model: None (what it
+                generates), a text or ids that follow the input, or a list with one of these for each input. Of both, a
+                `Contrast` of two.
             spans: Character ranges ``(start, end)`` that are the units, for one input, or a list of such lists; all
                 other tokens are left alone. In place of the granularity.
+            roles: Of a chat, the roles whose messages are explained, such as ``("user",)``; None: all messages.
+            aggregate: Rows of a generation: for each ``"token"`` of the target (default), each ``"unit"``, or one for the
+                whole ``"sequence"``, whose score is the sum of the tokens' (with log-probabilities, that of the target).
+            attribute_targets: Whether a target's tokens are explained by those in front of them too (default), or by
+                the prompt alone.
+            generation_kwargs: How the model generates where ``targets`` is None: what ``model.generate`` takes. Greedy
+                and at most 64 tokens by default.
 
         Returns:
             One output for each input, in order.
@@ -186,13 +136,22 @@ class AttributionExplainer:
         Raises:
             InputError, TargetError, OptionError, ModelError: with the argument, what was got and what is accepted.
         """
-        encodings = self.encode(inputs)
-        samples = self._samples(encodings, _read_spans(spans, len(encodings)))
-        aims = self.task.read_targets(targets, len(samples), is_single(inputs))
-        if aims is not None:
-            samples = [sample.aimed_at(aim) for sample, aim in zip(samples, aims, strict=True)]
-        with self._running(samples) as scorer:
-            outputs = list((self._by_gradients if self.use_gradient else self._by_masks)(scorer, samples))
+        request = self.task.request(
+            aggregate=aggregate, attribute_targets=attribute_targets, generation_kwargs=generation_kwargs
+        )
+        request = replace(request, random_state=self.settings.random_state)
+        encodings = self.encode(inputs, roles)
+        ranges = _read_spans(spans, len(encodings))
+        with self.forward.session():
+            aims = self.task.read_targets(targets, encodings, is_single(inputs))
+            if aims is None:
+                aims = self.task.own_targets(self.forward, encodings, request)
+            samples = [
+                self._sample(i, encoding, None if aims is None else aims[i], request, None if ranges is None else ranges[i])
+                for i, encoding in enumerate(encodings)
+            ]
+            with self._scoring(samples) as scorer:
+                outputs = list((self._by_gradients if self.use_gradient else self._by_masks)(scorer, samples))
         if self.exact_in_the_limit:
             for output in outputs:
                 self._check_completeness(output)
@@ -200,28 +159,30 @@ class AttributionExplainer:
 
     __call__ = explain
 
-    def _samples(self, encodings: Sequence[Encoding], spans: list[list[Span]] | None) -> list[Sample]:
-        samples = []
-        for i, encoding in enumerate(encodings):
-            units = segment(encoding.tokens, self.settings.granularity, None if spans is None else spans[i])
-            if not len(units):
-                raise InputError(
-                    f"`inputs[{i}]`: {encoding.tokens.text[:60]!r} has no unit to explain: all its tokens are special ones, "
-                    "or lie outside `spans`. Granularity.ALL_TOKENS explains special tokens too."
-                )
-            samples.append(Sample(encoding.tokens.text, encoding.input_ids, units, encoding.extras))
-        return samples
+    def _sample(self, i: int, encoding: Encoding, target: Any, request: Request, spans: list[Span] | None) -> Sample:
+        granularity = self.settings.granularity
+        joined = self.task.joined(encoding, target, request)
+        units = segment(joined.tokens, granularity, spans)
+        if not len(units):
+            raise InputError(
+                f"`inputs[{i}]`: {encoding.tokens.text[:60]!r} has no unit to explain: all its tokens are special ones, "
+                "or lie outside `spans`. Granularity.ALL_TOKENS explains special tokens too."
+            )
+        aim = None if target is None else self.task.aim(joined, target, request, lambda tokens: segment(tokens, granularity))
+        return Sample(joined.tokens.text, joined.input_ids, units, joined.extras, aim, joined.source, joined.prompt)
 
     @contextmanager
-    def _running(self, samples: Sequence[Sample]) -> Iterator[Scorer]:
-        """Within, the model is ready, and a scorer runs it under a progress bar."""
+    def _scoring(self, samples: Sequence[Sample]) -> Iterator[Scorer]:
+        """Within, rows can be padded, and a scorer runs the model under a progress bar."""
         used = {int(i) for sample in samples for i in sample.input_ids.tolist()}
+        readings = [reading for sample in samples if sample.aim is not None for reading in sample.aim.readings]
+        used |= {int(i) for reading in readings if reading.tail is not None for i in reading.tail}
         if self.replacement is not None and self.replacement.token_id is not None:
             used.add(self.replacement.token_id)
         bar = tqdm(desc=type(self).__name__, unit=" passes", disable=not self.settings.tqdm_bar)
-        with self.forward.session(used), bar:
-            tokens = TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"]
-            yield Scorer(self.forward, Budget(self.batch_size, tokens), self.task.read, bar.update)
+        with self.forward.padding(used), bar:
+            budget = Budget(self.batch_size, TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"])
+            yield Scorer(self.forward, budget, self.task.read, self.settings.shortcuts, bar.update)
 
     def _by_masks(self, scorer: Scorer, samples: Iterable[Sample]) -> Iterator[AttributionOutput]:
         assert self.replacement is not None
@@ -229,16 +190,18 @@ class AttributionExplainer:
         variants = (self.perturbator(sample, self._generator()) for sample in samples)  # type: ignore[operator]  # a mask perturbator
         for v, outputs in scorer.masked(variants, replacement):
             sample, scores = self._aimed(v.sample, outputs)
-            yield self._output(sample, self._aggregate(scores[1:], v), scores[0])
+            players = MaskVariants(sample, v.mask[:, : sample.players], v.weights, v.groups)
+            yield self._output(sample, self._aggregate(scores[1:], players), scores[0])
 
     def _aimed(self, sample: Sample, outputs: Float[Tensor, "r t"]) -> tuple[Sample, Float[Tensor, "r t2"]]:
-        """The sample with its targets, and the scores for them. Where there were none, all outputs came back, the
-        untouched input's first, and the prediction is read off it: it costs no pass of its own.
+        """The sample with its aim, and the scores of it. Where it had none, all outputs came back, the untouched
+        input's first, and the prediction is read off it: it costs no pass of its own.
         """
-        if sample.targets is not None:
+        if sample.aim is not None:
             return sample, outputs
-        sample = sample.aimed_at(self.task.predicted(outputs[0]))
-        return sample, self.task.read(outputs, [sample] * len(outputs))
+        aim = self.task.predicted(outputs[0])
+        ids = aim.readings[0].ids.expand(len(outputs), -1)
+        return sample.aimed_at(aim), mixed(self.task.read(outputs, ids), aim.readings[0])
 
     def _aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
         if self.aggregator is None:
@@ -263,7 +226,7 @@ class AttributionExplainer:
         self, scorer: Scorer, space: EmbeddingSpace, window: Sequence[EmbeddingVariants]
     ) -> Iterator[AttributionOutput]:
         """First the scores at the inputs and baselines, which also tell predictions; then the gradients."""
-        inputs = [space.embed(v.sample.input_ids) for v in window]
+        inputs = [space.embed(v.sample) for v in window]
         ends = [torch.stack([x] if v.baseline is None else [x, v.baseline]) for x, v in zip(inputs, window, strict=True)]
         scores = scorer.at_points([(v.sample, end) for v, end in zip(window, ends, strict=True)])
         aimed = []
@@ -271,7 +234,7 @@ class AttributionExplainer:
             sample, scores[i] = self._aimed(v.sample, scores[i])
             aimed.append(EmbeddingVariants(sample, v.points, v.direction, v.weights, v.baseline))
         kind = ContractedGradients if self.aggregator is None else self.aggregator.reducer
-        reducers = [kind(v, len(v.sample.targets)) for v in aimed]  # type: ignore[arg-type]  # all are aimed now
+        reducers = [kind(v, len(v.sample.aim)) for v in aimed]  # type: ignore[arg-type]  # all are aimed now
         scorer.gradients(aimed, reducers)
         for v, reducer, score in zip(aimed, reducers, scores, strict=True):
             estimate = self._pooled(self._aggregate_gradients(reducer, v), v, score)
@@ -307,33 +270,35 @@ class AttributionExplainer:
     def _output(
         self, sample: Sample, estimate: Estimate, base: Float[Tensor, " t"], residual: Tensor | None = None
     ) -> AttributionOutput:
-        assert sample.targets is not None
+        assert sample.aim is not None
         reference = estimate.reference
-        if residual is None and reference is not None:
-            residual = (base - reference).double() - estimate.values.double().sum(-1)
-        shape = (len(sample.targets), len(sample.units))
-        if tuple(estimate.values.shape) != shape:
+        shape = (len(sample.aim), len(sample.units))
+        values = within_reach(estimate.values, sample)
+        if tuple(values.shape) != shape:
             raise OptionError(
                 f"`aggregator`: {type(self.aggregator).__name__} answered {tuple(estimate.values.shape)} "
                 f"for {shape[0]} targets and {shape[1]} units."
             )
+        if residual is None and reference is not None:
+            residual = (base - reference).double() - values.double().nansum(-1)
+        error = None if estimate.standard_error is None else within_reach(estimate.standard_error, sample)
         granularity, baseline = self.settings.granularity, getattr(self.perturbator, "baseline", None)
         return AttributionOutput(
-            attributions=estimate.values.float(),
+            attributions=values.float(),
             sample=sample,
-            target_labels=[self.task.label(int(target)) for target in sample.targets],
+            target_labels=list(sample.aim.labels),
             model_task=self.task.name,
             method=type(self).__name__,
             granularity=granularity.value if isinstance(granularity, Granularity) else "custom",
             granularity_aggregation_strategy=self.strategy.value if self.use_gradient else None,
-            inference_mode=mode_name(self.settings.inference_mode),
+            inference_mode=self.task.mode_name,
             base_scores=base.float(),
             signed=self.signed,
             replacement=None if self.replacement is None else self.replacement.name,
             baseline=_baseline_name(baseline),
             reference_scores=None if reference is None else reference.float(),
             residual=None if residual is None else residual.float(),
-            standard_error=None if estimate.standard_error is None else estimate.standard_error.float(),
+            standard_error=None if error is None else error.float(),
         )
 
     def _check_completeness(self, output: AttributionOutput) -> None:
@@ -361,6 +326,14 @@ class AttributionExplainer:
         else:
             generator.manual_seed(self.settings.random_state)
         return generator
+
+
+def within_reach(values: Float[Tensor, "t x"], sample: Sample) -> Float[Tensor, "t u"]:
+    """Values of units, NaN where a score cannot depend on the unit."""
+    missing = len(sample.units) - values.shape[1]
+    values = torch.nn.functional.pad(values, (0, missing if values.shape[1] == sample.players else 0), value=torch.nan)
+    seen = torch.arange(values.shape[1]) < sample.reach[:, None]
+    return values.masked_fill(~seen, torch.nan) if len(seen) == len(values) else values
 
 
 class MultitaskExplainerMixin:

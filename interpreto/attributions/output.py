@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.errors import FileError
+from interpreto.errors import FileError, OptionError
 from interpreto.granularity import Units
-from interpreto.samples import Sample
+from interpreto.samples import Aim, Reading, Sample
 
 if TYPE_CHECKING:
     import pandas
 
-FORMAT = "interpreto.attribution/1"
+FORMAT = "interpreto.attribution/2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +67,18 @@ class AttributionOutput:
 
     @property
     def targets(self) -> Tensor:
-        """Ids of the explained outputs, ``(t,)``."""
-        assert self.sample.targets is not None
-        return self.sample.targets
+        """The class or token that each row is about, ``(t,)``; -1 for a sum or a contrast of several."""
+        return self._aim.targets
+
+    @property
+    def target_spans(self) -> list[tuple[int, int] | None]:
+        """Characters of each row's own part of ``text``; None where it has none, as a class has."""
+        return list(self._aim.spans)
+
+    @property
+    def _aim(self) -> Aim:
+        assert self.sample.aim is not None
+        return self.sample.aim
 
     @property
     def text(self) -> str:
@@ -86,6 +95,31 @@ class AttributionOutput:
         """The tensors that the model read, one row each."""
         ids = self.sample.input_ids[None]
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)} | {k: v[None] for k, v in self.sample.extras.items()}
+
+    def sequence(self) -> AttributionOutput:
+        """A generation's rows summed into one, for the score of the whole target.
+
+        Raises:
+            OptionError: when the rows cannot be summed: classes, or magnitudes, whose sum is not that of the sum
+                (``explainer(..., aggregate="sequence")`` explains the sum itself).
+        """
+        if all(span is None for span in self.target_spans):
+            raise OptionError(f"`sequence`: the rows of a {self.model_task} are no sequence; only a generation's are.")
+        if not self.signed:
+            raise OptionError(
+                f"`sequence`: {self.method} answers magnitudes, and their sum is not the magnitude of the sum; "
+                'call the explainer with aggregate="sequence".'
+            )
+        numbers: dict[str, Tensor | None] = {
+            "attributions": _summed(self.attributions),
+            "base_scores": self.base_scores.sum()[None],
+        }
+        for name in ("reference_scores", "residual"):
+            value = getattr(self, name)
+            numbers[name] = None if value is None else value.sum()[None]
+        sample = self.sample.aimed_at(self._aim.summed(self.text))
+        labels = list(sample.aim.labels) if sample.aim else []
+        return replace(self, sample=sample, target_labels=labels, standard_error=None, **numbers)
 
     def top(self, k: int = 5, target: int = 0) -> list[tuple[str, float]]:
         """The ``k`` elements of largest magnitude for one target (its row), with their values."""
@@ -138,10 +172,14 @@ class AttributionOutput:
         from safetensors.torch import save_file  # noqa: PLC0415
 
         tensors = {name: value for name in TENSORS if (value := getattr(self, name)) is not None}
-        tensors |= {"input_ids": self.sample.input_ids, "unit_index": self.sample.units.index, "targets": self.targets}
+        tensors |= {"input_ids": self.sample.input_ids, "unit_index": self.sample.units.index}
         tensors |= {f"extras.{name}": value for name, value in self.sample.extras.items()}
+        for i, reading in enumerate(self._aim.readings):
+            parts = {name: getattr(reading, name) for name in READING}
+            tensors |= {f"reading.{i}.{name}": value for name, value in parts.items() if value is not None}
         facts = {name: getattr(self, name) for name in FACTS}
         facts |= {"format": FORMAT, "text": self.text, "elements": self.elements, "spans": self.spans}
+        facts |= {"target_spans": self.target_spans, "source": self.sample.source, "prompt": self.sample.prompt}
         save_file({k: v.contiguous() for k, v in tensors.items()}, str(path), metadata={"interpreto": json.dumps(facts)})
 
     @staticmethod
@@ -156,7 +194,9 @@ class AttributionOutput:
             extras = {k.removeprefix("extras."): v for k, v in tensors.items() if k.startswith("extras.")}
             spans = tuple((int(a), int(b)) for a, b in facts["spans"])
             units = Units(tensors["unit_index"], tuple(facts["elements"]), spans)
-            sample = Sample(facts["text"], tensors["input_ids"], units, extras, tensors["targets"])
+            aim = Aim(_readings(tensors), tuple(facts["target_labels"]), tuple(map(_span, facts["target_spans"])))
+            places = {"source": facts["source"], "prompt": facts["prompt"]}
+            sample = Sample(facts["text"], tensors["input_ids"], units, extras, aim, **places)
             values = {name: tensors[name] for name in TENSORS if name in tensors}
             return AttributionOutput(sample=sample, **values, **{name: facts[name] for name in FACTS})
         except (KeyError, TypeError) as error:
@@ -164,6 +204,7 @@ class AttributionOutput:
 
 
 TENSORS = ("attributions", "base_scores", "reference_scores", "residual", "standard_error")
+READING = ("ids", "at", "mix", "tail")
 FACTS = (
     "target_labels",
     "model_task",
@@ -175,6 +216,22 @@ FACTS = (
     "replacement",
     "baseline",
 )
+
+
+def _summed(rows: Float[Tensor, "t g"]) -> Float[Tensor, "1 g"]:
+    """The sum of the rows that see an element; NaN where none does."""
+    return torch.where(rows.isnan().all(0), torch.nan, rows.nansum(0))[None]
+
+
+def _readings(tensors: dict[str, Tensor]) -> tuple[Reading, ...]:
+    count = len([name for name in tensors if name.startswith("reading.") and name.endswith(".ids")])
+    return tuple(
+        Reading(tensors[f"reading.{i}.ids"], *(tensors.get(f"reading.{i}.{n}") for n in READING[1:])) for i in range(count)
+    )
+
+
+def _span(value: list[int] | None) -> tuple[int, int] | None:
+    return None if value is None else (int(value[0]), int(value[1]))
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

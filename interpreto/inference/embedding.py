@@ -10,6 +10,7 @@ from torch import Tensor
 
 from interpreto.errors import OptionError, TokenizerError
 from interpreto.inference.forward import Forward
+from interpreto.samples import Sample
 
 BASELINES = ("zero", "pad", "mask", "unk", "mean")
 Baseline = str | float | Tensor
@@ -23,9 +24,13 @@ class EmbeddingSpace:
         self.forward, self.tokenizer = forward, tokenizer
         self._named: dict[str, Tensor] = {}
 
-    def embed(self, ids: Int[Tensor, " l"]) -> Float[Tensor, "l d"]:
-        with torch.no_grad():
-            return self.forward.embedding(ids[None].to(self.forward.device))[0].float()
+    def embed(self, sample: Sample) -> Float[Tensor, "l d"]:
+        """Embeddings of a sample's tokens."""
+        return self.forward.embed(sample.input_ids, sample.source)
+
+    def table(self, ids: Int[Tensor, " l"]) -> Float[Tensor, "l d"]:
+        """Embeddings of ids; of an encoder-decoder, the encoder's."""
+        return self.forward.embed(ids, len(ids))
 
     def vector(self, name: str) -> Float[Tensor, " d"]:
         """The embedding that a name stands for."""
@@ -47,11 +52,11 @@ class EmbeddingSpace:
 
     def _find(self, name: str) -> Tensor:
         if name == "zero":
-            return torch.zeros_like(self.embed(torch.tensor([0]))[0])
+            return torch.zeros_like(self.table(torch.tensor([0]))[0])
         if name != "mean":
-            return self.embed(torch.tensor([special_id(name, self.tokenizer, "baseline")]))[0]
+            return self.table(torch.tensor([special_id(name, self.tokenizer, "baseline")]))[0]
         size = len(self.tokenizer)
-        sums = [self.embed(part).sum(0) for part in torch.arange(size).split(8192)]  # in parts: vocabularies are large
+        sums = [self.table(part).sum(0) for part in torch.arange(size).split(8192)]  # in parts: vocabularies are large
         return torch.stack(sums).sum(0) / size
 
 

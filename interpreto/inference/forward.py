@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from interpreto.errors import ModelError, OptionError
+from interpreto.errors import ModelError, OptionError, TaskError
+from interpreto.inference.contexts import embeddings_given, embeddings_replaced, evaluating, moved, padding_absent
+from interpreto.inference.positions import Part, heard_at, selected, streams
+from interpreto.inference.prefix import Past
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows as a model is given them, padded on the right.
+
+    Attributes:
+        lengths: Tokens of each row.
+        visible: The attention mask; of rows with a past, over the past too.
+        at: Tokens after which logits are wanted, for each row; None: the model answers one row of logits a text.
+        sources: How many of a row's tokens the encoder reads, where a decoder reads the others.
+        past: Keys and values of the tokens in front of the rows.
+    """
+
+    ids: Int[Tensor, "b l"]
+    lengths: Int[Tensor, " b"]
+    visible: Bool[Tensor, "b m"]
+    extras: Mapping[str, Int[Tensor, "b l"]]
+    at: Int[Tensor, "b k"] | None = None
+    sources: Int[Tensor, " b"] | None = None
+    past: Past | None = None
 
 
 class Forward:
-    """Runs a model on padded rows and answers float32 logits.
+    """Runs a model on padded rows and answers its logits.
 
     Rows are padded on the right, so no position needs correcting, with an id that no row contains, so that decoder
     classifiers find each row's last token.
@@ -22,17 +48,46 @@ class Forward:
     Args:
         model: Any model that takes ``input_ids`` and ``attention_mask``.
         device: Where to run it, if not where it is; it is moved back after each call.
+        kept_logits: Whether the head runs on the asked tokens alone, where it can.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device | str | None = None) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, device: torch.device | str | None = None, kept_logits: bool = True) -> None:
+        self.model = getattr(model, "_orig_mod", model)  # hooks do not reach into a compiled graph
         self.wanted_device = None if device is None else read_device(device)
+        self.kept_logits = kept_logits
         self._pads_well: bool | None = None
+        self.shares_prefix: bool | None = None  # whether its caches continue exactly: measured by `SharedPrefix`
+        inner: Any = getattr(self.model, "get_base_model", lambda: self.model)  # PEFT's wrappers pass arguments on
+        inner = inner()
+        self._takes = frozenset(inspect.signature(inner.forward).parameters)
+
+    def takes(self, argument: str) -> bool:
+        """Whether the model names an argument; others would vanish unread in its ``**kwargs``."""
+        return argument in self._takes
+
+    @property
+    def encodes(self) -> bool:
+        """Whether an encoder and a decoder read different tokens."""
+        return bool(getattr(getattr(self.model, "config", None), "is_encoder_decoder", False)) and self.takes(
+            "decoder_input_ids"
+        )
 
     @property
     def embedding(self) -> nn.Module:
-        """The layer that turns ids into embeddings."""
-        layer = _embedding_layer(self.model)
+        """The layer that turns ids into embeddings; of an encoder-decoder, the encoder's."""
+        return self._embedding(self._part("encoder") if self.encodes else self.model)
+
+    @property
+    def decoder_embedding(self) -> nn.Module:
+        """The layer that turns ids into embeddings for a decoder of its own."""
+        return self._embedding(self._part("decoder"))
+
+    def _part(self, name: str) -> nn.Module:
+        getter: Any = getattr(self.model, f"get_{name}")
+        return getter()
+
+    def _embedding(self, part: nn.Module) -> nn.Module:
+        layer = _embedding_layer(part)
         if layer is None:
             raise ModelError(
                 f"`model`: {type(self.model).__name__} has no embedding layer (get_input_embeddings); gradients and embedding "
@@ -48,29 +103,111 @@ class Forward:
                 return found.device
         return torch.device("cpu")
 
+    @property
+    def end_ids(self) -> set[int]:
+        """Ids that end a generated text."""
+        config = getattr(self.model, "generation_config", None) or getattr(self.model, "config", None)
+        ends = getattr(config, "eos_token_id", None)
+        return set() if ends is None else set(ends) if isinstance(ends, (list, tuple)) else {int(ends)}
+
     @contextmanager
-    def session(self, used_ids: set[int]) -> Iterator[None]:
-        """Within, the model is ready to be called: evaluation mode, device, padding; all is restored after."""
+    def session(self) -> Iterator[None]:
+        """Within, the model is ready to be called: in evaluation mode, and where it shall run; all is restored after."""
         with ExitStack() as stack:
             stack.enter_context(evaluating(self.model))
             if self.wanted_device is not None and self.wanted_device != self.device:
                 stack.enter_context(moved(self.model, self.wanted_device))
-            self.pad_id = stack.enter_context(padding_absent(self.model, used_ids))
             yield
 
-    def __call__(
-        self,
-        ids: Int[Tensor, "b l"],
-        visible: Bool[Tensor, "b l"],
-        extras: Mapping[str, Int[Tensor, "b l"]],
-    ) -> Float[Tensor, b * rest]:
-        """Logits of a batch; ``visible`` is the attention mask."""
-        device = self.device
-        moved_extras = {name: value.to(device, non_blocking=True) for name, value in extras.items()}
-        output = self.model(input_ids=ids.to(device), attention_mask=visible.to(device, torch.long), **moved_extras)
-        return read_logits(output).float()
+    @contextmanager
+    def padding(self, used_ids: set[int]) -> Iterator[None]:
+        """Within, rows are padded with an id that none of them uses; the model's config is restored after."""
+        with padding_absent(self.model, used_ids) as self.pad_id:
+            yield
 
-    def pads_well(self, ids: Tensor, visible: Tensor, extras: Mapping[str, Tensor], length: int) -> bool:
+    def __call__(self, batch: Batch) -> Float[Tensor, b * rest]:
+        """Logits ``(b, c)`` in float32 where ``at`` is None, else ``(b, k, v)`` as the model has them."""
+        arguments = self._arguments(batch)
+        if self.takes("use_cache"):
+            arguments["use_cache"] = batch.past is not None
+        if batch.past is not None:
+            arguments["past_key_values"] = batch.past
+        if batch.at is None:
+            return read_logits(self.model(**arguments)).float()
+        at = batch.at if batch.sources is None else (batch.at - batch.sources[:, None]).clamp(min=0)  # fillers are in front
+        return self._logits_at(at.to(self.device), arguments)
+
+    def _arguments(self, batch: Batch) -> dict[str, Any]:
+        device = self.device
+        if batch.sources is None:
+            extras = {name: value.to(device, non_blocking=True) for name, value in batch.extras.items()}
+            return {"input_ids": batch.ids.to(device), "attention_mask": batch.visible.to(device, torch.long), **extras}
+        (read, seen), (written, known) = (
+            (part(batch.ids, self.pad_id), part(batch.visible, 0)) for part in streams(batch.sources, batch.lengths)
+        )
+        return {
+            "input_ids": read.to(device),
+            "attention_mask": seen.to(device, torch.long),
+            "decoder_input_ids": written.to(device),
+            "decoder_attention_mask": known.to(device, torch.long),
+        }
+
+    def _logits_at(self, at: Int[Tensor, "b k"], arguments: dict[str, Any]) -> Float[Tensor, "b k v"]:
+        """The head on the asked tokens alone: by the model's own option where all rows ask for the same, else by a hook."""
+        if self.kept_logits and self.takes("logits_to_keep") and bool((at == at[:1]).all()):
+            kept, where = at[0].unique(return_inverse=True)
+            logits = read_logits(self.model(**arguments, logits_to_keep=kept))
+            if logits.ndim == 3 and logits.shape[1] == len(kept):
+                return logits[:, where]
+            return selected(per_token(logits), at)  # a wrapper kept the option for itself
+        output_embeddings: Any = getattr(self.model, "get_output_embeddings", lambda: None)
+        head = output_embeddings()
+        if not self.kept_logits or head is None:
+            return selected(per_token(read_logits(self.model(**arguments))), at)
+        with heard_at(head, at) as used:
+            logits = read_logits(self.model(**arguments))
+        return logits if used else selected(per_token(logits), at)
+
+    def generate(self, ids: Int[Tensor, "b l"], options: Mapping[str, Any]) -> Int[Tensor, "r m"]:
+        """What the model writes after prompts of one length."""
+        ids = ids.to(self.device)
+        pad = {} if "pad_token_id" in options else {"pad_token_id": min(self.end_ids, default=0)}
+        with torch.no_grad():
+            write: Any = self.model.generate
+            written = write(input_ids=ids, attention_mask=torch.ones_like(ids), **pad, **options)
+        return (written if isinstance(written, Tensor) else written.sequences).cpu()
+
+    def given(self, batch: Batch, embeddings: Float[Tensor, "b l d"]) -> ExitStack:
+        """Within, the embedding layers answer ``embeddings`` for the batch; the model still sees its ids."""
+        stack = ExitStack()
+        for layer, ids, part, others in self._streams(batch):
+            stack.enter_context(embeddings_given(layer, ids, part(embeddings, 0), others))
+        return stack
+
+    def replacing(self, batch: Batch, where: Bool[Tensor, "b l"], vector: Float[Tensor, " d"]) -> ExitStack:
+        """Within, the embedding layers answer ``vector`` at some tokens of the batch."""
+        stack = ExitStack()
+        for layer, ids, part, others in self._streams(batch):
+            stack.enter_context(embeddings_replaced(layer, ids, part(where, False), vector, others))
+        return stack
+
+    def _streams(self, batch: Batch) -> list[tuple[nn.Module, Tensor, Part, list[Tensor]]]:
+        """Each embedding layer, the ids that it reads, how a row's values are cut to them, and ids for other layers."""
+        if batch.sources is None:
+            return [(self.embedding, batch.ids, lambda values, _: values, [])]
+        parts = streams(batch.sources, batch.lengths)
+        read, written = (part(batch.ids, self.pad_id) for part in parts)
+        return [(self.embedding, read, parts[0], [written]), (self.decoder_embedding, written, parts[1], [read])]
+
+    def embed(self, ids: Int[Tensor, " l"], source: int = 0) -> Float[Tensor, "l d"]:
+        """Embeddings of one row, as the layers answer them; ``source``: tokens that an encoder reads."""
+        with torch.no_grad():
+            if not self.encodes:
+                return self.embedding(ids[None].to(self.device))[0].float()
+            parts = zip((self.embedding, self.decoder_embedding), (ids[:source], ids[source:]), strict=True)
+            return torch.cat([layer(part[None].to(self.device))[0].float() for layer, part in parts if len(part)])
+
+    def pads_well(self, batch: Batch) -> bool:
         """Whether padding on the right leaves a row's logits as they are: measured once, on the first padded row.
 
         Models that read the last position whatever the mask says (XLNet), or mix padding in, get batches of one length.
@@ -79,15 +216,35 @@ class Forward:
         if vocabulary is not None and self.pad_id >= vocabulary:
             return False  # the rows use the whole vocabulary: no id is left to pad with
         if self._pads_well is None:
+            n = int(batch.lengths[0])
+            extras = {name: value[:, :n] for name, value in batch.extras.items()}
+            bare = replace(batch, ids=batch.ids[:, :n], visible=batch.visible[:, :n], extras=extras)
             with torch.no_grad():
-                padded = self(ids, visible, extras)
-                alone = self(ids[:, :length], visible[:, :length], {k: v[:, :length] for k, v in extras.items()})
-            if padded.ndim > 2:
-                padded = padded[:, :length]
-            low_precision = next(self.model.parameters(), alone).dtype in (torch.float16, torch.bfloat16)
-            scale = float(alone.abs().max().clamp(min=1.0))
-            self._pads_well = bool((padded - alone).abs().max() <= (5e-2 if low_precision else 1e-4) * scale)
+                padded, alone = self(batch), self(bare)
+            self._pads_well = agree(padded, alone, self.low_precision)
         return self._pads_well
+
+    @property
+    def low_precision(self) -> bool:
+        """Whether the model computes in half precision."""
+        parameter = next(self.model.parameters(), None)
+        return parameter is not None and parameter.dtype in (torch.float16, torch.bfloat16)
+
+
+def per_token(logits: Tensor) -> Float[Tensor, "b l v"]:
+    """The logits, if there is a row for each token."""
+    if logits.ndim != 3:
+        raise TaskError(
+            f"`model`: answered logits of shape {tuple(logits.shape)}; a language model answers (batch, tokens, vocabulary). "
+            "Load it with its language modelling head (AutoModelForCausalLM or AutoModelForSeq2SeqLM)."
+        )
+    return logits
+
+
+def agree(a: Tensor, b: Tensor, low_precision: bool) -> bool:
+    """Whether two ways to compute logits give the same, up to rounding."""
+    scale = float(b.float().abs().max().clamp(min=1.0))
+    return bool((a.float() - b.float()).abs().max() <= (5e-2 if low_precision else 1e-4) * scale)
 
 
 def read_device(value: torch.device | str) -> torch.device:
@@ -115,97 +272,6 @@ def read_logits(output: Any) -> Tensor:
     if not isinstance(logits, Tensor):
         raise ModelError(f"`model`: answered {type(output).__name__} without logits; interpreto explains models with a head.")
     return logits
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within, no module is in training mode; each one's own flag is restored."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-@contextmanager
-def moved(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Within, the model is on another device."""
-    if getattr(model, "hf_device_map", None) or getattr(model, "is_quantized", False):
-        raise OptionError("`device`: this model is placed by a device map or quantised; leave `device` out.")
-    home = next(model.parameters()).device
-    model.to(device)
-    try:
-        yield
-    finally:
-        model.to(home)
-
-
-@contextmanager
-def padding_absent(model: nn.Module, used_ids: set[int]) -> Iterator[int]:
-    """Within, the model's config names a padding id that no row contains: some classifiers find the last token by it."""
-    absent = next(i for i in range(len(used_ids) + 1) if i not in used_ids)
-    config = getattr(model, "config", None)
-    configs: list[Any] = [] if config is None else [config]
-    inner = getattr(config, "get_text_config", lambda: config)()
-    if inner is not config:
-        configs.append(inner)
-    before = [getattr(c, "pad_token_id", None) for c in configs]
-    for c in configs:
-        c.pad_token_id = absent
-    try:
-        yield absent
-    finally:
-        for c, value in zip(configs, before, strict=True):
-            c.pad_token_id = value
-
-
-@contextmanager
-def embeddings_given(layer: nn.Module, ids: Int[Tensor, "b l"], embeddings: Float[Tensor, "b l d"]) -> Iterator[None]:
-    """Within, the embedding layer answers ``embeddings`` for ``ids``; the model still sees its ids."""
-
-    def give(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return _laid_out(embeddings, ids, inputs[0]).to(output)
-
-    with _hooked(layer, give):
-        yield
-
-
-@contextmanager
-def embeddings_replaced(
-    layer: nn.Module, ids: Int[Tensor, "b l"], where: Bool[Tensor, "b l"], vector: Float[Tensor, " d"]
-) -> Iterator[None]:
-    """Within, the embedding layer answers ``vector`` at the given positions of ``ids``."""
-
-    def replace(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        there = _laid_out(where[..., None], ids, inputs[0]).to(output.device)
-        return torch.where(there, vector.to(output), output)
-
-    with _hooked(layer, replace):
-        yield
-
-
-def _laid_out(values: Tensor, ids: Int[Tensor, "b l"], asked: Tensor) -> Tensor:
-    """Values as the layer was asked for them: some models (XLNet) look ids up position by row."""
-    if asked.shape == ids.shape and torch.equal(asked.cpu(), ids.cpu()):
-        return values
-    if asked.shape == ids.T.shape and torch.equal(asked.cpu(), ids.T.cpu()):
-        return values.transpose(0, 1)
-    raise ModelError(
-        f"`model`: its embedding layer was asked for ids of shape {tuple(asked.shape)}, and the batch has {tuple(ids.shape)}; "
-        "embeddings cannot be moved in it. Explain it by a mask method with a token as `replacement`."
-    )
-
-
-@contextmanager
-def _hooked(layer: nn.Module, hook: Any) -> Iterator[None]:
-    handle = layer.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def longest_input(model: nn.Module, tokenizer: Any) -> int | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interpreto.errors import OptionError
 from interpreto.inference.embedding import EmbeddingSpace, special_id
-from interpreto.samples import Sample
+from interpreto.samples import Reading, Sample
 
 NAMES = ("auto", "mask", "pad", "unk", "mean", "zero", "drop", "attention")
 
@@ -24,6 +24,8 @@ class Rows:
         lengths: Tokens of each row; what follows is padding.
         visible: False where attention must not look.
         replaced: True where the embedding is the replacement's vector.
+        at: Tokens after which logits are read; None: a row of logits a text.
+        sources: Tokens of each row that an encoder reads; None: one stack reads all.
     """
 
     ids: Int[Tensor, "r l"]
@@ -31,6 +33,8 @@ class Rows:
     visible: Bool[Tensor, "r l"]
     replaced: Bool[Tensor, "r l"] | None
     extras: dict[str, Int[Tensor, "r l"]]
+    at: Int[Tensor, "r k"] | None = None
+    sources: Int[Tensor, " r"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,32 +54,69 @@ class Replacement:
         """The same, with the vector that it feeds, if it feeds one."""
         return replace(self, vector=space.vector(self.name)) if self.name in ("mean", "zero") else self
 
-    def rows(self, sample: Sample, mask: Float[Tensor, "r u"]) -> Rows:
-        """The copies of ``sample`` that ``mask`` asks for."""
-        removed = sample.units.spread(mask).bool()
-        ids = sample.input_ids.expand(len(removed), -1)
-        extras = {name: value.expand_as(ids) for name, value in sample.extras.items()}
-        lengths = torch.full((len(removed),), len(sample))
-        everything = torch.ones_like(removed)
+    def rows(self, sample: Sample, mask: Float[Tensor, "r u"], reading: Reading | None = None) -> Rows:
+        """The copies of ``sample`` that ``mask`` asks for, as a reading runs them."""
+        plain = plain_rows(sample, len(mask), reading)
+        n = plain.ids.shape[1]
+        removed = sample.units.spread(mask).bool()[:, :n]
+        removed = torch.nn.functional.pad(removed, (0, n - removed.shape[1]))  # the reading's tail is never removed
         if self.name == "drop":
-            return _dropped(ids, removed, extras)
+            return _dropped(plain, removed)
         if self.name == "attention":
-            return Rows(ids, lengths, ~removed, None, extras)
+            return replace(plain, visible=~removed, at=_last_kept(plain.at, ~removed))
         if self.token_id is None:
-            return Rows(ids, lengths, everything, removed, extras)
-        return Rows(torch.where(removed, self.token_id, ids), lengths, everything, None, extras)
+            return replace(plain, replaced=removed)
+        return replace(plain, ids=torch.where(removed, self.token_id, plain.ids))
 
 
-def _dropped(ids: Tensor, removed: Tensor, extras: dict[str, Tensor]) -> Rows:
+def plain_rows(sample: Sample, count: int, reading: Reading | None = None) -> Rows:
+    """``count`` untouched copies of a sample, as a reading runs them."""
+    ids, extras, at = sample.input_ids, sample.extras, None
+    if reading is not None and reading.at is not None:
+        n = int(reading.at.max()) + 1
+        tail = 0 if reading.tail is None else len(reading.tail)
+        ids = (ids if reading.tail is None else torch.cat([ids, reading.tail]))[:n]
+        extras = {k: torch.cat([v, v[-1:].expand(tail)])[:n] for k, v in extras.items()}
+        at = reading.at.expand(count, -1)
+    rows = ids.expand(count, -1)
+    return Rows(
+        ids=rows,
+        lengths=torch.full((count,), len(ids)),
+        visible=torch.ones_like(rows).bool(),
+        replaced=None,
+        extras={name: value.expand_as(rows) for name, value in extras.items()},
+        at=at,
+        sources=torch.full((count,), sample.source) if sample.source else None,
+    )
+
+
+def _last_kept(at: Int[Tensor, "r k"] | None, kept: Bool[Tensor, "r l"]) -> Int[Tensor, "r k"] | None:
+    """The last kept token at or in front of each: what is hidden must not predict either."""
+    if at is None:
+        return None
+    position = torch.where(kept, torch.arange(kept.shape[1]), -1).cummax(1).values.gather(1, at)
+    if int(position.min()) < 0:
+        raise OptionError(
+            "`replacement`: 'attention' and 'drop' leave nothing in front of the target when every unit is removed, as this "
+            "tokenizer begins texts with no token of its own; use 'mean' or a token."
+        )
+    return position
+
+
+def _dropped(rows: Rows, removed: Bool[Tensor, "r l"]) -> Rows:
     lengths = (~removed).sum(1)
-    if int(lengths.min()) == 0:
+    sources = None if rows.sources is None else (~removed[:, : int(rows.sources[0])]).sum(1)
+    if int(lengths.min()) == 0 or (sources is not None and int(sources.min()) == 0):
         raise OptionError(
             "`replacement`: 'drop' leaves no token when every unit is removed, as this tokenizer adds none of its own; "
             "use 'mean', 'attention' or a token."
         )
+    last = _last_kept(rows.at, ~removed)
+    at = None if last is None else (~removed).cumsum(1).gather(1, last) - 1
     order = removed.int().argsort(dim=1, stable=True)[:, : int(lengths.max())]
     visible = torch.arange(order.shape[1]) < lengths[:, None]
-    return Rows(ids.gather(1, order), lengths, visible, None, {k: v.gather(1, order) for k, v in extras.items()})
+    extras = {k: v.gather(1, order) for k, v in rows.extras.items()}
+    return Rows(rows.ids.gather(1, order), lengths, visible, None, extras, at, sources)
 
 
 def read_replacement(value: str | int, tokenizer: Any) -> Replacement:

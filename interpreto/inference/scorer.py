@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,35 +13,60 @@ from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.errors import ModelError
 from interpreto.inference.batching import Budget, sweep, windows
-from interpreto.inference.forward import Forward, embeddings_given, embeddings_replaced
+from interpreto.inference.forward import Batch, Forward
 from interpreto.inference.gradients import GradientReducer
-from interpreto.inference.replacement import Replacement, Rows
-from interpreto.samples import EmbeddingVariants, MaskVariants, Sample
+from interpreto.inference.replacement import Replacement, Rows, plain_rows
+from interpreto.inference.shared_prefix import SharedPrefix
+from interpreto.inference.shortcuts import Shortcuts
+from interpreto.samples import EmbeddingVariants, MaskVariants, Reading, Sample
 
-Read = Callable[[Tensor, Sequence[Sample]], Tensor]
-"""Scores ``(b, t)`` out of a batch's logits: each row for the targets of its sample."""
-
-Batch = Callable[[list[int], Tensor, Tensor, dict[str, Tensor]], None]
-"""Runs some rows: their numbers, ids, attention and extras."""
+Read = Callable[[Tensor, Tensor | None], Tensor]
+"""Outputs ``(b, k)`` out of a batch's logits, for these ids ``(b, k)``; all of them for None."""
 
 WINDOW = 16  # batches that are sorted by length together
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Copies of one sample, as one reading runs them; None: its outputs are read whole.
+
+    Attributes:
+        of: Which sample of its window it is.
+        untouched: The copy from which nothing is removed.
+    """
+
+    of: int
+    sample: Sample
+    rows: Rows
+    reading: Reading | None
+    untouched: int = 0
 
 
 class Scorer:
     """Runs copies of samples: some units removed, or the embeddings moved.
 
-    Copies of different samples share batches; batches are sorted by length within a window; identical copies of a
-    sample are run once. None of it changes a number.
+    Copies of different samples share batches; batches are sorted by length within a window; what `Shortcuts` names is
+    saved. None of it changes a number.
 
     Args:
         forward: The model.
         budget: What a batch may hold.
         read: How a task reads logits.
+        shortcuts: What is saved.
         on_pass: Called after each forward pass, for a progress bar.
     """
 
-    def __init__(self, forward: Forward, budget: Budget, read: Read, on_pass: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        forward: Forward,
+        budget: Budget,
+        read: Read,
+        shortcuts: Shortcuts | None = None,
+        on_pass: Callable[[], object] = lambda: None,
+    ) -> None:
         self.forward, self.budget, self.read, self.on_pass = forward, budget, read, on_pass
+        self.shortcuts = Shortcuts() if shortcuts is None else shortcuts
+        self.prefix = SharedPrefix(forward, budget, read, on_pass) if self.shortcuts.prefix else None
 
     def masked(
         self, variants: Iterable[MaskVariants], replacement: Replacement
@@ -48,96 +74,182 @@ class Scorer:
         """Scores of each sample's copies, the untouched sample's in front of them."""
         limit = WINDOW * (self.budget.rows or self.budget.tokens)
         for window in windows(variants, lambda v: self._cost(v.sample, len(v.mask) + 1), limit):
-            distinct = [unique_rows(torch.cat([v.mask.new_zeros(1, v.mask.shape[1]), v.mask])) for v in window]
-            rows = [replacement.rows(v.sample, mask) for v, (mask, _) in zip(window, distinct, strict=True)]
-            owners = [v.sample for v, part in zip(window, rows, strict=True) for _ in range(len(part.ids))]
-            scores = self._masked(concatenated(rows), owners, replacement)
-            parts = scores.split([len(part.ids) for part in rows])
-            for v, part, (_, inverse) in zip(window, parts, distinct, strict=True):
-                yield v, _own(part, v.sample)[inverse]
+            copies = [self._copies(v) for v in window]
+            runs = [
+                Run(i, v.sample, replacement.rows(v.sample, mask, reading), reading, int(inverse[0]))
+                for i, (v, (mask, inverse)) in enumerate(zip(window, copies, strict=True))
+                for reading in self._readings(v.sample)
+            ]
+            totals: list[Tensor | None] = [None] * len(window)
+            for run, outputs in self._outputs(runs, replacement):
+                scores, before = mixed(outputs, run.reading), totals[run.of]
+                totals[run.of] = scores if before is None else before + scores
+            for v, total, (_, inverse) in zip(window, totals, copies, strict=True):
+                assert total is not None
+                yield v, finite(total, v.sample)[inverse]
 
-    def _masked(self, rows: Rows, owners: list[Sample], replacement: Replacement) -> Tensor:
+    def _copies(self, v: MaskVariants) -> tuple[Tensor, Tensor]:
+        """The copies to run, the untouched one among them, and which of them each is; the untouched one is the first."""
+        mask = torch.cat([v.mask.new_zeros(1, v.mask.shape[1]), v.mask])
+        if not self.shortcuts.distinct:
+            return mask, torch.arange(len(mask))
+        if v.sample.players < mask.shape[1]:
+            mask[:, v.sample.players :] = 0  # no score sees these units
+        return unique_rows(mask)
+
+    def _readings(self, sample: Sample) -> Sequence[Reading | None]:
+        if sample.aim is None:
+            return [None]
+        readings = sample.aim.readings
+        if self.shortcuts.one_pass or any(reading.at is None for reading in readings):
+            return readings
+        return [single for reading in readings for single in reading.single()]
+
+    def _outputs(self, runs: Sequence[Run], replacement: Replacement) -> Iterator[tuple[Run, Tensor]]:
+        """Outputs ``(r, k)`` of each run's rows: behind a shared prefix where that pays, else all runs together."""
+        together = []
+        for run in runs:
+            outputs = None if self.prefix is None else self.prefix(run.rows, run.reading, run.untouched, replacement)
+            if outputs is None:
+                together.append(run)
+            else:
+                yield run, outputs
+        if together:
+            yield from zip(together, self._run_together(together, replacement), strict=True)
+
+    def _run_together(self, runs: Sequence[Run], replacement: Replacement) -> list[Tensor]:
+        rows = concatenated([run.rows for run in runs])
+        owners = [i for i, run in enumerate(runs) for _ in range(len(run.rows.ids))]
         done: list[tuple[list[int], Tensor]] = []
 
-        def run(picked: list[int], ids: Tensor, visible: Tensor, extras: dict[str, Tensor]) -> None:
+        def run_batch(picked: list[int], batch: Batch) -> None:
+            ids = _ids([runs[owners[i]].reading for i in picked])
+            if batch.at is not None and ids is not None:
+                batch = replace(batch, at=batch.at[:, : ids.shape[1]])  # others of the table may ask for more
             with torch.no_grad():
                 if rows.replaced is None or replacement.vector is None:
-                    logits = self.forward(ids, visible, extras)
+                    logits = self.forward(batch)
                 else:
-                    where = rows.replaced[picked, : ids.shape[1]]
-                    with embeddings_replaced(self.forward.embedding, ids, where, replacement.vector):
-                        logits = self.forward(ids, visible, extras)
-                done.append((picked, self.read(logits, [owners[i] for i in picked])))
+                    where = rows.replaced[picked, : batch.ids.shape[1]]
+                    with self.forward.replacing(batch, where, replacement.vector):
+                        logits = self.forward(batch)
+                done.append((picked, self.read(logits, ids)))
 
-        self._sweep(rows, run)
-        return _reordered(done)
+        self._sweep(rows, run_batch)
+        parts = reordered(done).split([len(run.rows.ids) for run in runs])
+        return [part if run.reading is None else part[:, : len(run.reading.ids)] for part, run in zip(parts, runs, strict=True)]
 
     def at_points(self, points: Sequence[tuple[Sample, Tensor]]) -> list[Tensor]:
         """Scores ``(r, t)`` of samples whose embeddings ``(r, l, d)`` are given."""
-        rows = concatenated([plain_rows(sample, len(p)) for sample, p in points])
         owners = [sample for sample, p in points for _ in p]
         flat = [point for _, p in points for point in p]
         done: list[tuple[list[int], Tensor]] = []
 
-        def run(picked: list[int], ids: Tensor, visible: Tensor, extras: dict[str, Tensor]) -> None:
+        def run_batch(picked: list[int], _batch: Batch) -> None:
             given = pad_sequence([flat[i] for i in picked], batch_first=True)
-            with torch.no_grad(), embeddings_given(self.forward.embedding, ids, given):
-                done.append((picked, self.read(self.forward(ids, visible, extras), [owners[i] for i in picked])))
+            with torch.no_grad():
+                done.append((picked, self._scores_at([owners[i] for i in picked], given)))
 
-        self._sweep(rows, run)
-        parts = _reordered(done).split([len(p) for _, p in points])
-        return [_own(part, sample) for part, (sample, _) in zip(parts, points, strict=True)]
+        self._sweep(concatenated([self._plain(sample, len(p)) for sample, p in points]), run_batch)
+        parts = reordered(done).split([len(p) for _, p in points])
+        return [
+            finite(part if sample.aim is None else part[:, : len(sample.aim)], sample)
+            for part, (sample, _) in zip(parts, points, strict=True)
+        ]
 
     def gradients(self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer]) -> None:
-        """Hand the gradients of each sample's copies to its reducer, target by target, never all at once."""
-        rows = concatenated([plain_rows(v.sample, len(v.points)) for v in variants])
+        """Hand the gradients of each sample's copies to its reducer, score by score, never all at once."""
         places = [(j, i) for j, v in enumerate(variants) for i in range(len(v.points))]
-        reached = [0] * len(places)  # targets done, so that rows of a batch cut in its middle go on where they were
+        reached = [0] * len(places)  # scores done, so that rows of a batch cut in its middle go on where they were
 
-        def run(picked: list[int], ids: Tensor, visible: Tensor, extras: dict[str, Tensor]) -> None:
+        def run_batch(picked: list[int], _batch: Batch) -> None:
             owners = [variants[places[i][0]].sample for i in picked]
-            counts = [0 if owner.targets is None else len(owner.targets) for owner in owners]
+            counts = [0 if owner.aim is None else len(owner.aim) for owner in owners]
             flat = [variants[j].points[i] for j, i in (places[r] for r in picked)]
             given = pad_sequence(flat, batch_first=True).detach().requires_grad_()
-            with torch.enable_grad(), embeddings_given(self.forward.embedding, ids, given):
-                scores = self.read(self.forward(ids, visible, extras), owners)
-            _own(scores.detach(), owners[0], cut=False)
+            with torch.enable_grad():
+                scores = self._scores_at(owners, given)
+            finite(scores.detach(), owners[0])
             for k in range(min(reached[i] for i in picked), max(counts)):
                 chosen = [b for b, i in enumerate(picked) if reached[i] <= k < counts[b]]
-                (grads,) = torch.autograd.grad(scores[chosen, k].sum(), given, retain_graph=k < max(counts) - 1)
-                for j, copies, inside in _runs(picked, chosen, places):
-                    reducers[j].add(copies, k, grads[inside, : len(variants[j].sample)])
+                for rows in [chosen] if self.shortcuts.shared_backward else [[b] for b in chosen]:
+                    last = k == max(counts) - 1 and rows[-1] == chosen[-1]
+                    (grads,) = torch.autograd.grad(scores[rows, k].sum(), given, retain_graph=not last)
+                    for j, copies, inside in _runs(picked, rows, places):
+                        reducers[j].add(copies, k, grads[inside, : len(variants[j].sample)])
                 for b in chosen:
                     reached[picked[b]] = k + 1
 
-        self._sweep(rows, run)
+        self._sweep(concatenated([self._plain(v.sample, len(v.points)) for v in variants]), run_batch)
+
+    def _scores_at(self, owners: Sequence[Sample], given: Float[Tensor, "b l d"]) -> Float[Tensor, "b t"]:
+        """Scores of rows whose embeddings are given, summed over their samples' readings; differentiable."""
+        readings = [self._readings(owner) for owner in owners]
+        total: Tensor | None = None
+        for q in range(max(map(len, readings))):
+            inside = [b for b, own in enumerate(readings) if q < len(own)]
+            part = given if len(inside) == len(owners) else given[inside]
+            scores = self._read_at([owners[b] for b in inside], [readings[b][q] for b in inside], part)
+            if len(inside) < len(owners):
+                where = torch.tensor(inside, device=scores.device)
+                scores = scores.new_zeros(len(owners), scores.shape[1]).index_add(0, where, scores)
+            total = scores if total is None else _padded(total, scores.shape[1]) + _padded(scores, total.shape[1])
+        assert total is not None
+        return total
+
+    def _read_at(self, owners: Sequence[Sample], readings: Sequence[Reading | None], given: Tensor) -> Float[Tensor, "b t"]:
+        rows = concatenated([plain_rows(owner, 1, reading) for owner, reading in zip(owners, readings, strict=True)])
+        batch = self._cut(rows, list(range(len(owners))), rows.ids.shape[1])
+        if any(reading is not None and reading.tail is not None for reading in readings):
+            rows_of = zip(given, owners, readings, strict=True)
+            given = pad_sequence([self._extended(*row) for row in rows_of], batch_first=True)
+        with self.forward.given(batch, given[:, : batch.ids.shape[1]]):
+            outputs = self.read(self.forward(batch), _ids(readings))
+        return mixed_rows(outputs, readings)
+
+    def _extended(self, embeddings: Float[Tensor, "l d"], owner: Sample, reading: Reading | None) -> Float[Tensor, "m d"]:
+        """A row's embeddings, with those of its reading's tail."""
+        own = embeddings[: len(owner)]
+        if reading is None or reading.tail is None:
+            return own
+        return torch.cat([own, self.forward.embed(reading.tail, 0).to(own)])
+
+    def _plain(self, sample: Sample, count: int) -> Rows:
+        """Copies of a sample as its longest reading runs them."""
+        parts = [plain_rows(sample, count, reading) for reading in self._readings(sample)]
+        return max(parts, key=lambda rows: rows.ids.shape[1])
 
     def _cost(self, sample: Sample, copies: int) -> int:
         return copies * (1 if self.budget.rows is not None else len(sample))
 
-    def _sweep(self, rows: Rows, run: Batch) -> None:
+    def _sweep(self, rows: Rows, run: Callable[[list[int], Batch], None]) -> None:
         """Run all rows, in batches that the budget holds."""
         lengths = rows.lengths.tolist()
 
         def run_batch(picked: list[int]) -> None:
-            ids, visible, extras = self._cut(rows, picked, max(lengths[i] for i in picked))
-            run(picked, ids, visible, extras)
+            run(picked, self._cut(rows, picked, max(lengths[i] for i in picked)))
             self.on_pass()
 
         sweep(lengths, self.budget, self._may_mix(rows, lengths), run_batch)
 
-    def _cut(self, rows: Rows, picked: list[int], length: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Ids, attention and extras of some rows, padded to ``length`` with the absent id."""
+    def _cut(self, rows: Rows, picked: list[int], length: int) -> Batch:
+        """Some rows, padded to ``length`` with the absent id."""
         inside = torch.arange(length) < rows.lengths[picked, None]
-        ids = torch.where(inside, rows.ids[picked, :length], self.forward.pad_id)
-        return ids, rows.visible[picked, :length] & inside, {k: v[picked, :length] for k, v in rows.extras.items()}
+        return Batch(
+            ids=torch.where(inside, rows.ids[picked, :length], self.forward.pad_id),
+            lengths=rows.lengths[picked],
+            visible=rows.visible[picked, :length] & inside,
+            extras={k: v[picked, :length] for k, v in rows.extras.items()},
+            at=None if rows.at is None else rows.at[picked],
+            sources=None if rows.sources is None else rows.sources[picked],
+        )
 
     def _may_mix(self, rows: Rows, lengths: list[int]) -> bool:
         """Whether rows of unequal lengths may share a batch."""
         if min(lengths) == max(lengths):
             return True
         shortest = min(range(len(lengths)), key=lengths.__getitem__)
-        return self.forward.pads_well(*self._cut(rows, [shortest], max(lengths)), lengths[shortest])
+        return self.forward.pads_well(self._cut(rows, [shortest], max(lengths)))
 
 
 def unique_rows(mask: Float[Tensor, "p u"]) -> tuple[Float[Tensor, "r u"], Int[Tensor, " p"]]:
@@ -150,11 +262,21 @@ def unique_rows(mask: Float[Tensor, "p u"]) -> tuple[Float[Tensor, "r u"], Int[T
     return mask[torch.from_numpy(first)], torch.from_numpy(inverse.reshape(-1))
 
 
-def plain_rows(sample: Sample, count: int) -> Rows:
-    """``count`` untouched copies of a sample."""
-    ids = sample.input_ids.expand(count, -1)
-    extras = {name: value.expand_as(ids) for name, value in sample.extras.items()}
-    return Rows(ids, torch.full((count,), len(sample)), torch.ones_like(ids).bool(), None, extras)
+def mixed(outputs: Float[Tensor, "r k"], reading: Reading | None) -> Float[Tensor, "r t"]:
+    """Scores of rows that share a reading."""
+    if reading is None or reading.mix is None:
+        return outputs
+    return outputs @ reading.mix.T.to(outputs)
+
+
+def mixed_rows(outputs: Float[Tensor, "b k"], readings: Sequence[Reading | None]) -> Float[Tensor, "b t"]:
+    """Scores of rows with a reading each, zero where a row has fewer than others."""
+    if all(reading is readings[0] for reading in readings):
+        return mixed(outputs if readings[0] is None else outputs[:, : len(readings[0].ids)], readings[0])
+    scores = [
+        mixed(row[None, : len(reading.ids)], reading)[0] for row, reading in zip(outputs, readings, strict=True) if reading
+    ]
+    return pad_sequence(scores, batch_first=True)
 
 
 def concatenated(parts: Sequence[Rows]) -> Rows:
@@ -163,10 +285,12 @@ def concatenated(parts: Sequence[Rows]) -> Rows:
         return parts[0]
     length = max(part.ids.shape[1] for part in parts)
 
-    def table(values: Iterable[Tensor]) -> Tensor:
-        return torch.cat([torch.nn.functional.pad(v, (0, length - v.shape[1])) for v in values])
+    def table(values: Iterable[Tensor], width: int = length) -> Tensor:
+        return torch.cat([torch.nn.functional.pad(v, (0, width - v.shape[1])) for v in values])
 
     replaced = [part.replaced for part in parts if part.replaced is not None]
+    at = [part.at for part in parts if part.at is not None]
+    sources = [part.sources for part in parts if part.sources is not None]
     names = {name for part in parts for name in part.extras}
     return Rows(
         ids=table(part.ids for part in parts),
@@ -174,7 +298,24 @@ def concatenated(parts: Sequence[Rows]) -> Rows:
         visible=table(part.visible for part in parts),
         replaced=table(replaced) if replaced else None,
         extras={n: table(part.extras.get(n, torch.zeros_like(part.ids)) for part in parts) for n in names},
+        at=table(at, max(a.shape[1] for a in at)) if at else None,
+        sources=torch.cat(sources) if sources else None,
     )
+
+
+def _ids(readings: Sequence[Reading | None]) -> Tensor | None:
+    """The columns that each row is read at, padded with the first."""
+    own = [reading.ids for reading in readings if reading is not None]
+    if len(own) < len(readings):
+        return None
+    if all(ids is own[0] for ids in own):
+        return own[0].expand(len(own), -1)
+    width = max(map(len, own))
+    return torch.stack([torch.cat([ids, ids[:1].expand(width - len(ids))]) for ids in own])
+
+
+def _padded(scores: Float[Tensor, "b t"], width: int) -> Float[Tensor, "b w"]:
+    return torch.nn.functional.pad(scores, (0, max(0, width - scores.shape[1])))
 
 
 def _runs(picked: list[int], chosen: list[int], places: list[tuple[int, int]]) -> Iterator[tuple[int, list[int], list[int]]]:
@@ -189,9 +330,8 @@ def _runs(picked: list[int], chosen: list[int], places: list[tuple[int, int]]) -
         yield sample, copies, inside
 
 
-def _own(scores: Tensor, sample: Sample, cut: bool = True) -> Tensor:
-    """The scores of a sample's own targets, or an error where the model answered none."""
-    scores = scores if sample.targets is None or not cut else scores[:, : len(sample.targets)]
+def finite(scores: Tensor, sample: Sample) -> Tensor:
+    """The scores, or an error where the model answered none."""
     if not scores.isfinite().all():
         raise ModelError(
             f"`model`: its output for {sample.text[:60]!r} is not finite (NaN or infinity); nothing can be explained."
@@ -199,11 +339,11 @@ def _own(scores: Tensor, sample: Sample, cut: bool = True) -> Tensor:
     return scores
 
 
-def _reordered(done: list[tuple[list[int], Tensor]]) -> Tensor:
-    """Scores in the order of the rows, on the CPU; moved there at once."""
+def reordered(done: list[tuple[list[int], Tensor]]) -> Tensor:
+    """Outputs in the order of the rows, on the CPU; moved there at once."""
     order = torch.tensor([i for picked, _ in done for i in picked])
-    width = max(scores.shape[1] for _, scores in done)  # samples with fewer targets than others fill up
-    scores = torch.cat([torch.nn.functional.pad(s, (0, width - s.shape[1])) for _, s in done]).cpu()
-    out = torch.empty_like(scores)
-    out[order] = scores
+    width = max(outputs.shape[1] for _, outputs in done)  # rows with fewer outputs than others fill up
+    outputs = torch.cat([torch.nn.functional.pad(o, (0, width - o.shape[1])) for _, o in done]).cpu()
+    out = torch.empty_like(outputs)
+    out[order] = outputs
     return out

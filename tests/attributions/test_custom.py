@@ -54,7 +54,7 @@ class Halfway(EmbeddingsPerturbator):
     """The gradient half of the way from zero."""
 
     def __call__(self, sample, space, generator):
-        embeddings = space.embed(sample.input_ids)
+        embeddings = space.embed(sample)
         return EmbeddingVariants(sample, embeddings[None] / 2)
 
 

@@ -48,6 +48,10 @@ def assert_same(found: Any, expected: Any, name: str) -> None:
     elif hasattr(expected, "__dataclass_fields__"):
         for field in fields(expected):
             assert_same(getattr(found, field.name), getattr(expected, field.name), f"{name}.{field.name}")
+    elif isinstance(expected, tuple):
+        assert len(found) == len(expected), name
+        for i, (a, b) in enumerate(zip(found, expected, strict=True)):
+            assert_same(a, b, f"{name}[{i}]")
     else:
         assert found == expected, name
 

@@ -270,8 +270,8 @@ OPTIONS: dict[str, Case] = {
         lambda: Occlusion(*of_kind("regression"), inference_mode="log_softmax"),
     ),
     "task": (
-        TaskError,
-        r"`task`: got 'translation'; pass 'classification', 'single-label', 'multi-label', 'regression' or None",
+        OptionError,
+        r"`task`: got 'translation'; pass 'classification', 'single-label', 'multi-label', 'regression', 'generation' or None",
         lambda: explain(TEXT, task="translation"),
     ),
     "mask without mask token": (
@@ -378,10 +378,10 @@ MODELS: dict[str, Case] = {
         r"`model`: Bare has no embedding layer",
         lambda: bare(answering(3), replacement="mean"),
     ),
-    "a language model": (
+    "a classifier called a language model": (
         TaskError,
-        r"`model`: GPT2LMHeadModel generates text; .*task='classification'",
-        lambda: Occlusion(*tiny.CAUSAL_LMS["gpt2"]()),
+        r"`model`: answered logits of shape \(\d+, 3\); a language model answers \(batch, tokens, vocabulary\)",
+        lambda: explain(TEXT, " good", task="generation"),
     ),
     "a language model called a classifier": (
         TaskError,
@@ -403,13 +403,13 @@ FILES: dict[str, Case] = {
     "other facts": (FileError, r"`path`: .* holds 'no explanation'", partial(load, {"interpreto": "[1]"})),
     "newer": (
         FileError,
-        r"`path`: .* holds 'interpreto\.attribution/99'; this version reads 'interpreto\.attribution/1'",
+        r"`path`: .* holds 'interpreto\.attribution/99'; this version reads 'interpreto\.attribution/2'",
         partial(load, {"interpreto": json.dumps({"format": "interpreto.attribution/99"})}),
     ),
     "incomplete": (
         FileError,
         r"`path`: .* holds an incomplete explanation \('spans'\)",
-        partial(load, {"interpreto": json.dumps({"format": "interpreto.attribution/1"})}),
+        partial(load, {"interpreto": json.dumps({"format": "interpreto.attribution/2"})}),
     ),
 }
 CASES = {

@@ -24,6 +24,7 @@ def snapshot(model, tokenizer):
         "training": [module.training for module in model.modules()],
         "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()],
         "config": copy.deepcopy(model.config.to_dict()),
+        "generation_config": model.generation_config.to_dict() if model.can_generate() else None,
         "device": {parameter.device for parameter in model.parameters()},
         "dtype": {parameter.dtype for parameter in model.parameters()},
         "tokenizer": (

@@ -1,4 +1,4 @@
-"""Every method with options small enough for tests, and every family of classifiers."""
+"""Every method with options small enough for tests, and every family of models."""
 
 from __future__ import annotations
 
@@ -35,3 +35,4 @@ GRADIENT_METHODS = {
 METHODS = {**MASK_METHODS, **GRADIENT_METHODS}
 SAMPLED = (Lime, KernelShap, Sobol, SmoothGrad, SquareGrad, VarGrad, GradientShap)
 FAMILIES = list(tiny.CLASSIFIERS)
+GENERATORS = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}

@@ -6,7 +6,7 @@ import torch
 
 from interpreto.attributions.output import AttributionOutput
 from interpreto.granularity import Units
-from interpreto.samples import Sample
+from interpreto.samples import Aim, Reading, Sample
 
 INJECTIONS = (
     "</script><img src=x onerror=alert(1)>",
@@ -43,7 +43,9 @@ def explanation(
         text += word
     t = len(values)
     units = Units(torch.arange(len(words)), tuple(words), tuple(spans))
-    sample = Sample(text, torch.arange(len(words)), units, {}, torch.arange(t))
+    labels = labels or [f"class {i}" for i in range(t)]
+    aim = Aim((Reading(torch.arange(t)),), tuple(labels), (None,) * t)
+    sample = Sample(text, torch.arange(len(words)), units, {}, aim)
     numbers = torch.tensor(values)
     base = torch.arange(t) + 0.5
     known: dict = {
@@ -54,7 +56,7 @@ def explanation(
         "inference_mode": "logits",
         "base_scores": base,
     }
-    return AttributionOutput(numbers, sample, labels or [f"class {i}" for i in range(t)], **(known | facts))  # type: ignore[arg-type]
+    return AttributionOutput(numbers, sample, labels, **(known | facts))  # type: ignore[arg-type]
 
 
 def film(**facts: object) -> AttributionOutput:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +125,31 @@ class OcclusionAggregator(Aggregator):
             raise OptionError("`perturbator`: no copy is the untouched input; a row of zeros in its masks makes one.")
         untouched = scores[whole[0, 0]]
         return Estimate(torch.einsum("pt,pu->tu", untouched - scores, mask) / removals(mask))
+
+
+def by_reach(scores: Float[Tensor, "p t"], variants: MaskVariants, estimate: Callable[[Tensor, Tensor], Estimate]) -> Estimate:
+    """An estimate for each score over the units that it can depend on; the copies are the same for all.
+
+    Scores of a generation see units up to their own place. Scores with the same units are estimated together, from
+    their columns and those of the mask ``(p, m)``; what a score cannot see is NaN.
+    """
+    reach = variants.sample.reach
+    sizes = reach.unique().tolist()
+    if sizes == [variants.mask.shape[1]]:
+        return estimate(scores, variants.mask)
+    t, u = scores.shape[1], variants.mask.shape[1]
+    values, error = torch.full((2, t, u), torch.nan, dtype=torch.float64)
+    reference = torch.full((t,), torch.nan, dtype=torch.float64)
+    whole = True
+    for m in sizes:
+        rows = reach == m
+        part = estimate(scores[:, rows], variants.mask[:, :m])
+        values[rows, :m] = part.values.double()
+        if part.standard_error is not None:
+            error[rows, :m] = part.standard_error.double()
+        whole = whole and part.reference is not None
+        reference[rows] = reference[rows] if part.reference is None else part.reference.double()
+    return Estimate(values, error, reference=reference if whole else None)
 
 
 def removals(mask: Float[Tensor, "p u"]) -> Float[Tensor, " u"]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
+from math import comb
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpreto.attributions.aggregations.base import Aggregator, Estimate
+from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach
 from interpreto.errors import OptionError
 from interpreto.samples import MaskVariants
 
@@ -58,9 +59,12 @@ class LinearRegressionAggregator(Aggregator):
         return torch.exp(-((self.distance_function(mask.double()) / self.kernel_width) ** 2) / 2)
 
     def aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
-        present = 1 - variants.mask.double()
+        return by_reach(scores, variants, self._fit)
+
+    def _fit(self, scores: Float[Tensor, "p t"], mask: Float[Tensor, "p m"]) -> Estimate:
+        present = 1 - mask.double()
         design = torch.cat([present, torch.ones(len(present), 1, dtype=torch.float64)], dim=1)
-        fit = WeightedFit(design, scores.double(), self.weights(variants.mask), "more units than these copies can rank")
+        fit = WeightedFit(design, scores.double(), self.weights(mask), "more units than these copies can rank")
         return Estimate(fit.coefficients[:-1].T, fit.standard_error(torch.arange(len(present)))[:-1].T)
 
 
@@ -76,36 +80,63 @@ class ShapleyAggregator(Aggregator):
     """
 
     def aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
-        values = scores.double()
-        full, empty = values[0], values[1]
-        u = variants.mask.shape[1]
-        if u < 2:
-            return Estimate((full - empty)[:, None].expand(-1, u), torch.zeros(len(full), u), reference=empty)
-        if variants.weights is None:
-            phi, error = _over_orders(values, variants)
-        else:
-            phi, error = _regressed(values, variants)
-        return Estimate(phi, error, reference=empty)
+        def estimate(scores: Tensor, mask: Tensor) -> Estimate:
+            values, u = scores.double(), mask.shape[1]
+            full, empty = values[0], values[1]
+            if u < 2:
+                return Estimate((full - empty)[:, None].expand(-1, u), torch.zeros(len(full), u), reference=empty)
+            if variants.weights is None:
+                phi, error = _over_orders(values, variants.mask)
+                return Estimate(phi[:, :u], error[:, :u], reference=empty)
+            weights = variants.weights[2:].double()
+            if u < variants.mask.shape[1]:
+                weights = restricted_weights(variants.mask[2:], u)
+            phi, error = _regressed(values, mask, weights, _given(variants.groups)[2:])
+            return Estimate(phi, error, reference=empty)
+
+        return by_reach(scores, variants, estimate)
 
 
-def _regressed(values: Float[Tensor, "p t"], variants: MaskVariants) -> tuple[Tensor, Tensor]:
+def restricted_weights(mask: Float[Tensor, "p u"], m: int) -> Float[Tensor, " p"]:
+    """Weights with which coalitions drawn for ``u`` units make a Kernel SHAP regression of the first ``m`` alone.
+
+    Within a size all coalitions were equally likely, so one of ``r`` of the ``m`` units was drawn as often as its
+    completions by the others were. Its weight is the Shapley kernel of ``m`` units over that; the ends, which the
+    constraint has, weigh nothing.
+    """
+    u = mask.shape[1]
+    sizes, drawn = (1 - mask).sum(1).long().unique(return_counts=True)
+    counts = list(zip(sizes.tolist(), drawn.tolist(), strict=True))
+    inside = (1 - mask[:, :m]).sum(1).long()
+    weights = torch.zeros(m + 1, dtype=torch.float64)
+    for r in range(1, m):
+        often = sum(n * comb(u - m, s - r) / comb(u, s) for s, n in counts if s >= r)
+        weights[r] = 1.0 / (comb(m, r) * r * (m - r) * often) if often else 0.0
+    return weights[inside]
+
+
+def _regressed(
+    values: Float[Tensor, "p t"], mask: Float[Tensor, "p m"], weights: Float[Tensor, " q"], groups: Int[Tensor, " q"]
+) -> tuple[Tensor, Tensor]:
     """The last unit takes what the others leave of the gain, which is the constraint."""
-    present = 1 - variants.mask[2:].double()
+    present = 1 - mask[2:].double()
     gain = values[0] - values[1]
     design = present[:, :-1] - present[:, -1:]
     response = values[2:] - values[1] - present[:, -1:] * gain
-    weights, groups = _given(variants.weights)[2:].double(), _given(variants.groups)[2:]
     fit = WeightedFit(design, response, weights, "too few coalitions")
     phi = torch.cat([fit.coefficients, (gain - fit.coefficients.sum(0))[None]])
     last = torch.cat([torch.eye(design.shape[1]), -torch.ones(1, design.shape[1])]).double()
     return phi.T, fit.standard_error(groups, last).T
 
 
-def _over_orders(values: Float[Tensor, "p t"], variants: MaskVariants) -> tuple[Tensor, Tensor]:
-    """Mean contribution of each unit when it joins the units in front of it in a random order."""
-    u, t = variants.mask.shape[1], values.shape[1]
+def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"]) -> tuple[Tensor, Tensor]:
+    """Mean contribution of each unit when it joins the units in front of it in a random order.
+
+    A random order of all units is one of any of them, so the same orders serve scores that see fewer.
+    """
+    u, t = mask.shape[1], values.shape[1]
     grown = values[2:].reshape(-1, u - 1, t)
-    present = (1 - variants.mask[2:].double()).reshape(-1, u - 1, u)
+    present = (1 - mask[2:].double()).reshape(-1, u - 1, u)
     empty, full = values[1].expand(len(grown), 1, t), values[0].expand(len(grown), 1, t)
     steps = torch.cat([empty, grown, full], 1).diff(dim=1)  # orders × positions × targets
     sets = torch.cat([torch.zeros(len(grown), 1, u), present, torch.ones(len(grown), 1, u)], 1).diff(dim=1)

@@ -7,7 +7,8 @@ from typing import Any
 from typing_extensions import Unpack
 
 from interpreto.attributions.aggregations import WeightedMeanAggregator
-from interpreto.attributions.base import AttributionExplainer, Options
+from interpreto.attributions.base import AttributionExplainer
+from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import LinearInterpolationPerturbator
 from interpreto.inference.embedding import Baseline, read_baseline
 

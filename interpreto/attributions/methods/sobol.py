@@ -7,7 +7,8 @@ from typing import Any
 from typing_extensions import Unpack
 
 from interpreto.attributions.aggregations import SobolAggregator, SobolIndicesOrders
-from interpreto.attributions.base import AttributionExplainer, Options
+from interpreto.attributions.base import AttributionExplainer
+from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import SequenceSamplers, SobolTokenPerturbator
 from interpreto.granularity import read_member
 

@@ -33,13 +33,19 @@ class MaskPerturbator(Perturbator):
         """1 where a unit is removed."""
 
     def __call__(self, sample: Sample, generator: Generator) -> MaskVariants:
-        mask = torch.as_tensor(self.masks(len(sample.units), generator), dtype=torch.float32)
-        if mask.ndim != 2 or mask.shape[1] != len(sample.units) or not ((mask == 0) | (mask == 1)).all():
+        u = sample.players
+        mask = torch.as_tensor(self.masks(u, generator), dtype=torch.float32)
+        if mask.ndim != 2 or mask.shape[1] != u or not ((mask == 0) | (mask == 1)).all():
             raise OptionError(
                 f"`perturbator`: {type(self).__name__}.masks answered {tuple(mask.shape)}; "
-                f"it must answer zeros and ones of shape (copies, {len(sample.units)})."
+                f"it must answer zeros and ones of shape (copies, {u})."
             )
-        return MaskVariants(sample, mask)
+        return MaskVariants(sample, over_units(mask, sample))
+
+
+def over_units(mask: Float[Tensor, "p m"], sample: Sample) -> Float[Tensor, "p u"]:
+    """Masks of the units that some score can depend on, as masks of all units; the others stay."""
+    return torch.nn.functional.pad(mask, (0, len(sample.units) - mask.shape[1]))
 
 
 class WeightedMaskPerturbator(Perturbator):
@@ -73,7 +79,7 @@ class InputPerturbator(EmbeddingsPerturbator):
         self.input_x_gradient = input_x_gradient
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
-        point = space.embed(sample.input_ids)[None]
+        point = space.embed(sample)[None]
         return EmbeddingVariants(sample, point, direction=point if self.input_x_gradient else None)
 
 

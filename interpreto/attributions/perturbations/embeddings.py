@@ -24,7 +24,7 @@ class LinearInterpolationPerturbator(EmbeddingsPerturbator):
         self.baseline, self.n_perturbations = baseline, check_count(n_perturbations, "n_perturbations")
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
-        embeddings = space.embed(sample.input_ids)
+        embeddings = space.embed(sample)
         step = on_units(embeddings - space.baseline(self.baseline, embeddings), sample)
         nodes, weights = np.polynomial.legendre.leggauss(self.n_perturbations)
         alphas = torch.from_numpy((nodes + 1) / 2).to(embeddings)
@@ -46,7 +46,7 @@ class GaussianNoisePerturbator(EmbeddingsPerturbator):
         self.std, self.input_x_gradient = check_std(std), input_x_gradient
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
-        embeddings = space.embed(sample.input_ids)
+        embeddings = space.embed(sample)
         noise = torch.randn(self.n_perturbations, *embeddings.shape, generator=generator).to(embeddings)
         points = embeddings + on_units(noise, sample) * (self.std * embeddings.std())
         return EmbeddingVariants(sample, points, direction=points if self.input_x_gradient else None)
@@ -66,7 +66,7 @@ class GradientShapPerturbator(EmbeddingsPerturbator):
         self.std = check_std(std)
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
-        embeddings = space.embed(sample.input_ids)
+        embeddings = space.embed(sample)
         p = self.n_perturbations
         start = embeddings - on_units(embeddings - space.baseline(self.baseline, embeddings), sample)
         noise = torch.randn(p, *embeddings.shape, generator=generator).to(embeddings)

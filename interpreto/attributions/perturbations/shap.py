@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Generator
 
-from interpreto.attributions.perturbations.base import WeightedMaskPerturbator, check_count
+from interpreto.attributions.perturbations.base import WeightedMaskPerturbator, check_count, over_units
 from interpreto.errors import OptionError
 from interpreto.samples import MaskVariants, Sample
 
@@ -37,7 +37,7 @@ class ShapTokenPerturbator(WeightedMaskPerturbator):
         self.n_perturbations = check_count(n_perturbations, "n_perturbations", 2)
 
     def __call__(self, sample: Sample, generator: Generator) -> MaskVariants:
-        u, n = len(sample.units), self.n_perturbations
+        u, n = sample.players, self.n_perturbations
         if u < 2 or 2**u <= n:
             present, weights, groups = _all_coalitions(u)
         elif n < 2 * u:
@@ -51,7 +51,7 @@ class ShapTokenPerturbator(WeightedMaskPerturbator):
         mask = torch.from_numpy(np.concatenate([np.zeros((1, u)), np.ones((1, u)), 1.0 - present])).float()
         groups = torch.from_numpy(np.concatenate([[-1, -1], groups]))
         weights = None if weights is None else torch.from_numpy(np.concatenate([[0.0, 0.0], weights]))
-        return MaskVariants(sample, mask, weights, groups)
+        return MaskVariants(sample, over_units(mask, sample), weights, groups)
 
 
 def _all_coalitions(u: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,57 @@
+"""Tokens of rows by position: the encoder's and the decoder's part of a row, and the head where logits are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+Part = Callable[[Tensor, Any], Tensor]
+"""Cuts values ``(b, l, ...)`` of rows to a part of their tokens, padded on the right with the second argument."""
+
+
+def streams(sources: Int[Tensor, " b"], lengths: Int[Tensor, " b"]) -> tuple[Part, Part]:
+    """How rows are cut into what an encoder reads and what a decoder reads."""
+    zero = torch.zeros_like(sources)
+    return _part(zero, sources), _part(sources, lengths)
+
+
+def _part(start: Int[Tensor, " b"], end: Int[Tensor, " b"]) -> Part:
+    columns = start[:, None] + torch.arange(int((end - start).max()))
+    inside = columns < end[:, None]
+
+    def cut(values: Shaped[Tensor, "b l *rest"], filler: Any) -> Shaped[Tensor, "b m *rest"]:
+        where = columns.clamp(max=values.shape[1] - 1).to(values.device)
+        taken = values[torch.arange(len(where), device=values.device)[:, None], where]
+        kept = inside.to(values.device).reshape(*inside.shape, *(1,) * (values.ndim - 2))
+        return torch.where(kept, taken, torch.as_tensor(filler, dtype=values.dtype, device=values.device))
+
+    return cut
+
+
+def selected(values: Float[Tensor, "b l v"], at: Int[Tensor, "b k"]) -> Float[Tensor, "b k v"]:
+    """The values at some tokens of each row."""
+    return values.gather(1, at.to(values.device)[..., None].expand(-1, -1, values.shape[-1]))
+
+
+@contextmanager
+def heard_at(head: nn.Module, at: Int[Tensor, "b k"]) -> Iterator[list[bool]]:
+    """Within, a head reads the hidden states at these tokens alone; the list is empty if it was not called with any."""
+    used: list[bool] = []
+
+    def pick(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        hidden = inputs[0] if inputs else None
+        if not isinstance(hidden, Tensor) or hidden.ndim != 3 or len(hidden) != len(at) or hidden.shape[1] <= int(at.max()):
+            return None
+        used.append(True)
+        return (selected(hidden, at), *inputs[1:])
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield used
+    finally:
+        handle.remove()
