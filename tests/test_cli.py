@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from interpreto import KernelShap, demo
+from interpreto import Contrast, KernelShap, Occlusion, demo
 from interpreto.cli import METHODS, main
+from tests import tiny
 
 TEXT = "A gorgeous, moving film."
 
@@ -58,6 +59,59 @@ def test_a_folder_is_a_model(capsys, tmp_path):
     capsys.readouterr()
     own, embedded = run(capsys, "explain", TEXT, "--model", str(tmp_path)), run(capsys, "explain", TEXT)
     assert own[0] == 0 and own[1] == embedded[1]
+
+
+@pytest.fixture
+def language_model(tmp_path):
+    """A folder with a language model that knows chats."""
+    model, tokenizer = tiny.chat_lm()
+    model.save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    return str(tmp_path / "lm")
+
+
+def test_a_language_models_target_is_a_text(capsys, tmp_path, language_model):
+    arguments = ["--model", language_model, "--method", "occlusion", "--target", " good", "--json", str(tmp_path / "a.json")]
+    code, out, err = run(capsys, "explain", "The film was", *arguments)
+    assert code == 0 and "error" not in err and "film" in out
+    (found,) = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    wanted = Occlusion(*tiny.chat_lm())("The film was", " good")[0]
+    assert found["text"] == "The film was good" and found["targets"] == wanted.targets.tolist()
+    rows = [[None if value != value else value for value in row] for row in wanted.attributions.tolist()]
+    assert found["attributions"] == pytest.approx(rows[0], abs=1e-5) or len(rows) > 1
+    assert found["inference_mode"] == "log_softmax" and found["target_spans"][-1][1] == len("The film was good")
+    assert run(capsys, "explain", "The film was", "--model", language_model, "--max-new-tokens", "3")[0] == 0
+
+
+def test_a_chat_is_a_file(capsys, tmp_path, language_model):
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Was it good?"}]
+    (tmp_path / "chat.json").write_text(json.dumps(chat), encoding="utf-8")
+    common = ["--messages", str(tmp_path / "chat.json"), "--model", language_model, "--method", "occlusion"]
+    asked = ["--target", "Yes", "--against", "No", "--roles", "user", "--json", str(tmp_path / "a.json")]
+    assert run(capsys, "explain", *common, *asked)[0] == 0
+    (found,) = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    wanted = Occlusion(*tiny.chat_lm())(chat, Contrast("Yes", "No"), roles=("user",))[0]
+    assert found["elements"] == ["Was", "it", "good", "?"] == wanted.elements
+    assert found["attributions"][0] == pytest.approx(wanted.attributions[0].tolist(), abs=1e-5)
+    (tmp_path / "messages.json").write_text(json.dumps({"messages": chat}), encoding="utf-8")
+    common[1] = str(tmp_path / "messages.json")
+    assert run(capsys, "explain", *common, "--target", "Yes", "--rows", "sequence", "--prompt-only")[0] == 0
+
+
+def test_classes_are_set_against_each_other(capsys, tmp_path):
+    arguments = ["--target", "positive", "--against", "negative", "--method", "occlusion", "--json", str(tmp_path / "a.json")]
+    assert run(capsys, "explain", TEXT, *arguments)[0] == 0
+    (found,) = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert found["target_labels"] == ["positive − negative"]
+
+
+def test_a_chat_that_is_none_is_refused(capsys, tmp_path):
+    for content, message in (("{", "holds no JSON"), ("[1]", "holds no list of messages")):
+        (tmp_path / "chat.json").write_text(content, encoding="utf-8")
+        code, _, err = run(capsys, "explain", "--messages", str(tmp_path / "chat.json"))
+        assert code == 2 and message in err
+    assert "`TEXT`: got none" in run(capsys, "explain")[2]
+    assert "`--against`: got an alternative without" in run(capsys, "explain", TEXT, "--against", "negative")[2]
 
 
 @pytest.mark.parametrize(

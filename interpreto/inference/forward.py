@@ -158,7 +158,8 @@ class Forward:
             kept, where = at[0].unique(return_inverse=True)
             logits = read_logits(self.model(**arguments, logits_to_keep=kept))
             if logits.ndim == 3 and logits.shape[1] == len(kept):
-                return logits[:, where]
+                in_order = torch.equal(where, torch.arange(len(kept), device=where.device))
+                return logits if in_order else logits[:, where]  # large: copied only where it must be
             return selected(per_token(logits), at)  # a wrapper kept the option for itself
         output_embeddings: Any = getattr(self.model, "get_output_embeddings", lambda: None)
         head = output_embeddings()

@@ -15,6 +15,7 @@ from interpreto.inference.prefix import Prefix, new_cache, recorded
 from interpreto.inference.replacement import Replacement, Rows
 from interpreto.samples import Reading
 
+AGAIN = 1 / 128  # of the budget: what a batch may run of prefixes longer than the shared one; measured on a CPU
 LEAST_SAVED = 0.1  # share of the tokens; below, the separate batches cost more than the prefix saves
 
 
@@ -117,7 +118,7 @@ class SharedPrefix:
             found[picked] = torch.where(copies.wanted[picked].to(outputs.device), outputs, found[picked])
             self.on_pass()
 
-        sweep((copies.rows.lengths - copies.start)[todo].tolist(), self.budget, True, run_batch)
+        sweep((copies.rows.lengths - copies.start)[todo].tolist(), self.budget, True, run_batch, AGAIN)
         return found
 
     def _logits(self, copies: Copies, picked: list[int], start: int, prefix: Prefix) -> Float[Tensor, "b k v"]:

