@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from interpreto import demo
+from tests import tiny
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,13 +18,14 @@ def test_the_examples_run(name, tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     monkeypatch.chdir(tmp_path)
-    scope: dict = {}
+    language_model, its_tokenizer = tiny.chat_lm()
+    scope: dict = {"language_model": language_model, "its_tokenizer": its_tokenizer}
     for block in blocks:
         exec(compile(block, name, "exec"), scope)
     if name == "README.md":
         assert (tmp_path / "explanation.html").exists() and (tmp_path / "explanation.safetensors").exists()
         assert "gorgeous" in capsys.readouterr().out
-        assert scope["explanation"].target_labels == ["negative", "positive"]
+        assert "".join(scope["explanation"].target_labels) == " Paris"
     else:
         rise = scope["Rise"](*demo.load_classifier())("A gorgeous, moving film.", "positive")[0]
         assert max(zip(rise.attributions[0].tolist(), rise.elements, strict=True))[1] == "gorgeous"
