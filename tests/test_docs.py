@@ -25,7 +25,7 @@ def test_the_examples_run(name, tmp_path, monkeypatch, capsys):
     if name == "README.md":
         assert (tmp_path / "explanation.html").exists() and (tmp_path / "explanation.safetensors").exists()
         assert "gorgeous" in capsys.readouterr().out
-        assert "".join(scope["explanation"].target_labels) == " Paris"
+        assert scope["explanation"].text == "The capital of France is Paris"
     else:
         rise = scope["Rise"](*demo.load_classifier())("A gorgeous, moving film.", "positive")[0]
         assert max(zip(rise.attributions[0].tolist(), rise.elements, strict=True))[1] == "gorgeous"
