@@ -1,0 +1,1 @@
+"""Concept methods: a model of concepts each, and what fits it."""

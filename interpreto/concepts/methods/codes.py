@@ -1,0 +1,226 @@
+"""Codes of rows in a fixed dictionary: least squares that are non-negative, or as sparse as an L1 penalty makes them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+BLOCK = 32  # atoms whose correlations are kept up to date together: a product of matrices between blocks, not of vectors
+CHECK_EVERY = 5
+ROWS = 32768  # encoded at a time
+PAIRS = 1 << 23  # of atoms, over rows, whose systems are solved at a time
+SWEEPS = 50  # after which a row's support is searched for exactly, where its systems are small
+SMALL = 512
+PIVOTS = 10
+RIDGE = 1e-9  # of the mean squared norm of the atoms, which may be collinear
+
+
+class Penalty(NamedTuple):
+    """What a code costs beyond the squared error: ``l1`` times its magnitude, and whether it may be negative."""
+
+    l1: float = 0.0
+    signed: bool = False
+
+
+NON_NEGATIVE = Penalty()
+
+
+def encode(
+    rows: Float[Tensor, "n d"],
+    dictionary: Float[Tensor, "c d"],
+    penalty: Penalty = NON_NEGATIVE,
+    tolerance: float = 1e-5,
+    max_sweeps: int = 500,
+) -> Float[Tensor, "n c"]:
+    """The codes z of least ½‖x − zD‖² + l1·|z|₁, each row to its own optimum; differentiable in the rows.
+
+    Gradients are those of the optimum, not of the path to it: where a row's codes are not zero they solve a linear system.
+
+    Args:
+        rows: What is encoded.
+        dictionary: One atom a row.
+        penalty: See `Penalty`.
+        tolerance: On how far one more sweep would move a code, relative to the row's largest.
+        max_sweeps: After which a row is left as it is.
+
+    Example:
+        >>> import torch
+        >>> encode(torch.tensor([[3.0, -1.0]]), torch.eye(2))
+        tensor([[3., 0.]])
+        >>> encode(torch.tensor([[3.0, -1.0]]), torch.eye(2), Penalty(l1=0.5, signed=True))
+        tensor([[ 2.5000, -0.5000]])
+    """
+    if torch.is_grad_enabled() and rows.requires_grad:
+        return _Optimum.apply(rows, dictionary.detach(), penalty, (tolerance, max_sweeps))  # type: ignore[no-any-return]  (untyped)
+    return _solve(rows.detach(), dictionary.detach(), penalty, tolerance, max_sweeps)
+
+
+@torch.no_grad()
+def _solve(rows: Tensor, dictionary: Tensor, penalty: Penalty, tolerance: float, max_sweeps: int) -> Tensor:
+    gram = dictionary @ dictionary.T
+    width, limits = dictionary.shape[1], {"tolerance": tolerance, "max_sweeps": max_sweeps}
+    codes = [_solve_columns(dictionary @ part.T, gram, width, penalty, **limits).T for part in rows.split(ROWS)]
+    return torch.cat(codes).contiguous() if codes else rows.new_zeros(0, len(dictionary))
+
+
+def _solve_columns(
+    correlations: Tensor, gram: Tensor, width: int, penalty: Penalty, *, tolerance: float, max_sweeps: int
+) -> Tensor:
+    """Codes ``(c, n)`` by coordinate descent; a column leaves the sweeps when it has converged, whatever the others do."""
+    codes = torch.zeros_like(correlations)
+    open_columns = torch.arange(codes.shape[1], device=codes.device)
+    part = codes.clone()
+    for sweeps in range(0, max_sweeps, CHECK_EVERY):
+        if sweeps == SWEEPS and penalty == NON_NEGATIVE and len(gram) <= SMALL:
+            found, exact = _search_supports(part.T, correlations.T, gram, len(gram) > width)
+            codes[:, open_columns[exact]] = found[exact].T
+            open_columns, part, correlations = open_columns[~exact], part[:, ~exact], correlations[:, ~exact]
+        if len(open_columns) == 0:
+            break
+        for _ in range(CHECK_EVERY):
+            sweep(part, correlations, gram, penalty)
+        codes[:, open_columns] = part
+        far = _distance(part, correlations, gram, penalty) > tolerance
+        open_columns, part, correlations = open_columns[far], part[:, far], correlations[:, far]
+    return codes
+
+
+def _search_supports(codes: Tensor, correlations: Tensor, gram: Tensor, singular: bool) -> tuple[Tensor, Tensor]:
+    """Exact non-negative codes ``(n, c)``, and for which rows they were found.
+
+    From the support of ``codes``, exchange all atoms that are on the wrong side, until none is.
+
+    References:
+        Kim & Park, 2011 (block principal pivoting), https://doi.org/10.1137/110821172.
+    """
+    wide = gram.double()
+    size = max(1, PAIRS // gram.numel())
+    parts = [
+        _pivot(c > 0, t.double(), wide, singular) for c, t in zip(codes.split(size), correlations.split(size), strict=True)
+    ]
+    return torch.cat([found for found, _ in parts]).to(codes), torch.cat([exact for _, exact in parts])
+
+
+def _pivot(used: Tensor, correlations: Tensor, gram: Tensor, singular: bool) -> tuple[Tensor, Tensor]:
+    codes = torch.zeros_like(correlations)
+    rows = torch.arange(len(used), device=used.device)
+    for _ in range(PIVOTS):
+        found = _solve_on(correlations[rows], used, gram)
+        wrong = torch.where(used, found < 0, found @ gram - correlations[rows] < -_bound(correlations[rows]))
+        ready = ~wrong.any(1)
+        codes[rows[ready]] = found[ready]
+        rows, used = rows[~ready], (used ^ wrong)[~ready]
+    exact = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
+    exact[rows] = False
+    if singular:  # more atoms than dimensions: whole sets that are exchanged may be dependent, and go round in circles
+        codes[rows], exact[rows] = _grow(correlations[rows], gram)
+    return codes, exact
+
+
+def _grow(correlations: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Exact codes from none: take the atom that helps most, drop what turns negative on the way, and again.
+
+    References:
+        Lawson & Hanson, 1974, https://doi.org/10.1137/1.9781611971217.
+    """
+    codes, exact = torch.zeros_like(correlations), torch.zeros(len(correlations), dtype=torch.bool, device=gram.device)
+    rows = torch.arange(len(codes), device=gram.device)
+    used, settled = codes > 0, torch.ones_like(exact)
+    for _ in range(3 * len(gram)):
+        help_ = torch.where(used, 0.0, correlations[rows] - codes[rows] @ gram)
+        done = settled & (help_ <= _bound(correlations[rows])).all(1)
+        exact[rows[done]] = True
+        rows, used, settled, help_ = rows[~done], used[~done], settled[~done], help_[~done]
+        if len(rows) == 0:
+            break
+        added = torch.zeros_like(used).scatter_(1, help_.argmax(1, keepdim=True), True)
+        used = used | (added & settled[:, None])
+        found = _solve_on(correlations[rows], used, gram)
+        falling = used & (found <= 0)
+        reach = torch.where(falling, codes[rows] / (codes[rows] - found), 1.0).amin(1, keepdim=True)
+        moved = codes[rows] + reach * (found - codes[rows])
+        used = used & ~(falling & (moved <= 0) | falling & (codes[rows] / (codes[rows] - found) <= reach))
+        codes[rows] = torch.where(used, moved, 0.0)
+        settled = ~falling.any(1)
+    return codes, exact
+
+
+def _bound(correlations: Tensor) -> Tensor:
+    return 1e-7 * correlations.abs().amax(1, keepdim=True)
+
+
+def sweep(codes: Tensor, correlations: Tensor, gram: Tensor, penalty: Penalty = NON_NEGATIVE) -> None:
+    """One pass of exact coordinate descent over the codes ``(c, n)``, in place.
+
+    Args:
+        codes: Changed.
+        correlations: Of the atoms with the rows, ``(c, n)``.
+        gram: Of the atoms with each other, ``(c, c)``.
+        penalty: See `Penalty`.
+
+    References:
+        Cichocki & Phan, 2009 (hierarchical alternating least squares), https://doi.org/10.1587/transfun.E92.A.708.
+    """
+    diagonal = gram.diagonal()
+    inverse = torch.where(diagonal > 0, 1 / diagonal, 0.0).tolist()
+    rows = codes.unbind(0)
+    for start in range(0, len(codes), BLOCK):
+        inside = gram[start : start + BLOCK, start : start + BLOCK]
+        size = len(inside)
+        left = torch.addmm(correlations[start : start + BLOCK], gram[start : start + BLOCK], codes, alpha=-1)
+        moves = torch.empty_like(left)
+        for i, (code, own, move) in enumerate(zip(rows[start : start + size], left.unbind(0), moves.unbind(0), strict=True)):
+            pull = torch.addmv(own, moves[:i].T, inside[i, :i], alpha=-1) * inverse[start + i]
+            if penalty == NON_NEGATIVE:
+                torch.maximum(pull, -code, out=move)
+            else:
+                torch.sub(_shrink(code + pull, penalty, inverse[start + i]), code, out=move)
+            code.add_(move)
+
+
+def _shrink(code: Tensor, penalty: Penalty, inverse: Tensor | float) -> Tensor:
+    threshold = penalty.l1 * inverse
+    if not penalty.signed:
+        return (code - threshold).clamp_min_(0)
+    return code.sign() * (code.abs() - threshold).clamp_min_(0)
+
+
+def _distance(codes: Tensor, correlations: Tensor, gram: Tensor, penalty: Penalty) -> Tensor:
+    """How far each column is from where no coordinate moves, ``(n,)``, relative to its largest code."""
+    diagonal = gram.diagonal()[:, None]
+    inverse = torch.where(diagonal > 0, 1 / diagonal, 0.0)
+    moved = _shrink(codes + (correlations - gram @ codes) * inverse, penalty, inverse)
+    scale = diagonal.sqrt()
+    return ((moved - codes).abs() * scale).amax(0) / (codes.abs() * scale).amax(0).clamp_min(torch.finfo(codes.dtype).tiny)
+
+
+class _Optimum(torch.autograd.Function):
+    """The optimum, and its gradient: on the atoms in use, codes are (D_S D_Sᵀ)⁻¹(D_S x − l1·sign)."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, dictionary: Tensor, penalty: Penalty, limits: tuple[float, int]) -> Tensor:
+        codes = _solve(rows, dictionary, penalty, *limits)
+        ctx.save_for_backward(codes != 0, dictionary)
+        return codes
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        used, dictionary = ctx.saved_tensors
+        wide = dictionary.double()
+        gram = wide @ wide.T
+        size = max(1, PAIRS // gram.numel())
+        parts = zip(gradients[0].double().split(size), used.split(size), strict=True)
+        back = torch.cat([_solve_on(part, mask, gram) for part, mask in parts])
+        return (back @ wide).to(dictionary), None, None, None
+
+
+def _solve_on(gradients: Tensor, used: Tensor, gram: Tensor) -> Tensor:
+    """Each row's gradients through the inverse of the Gram matrix of the atoms that it uses; zero on the others."""
+    both = used[:, :, None] & used[:, None, :]
+    ridge = RIDGE * gram.diagonal().mean()
+    systems = torch.where(both, gram, 0.0) + torch.diag_embed(torch.where(used, ridge, 1.0))
+    factors, _ = torch.linalg.cholesky_ex(systems)
+    return torch.cholesky_solve(torch.where(used, gradients, 0.0)[..., None], factors)[..., 0]

@@ -1,0 +1,152 @@
+"""What a concept model is: activations to concepts, and back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from interpreto.concepts.activations import Activations
+from interpreto.errors import OptionError
+
+
+class ConceptModel(nn.Module, ABC):
+    """Writes activations as combinations of concepts: ``encode`` reads a row's concepts, ``decode`` gives the row back.
+
+    What it learns are buffers and parameters, empty before `fit`, so that ``state_dict`` holds all of it and
+    ``load_state_dict`` restores it into a fresh model. Encoding a row depends on that row alone and draws nothing at random.
+
+    Args:
+        nb_concepts: How many concepts to learn.
+    """
+
+    def __init__(self, nb_concepts: int) -> None:
+        super().__init__()
+        self.has_differentiable_encoder = True
+        self.has_differentiable_decoder = True
+        self.nb_concepts = check_nb_concepts(nb_concepts)
+
+    @abstractmethod
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+        """Learn the concepts; what was learned before is replaced."""
+
+    @abstractmethod
+    def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """How much of each concept is in each row."""
+
+    @abstractmethod
+    def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
+        """The rows that these concepts stand for."""
+
+    @abstractmethod
+    def get_dictionary(self) -> Float[Tensor, "c d"]:
+        """The direction of each concept: what a unit of it adds to a decoded row."""
+
+    @property
+    @abstractmethod
+    def is_fitted(self) -> bool:
+        """Whether concepts have been learned or loaded."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        tensors = (tensor.dtype for tensor in self.state_dict().values() if tensor.is_floating_point())
+        return next(tensors, torch.float32)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any, **options: Any) -> None:
+        fit_sizes(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *arguments, **options)
+
+
+class Dictionary(ConceptModel):
+    """A concept model whose decoder is linear: a row is its concepts times the dictionary, plus an offset."""
+
+    dictionary: Tensor
+    offset: Tensor
+
+    def __init__(self, nb_concepts: int) -> None:
+        super().__init__(nb_concepts)
+        self.register_buffer("dictionary", torch.empty(0))
+        self.register_buffer("offset", torch.empty(0))
+
+    def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
+        """The rows that these concepts stand for."""
+        return concepts @ self.dictionary + self.offset
+
+    def get_dictionary(self) -> Float[Tensor, "c d"]:
+        """The direction of each concept."""
+        return self.dictionary
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether concepts have been learned or loaded."""
+        return self.dictionary.numel() > 0
+
+    def learned(self, dictionary: Float[Tensor, "c d"], offset: Float[Tensor, " d"] | None = None) -> None:
+        """Keep what was learned."""
+        self.dictionary = dictionary.contiguous()
+        self.offset = dictionary.new_zeros(dictionary.shape[1]) if offset is None else offset.to(dictionary)
+
+
+def fit_sizes(module: nn.Module, state_dict: dict[str, Any], prefix: str = "") -> None:
+    """Give a module's own tensors the shape and dtype of those that will be loaded: sizes are only known once fitted."""
+    for tensors in (module._parameters, module._buffers):
+        for name, tensor in tensors.items():
+            loaded = state_dict.get(prefix + name)
+            if tensor is None or loaded is None or (tensor.shape == loaded.shape and tensor.dtype == loaded.dtype):
+                continue
+            tensor.data = torch.empty_like(loaded, device=tensor.device)
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """All tensors of a module by their names: also those that foreign modules keep as plain attributes."""
+    state = dict(module.state_dict())
+    for path, child in module.named_modules():
+        plain = {name: value for name, value in vars(child).items() if isinstance(value, Tensor)}
+        state |= {f"{path}.{name}" if path else name: value for name, value in plain.items()}
+    return {name: tensor.detach() for name, tensor in state.items()}
+
+
+def restore(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put tensors where `state_of` found them: in place where there is room, else as new ones.
+
+    New ones are copies, so that they lie in memory as those of a fit do, and products come out the same to the last bit.
+    """
+    for path, tensor in state.items():
+        parent, _, name = path.rpartition(".")
+        home = module.get_submodule(parent)
+        present = getattr(home, name, None)
+        like = isinstance(present, Tensor) and present.shape == tensor.shape and present.dtype == tensor.dtype
+        if isinstance(present, Tensor) and like and present.is_contiguous():
+            with torch.no_grad():
+                present.copy_(tensor)
+            continue
+        copy = tensor.detach().clone(memory_format=torch.contiguous_format)
+        if isinstance(present, nn.Parameter):
+            present.data = copy
+        else:
+            setattr(home, name, copy)
+
+
+def check_nb_concepts(nb_concepts: int) -> int:
+    """A number of concepts, at least one."""
+    if isinstance(nb_concepts, bool) or not isinstance(nb_concepts, int) or nb_concepts < 1:
+        raise OptionError(f"`nb_concepts`: got {nb_concepts!r}; pass an integer of at least 1.")
+    return nb_concepts
+
+
+def check_at_most(nb_concepts: int, limit: int, reason: str) -> None:
+    """No more concepts than a method can give."""
+    if nb_concepts > limit:
+        raise OptionError(f"`nb_concepts`: got {nb_concepts}, and there are at most {limit} ({reason}); ask for fewer.")
+
+
+def read_seed(random_state: int) -> int:
+    """A seed that every generator takes."""
+    if isinstance(random_state, bool) or not isinstance(random_state, int) or not 0 <= random_state < 2**32:
+        raise OptionError(f"`random_state`: got {random_state!r}; pass an integer from 0 to 2**32 - 1.")
+    return random_state

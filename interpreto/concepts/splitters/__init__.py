@@ -1,0 +1,17 @@
+"""Splitters: a model's activations at points of one's choice, and its outputs from there on."""
+
+from interpreto.concepts.splitters.base import ModelSplitter
+from interpreto.concepts.splitters.classification import SplitterForClassification
+from interpreto.concepts.splitters.generation import SplitterForGeneration
+from interpreto.concepts.splitters.granularities import ActivationGranularity
+from interpreto.concepts.splitters.model_with_split_points import ModelWithSplitPoints
+from interpreto.concepts.splitters.pooling import BatchUnits
+
+__all__ = [
+    "ActivationGranularity",
+    "BatchUnits",
+    "ModelSplitter",
+    "ModelWithSplitPoints",
+    "SplitterForClassification",
+    "SplitterForGeneration",
+]

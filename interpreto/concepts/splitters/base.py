@@ -1,0 +1,211 @@
+"""What every splitter offers to the concept explainers, the interpretations and the store."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from interpreto.concepts.splitters.granularities import ActivationGranularity, Row, Unit, read_unit
+from interpreto.concepts.splitters.ports import Port
+from interpreto.concepts.splitters.split_model import SplitModel, WindowActivations
+from interpreto.concepts.splitters.tracing import Edit, wrapped
+from interpreto.concepts.store import ActivationStore, StoreConfig, identity
+from interpreto.errors import OptionError
+from interpreto.granularity import GranularityAggregationStrategy, read_member
+from interpreto.samples import Sample
+
+Activations = dict[str, Tensor]
+"""Split point to activations ``(n·g, d)``: the units of all inputs, in order."""
+
+
+class ModelSplitter(ABC):
+    """A model cut at split points: below, activations are read; above, the model runs on from them.
+
+    Nothing of the model or the tokenizer is changed by any call, and activations do not depend on what else is in a
+    batch. Long texts are refused, never cut silently.
+    """
+
+    activation_granularities = ActivationGranularity
+    default_granularity = ActivationGranularity.TOKEN
+
+    def __init__(self, split: SplitModel) -> None:
+        self._split = split
+
+    @property
+    def model(self) -> nn.Module:
+        return self._split.model
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._split.tokenizer
+
+    @property
+    def split_points(self) -> list[str]:
+        """Paths of the modules where activations are read."""
+        return [port.name for port in self._split.ports]
+
+    @cached_property
+    def nnsight(self) -> Any:
+        """The model held by ``nnsight.NNsight``, for traces of your own.
+
+        nnsight leaves its controllers in the modules of a model that it has held once.
+        """
+        return wrapped(self.model)
+
+    @abstractmethod
+    def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
+        """Inputs, one after the other, with the units that their rows of activations stand for."""
+
+    @abstractmethod
+    def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Tensor:
+        """Activations of one batch before they are pooled: ``(b, l, d)``, padded on the right, or ``(b, d)``."""
+
+    @abstractmethod
+    def activations_of(
+        self,
+        samples: Sequence[Sample],
+        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        split_point: str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Float[Tensor, "u d"]:
+        """Activations of all units of any number of samples, in order."""
+
+    @abstractmethod
+    def edited_outputs(self, inputs: Any, edit: Edit, split_point: str | None = None) -> Float[Tensor, "b ..."]:
+        """Logits ``(b, c)`` or ``(b, l, v)`` of one batch when its activations go through ``edit``.
+
+        ``edit`` is given ``(b, l, d)``, padded on the right, or ``(b, d)``. The outputs are differentiable in what it
+        adds; no gradient reaches the parameters or the layers below. ``inputs`` may be samples.
+        """
+
+    @abstractmethod
+    def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b ..."]:
+        """Logits of one batch, the model run on from given activations; differentiable in them alone.
+
+        ``hidden`` has the shape that `batch_activations` answers for these samples.
+        """
+
+    def samples(self, inputs: Any, activation_granularity: Any = None) -> list[Sample]:
+        """Each input with its ids, its text and its units: one unit a row of activations, in order.
+
+        ``activation_granularity=None``: tokens; texts where activations have one row a text.
+        """
+        return list(self.iter_samples(inputs, self._unit(activation_granularity)))
+
+    def sweep(self, samples: Sequence[Sample], run: Callable[[list[int]], None]) -> None:
+        """Give the numbers of all samples to ``run`` in batches of like length, smaller ones when the memory runs out."""
+        rows = [as_row(sample) for sample in samples]
+        if rows:
+            with self._split.session(rows):
+                self._split.sweep(rows, run)
+
+    def store_activations(
+        self,
+        inputs: Any,
+        path: str | Path,
+        activation_granularity: Any = None,
+        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        split_point: str | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        rows_per_shard: int = 65_536,
+        tqdm_bar: bool = False,
+    ) -> ActivationStore:
+        """Write the activations of a stream of inputs to a folder, a shard at a time; an interrupted call may be repeated.
+
+        Args:
+            inputs: As for activations; read once, as they come. The same at each repetition.
+            path: The folder; made if missing.
+            activation_granularity: What a row stands for.
+            aggregation_strategy: How tokens are pooled into a row.
+            split_point: Which one, when there are several.
+            dtype: As which the activations are kept; None: the model's.
+            rows_per_shard: After how many rows a shard ends, with a text. Memory holds one shard.
+            tqdm_bar: Show the rows written.
+
+        Raises:
+            FileError: the folder holds something else, other activations, or those of other inputs.
+        """
+        unit, strategy = self._unit(activation_granularity), read_strategy(aggregation_strategy)
+        name = self.port(split_point).name
+        config = StoreConfig(
+            model=identity(self.model),
+            split_point=name,
+            activation_granularity=getattr(unit, "value", None) or getattr(unit, "__qualname__", type(unit).__qualname__),
+            aggregation_strategy=strategy.value,
+            dtype="as computed" if dtype is None else str(dtype).removeprefix("torch."),
+            rows_per_shard=rows_per_shard,
+        )
+        return ActivationStore.write(
+            path,
+            self.iter_samples(inputs, unit),
+            lambda samples: self.activations_of(samples, strategy, name, dtype),
+            config,
+            tqdm_bar=tqdm_bar,
+        )
+
+    def port(self, split_point: str | None) -> Port:
+        """Where activations are read; None: at the only split point."""
+        ports = {port.name: port for port in self._split.ports}
+        if split_point is None and len(ports) == 1:
+            return self._split.ports[0]
+        if split_point not in ports:
+            raise OptionError(f"`split_point`: got {split_point!r}; pass one of {', '.join(map(repr, ports))}.")
+        return ports[split_point]
+
+    def _given_samples(self, inputs: Any) -> list[Sample]:
+        """Samples as they are, or those of inputs."""
+        if isinstance(inputs, Sequence) and inputs and all(isinstance(item, Sample) for item in inputs):
+            return list(inputs)
+        return self.samples(inputs)
+
+    def _unit(self, activation_granularity: object) -> Unit:
+        return read_unit(self.default_granularity if activation_granularity is None else activation_granularity)
+
+
+class TokenSplitter(ModelSplitter):
+    """A splitter whose activations are of tokens, pooled into units."""
+
+    @abstractmethod
+    def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
+        """Inputs, one after the other, with the units that their rows of activations stand for."""
+
+    def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Tensor:
+        return self._split.hidden_of([as_row(sample) for sample in samples], self.port(split_point))
+
+    def activations_of(
+        self,
+        samples: Sequence[Sample],
+        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        split_point: str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Float[Tensor, "u d"]:
+        where = self._split.ports.index(self.port(split_point))
+        readings = self._split.read(map(as_row, samples), read_strategy(aggregation_strategy), dtype=dtype)
+        return torch.cat([reading.activations[where] for reading in readings])
+
+    def edited_outputs(self, inputs: Any, edit: Edit, split_point: str | None = None) -> Float[Tensor, "b ..."]:
+        rows = [as_row(sample) for sample in self._given_samples(inputs)]
+        return self._split.edited(rows, self.port(split_point), edit)
+
+    def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b ..."]:
+        return self._split.outputs_from([as_row(sample) for sample in samples], self.port(split_point), hidden)
+
+    def _joined(self, readings: Sequence[WindowActivations]) -> Activations:
+        return {name: torch.cat([r.activations[i] for r in readings]) for i, name in enumerate(self.split_points)}
+
+
+def as_row(sample: Sample) -> Row:
+    """What the model needs of a sample."""
+    return Row(sample.input_ids, sample.units.index, len(sample.units), sample.extras)
+
+
+def read_strategy(value: object) -> GranularityAggregationStrategy:
+    return read_member(GranularityAggregationStrategy, value, "aggregation_strategy")

@@ -1,0 +1,160 @@
+"""A classifier, split before its classification head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from interpreto.concepts.splitters.base import ModelSplitter, as_row
+from interpreto.concepts.splitters.granularities import ActivationGranularity, Row, UnitReader, read_unit
+from interpreto.concepts.splitters.heads import find_cut, run_on
+from interpreto.concepts.splitters.loading import load
+from interpreto.concepts.splitters.reading import encodings
+from interpreto.concepts.splitters.split_model import SplitModel
+from interpreto.concepts.splitters.tracing import Edit, frozen, lock_of
+from interpreto.errors import OptionError
+from interpreto.granularity import GranularityAggregationStrategy
+from interpreto.inference.contexts import evaluating
+from interpreto.samples import Sample
+
+MEAN = GranularityAggregationStrategy.MEAN
+_PROBE = "It is so, and it was so."
+
+
+class SplitterForClassification(ModelSplitter):
+    """Reads the one vector a text that a classification head reads, and runs the head on from it.
+
+    It is the pooled output, the class token's or the last token's activations, as the model has it; the logits of the
+    model follow from it exactly, which is tried out once.
+
+    Args:
+        model_or_repo_id: A Hugging Face classifier, a repository's id, or a folder.
+        split_point: None: what the head reads. Else the path of a module, or a block's number (``-1``: the last), whose
+            output for one token decides the logits alone, as ``"bert.pooler"`` does. A head's own path stands for what
+            that head reads.
+        tokenizer: The model's tokenizer; None: the one beside the repository. A fast one, for texts.
+        batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
+        device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
+        backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces.
+
+    Raises:
+        ModelError: no module turns one vector a text into the logits, or not the one named.
+
+    Example:
+        >>> from interpreto import demo
+        >>> from interpreto.concepts.splitters import SplitterForClassification
+        >>> model, tokenizer = demo.load_classifier()
+        >>> splitter = SplitterForClassification(model, tokenizer=tokenizer)
+        >>> splitter.split_points
+        ['classifier']
+        >>> activations, predictions = splitter.get_activations(["A charming film.", "Dull."])
+        >>> tuple(activations.shape), predictions.tolist()
+        ((2, 128), [1, 0])
+        >>> tuple(splitter.activations_to_outputs(activations).shape)
+        (2, 2)
+    """
+
+    default_granularity = ActivationGranularity.SAMPLE
+
+    def __init__(
+        self,
+        model_or_repo_id: nn.Module | str | Any,
+        split_point: str | int | None = None,
+        tokenizer: Any = None,
+        batch_size: int | None = None,
+        device_map: Any = None,
+        *,
+        backend: str = "hooks",
+    ) -> None:
+        automodel = None
+        if not isinstance(model_or_repo_id, nn.Module):
+            from transformers import AutoModelForSequenceClassification as automodel  # noqa: PLC0415, N813  # slow to import
+        model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
+        ids = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.cls_token_id)
+        self._filler = next((i for i in ids if i is not None), 0)
+        split = SplitModel(model, tokenizer, [], batch_size, backend)
+        (probe,) = encodings(split.encoder, _PROBE)
+        index = torch.zeros_like(probe.input_ids)
+        self._cut = find_cut(split, Row(probe.input_ids, index, 1, probe.extras), self._filler, split_point)
+        super().__init__(SplitModel(model, tokenizer, [self._cut.port], batch_size, backend))
+
+    def get_activations(
+        self, inputs: Any, tqdm_bar: bool = False, *, dtype: torch.dtype | None = None
+    ) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:
+        """What the head reads of each input, and the class that it predicts, on the CPU.
+
+        Args:
+            inputs: Texts, pairs, chats, tensors of ids, dicts or `BatchEncoding` of any number of rows, or any iterable
+                of these: a list, a column of a ``datasets.Dataset``, a generator.
+            tqdm_bar: Show the texts done.
+            dtype: As which activations are kept; None: the model's.
+        """
+        rows = (self._row(encoding) for encoding in encodings(self._split.encoder, inputs))
+        total = len(inputs) if isinstance(inputs, (list, tuple)) else None
+        activations, classes = [], []
+        with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
+            for reading in self._split.read(rows, MEAN, on_rows=bar.update):
+                with torch.no_grad():
+                    classes.append(self.activations_to_outputs(reading.activations[0]).argmax(-1).cpu())
+                activations.append(reading.activations[0].to(dtype))
+        return torch.cat(activations), torch.cat(classes)
+
+    def inputs_to_activations(self, inputs: Any) -> Float[Tensor, "n d"]:
+        """What the head reads of each input."""
+        return self.activations_of(self._given_samples(inputs))
+
+    def activations_to_outputs(self, activations: Float[Tensor, ...]) -> Float[Tensor, "n c"]:
+        """The model's logits, in float32, where the head reads these activations; differentiable in them alone."""
+        model, width = self.model, self._cut.width
+        if activations.ndim != 2 or activations.shape[1] != width:
+            raise OptionError(f"`activations`: got shape {tuple(activations.shape)}; pass (n, {width}), one row a text.")
+        like = next(self._cut.port.module.parameters(), next(model.parameters()))
+        given = activations.to(like.device)
+        given = given.to(like.dtype) if like.is_floating_point() else given
+        with lock_of(model), evaluating(model), frozen(model), self._split.session([self._one_token()]):
+            return run_on(self._split, self._cut, given, self._filler).float()
+
+    def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
+        unit = read_unit(activation_granularity)
+        if unit not in (ActivationGranularity.SAMPLE, ActivationGranularity.CLS_TOKEN):
+            raise OptionError(
+                f"`activation_granularity`: got {activation_granularity!r}, and there is one row a text here; use SAMPLE, "
+                "or ModelWithSplitPoints."
+            )
+        reader = UnitReader(self.tokenizer, ActivationGranularity.SAMPLE)
+        for i, encoding in enumerate(encodings(self._split.encoder, inputs)):
+            yield Sample(encoding.tokens.text, encoding.input_ids, reader.units(encoding, i), encoding.extras)
+
+    def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Float[Tensor, "b d"]:
+        return self.activations_of(samples, MEAN, split_point)
+
+    def activations_of(
+        self,
+        samples: Sequence[Sample],
+        aggregation_strategy: GranularityAggregationStrategy | str = MEAN,
+        split_point: str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Float[Tensor, "u d"]:
+        self.port(split_point)
+        rows = (self._cut.row(as_row(sample)) for sample in samples)
+        return torch.cat([reading.activations[0] for reading in self._split.read(rows, MEAN, dtype=dtype)])
+
+    def edited_outputs(self, inputs: Any, edit: Edit, split_point: str | None = None) -> Float[Tensor, "b c"]:
+        return self.activations_to_outputs(edit(self.batch_activations(self._given_samples(inputs), split_point)))
+
+    def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b c"]:
+        self.port(split_point)
+        if len(hidden) != len(samples):
+            raise OptionError(f"`hidden`: got {len(hidden)} rows for {len(samples)} samples; pass one a sample.")
+        return self.activations_to_outputs(hidden)
+
+    def _row(self, encoding: Any) -> Row:
+        return self._cut.row(Row(encoding.input_ids, encoding.input_ids, 1, encoding.extras))
+
+    def _one_token(self) -> Row:
+        return Row(torch.tensor([self._filler]), torch.tensor([0]), 1, {})

@@ -1,0 +1,137 @@
+"""What one row of activations stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from interpreto.encoding import Encoding
+from interpreto.errors import InputError, TokenizerError
+from interpreto.granularity import Granularity, Span, Splitter, Units, read_member, segment
+
+
+class ActivationGranularity(Enum):
+    """What one row of activations stands for.
+
+    ``CLS_TOKEN``: the class token of a text. ``ALL_TOKENS``: each token, the special ones too, padding never.
+    ``TOKEN``: each token of the text, unknown words included. ``WORD``, ``SENTENCE``: as in `Granularity`, pooled over
+    their tokens. ``SAMPLE``: the whole text, pooled over its tokens, the special ones left out.
+    """
+
+    CLS_TOKEN = "cls_token"
+    ALL_TOKENS = "all_tokens"
+    TOKEN = "token"
+    WORD = "word"
+    SENTENCE = "sentence"
+    SAMPLE = "sample"
+
+
+Unit = ActivationGranularity | Granularity | Splitter
+"""What a row may stand for: any `Granularity` and any ``text -> [(start, end), ...]`` too."""
+
+_ONE_A_TEXT = (ActivationGranularity.CLS_TOKEN, ActivationGranularity.SAMPLE)
+
+
+def read_unit(value: object) -> Unit:
+    """A granularity, its name in either case, or a function that cuts a text."""
+    if isinstance(value, Granularity):
+        return value if value.name not in ActivationGranularity.__members__ else ActivationGranularity[value.name]
+    if callable(value) and not isinstance(value, (Enum, str)):
+        return value  # type: ignore[return-value]  # a function, which `segment` checks by its answers
+    if isinstance(value, Enum) and value.name in ActivationGranularity.__members__:
+        return ActivationGranularity[value.name]
+    if isinstance(value, str) and value.lower() == "paragraph":
+        return Granularity.PARAGRAPH
+    return read_member(ActivationGranularity, value, "activation_granularity")
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One text as the model takes it, and the unit of each of its tokens: all that reading activations needs."""
+
+    input_ids: Int[Tensor, " l"]
+    index: Int[Tensor, " l"]
+    u: int
+    extras: Any
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+class UnitReader:
+    """Cuts encodings into the units that rows of activations stand for.
+
+    Args:
+        tokenizer: Says which token is the class token.
+        unit: What a row stands for.
+    """
+
+    def __init__(self, tokenizer: Any, unit: Unit) -> None:
+        self.unit, self.class_id = unit, tokenizer.cls_token_id
+        if unit is ActivationGranularity.CLS_TOKEN and self.class_id is None:
+            raise TokenizerError(
+                "`activation_granularity`: CLS_TOKEN was asked for, and the tokenizer has no class token; "
+                "use SAMPLE, or TOKEN with the LAST token of each text."
+            )
+
+    def row(self, encoding: Encoding, position: int) -> Row:
+        """A text's row, without the texts of its units where these are not needed to find the units."""
+        tokens, unit = encoding.tokens, self.unit
+        if unit is ActivationGranularity.ALL_TOKENS and not tokens.fixed:
+            index = torch.arange(len(tokens.frozen))
+        elif unit is ActivationGranularity.TOKEN:
+            free = ~torch.tensor(tokens.frozen)
+            index = torch.where(free, free.cumsum(0) - 1, -1)
+        elif unit in _ONE_A_TEXT:
+            index = self._one(encoding)
+        else:
+            index = self.units(encoding, position).index
+        u = int(index.max()) + 1
+        self._check(u, encoding, position)
+        return Row(encoding.input_ids, index, u, encoding.extras)
+
+    def units(self, encoding: Encoding, position: int) -> Units:
+        """The units of a text, with what a reader sees of them: the whole text for the units of which it has one."""
+        if self.unit in _ONE_A_TEXT:
+            text, index = encoding.tokens.text, self._one(encoding)
+            u = int(index.max()) + 1
+            units = Units(index, (text,) * u, ((0, len(text)),) * u)
+        else:
+            unit = Granularity[self.unit.name] if isinstance(self.unit, ActivationGranularity) else self.unit
+            units = segment(encoding.tokens, unit)
+        self._check(len(units), encoding, position)
+        return units
+
+    def _one(self, encoding: Encoding) -> Tensor:
+        if self.unit is ActivationGranularity.SAMPLE:
+            return torch.tensor(encoding.tokens.frozen).long().neg()
+        places = (encoding.input_ids == self.class_id).nonzero()[:, 0]
+        index = torch.full_like(encoding.input_ids, -1)
+        # The tokenizer puts it first or (XLNet) last; one that a user wrote stands in between.
+        ends = [i for i in places.tolist() if i in (0, len(index) - 1)]
+        index[ends[:1]] = 0
+        return index
+
+    def _check(self, u: int, encoding: Encoding, position: int) -> None:
+        if not u:
+            what = "class token" if self.unit is ActivationGranularity.CLS_TOKEN else "unit: all its tokens are special"
+            raise InputError(
+                f"`inputs[{position}]`: {encoding.tokens.text[:60]!r} has no {what}; leave it out, or use ALL_TOKENS."
+            )
+
+
+def restricted(units: Units, kept: Span) -> Units:
+    """Only the units whose tokens all lie at positions ``kept`` (start included, end excluded)."""
+    inside = torch.zeros_like(units.free)
+    inside[slice(*kept)] = True
+    lost = set(units.index[~inside & units.free].tolist())
+    stay = [i for i in range(len(units)) if i not in lost]
+    numbers = units.index.new_full((len(units) + 1,), -1)
+    numbers[stay] = torch.arange(len(stay))
+    texts, spans = tuple(units.texts[i] for i in stay), tuple(units.spans[i] for i in stay)
+    return Units(torch.where(units.free, numbers[units.index], -1), texts, spans)

@@ -1,0 +1,112 @@
+"""Any model, split where one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from interpreto.concepts.splitters.base import Activations, TokenSplitter, read_strategy
+from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
+from interpreto.concepts.splitters.loading import load
+from interpreto.concepts.splitters.ports import find_ports
+from interpreto.concepts.splitters.reading import encodings
+from interpreto.concepts.splitters.split_model import SplitModel
+from interpreto.granularity import GranularityAggregationStrategy
+from interpreto.samples import Sample
+
+
+class ModelWithSplitPoints(TokenSplitter):
+    """Reads a model's activations at modules of one's choice, all in one pass that ends after the last of them.
+
+    Args:
+        model_or_repo_id: A Hugging Face model of any kind, a repository's id, or a folder.
+        split_points: Paths of modules, as ``model.named_modules()`` has them, or numbers of blocks (``-1``: the last);
+            one or several. Their outputs are read.
+        tokenizer: The model's tokenizer; None: the one beside the repository. A fast one, for texts.
+        automodel: The class that loads a repository, such as ``AutoModelForCausalLM``; None: the one its config names.
+        batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
+        device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
+        backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces, which are slower and not safe in threads.
+
+    Raises:
+        OptionError: the model has no such split point; the message lists its neighbours.
+
+    Example:
+        >>> from interpreto import demo
+        >>> from interpreto.concepts.splitters import ModelWithSplitPoints
+        >>> model, tokenizer = demo.load_classifier()
+        >>> splitter = ModelWithSplitPoints(model, [0, -1], tokenizer=tokenizer)
+        >>> splitter.split_points
+        ['bert.encoder.layer.0', 'bert.encoder.layer.2']
+        >>> words = splitter.activation_granularities.WORD
+        >>> activations = splitter.get_activations(["A charming film.", "Dull."], words)
+        >>> {name: tuple(rows.shape) for name, rows in activations.items()}
+        {'bert.encoder.layer.0': (6, 128), 'bert.encoder.layer.2': (6, 128)}
+        >>> [sample.units.texts for sample in splitter.samples(["A charming film.", "Dull."], words)]
+        [('A', 'charming', 'film', '.'), ('Dull', '.')]
+    """
+
+    def __init__(
+        self,
+        model_or_repo_id: nn.Module | str | Any,
+        split_points: str | int | Iterable[str | int],
+        *,
+        tokenizer: Any = None,
+        automodel: Any = None,
+        batch_size: int | None = None,
+        device_map: Any = None,
+        backend: str = "hooks",
+    ) -> None:
+        model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
+        super().__init__(SplitModel(model, tokenizer, find_ports(model, split_points), batch_size, backend))
+
+    def get_activations(
+        self,
+        inputs: Any,
+        activation_granularity: Any = ActivationGranularity.TOKEN,
+        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        *,
+        tqdm_bar: bool = False,
+        include_predicted_classes: bool = False,
+        dtype: torch.dtype | None = None,
+    ) -> Activations | tuple[Activations, Tensor]:
+        """Activations of every unit of every input, on the CPU.
+
+        Args:
+            inputs: Texts, pairs, chats, tensors of ids, dicts or `BatchEncoding` of any number of rows, or any iterable
+                of these: a list, a column of a ``datasets.Dataset``, a generator.
+            activation_granularity: What a row stands for: an `ActivationGranularity`, its name, any `Granularity`, or a
+                function that cuts a text into character ranges.
+            aggregation_strategy: How the activations of a unit's tokens become one row.
+            tqdm_bar: Show the texts done.
+            include_predicted_classes: Answer the classes ``(n,)`` that a classifier predicts too, from the same pass.
+            dtype: As which activations are kept; None: the model's.
+
+        Returns:
+            Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` those, and the classes.
+
+        Raises:
+            InputError: an input is empty, too long, or holds nothing but special tokens.
+            TokenizerError: ``CLS_TOKEN`` was asked for, and the tokenizer has none.
+        """
+        reader, strategy = UnitReader(self.tokenizer, read_unit(activation_granularity)), read_strategy(aggregation_strategy)
+        stream = encodings(self._split.encoder, inputs)
+        rows = (reader.row(encoding, i) for i, encoding in enumerate(stream))
+        total = len(inputs) if isinstance(inputs, (list, tuple)) else None
+        with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
+            readings = list(
+                self._split.read(rows, strategy, dtype=dtype, with_logits=include_predicted_classes, on_rows=bar.update)
+            )
+        if not include_predicted_classes:
+            return self._joined(readings)
+        logits = torch.cat([reading.logits for reading in readings if reading.logits is not None])
+        return self._joined(readings), logits.argmax(-1)
+
+    def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
+        reader = UnitReader(self.tokenizer, read_unit(activation_granularity))
+        for i, encoding in enumerate(encodings(self._split.encoder, inputs)):
+            yield Sample(encoding.tokens.text, encoding.input_ids, reader.units(encoding, i), encoding.extras)

@@ -1,0 +1,219 @@
+import json
+
+import pytest
+import torch
+
+from interpreto import demo
+from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+from interpreto.concepts.store import ActivationStore, identity
+from interpreto.errors import FileError, OptionError
+from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
+
+
+@pytest.fixture
+def splitter():
+    model, tokenizer = CLASSIFIERS["bert"]()
+    return ModelWithSplitPoints(model, 0, tokenizer=tokenizer)
+
+
+def shards(path):
+    return sorted(file.name for file in path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("granularity", ["token", "word", "sample", "all_tokens"])
+def test_a_store_holds_what_get_activations_answers(splitter, granularity, tmp_path):
+    store = splitter.store_activations(SENTENCES, tmp_path, granularity, rows_per_shard=20)
+    (rows,) = splitter.get_activations(SENTENCES, granularity).values()
+    assert store.shape == tuple(rows.shape)
+    assert len(store) == len(rows)
+    assert store.dtype is rows.dtype
+    assert torch.allclose(store.read(), rows, atol=1e-5)
+    assert torch.equal(ActivationStore(tmp_path).read(), store.read())
+    assert len(shards(tmp_path)) == (1 if granularity == "sample" else len(shards(tmp_path)))
+
+
+def test_rows_say_what_they_stand_for(splitter, tmp_path):
+    store = splitter.store_activations(SENTENCES, tmp_path, "word", rows_per_shard=15)
+    assert len(shards(tmp_path)) > 2
+    expected = [
+        (n, u, span, text)
+        for n, sample in enumerate(splitter.samples(SENTENCES, "word"))
+        for u, (span, text) in enumerate(zip(sample.units.spans, sample.units.texts, strict=True))
+    ]
+    found = [(unit.sample, unit.unit, unit.span, unit.text) for unit in store.units()]
+    assert found == expected
+    for sample, _, (start, end), text in found:
+        assert SENTENCES[sample][start:end] == text
+    for i in (0, 17, len(store) - 1, -1):
+        unit = store.unit(i)
+        assert (unit.sample, unit.unit, unit.span, unit.text) == expected[i]
+    assert [unit.text for unit in store.units(10, 25)] == [text for *_, text in expected[10:25]]
+    with pytest.raises(OptionError, match="got row 999"):
+        store.unit(999)
+
+
+def test_batches_in_order_and_rows_across_shards(splitter, tmp_path):
+    store = splitter.store_activations(SENTENCES, tmp_path, rows_per_shard=10)
+    whole = store.read()
+    for size in (1, 7, 1000):
+        assert torch.equal(torch.cat(list(store.batches(size))), whole)
+    assert torch.equal(store.rows(3, 40), whole[3:40])
+    assert torch.equal(store.rows(-5, 10_000), whole)
+    assert {len(batch) for batch in list(store.batches(7))[:-1]} == {7}
+
+
+def test_shuffled_batches_have_every_row_once_and_follow_their_seed(tmp_path):
+    model, tokenizer = demo.load_classifier()
+    splitter = ModelWithSplitPoints(model, 1, tokenizer=tokenizer)
+    texts = [sentence.text for sentence in demo.load_sentences()[:400]]
+    store = splitter.store_activations(texts, tmp_path, rows_per_shard=3000)
+    whole = store.read()
+    assert len(shards(tmp_path)) >= 3
+
+    def epoch(seed):
+        return list(store.batches(100, torch.Generator().manual_seed(seed)))
+
+    first = epoch(0)
+    before = torch.get_rng_state()
+    assert all(torch.equal(a, b) for a, b in zip(first, epoch(0), strict=True))
+    assert torch.equal(before, torch.get_rng_state())
+    assert not torch.equal(torch.cat(first), torch.cat(epoch(1)))
+    assert {len(batch) for batch in first[:-1]} == {100}
+    shuffled = torch.cat(first)
+    assert shuffled.shape == whole.shape
+    order = torch.cdist(shuffled[:300].double(), whole.double()).argmin(1)
+    assert len(set(order.tolist())) > 250  # [the same words in the same place have the same activations]
+    assert torch.allclose(shuffled.double().sum(0), whole.double().sum(0), atol=1e-6 * len(whole))
+    assert torch.equal(shuffled[:, 0].sort().values, whole[:, 0].sort().values)
+    assert order.double().std() > len(whole) / 6  # far from consecutive
+
+
+def test_an_interrupted_call_goes_on_at_the_first_missing_shard(splitter, tmp_path, monkeypatch):
+    monkeypatch.setattr("interpreto.concepts.splitters.reading.CHUNK", 2)
+    whole = splitter.store_activations(SENTENCES, tmp_path / "whole", "word", rows_per_shard=15)
+
+    def broken():
+        yield from SENTENCES[:6]
+        raise KeyboardInterrupt
+
+    path = tmp_path / "parts"
+    with pytest.raises(KeyboardInterrupt):
+        splitter.store_activations(broken(), path, "word", rows_per_shard=15)
+    done = shards(path)
+    assert 0 < len(done) < len(shards(tmp_path / "whole"))
+    with pytest.raises(FileError, match="not finished"):
+        ActivationStore(path)
+    # a shard whose index is missing was not finished
+    (path / "shard-00000.json").unlink()
+    stamps = {name: (path / name).stat().st_mtime_ns for name in done}
+    store = splitter.store_activations(SENTENCES, path, "word", rows_per_shard=15)
+    assert torch.allclose(store.read(), whole.read(), atol=1e-5)
+    assert list(store.units()) == list(whole.units())
+    rewritten = [name for name in done if (path / name).stat().st_mtime_ns != stamps[name]]
+    assert rewritten == ["shard-00000.safetensors"]
+
+
+def test_a_finished_store_is_not_computed_again(splitter, tmp_path):
+    splitter.store_activations(SENTENCES, tmp_path)
+    hook = splitter.model.register_forward_pre_hook(lambda *_: pytest.fail("the model ran"))
+    store = splitter.store_activations(SENTENCES, tmp_path)
+    hook.remove()
+    assert len(store)
+
+
+def test_memory_holds_one_shard(splitter, tmp_path):
+    """Texts are taken as they are needed, and shards written as they are full."""
+    written = []
+
+    def texts():
+        for i in range(1000):
+            written.append(len(shards(tmp_path)) if tmp_path.exists() else 0)
+            yield SENTENCES[i % 8]
+
+    store = splitter.store_activations(texts(), tmp_path, "sample", rows_per_shard=100)
+    assert len(store) == 1000
+    assert written[900] >= 5
+
+
+def test_other_inputs_or_options_are_refused(splitter, tmp_path):
+    splitter.store_activations(SENTENCES, tmp_path, "word", rows_per_shard=15)
+    for inputs in (SENTENCES[::-1], SENTENCES[:-3]):
+        with pytest.raises(FileError, match="of other inputs"):
+            splitter.store_activations(inputs, tmp_path, "word", rows_per_shard=15)
+    with pytest.raises(FileError, match="differs in activation_granularity"):
+        splitter.store_activations(SENTENCES, tmp_path, "token", rows_per_shard=15)
+    with pytest.raises(FileError, match="differs in aggregation_strategy"):
+        splitter.store_activations(SENTENCES, tmp_path, "word", "max", rows_per_shard=15)
+    with pytest.raises(FileError, match="differs in dtype"):
+        splitter.store_activations(SENTENCES, tmp_path, "word", dtype=torch.bfloat16, rows_per_shard=15)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "diary.txt").write_text("dear diary")
+    with pytest.raises(FileError, match="holds something else"):
+        splitter.store_activations(SENTENCES, tmp_path / "full")
+    assert (tmp_path / "full" / "diary.txt").read_text() == "dear diary"
+
+
+def test_a_store_of_another_model_is_refused(splitter, tmp_path):
+    store = splitter.store_activations(SENTENCES, tmp_path)
+    store.check_model(splitter.model, "bert.encoder.layer.0")
+    with pytest.raises(FileError, match=r"split point 'bert.encoder.layer.0', not 'bert.encoder.layer.1'"):
+        store.check_model(splitter.model, "bert.encoder.layer.1")
+    with pytest.raises(FileError, match="its class is BertForSequenceClassification, and this model's is Roberta"):
+        store.check_model(CLASSIFIERS["roberta"]()[0], "bert.encoder.layer.0")
+    tuned, _ = CLASSIFIERS["bert"]()
+    tuned.classifier.weight.data[0, 0] += 1
+    with pytest.raises(FileError, match="its weights is"):
+        store.check_model(tuned, "bert.encoder.layer.0")
+
+
+def test_identity_is_of_the_model_and_not_of_how_it_was_loaded(tmp_path):
+    model, _ = CLASSIFIERS["bert"]()
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    assert identity(again) == identity(model) == identity(type(model).from_pretrained(tmp_path, dtype=torch.bfloat16))
+
+
+def test_low_precision_is_kept(splitter, tmp_path):
+    store = splitter.store_activations(SENTENCES, tmp_path, dtype=torch.bfloat16)
+    assert store.dtype is torch.bfloat16
+    (rows,) = splitter.get_activations(SENTENCES).values()
+    assert torch.allclose(store.read().float(), rows, rtol=2**-7, atol=1e-2)
+
+
+def test_every_splitter_stores(tmp_path):
+    model, tokenizer = CLASSIFIERS["roberta"]()
+    splitter = SplitterForClassification(model, tokenizer=tokenizer)
+    store = splitter.store_activations(SENTENCES, tmp_path / "classes")
+    assert torch.allclose(store.read(), splitter.get_activations(SENTENCES)[0], atol=1e-5)
+    assert [unit.text for unit in store.units()] == SENTENCES
+    lm, lm_tokenizer = CAUSAL_LMS["llama"]()
+    writer = SplitterForGeneration(lm, 0, lm_tokenizer, max_new_tokens=3)
+    store = writer.store_activations(SENTENCES, tmp_path / "answers", "word")
+    assert torch.allclose(store.read(), writer.get_activations(SENTENCES, "word")["model.layers.0"], atol=1e-5)
+
+
+def test_a_split_point_is_chosen_among_several(splitter, tmp_path):
+    both = ModelWithSplitPoints(splitter.model, [0, 1], tokenizer=splitter.tokenizer)
+    with pytest.raises(OptionError, match="`split_point`: got None"):
+        both.store_activations(SENTENCES, tmp_path)
+    store = both.store_activations(SENTENCES, tmp_path, split_point="bert.encoder.layer.1")
+    assert torch.allclose(store.read(), both.get_activations(SENTENCES)["bert.encoder.layer.1"], atol=1e-5)
+
+
+def test_what_is_no_store(tmp_path):
+    with pytest.raises(FileError, match=r"holds no activation store \(index.json is missing\)"):
+        ActivationStore(tmp_path)
+    (tmp_path / "index.json").write_text("{")
+    with pytest.raises(FileError, match="cannot be read"):
+        ActivationStore(tmp_path)
+    (tmp_path / "index.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(FileError, match="no activation store of this version"):
+        ActivationStore(tmp_path)
+
+
+def test_sizes_are_at_least_one(splitter, tmp_path):
+    with pytest.raises(OptionError, match="`rows_per_shard`: got 0"):
+        splitter.store_activations(SENTENCES, tmp_path, rows_per_shard=0)
+    store = splitter.store_activations(SENTENCES, tmp_path / "other")
+    with pytest.raises(OptionError, match="`size`: got 0"):
+        next(store.batches(0))
