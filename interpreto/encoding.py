@@ -14,6 +14,8 @@ from torch import Tensor
 from interpreto.errors import InputError, OptionError, TokenizerError
 from interpreto.granularity import Span, Tokens
 
+_WINDOW, _OVERLAP = 64, 16  # tokens that are decoded at once, and how many of them only for what follows
+
 ACCEPTED = (
     "a text, a (text, text) pair, a chat (list of {'role', 'content'}), a dict or BatchEncoding of tensors, "
     "a 1-D or 2-D tensor of ids, or a list of these"
@@ -275,7 +277,7 @@ def _between_special(offsets: Sequence[Span], frozen: Sequence[bool]) -> list[Sp
 def decoded(tokenizer: Any, ids: list[int]) -> tuple[str, list[Span]]:
     """The text of ids, and the characters that each id adds to it.
 
-    Prefixes are decoded, because a token may read differently at the start of a text. Bytes of an unfinished
+    Tokens are decoded behind others, because a token may read differently at the start of a text. Bytes of an unfinished
     character belong to the token that finishes it.
     """
 
@@ -283,10 +285,15 @@ def decoded(tokenizer: Any, ids: list[int]) -> tuple[str, list[Span]]:
         return tokenizer.decode(part, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     text, ends, done = read(ids), [], 0
+    start, head, base = 0, "", 0  # a window, how its first tokens read, and where they end in the text
     for i in range(1, len(ids) + 1):
-        prefix = read(ids[:i]).rstrip("\ufffd")
-        done = max(done, len(prefix)) if text.startswith(prefix) else done
+        piece = read(ids[start:i]).rstrip("\ufffd")
+        end = base + len(piece) - len(head)
+        if piece.startswith(head) and end > done and text[base:end] == piece[len(head) :]:
+            done = end
         ends.append(done)
+        if i - start >= _WINDOW and not (ahead := read(ids[i - _OVERLAP : i])).endswith("\ufffd"):
+            start, head, base = i - _OVERLAP, ahead, done
     ends[-1:] = [len(text)]  # bytes that no token finishes belong to the last
     return text, [(a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
