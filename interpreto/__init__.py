@@ -19,16 +19,19 @@ _HOMES = {
     "IntegratedGradients": "attributions.methods",
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
+    "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
     "Saliency": "attributions.methods",
     "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
+    "SplitterForClassification": "concepts.splitters",
+    "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
     "VarGrad": "attributions.methods",
     "plot_attributions": "visualizations.attributions",
 }
-_MODULES = ("attributions", "demo", "errors")
+_MODULES = ("attributions", "concepts", "demo", "errors")
 
 __all__ = [
     "AttributionExplainer",
@@ -42,22 +45,26 @@ __all__ = [
     "IntegratedGradients",
     "KernelShap",
     "Lime",
+    "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
     "Saliency",
     "SmoothGrad",
     "Sobol",
+    "SplitterForClassification",
+    "SplitterForGeneration",
     "SquareGrad",
     "VarGrad",
     "__version__",
     "attributions",
+    "concepts",
     "demo",
     "errors",
     "plot_attributions",
 ]
 
 if TYPE_CHECKING:
-    from interpreto import attributions, demo, errors
+    from interpreto import attributions, concepts, demo, errors
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.methods import (
         GradientShap,
@@ -73,6 +80,7 @@ if TYPE_CHECKING:
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput
+    from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.granularity import Granularity, GranularityAggregationStrategy
     from interpreto.inference.modes import InferenceModes
     from interpreto.targets import Contrast

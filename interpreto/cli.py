@@ -47,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="interpreto", description="Explain what a Hugging Face model says of a text.")
     parser.add_argument("--version", action="version", version=f"interpreto {interpreto.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    explain = commands.add_parser("explain", help="explain texts", description="Explain what a classifier says of texts, or what a language model writes after them.")
+    about = "Explain what a classifier says of texts, or what a language model writes after them."
+    explain = commands.add_parser("explain", help="explain texts", description=about)
     explain.set_defaults(run=_explain)
     explain.add_argument("texts", nargs="*", metavar="TEXT", help="a text; - reads one a line from standard input")
     explain.add_argument("--messages", metavar="FILE", help="a chat: JSON with a list of {role, content}, in place of a text")

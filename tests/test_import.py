@@ -39,7 +39,8 @@ def test_the_public_surface_is_this():
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
         "Contrast",
-        *("attributions", "demo", "errors", "__version__"),
+        *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
+        *("attributions", "concepts", "demo", "errors", "__version__"),
     }
 
 

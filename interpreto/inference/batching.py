@@ -48,9 +48,7 @@ def windows(items: Iterable[T], cost: Callable[[T], int], limit: int) -> Iterato
         yield group
 
 
-def sweep(
-    lengths: Sequence[int], budget: Budget, mixed: bool, run: Callable[[list[int]], None], waste: float = WASTE
-) -> None:
+def sweep(lengths: Sequence[int], budget: Budget, mixed: bool, run: Callable[[list[int]], None], waste: float = WASTE) -> None:
     """Run all rows, shortest first, in batches that the budget holds; when memory runs out, in smaller ones.
 
     Args:

@@ -15,7 +15,7 @@ from interpreto.inference.prefix import Prefix, new_cache, recorded
 from interpreto.inference.replacement import Replacement, Rows
 from interpreto.samples import Reading
 
-AGAIN = 1 / 128  # of the budget: what a batch may run of prefixes longer than the shared one; measured on a CPU
+AGAIN = 1 / 16  # of the budget: what a batch may run of prefixes longer than the shared one; measured on a CPU
 LEAST_SAVED = 0.1  # share of the tokens; below, the separate batches cost more than the prefix saves
 
 
