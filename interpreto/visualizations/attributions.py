@@ -22,10 +22,21 @@ from torch import Tensor
 
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError
-from interpreto.visualizations.reading import adds_up, pieces, scale, score_unit, total, value_unit
+from interpreto.visualizations.reading import (
+    Piece,
+    adds_up,
+    answered,
+    pieces,
+    scale,
+    score_unit,
+    total,
+    value_unit,
+    with_rows,
+)
 from interpreto.visualizations.terminal import to_text
 
 TITLE = "Attributions"
+PER_ROW = ("labels", "values", "errors", "scores", "references", "residuals", "sums", "addsUp")
 _UNSAFE = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
 
 
@@ -103,9 +114,28 @@ def _checked(explanations: Iterable[Any]) -> list[AttributionOutput]:
 
 def _described(explanation: AttributionOutput) -> dict[str, Any]:
     """What the script reads. Values are lists for each target; numbers have five significant digits."""
+    if not answered(explanation):
+        return _rows(explanation) | {"pieces": [[p.text, p.unit, int(p.named), None] for p in pieces(explanation)]}
+    cut = with_rows(pieces(explanation), explanation.target_spans)
+    data = {"pieces": [[p.text, p.unit, int(p.named), p.row] for p in cut], "answer": _answer(cut, explanation)}
+    if not explanation.signed or len(explanation.target_labels) == 1:
+        return _rows(explanation) | data
+    rows, whole = _rows(explanation), _rows(explanation.sequence())  # the sequence's row follows those of the tokens
+    for name in PER_ROW:
+        if rows[name] is not None:
+            own = whole[name] or [[None] * len(explanation.elements)]
+            rows[name] = [*rows[name], *own]
+    return rows | data | {"whole": len(explanation.target_labels), "scales": [rows["scale"], whole["scale"]]}
+
+
+def _answer(cut: Sequence[Piece], explanation: AttributionOutput) -> int:
+    """The first piece of the answer."""
+    return next((i for i, piece in enumerate(cut) if piece.row is not None), len(cut))
+
+
+def _rows(explanation: AttributionOutput) -> dict[str, Any]:
     rows = range(len(explanation.target_labels))
     return {
-        "pieces": [[piece.text, piece.unit, int(piece.named)] for piece in pieces(explanation)],
         "elements": explanation.elements,
         "labels": explanation.target_labels,
         "values": _numbers(explanation.attributions),

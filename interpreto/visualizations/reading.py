@@ -23,11 +23,13 @@ class Piece:
         text: Its characters, or a name for a unit that has none of its own.
         unit: The unit that it belongs to; None where nothing is attributed.
         named: Whether ``text`` is a name, such as ``[CLS]``, and no part of the text.
+        row: The row that it is the target of; None where it is no target.
     """
 
     text: str
     unit: int | None = None
     named: bool = False
+    row: int | None = None
 
 
 def pieces(explanation: AttributionOutput) -> list[Piece]:
@@ -45,6 +47,40 @@ def pieces(explanation: AttributionOutput) -> list[Piece]:
             found.append(Piece(SAME_CHARACTER if shared else explanation.elements[unit], unit, named=True))
         here = end
     return [*found, Piece(text[here:])] if here < len(text) else found
+
+
+def with_rows(found: list[Piece], spans: list[tuple[int, int] | None]) -> list[Piece]:
+    """The pieces cut at the targets of a generation too, each with the row that it is the target of.
+
+    Targets that share their characters with the one before, as bytes do, get a piece that stands for them.
+    """
+    cut: list[Piece] = []
+    here, row = 0, 0
+    ordered = [(span, i) for i, span in enumerate(spans) if span is not None]
+    for piece in found:
+        if piece.named:
+            cut.append(piece)
+            continue
+        end = here + len(piece.text)
+        while here < end:
+            while row < len(ordered) and ordered[row][0][1] <= here:
+                if ordered[row][0][0] < here or ordered[row][0][0] == ordered[row][0][1]:
+                    cut.append(Piece(SAME_CHARACTER, None, True, ordered[row][1]))
+                row += 1
+            inside = row < len(ordered) and ordered[row][0][0] <= here
+            edge = ordered[row][0][1 if inside else 0] if row < len(ordered) else end
+            stop = min(end, edge)
+            text = piece.text[len(piece.text) - (end - here) : len(piece.text) - (end - stop)]
+            cut.append(Piece(text, piece.unit, False, ordered[row][1] if inside else None))
+            here = stop
+            if inside and here == ordered[row][0][1]:
+                row += 1
+    return cut + [Piece(SAME_CHARACTER, None, True, i) for _, i in ordered[row:]]
+
+
+def answered(explanation: AttributionOutput) -> bool:
+    """Whether rows are parts of a generated text."""
+    return any(span is not None for span in explanation.target_spans)
 
 
 def scale(explanation: AttributionOutput) -> float:

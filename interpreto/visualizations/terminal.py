@@ -15,6 +15,7 @@ from interpreto.attributions.output import AttributionOutput
 from interpreto.visualizations.reading import (
     Piece,
     adds_up,
+    answered,
     number,
     pieces,
     scale,
@@ -38,7 +39,7 @@ def to_text(explanation: AttributionOutput, *, width: int | None = None, colour:
         explanation: What to show.
         width: Cells of a line; None: as wide as the terminal.
         colour: Whether to colour by ANSI codes; else values stand in brackets. None: where standard output takes colours.
-        target: The row to begin with; up to five are shown.
+        target: The row to begin with; up to five are shown. Those of a generation follow their sum, the sequence's.
     """
     screen = Console(force_jupyter=False)
     if colour is None:
@@ -56,10 +57,13 @@ def to_text(explanation: AttributionOutput, *, width: int | None = None, colour:
         emoji=False,
     )
     shown = range(target, min(target + TARGETS, len(explanation.target_labels)))
-    for row in shown:
-        console.print(_heading(explanation, row))
-        console.print(_text(explanation, row, colour), soft_wrap=False)
-        for line in [*_top(explanation, row, console.width), *_sum(explanation, row)]:
+    views = [(explanation, row) for row in shown]
+    if answered(explanation) and explanation.signed and target == 0 and len(explanation.target_labels) > 1:
+        views.insert(0, (explanation.sequence(), 0))
+    for part, row in views:
+        console.print(_heading(part, row))
+        console.print(_text(part, row, colour), soft_wrap=False)
+        for line in [*_top(part, row, console.width), *_sum(part, row)]:
             console.print(line, no_wrap=True, overflow="ellipsis")
         console.print()
     hidden = len(explanation.target_labels) - len(shown) - target

@@ -59,6 +59,35 @@ def explanation(
     return AttributionOutput(numbers, sample, labels, **(known | facts))  # type: ignore[arg-type]
 
 
+def generation(prompt: str, answer: list[str], values: list[list[float]] | None = None, **facts: object) -> AttributionOutput:
+    """Words of a prompt, then the tokens of an answer, each of which has a row that sees what stands in front of it."""
+    words = prompt.split(" ")
+    u, t = len(words), len(answer)
+    text, spans = prompt, []
+    for token in answer:
+        spans.append((len(text), len(text) + len(token)))
+        text += token
+    starts = [sum(len(word) + 1 for word in words[:i]) for i in range(u)]
+    units = Units(
+        torch.arange(u + t),
+        (*words, *(token.strip() or token for token in answer)),
+        (*((a, a + len(word)) for a, word in zip(starts, words, strict=True)), *spans),
+    )
+    numbers = torch.tensor(values) if values else torch.arange(1.0, t * (u + t) + 1).reshape(t, u + t) / 10
+    numbers = numbers.masked_fill(torch.ones(t, u + t).triu(u).bool(), torch.nan)
+    reading = Reading(torch.arange(t), torch.arange(u - 1, u - 1 + t))
+    sample = Sample(text, torch.arange(u + t), units, {}, Aim((reading,), tuple(answer), tuple(spans)), prompt=u)
+    known: dict = {
+        "model_task": "generation",
+        "method": "Occlusion",
+        "granularity": "word",
+        "granularity_aggregation_strategy": None,
+        "inference_mode": "log_softmax",
+        "base_scores": -torch.arange(1.0, t + 1),
+    }
+    return AttributionOutput(numbers, sample, list(answer), **(known | facts))  # type: ignore[arg-type]
+
+
 def film(**facts: object) -> AttributionOutput:
     return explanation(
         ["A", "dull", "but", "lovely", "film"],

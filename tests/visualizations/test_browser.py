@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from interpreto.visualizations.attributions import to_fragment, to_html
-from tests.visualizations.examples import INJECTIONS, explanation, film
+from tests.visualizations.examples import INJECTIONS, explanation, film, generation
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: `apt-get install chromium` to test pages")
@@ -115,3 +115,58 @@ say("units", document.querySelectorAll("[data-unit]").length)
     found = told(browse(tmp_path, PAGE.format(fragments=to_fragment([output]), steps=steps))[0])
     assert found["units"] >= 2000 and found["problems"] == []
     assert found["ready"] < 2000 and found["switch"] < 2000
+
+
+CHOOSE = """
+const card = document.querySelector(".card"), units = () => [...card.querySelectorAll("[data-unit]")];
+const look = () => units().map((node) => getComputedStyle(node).backgroundColor);
+const tokens = [...card.querySelectorAll("[data-row]")], back = card.querySelector("button.target");
+const row = () => tokens.map((token) => token.getAttribute("aria-pressed"));
+say("tokens", tokens.map((token) => token.textContent));
+say("first", [back.textContent, back.getAttribute("aria-pressed"), look()]);
+tokens[1].click();
+say("second", [row(), look(), card.querySelector("ol.top").textContent]);
+say("absent", units().map((node) => node.classList.contains("absent")));
+tokens[1].click();
+say("again", [back.getAttribute("aria-pressed"), look()]);
+tokens[0].focus();
+tokens[0].dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+say("key", row());
+back.click();
+say("back", back.getAttribute("aria-pressed"));
+say("hidden", getComputedStyle(card.querySelector("[aria-live]")).display)
+"""
+
+
+def test_a_generation_begins_with_its_sequence_and_shows_the_row_of_the_chosen_token(tmp_path):
+    output = generation("The film was", [" so", " good"], [[0.5, -1.0, 2.0, 0, 0], [4.0, 1.0, -3.0, 0.25, 0]])
+    document, log = browse(tmp_path, PAGE.format(fragments=to_fragment([output]), steps=CHOOSE))
+    found = told(document)
+    assert found["problems"] == [] and "CONSOLE" not in log
+    assert found["tokens"] == [" so", " good"]
+    label, pressed, whole = found["first"]
+    assert label.startswith("whole answer") and "3.00" in label and pressed == "true"
+    rows, colours, top = found["second"]
+    assert rows == ["false", "true"] and colours != whole and top.startswith("The+4.00")
+    assert found["absent"] == [False, False, False, False, True]  # the last token cannot depend on itself
+    assert found["again"] == ["true", whole]
+    assert found["key"] == ["true", "false"] and found["back"] == "true" and found["hidden"] == "none"
+
+
+def test_a_generation_of_magnitudes_begins_with_its_first_row(tmp_path):
+    steps = """
+const tokens = [...document.querySelectorAll("[data-row]")];
+say("rows", tokens.map((token) => token.getAttribute("aria-pressed")))
+"""
+    output = generation("The film was", [" so", " good"], method="Saliency", signed=False)
+    assert told(browse(tmp_path, PAGE.format(fragments=to_fragment([output]), steps=steps))[0])["rows"] == ["true", "false"]
+
+
+def test_no_text_of_a_generation_runs(tmp_path):
+    outputs = [generation("A " + bad.replace(" ", ""), [bad, " b"]) for bad in INJECTIONS]
+    steps = """
+document.querySelectorAll("[data-row]").forEach((token) => token.click());
+say("hacked", !!window.hacked); say("nodes", document.querySelectorAll(".card img,.card iframe,.card svg").length)
+"""
+    found = told(browse(tmp_path, PAGE.format(fragments=to_fragment(outputs), steps=steps))[0])
+    assert (found["hacked"], found["nodes"], found["problems"]) == (False, 0, [])

@@ -69,7 +69,7 @@
   }
 
   function paint(node, data, value) {
-    const weight = value === null || !data.scale ? 0 : Math.min(1, Math.max(data.signed ? -1 : 0, value / data.scale));
+    const weight = value === null || !data.top ? 0 : Math.min(1, Math.max(data.signed ? -1 : 0, value / data.top));
     node.classList.toggle("against", weight < 0);
     node.classList.toggle("absent", value === null);
     node.style.setProperty("--weight", `${(100 * Math.abs(weight)).toFixed(1)}%`);
@@ -108,8 +108,9 @@
   class Card {
     constructor(data, position) {
       this.data = data;
-      this.units = [];
+      this.nodes = [];
       this.target = -1;
+      this.whole = data.answer === undefined ? null : data.whole === undefined ? 0 : data.whole;
       this.element = make("article", "card");
       this.element.setAttribute("aria-label", `Explanation ${position + 1}: ${clipped(data.labels.join(", "), 60)}`);
       this.legend = make("div", "legend");
@@ -120,10 +121,30 @@
       const sums = within(make("section"), make("h2", "", data.references ? "Where the score comes from" : "Score"), this.ledger);
       within(this.element, this.switcher(), this.text(), this.legend, within(make("div", "columns"), tops, sums));
       within(this.element, this.facts(), this.values());
-      this.show(0);
+      this.show(this.whole === null ? 0 : this.whole);
+    }
+
+    // Of a generation: what is shown, and the way back to the whole answer. Its tokens are chosen in the text.
+    chooser() {
+      const group = make("div", "targets");
+      const { labels } = this.data;
+      this.back = make(labels.length > 1 ? "button" : "span", "target");
+      if (labels.length > 1) {
+        this.back.type = "button";
+        this.back.addEventListener("click", () => this.show(this.whole));
+      }
+      this.now = make("span", "target");
+      this.now.setAttribute("aria-live", "polite");
+      const score = this.data.scores[this.whole];
+      const name = this.data.whole === undefined ? isolated(clipped(labels[0], 60)) : "whole answer";
+      within(this.back, within(make("span", "label"), name), make("span", "score", format(score)));
+      this.hint = make("span", "hint", labels.length > 1 ? "choose a token of the answer to see its row" : "");
+      return within(group, this.back, this.now, this.hint);
     }
 
     switcher() {
+      this.buttons = [];
+      if (this.whole !== null) return this.chooser();
       const { labels, scores } = this.data;
       const group = make("div", "targets");
       group.setAttribute("role", "group");
@@ -141,24 +162,43 @@
     }
 
     text() {
+      const { pieces, answer } = this.data;
       const text = make("div", "text");
-      text.dir = "auto";
       text.setAttribute("role", "group");
       text.setAttribute("aria-label", "The text as the model read it; arrow keys move between its elements");
-      for (const [content, unit, named] of this.data.pieces) text.append(this.piece(content, unit, named));
+      const parts = answer === undefined ? [pieces] : [pieces.slice(0, answer), pieces.slice(answer)];
+      parts.forEach((part, i) => {
+        const block = make("div", i ? "answer" : "prompt");
+        block.dir = "auto";
+        for (const [content, unit, named, row] of part) block.append(this.piece(content, unit, named, row));
+        text.append(block);
+      });
       text.addEventListener("keydown", (event) => this.move(event));
+      text.addEventListener("click", (event) => this.choose(event.target));
       for (const kind of ["mouseover", "focusin"]) text.addEventListener(kind, (event) => this.point(event.target));
       for (const kind of ["mouseout", "focusout"]) text.addEventListener(kind, hideTooltip);
       return text;
     }
 
-    piece(content, unit, named) {
-      const node = make("span", unit === null ? "frozen" : named ? "unit named" : "unit", visible(content));
-      if (unit === null) return node;
-      node.setAttribute("role", "img");
-      node.tabIndex = this.units.length ? -1 : 0;
-      node.dataset.unit = unit;
-      return (this.units[unit] = node);
+    piece(content, unit, named, row) {
+      const chosen = row !== null && this.data.labels.length > 1;
+      const node = make("span", unit === null ? (chosen ? "token" : "frozen") : named ? "unit named" : "unit", visible(content));
+      if (unit === null && !chosen) return node;
+      node.setAttribute("role", chosen ? "button" : "img");
+      node.tabIndex = this.nodes.length ? -1 : 0;
+      node.dataset.at = this.nodes.length;
+      if (unit !== null) node.dataset.unit = unit;
+      if (chosen) node.dataset.row = row;
+      if (chosen) node.classList.add("token");
+      this.nodes.push({ node, unit, row: chosen ? row : null });
+      return node;
+    }
+
+    choose(node) {
+      const token = node.closest("[data-row]");
+      if (!token) return;
+      const row = Number(token.dataset.row);
+      this.show(row === this.target ? this.whole : row);
     }
 
     point(node) {
@@ -166,15 +206,25 @@
       if (unit) showTooltip(unit, this.data, this.target, Number(unit.dataset.unit));
     }
 
+    linked(unit, on) {
+      for (const here of this.nodes) if (here.unit === unit) here.node.classList.toggle("linked", on);
+    }
+
     move(event) {
-      const here = Number(event.target.dataset.unit);
-      const last = this.units.length - 1;
+      if (event.key === "Enter" || event.key === " ") {
+        if (event.target.dataset.row === undefined) return;
+        event.preventDefault();
+        this.choose(event.target);
+        return;
+      }
+      const here = Number(event.target.dataset.at);
+      const last = this.nodes.length - 1;
       const there = { ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: last }[event.key];
-      if (there === undefined || !this.units[there]) return;
+      if (there === undefined || !this.nodes[there]) return;
       event.preventDefault();
-      this.units[here].tabIndex = -1;
-      this.units[there].tabIndex = 0;
-      this.units[there].focus();
+      this.nodes[here].node.tabIndex = -1;
+      this.nodes[there].node.tabIndex = 0;
+      this.nodes[there].node.focus();
     }
 
     show(target) {
@@ -183,18 +233,32 @@
       hideTooltip();
       const read = reading(this.data, target);
       if (this.buttons.length > 1) this.buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === target)));
-      this.units.forEach((node, unit) => {
-        paint(node, this.data, read.values[unit]);
-        node.setAttribute("aria-label", `${this.data.elements[unit]}: ${quantity(this.data, read, unit)}`);
-      });
+      this.data.top = this.data.scales ? this.data.scales[Number(target === this.whole)] : this.data.scale;
+      for (const { node, unit, row } of this.nodes) {
+        if (unit !== null) paint(node, this.data, read.values[unit]);
+        const value = unit === null ? "" : `${this.data.elements[unit]}: ${quantity(this.data, read, unit)}`;
+        node.setAttribute("aria-label", row === null ? value : `${value} (token ${row + 1} of the answer)`);
+        if (row !== null) node.setAttribute("aria-pressed", String(row === target));
+      }
+      if (this.whole !== null) this.drawChooser(target);
       this.drawLegend();
       this.drawTop(read);
       this.drawLedger();
       if (this.table.open) this.drawTable();
     }
 
+    drawChooser(target) {
+      const { labels, scores } = this.data;
+      const whole = target === this.whole;
+      if (this.back.type === "button") this.back.setAttribute("aria-pressed", String(whole));
+      this.now.hidden = whole;
+      this.hint.hidden = !whole;
+      const label = within(make("span", "label"), isolated(clipped(labels[target], 60)));
+      this.now.replaceChildren(label, make("span", "score", format(scores[target])));
+    }
+
     drawLegend() {
-      const { signed, scale, unit, labels } = this.data;
+      const { signed, top: scale, unit, labels } = this.data;
       const label = () => isolated(clipped(labels[this.target], 40));
       const low = within(make("span", "end"), signed ? format(-scale) : "0");
       const high = within(make("span", "end"), `${format(scale, signed)} ${unit}`);
@@ -214,15 +278,15 @@
       const value = read.values[unit];
       const error = read.errors && read.errors[unit];
       const [zero, reach] = data.signed ? [50, 50] : [0, 100];
-      const at = (x) => zero + reach * Math.min(1, Math.max(data.signed ? -1 : 0, data.scale ? x / data.scale : 0));
+      const at = (x) => zero + reach * Math.min(1, Math.max(data.signed ? -1 : 0, data.top ? x / data.top : 0));
       const fill = within(make("span", data.signed ? "track" : "track rising"), stretch("fill", at(0), at(value)));
       paint(fill.firstChild, data, value);
       if (error) fill.append(stretch("whisker", at(value - error), at(value + error)));
       const name = within(make("span", "name"), isolated(clipped(data.elements[unit].replace(/\s+/g, " "), 60)));
       const row = within(make("li"), name, fill, make("span", "amount", quantity(data, read, unit)));
       row.title = `${visible(data.elements[unit])}: ${quantity(data, read, unit)} ${data.unit}, ${percent(read.shares[unit])}`;
-      row.addEventListener("mouseenter", () => this.units[unit].classList.add("linked"));
-      row.addEventListener("mouseleave", () => this.units[unit].classList.remove("linked"));
+      row.addEventListener("mouseenter", () => this.linked(unit, true));
+      row.addEventListener("mouseleave", () => this.linked(unit, false));
       return row;
     }
 
