@@ -11,7 +11,7 @@ import torch
 T = TypeVar("T")
 
 TOKENS_A_PASS = {"cpu": 2048, "cuda": 32768}  # measured on a CPU: more gains nothing; a first guess for GPUs
-WASTE = 1 / 32  # of the budget: padding beyond it costs more than another pass
+WASTE = 1 / 32  # of the budget: padding, or tokens run again behind a prefix; beyond it another pass costs less
 
 
 @dataclass
@@ -48,7 +48,7 @@ def windows(items: Iterable[T], cost: Callable[[T], int], limit: int) -> Iterato
         yield group
 
 
-def sweep(lengths: Sequence[int], budget: Budget, mixed: bool, run: Callable[[list[int]], None], waste: float = WASTE) -> None:
+def sweep(lengths: Sequence[int], budget: Budget, mixed: bool, run: Callable[[list[int]], None]) -> None:
     """Run all rows, shortest first, in batches that the budget holds; when memory runs out, in smaller ones.
 
     Args:
@@ -56,13 +56,12 @@ def sweep(lengths: Sequence[int], budget: Budget, mixed: bool, run: Callable[[li
         budget: Halved whenever a batch does not fit after all.
         mixed: Whether rows of unequal lengths may share a batch.
         run: Runs the rows of these numbers. A batch that runs out of memory is given again, in parts.
-        waste: Share of the budget that padding may take in a batch.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     ascending = [lengths[i] for i in order]
     start = 0
     while start < len(order):
-        batch = order[start : end_of_batch(ascending, start, budget, mixed, waste)]
+        batch = order[start : end_of_batch(ascending, start, budget, mixed)]
         try:
             run(batch)
         except RuntimeError as error:
@@ -76,13 +75,13 @@ def sweep(lengths: Sequence[int], budget: Budget, mixed: bool, run: Callable[[li
         budget.halve(len(batch), max(lengths[i] for i in batch))
 
 
-def end_of_batch(lengths: Sequence[int], start: int, budget: Budget, mixed: bool, waste: float = WASTE) -> int:
+def end_of_batch(lengths: Sequence[int], start: int, budget: Budget, mixed: bool) -> int:
     """Where the batch that begins at ``start`` of the sorted lengths ends."""
     end, real = start + 1, lengths[start]
     while end < len(lengths):
         rows, length = end + 1 - start, lengths[end]
         real += length
-        wasteful = rows * length - real > budget.tokens * waste
+        wasteful = rows * length - real > budget.tokens * WASTE
         if not budget.fits(rows, length) or wasteful or (not mixed and length != lengths[start]):
             break
         end += 1

@@ -15,7 +15,7 @@ from interpreto.inference.prefix import Prefix, new_cache, recorded
 from interpreto.inference.replacement import Replacement, Rows
 from interpreto.samples import Reading
 
-AGAIN = 1 / 16  # of the budget: what a batch may run of prefixes longer than the shared one; measured on a CPU
+LEAST_BATCHES = 2  # that the copies fill; fewer are done sooner whole than in the smaller batches behind a prefix
 LEAST_SAVED = 0.1  # share of the tokens; below, the separate batches cost more than the prefix saves
 
 
@@ -97,7 +97,8 @@ class SharedPrefix:
         r, length = copies.rows.ids.shape
         if int(copies.start[copies.todo].sum()) < LEAST_SAVED * r * length:
             return False
-        return 2 * r >= self.budget.rows if self.budget.rows is not None else 2 * r * length >= self.budget.tokens
+        held, batch = (r * length, self.budget.tokens) if self.budget.rows is None else (r, self.budget.rows)
+        return held >= LEAST_BATCHES * batch
 
     def _record(self, copies: Copies, untouched: int) -> tuple[Float[Tensor, "1 k"], Prefix | None]:
         """Outputs of the untouched row, and its keys and values."""
@@ -118,7 +119,7 @@ class SharedPrefix:
             found[picked] = torch.where(copies.wanted[picked].to(outputs.device), outputs, found[picked])
             self.on_pass()
 
-        sweep((copies.rows.lengths - copies.start)[todo].tolist(), self.budget, True, run_batch, AGAIN)
+        sweep((copies.rows.lengths - copies.start)[todo].tolist(), self.budget, True, run_batch)
         return found
 
     def _logits(self, copies: Copies, picked: list[int], start: int, prefix: Prefix) -> Float[Tensor, "b k v"]:

@@ -57,7 +57,7 @@ def assert_same(a, b, bound=1e-4):
 @pytest.mark.parametrize("name", NAMES)
 def test_no_shortcut_changes_a_number(name, family):
     for method in METHODS:
-        options = {} if method is Saliency else {"batch_size": 12}
+        options = {} if method is Saliency else {"batch_size": 6}
         fast, _ = explained(family, method, Shortcuts(), **options)
         slow, _ = explained(family, method, Shortcuts(**{name: False}), **options)
         assert_same(fast, slow)

@@ -20,11 +20,10 @@ from interpreto.concepts.splitters.tracing import Edit, lock_of, tracing
 from interpreto.encoding import Encoder
 from interpreto.errors import ModelError, OptionError, TaskError
 from interpreto.granularity import GranularityAggregationStrategy
-from interpreto.inference.batching import Budget, sweep, windows
+from interpreto.inference.batching import TOKENS_A_PASS, Budget, sweep, windows
 from interpreto.inference.contexts import evaluating, padding_absent
 from interpreto.inference.forward import Forward, longest_input, read_logits
 
-TOKENS_A_PASS = {"cpu": 2048, "cuda": 32768}  # as attributions have it
 WINDOW = 16  # batches whose texts are sorted by length together
 
 
@@ -48,13 +47,11 @@ class SplitModel:
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, ports: Sequence[Port], batch_size: int | None, backend: str) -> None:
-        if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
-            raise OptionError(f"`batch_size`: got {batch_size!r}; pass a whole number of at least 1, or None.")
         self.model, self.tokenizer, self.ports = model, tokenizer, list(ports)
         self.forward, self.tracing = Forward(model), tracing(model, backend)
         self.encoder = Encoder(tokenizer, longest_input(model, tokenizer))
         tokens = TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"]
-        self.budget = Budget(batch_size, tokens)
+        self.budget = Budget(check_batch_size(batch_size), tokens)
         self._layouts: dict[str, Layout] = {}
         self._skipped: dict[str, list[nn.Module]] = {}
         self._pads_well: bool | None = None
@@ -75,13 +72,23 @@ class SplitModel:
         ids = pad_sequence([row.input_ids for row in rows], batch_first=True, padding_value=self.pad_id)
         lengths = torch.tensor([len(row) for row in rows])
         visible = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-        given: dict[str, Any] = {"input_ids": ids.to(device), "attention_mask": visible.to(device), **self._constants}
+        given: dict[str, Any] = {"input_ids": ids.to(device), "attention_mask": visible.to(device)}
         for name in {name for row in rows for name in row.extras}:
             values = [row.extras.get(name, torch.zeros_like(row.input_ids)) for row in rows]
             given[name] = pad_sequence(values, batch_first=True).to(device)
+        return self._completed(given)
+
+    def _completed(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """With the arguments that are the same for every batch."""
+        given, ids = {**inputs, **self._constants}, inputs["input_ids"]
         if "decoder_input_ids" in given:
-            given["decoder_input_ids"] = given["decoder_input_ids"].to(device).expand(len(rows), 1)
+            given["decoder_input_ids"] = given["decoder_input_ids"].to(ids.device).expand(len(ids), 1)
         return given
+
+    def of_inputs(self, port: Port, inputs: Mapping[str, Any]) -> Tensor:
+        """Activations of a batch as the model is called with it, at a port whose layout is known; differentiable."""
+        (value,), _ = self.tracing.read([port], self._completed(inputs), stop=True)
+        return self._layouts[port.name].read(value, len(inputs["input_ids"]))
 
     def hidden(self, rows: Sequence[Row], with_output: bool = False) -> tuple[list[Tensor], Any]:
         """Activations ``(b, l, d)`` of a batch at every port, or ``(b, d)`` where there are no tokens."""
@@ -101,9 +108,9 @@ class SplitModel:
             self._layouts[port.name] = find_layout(value, len(row), port)
         return self._layouts[port.name]
 
-    def sweep(self, rows: Sequence[Row], run: Callable[[list[int]], None]) -> None:
+    def sweep(self, rows: Sequence[Row], run: Callable[[list[int]], None], budget: Budget | None = None) -> None:
         """Give the numbers of all rows to ``run``, batch after batch; to be called within a session."""
-        sweep([len(row) for row in rows], self.budget, self.may_mix(rows), run)
+        sweep([len(row) for row in rows], self.budget if budget is None else budget, self.may_mix(rows), run)
 
     def read(
         self,
@@ -253,6 +260,13 @@ class SplitModel:
         if port.side == "output" and port.module in set(block_list(self.model)[1]):
             done.append(port.module)  # it is left by the stop before its hook above has run, or is in already
         return list(dict.fromkeys(done))
+
+
+def check_batch_size(batch_size: int | None) -> int | None:
+    """A number of rows, or None."""
+    if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
+        raise OptionError(f"`batch_size`: got {batch_size!r}; pass a whole number of at least 1, or None.")
+    return batch_size
 
 
 def _one_a_text(output: Any) -> Tensor:
