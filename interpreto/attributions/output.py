@@ -152,11 +152,11 @@ class AttributionOutput:
 
         return to_fragment([self])
 
-    def plot(self) -> None:
-        """Show the explanation: in a notebook as HTML, elsewhere in the terminal."""
+    def plot(self, *, backend: str = "auto") -> Any:
+        """Show the explanation: in a notebook as HTML, elsewhere in the terminal; ``"matplotlib"`` answers a figure."""
         from interpreto.visualizations.attributions import plot_attributions  # noqa: PLC0415
 
-        plot_attributions(self)
+        return plot_attributions(self, backend=backend)
 
     def __str__(self) -> str:
         from interpreto.visualizations.terminal import to_text  # noqa: PLC0415

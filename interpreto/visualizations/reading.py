@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-import torch
+from itertools import groupby
+from typing import Literal
 
 from interpreto.attributions.output import AttributionOutput
 from interpreto.inference.modes import InferenceModes
 
 SAME_CHARACTER = "·"  # stands for a token that shares its character with the token before, as bytes of an emoji do
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_ROLES = "system|developer|user|human|assistant|model|bot|tool|inst|instruction|response"
+_TURN = re.compile(rf"(?i:[<>\[|｜#][\s/]*(?:{_ROLES}))(?![a-z])|\b(?=[A-Z])(?i:{_ROLES})\s*:\s*$")  # how templates open one
+
+Kind = Literal["text", "frozen", "message", "answer"]
+"""What a stretch of the text is: all of it or a prompt, a template's, a message of a chat, the explained answer."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,40 @@ def with_rows(found: list[Piece], spans: list[tuple[int, int] | None]) -> list[P
     return cut + [Piece(SAME_CHARACTER, None, True, i) for _, i in ordered[row:]]
 
 
+def answer_at(cut: list[Piece]) -> int:
+    """The first piece that is a target's; behind the last where none is."""
+    return next((i for i, piece in enumerate(cut) if piece.row is not None), len(cut))
+
+
+def blocks(cut: list[Piece]) -> list[tuple[Kind, int]]:
+    """How the pieces make blocks, each with its number of pieces: a text, or the turns of a chat, and then the answer.
+
+    A chat is told by what its template writes: text in no unit that opens the turn of a role. What stands between the
+    template's parts is a message.
+    """
+    answer = answer_at(cut)
+    frozen = [piece.unit is None and not piece.named and bool(piece.text.strip()) for piece in cut[:answer]]
+    parts: list[tuple[Kind, int]] = [("text", answer)] if answer else []
+    if any(_TURN.search(piece.text) for piece, template in zip(cut, frozen, strict=False) if template):
+        parts = [("frozen" if template else "message", len(list(run))) for template, run in groupby(frozen)]
+    return [*parts, ("answer", len(cut) - answer)] if answer < len(cut) else parts
+
+
+def grouped(explanations: Iterable[AttributionOutput]) -> list[list[AttributionOutput]]:
+    """The explanations of one text side by side, in the order in which the texts first appear."""
+    groups: dict[str, list[AttributionOutput]] = {}
+    for explanation in explanations:
+        groups.setdefault(explanation.text, []).append(explanation)
+    return list(groups.values())
+
+
+def whole(explanation: AttributionOutput) -> AttributionOutput | None:
+    """The rows of a generation as one; None where there is one anyway, or where they do not add up."""
+    if not answered(explanation) or not explanation.signed or len(explanation.target_labels) == 1:
+        return None
+    return explanation.sequence()
+
+
 def answered(explanation: AttributionOutput) -> bool:
     """Whether rows are parts of a generated text."""
     return any(span is not None for span in explanation.target_spans)
@@ -119,10 +159,11 @@ def adds_up(explanation: AttributionOutput, target: int) -> bool:
     return abs(score - sum(parts)) <= 1e-5 * size
 
 
-def shares(explanation: AttributionOutput, target: int) -> torch.Tensor:
-    """Each unit's part of the target's summed magnitudes, ``(g,)``."""
-    sizes = explanation.attributions[target].abs().double()
-    return sizes / sizes.nansum().clamp(min=torch.finfo(torch.double).tiny)
+def ranked(explanation: AttributionOutput, target: int) -> list[int]:
+    """The units that a target can depend on, by falling magnitude."""
+    row = explanation.attributions[target]
+    order = row.abs().nan_to_num(-1.0).argsort(descending=True, stable=True).tolist()
+    return [unit for unit in order if not row[unit].isnan()]
 
 
 def number(value: float, *, sign: bool = False) -> str:

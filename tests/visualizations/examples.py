@@ -46,7 +46,8 @@ def explanation(
     labels = labels or [f"class {i}" for i in range(t)]
     aim = Aim((Reading(torch.arange(t)),), tuple(labels), (None,) * t)
     sample = Sample(text, torch.arange(len(words)), units, {}, aim)
-    numbers = torch.tensor(values)
+    numbers = facts.pop("attributions", None)
+    numbers = torch.tensor(values) if numbers is None else numbers
     base = torch.arange(t) + 0.5
     known: dict = {
         "model_task": "single-label classification",
@@ -86,6 +87,39 @@ def generation(prompt: str, answer: list[str], values: list[list[float]] | None 
         "base_scores": -torch.arange(1.0, t + 1),
     }
     return AttributionOutput(numbers, sample, list(answer), **(known | facts))  # type: ignore[arg-type]
+
+
+def conversation(question: str = "Was it good?", answer: str = "Yes.") -> AttributionOutput:
+    """Two messages within a template that is in no unit, and an answer of one unit and two rows."""
+    parts = ["<|im_start|>system\n", "Be brief.", "<|im_end|>\n<|im_start|>user\n", question]
+    parts += ["<|im_end|>\n<|im_start|>assistant\n", answer]
+    ends = [len("".join(parts[: i + 1])) for i in range(len(parts))]
+    spans = [(end - len(part), end) for part, end in zip(parts, ends, strict=True)]
+    middle = spans[5][0] + (len(answer) + 1) // 2
+    units = Units(torch.tensor([-1, 0, -1, 1, -1, 2, 2]), tuple(parts[1::2]), tuple(spans[1::2]))
+    reading = Reading(torch.arange(2), torch.tensor([4, 5]))
+    halves = (spans[5][0], middle), (middle, spans[5][1])
+    aim = Aim((reading,), tuple("".join(parts)[a:b] for a, b in halves), halves)
+    sample = Sample("".join(parts), torch.arange(7), units, {}, aim, prompt=5)
+    return AttributionOutput(
+        torch.tensor([[0.5, -0.25, torch.nan], [0.1, 0.2, 0.3]]),
+        sample,
+        list(aim.labels),
+        model_task="generation",
+        method="Occlusion",
+        granularity="turn",
+        granularity_aggregation_strategy=None,
+        inference_mode="log_softmax",
+        base_scores=torch.tensor([-1.0, -2.0]),
+    )
+
+
+def additive(u: int) -> AttributionOutput:
+    """Units of 0.1, 0.2, …, which lead from 0.5 to the score with a residual of 0.25."""
+    values = torch.arange(1.0, u + 1) / 10
+    score = values.sum()[None] + 0.75
+    parts = {"reference_scores": torch.tensor([0.5]), "residual": torch.tensor([0.25]), "base_scores": score}
+    return explanation([f"w{i}" for i in range(u)], [values.tolist()], **parts)
 
 
 def film(**facts: object) -> AttributionOutput:

@@ -2,171 +2,299 @@
 
 from __future__ import annotations
 
-import html
-import json
 import re
-import shutil
-import subprocess
+from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
-from interpreto.visualizations.attributions import to_fragment, to_html
-from tests.visualizations.examples import INJECTIONS, explanation, film, generation
+from interpreto.visualizations import to_fragment, to_html
+from tests.visualizations.browser import CHROMIUM, Browser
+from tests.visualizations.examples import INJECTIONS, additive, conversation, explanation, film, generation
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: `apt-get install chromium` to test pages")
 
-PAGE = """<!DOCTYPE html><meta charset="utf-8"><script>
-window.problems = [];
-window.addEventListener("error", (event) => problems.push(String(event.message)));
-window.alert = () => problems.push("alert");
-</script>{fragments}<script>
-const say = (name, value) => {{ document.body.setAttribute("data-" + name, JSON.stringify(value)); }};
-window.addEventListener("load", () => {{ {steps}; say("problems", problems); }});
-</script>"""
+COLOURS = "$$('.card [data-unit]').map((node) => getComputedStyle(node).backgroundColor)"
+PRESSED = "$$('[data-row]').map((node) => node.getAttribute('aria-pressed'))"
+CHOICES = "$$('.target').map((node) => node.textContent)"
+TIP = "(() => { const tip = $('[role=tooltip]'); return tip.hidden ? null : tip.textContent; })()"
+TOPS = "$$('ol.top li').map((node) => [...node.children].map((part) => part.textContent).join('|'))"
 
 
-def browse(tmp_path, page: str, *flags: str) -> tuple[str, str]:
-    """The document after its scripts ran, and what the browser said."""
-    file = tmp_path / "page.html"
-    file.write_text(page, encoding="utf-8")
-    command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", *flags]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000", "--dump-dom", file.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, done.stderr
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    one = Browser(tmp_path_factory.mktemp("browser"))
+    yield one
+    one.close()
 
 
-def told(document: str) -> dict:
-    body = re.search(r"<body([^>]*)>", document)
-    assert body is not None
-    found = re.findall(r'data-([a-z]+)="([^"]*)"', body.group(1))
-    return {name: json.loads(html.unescape(value)) for name, value in found}
+def story(**facts: object):
+    return generation("The film was", [" so", " good"], [[0.5, -1.0, 2.0, 0, 0], [4.0, 1.0, -3.0, 0.25, 0]], **facts)
 
 
-def test_the_page_is_drawn_without_a_console_message(tmp_path):
-    document, log = browse(tmp_path, to_html([film(), film(method="Lime", signed=False)]))
-    assert document.count('class="card"') == 2
-    assert "CONSOLE" not in log
-    assert re.search(r'class="unit[^"]*"[^>]*>lovely<', document)
+def test_the_page_is_drawn_without_a_console_message(browser):
+    browser.open(to_html([film(), explanation(["Other", "text"], [[1.0, -1.0]])]))
+    assert browser.run("$$('.card').length") == 2 and browser.said == []
+    assert "lovely" in browser.run("$$('.unit').map((node) => node.textContent)")
+    assert browser.run("$$('.targets').length") == 2
 
 
-STEPS = """
-const card = document.querySelector(".card"), units = () => [...card.querySelectorAll("[data-unit]")];
-const look = (node) => getComputedStyle(node).backgroundColor;
-const tip = () => { const t = document.querySelector('[role="tooltip"]'); return t && !t.hidden ? t.textContent : null; };
-const buttons = [...card.querySelectorAll("button[aria-pressed]")];
-say("before", units().map(look));
-buttons[1].click();
-say("after", units().map(look));
-say("pressed", buttons.map((b) => b.getAttribute("aria-pressed")));
-say("described", units()[1].getAttribute("aria-label"));
-units()[1].dispatchEvent(new MouseEvent("mouseover", { bubbles: true }));
-say("hover", tip());
-units()[0].focus();
-units()[0].dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
-say("focus", document.activeElement.textContent);
-say("focused", tip())
-"""
+def test_a_console_message_would_be_seen(browser):
+    browser.open("<script>console.log('seen'); document.createElement('img').src = 'x:y'; missing()</script>")
+    assert any("seen" in said for said in browser.said) and any("missing" in said for said in browser.said)
 
 
-def test_switch_hover_and_keys_change_what_is_seen(tmp_path):
-    document, _ = browse(tmp_path, PAGE.format(fragments=to_fragment([film()]) + to_fragment([film()]), steps=STEPS))
-    found = told(document)
-    assert found["problems"] == []
-    assert found["before"] != found["after"] and found["pressed"] == ["false", "true"]
-    assert "0.8" in found["hover"] and "dull" in found["hover"]
-    assert found["focus"] == "dull" and "0.8" in found["focused"]
-    assert "dull" in found["described"]
+def test_classes_hover_and_keys_change_what_is_seen(browser):
+    browser.open(to_fragment([film()]) + to_fragment([film()]))
+    before = browser.run(COLOURS)
+    browser.click("button.target", 1)
+    after = browser.run(COLOURS)
+    assert before[:5] != after[:5] and before[5:] == after[5:]  # the other fragment stays
+    assert browser.run("$$('button.target').map((b) => b.getAttribute('aria-pressed'))") == ["false", "true", "true", "false"]
+    assert "negative" in browser.run("$('[aria-live]').textContent")
+    assert browser.run("$$('[data-unit]')[1].getAttribute('aria-label')") == "dull: +0.800"
+    browser.hover(".unit", 1)
+    assert re.fullmatch(r"dull\+0\.800 logit50 % of all magnitude, rank 1 of 5", browser.run(TIP))
+    browser.press("Escape")
+    assert browser.run(TIP) is None
+    browser.run("$$('[data-unit]')[0].focus()")
+    browser.press("ArrowRight")
+    assert browser.run("document.activeElement.textContent") == "dull" and "0.8" in browser.run(TIP)
+    browser.press("End")
+    assert browser.run("document.activeElement.textContent") == "film"
+    assert browser.said == []
 
 
-def test_dark_mode_changes_the_paper(tmp_path):
-    page = PAGE.format(
-        fragments=to_fragment([film()]),
-        steps='say("paper", getComputedStyle(document.querySelector(".card")).backgroundColor)',
+def test_classes_are_switched_by_keys(browser):
+    browser.open(to_html([film()]))
+    before = browser.run(COLOURS)
+    for key in ("Tab", "Tab", "Enter"):
+        browser.press(key)
+    assert browser.run(COLOURS) != before
+    browser.press("Tab")
+    assert browser.run("document.activeElement.textContent") == "A"
+
+
+def test_dark_mode_changes_the_paper(browser):
+    def brightness() -> int:
+        return sum(map(int, re.findall(r"\d+", browser.run("getComputedStyle($('.card')).backgroundColor"))[:3]))
+
+    browser.open(to_html([film()]))
+    browser.prefer("light")
+    light = brightness()
+    browser.prefer("dark")
+    assert light > 600 and brightness() < 300
+    browser.prefer("light")
+
+
+def test_values_that_cannot_be_are_no_colour(browser):
+    browser.open(to_html([film()]))
+    assert browser.run("$$('[data-unit]').map((node) => node.classList.contains('absent'))") == [False] * 4 + [True]
+    browser.hover(".unit", 4)
+    assert "cannot depend on it" in browser.run(TIP)
+
+
+def test_a_waterfall_leads_from_the_reference_to_the_score(browser):
+    browser.open(to_html([additive(10)]))
+    rows = browser.run(TOPS)
+    assert rows[0] == "f(all removed)||0.500" and rows[-2:] == ["residual||+0.250", "f(x)||6.25"]
+    assert rows[1].startswith("w9||+1.00") and rows[9] == "2 other words||+0.300" and len(rows) == 12
+    edges = browser.run(
+        "$$('.waterfall .track > *').map((n) => [parseFloat(n.style.left || n.style.insetInlineStart),"
+        " parseFloat(n.style.width || n.style.inlineSize)])"
     )
-    light = told(browse(tmp_path, page, "--blink-settings=preferredColorScheme=1")[0])["paper"]
-    dark = told(browse(tmp_path, page, "--blink-settings=preferredColorScheme=0")[0])["paper"]
-    assert sum(map(int, re.findall(r"\d+", light)[:3])) > 600
-    assert sum(map(int, re.findall(r"\d+", dark)[:3])) < 300
+    for (left, width), (following, _) in pairwise(edges):  # each begins where the one before it ends
+        assert following == pytest.approx(left + width, abs=0.02)
+    assert edges[0] == [0, 0] and edges[-1] == [100, 0]
 
 
-def test_no_text_runs(tmp_path):
-    outputs = [explanation([bad, "b"], [[0.5, -0.1]], [bad], replacement=bad, baseline=bad) for bad in INJECTIONS]
-    steps = 'say("hacked", !!window.hacked); say("nodes", document.querySelectorAll(".card img,.card iframe,.card svg").length)'
-    document, _ = browse(tmp_path, PAGE.format(fragments=to_fragment(outputs), steps=steps))
-    found = told(document)
-    assert (found["hacked"], found["nodes"], found["problems"]) == (False, 0, [])
-    page, log = browse(tmp_path, to_html(outputs, title=INJECTIONS[0]))
-    assert page.count('class="card"') == len(INJECTIONS) and "CONSOLE" not in log
+def test_what_does_not_add_up_is_no_waterfall(browser):
+    browser.open(to_html([film()]))
+    assert browser.run("$$('.waterfall').length") == 0
+    assert browser.run(TOPS)[-2:] == ["sum of all||−0.0677", "f(x)||0.500"]
 
 
-def test_two_thousand_units_and_fifty_targets_are_ready_within_two_seconds(tmp_path):
-    rng = np.random.default_rng(0)
-    output = explanation([f"w{i}" for i in range(2000)], rng.normal(size=(50, 2000)).tolist())
-    steps = """
-const start = performance.now();
-document.querySelectorAll("button[aria-pressed]")[30].click();
-void document.body.offsetHeight;
-say("switch", performance.now() - start);
-say("ready", performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd);
-say("units", document.querySelectorAll("[data-unit]").length)
-"""
-    found = told(browse(tmp_path, PAGE.format(fragments=to_fragment([output]), steps=steps))[0])
-    assert found["units"] >= 2000 and found["problems"] == []
-    assert found["ready"] < 2000 and found["switch"] < 2000
+def test_methods_stand_side_by_side_and_show_one_class(browser):
+    other = film(method="Lime", attributions=torch.tensor([[0.3, 0.2, 0.1, 0.0, -0.9], [1.0, 0, 0, 0, 0]]))
+    browser.open(to_html([film(), other]))
+    assert browser.run("$$('.card').length") == 1 and browser.run("$$('h2').map((n) => n.textContent)") == ["Occlusion", "Lime"]
+    boxes = browser.run(
+        "$$('.panel').map((node) => { const box = node.getBoundingClientRect(); return [box.left, box.right]; })"
+    )
+    assert boxes[0][1] < boxes[1][0]
+    assert browser.run("$$('.targets').length") == 1
+    before = browser.run(COLOURS)
+    browser.click("button.target", 1)
+    assert all(a != b for a, b in zip(before[1::5], browser.run(COLOURS)[1::5], strict=True))
+    browser.hover(".unit", 1)
+    assert "Lime: 0 logit" in browser.run(TIP)
+    assert browser.run("$$('.linked').map((node) => node.textContent)") == ["dull", "dull"]
 
 
-CHOOSE = """
-const card = document.querySelector(".card"), units = () => [...card.querySelectorAll("[data-unit]")];
-const look = () => units().map((node) => getComputedStyle(node).backgroundColor);
-const tokens = [...card.querySelectorAll("[data-row]")], back = card.querySelector("button.target");
-const row = () => tokens.map((token) => token.getAttribute("aria-pressed"));
-say("tokens", tokens.map((token) => token.textContent));
-say("first", [back.textContent, back.getAttribute("aria-pressed"), look()]);
-tokens[1].click();
-say("second", [row(), look(), card.querySelector("ol.top").textContent]);
-say("absent", units().map((node) => node.classList.contains("absent")));
-tokens[1].click();
-say("again", [back.getAttribute("aria-pressed"), look()]);
-tokens[0].focus();
-tokens[0].dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
-say("key", row());
-back.click();
-say("back", back.getAttribute("aria-pressed"));
-say("hidden", getComputedStyle(card.querySelector("[aria-live]")).display)
-"""
+def test_methods_with_other_rows_are_switched_alone(browser):
+    other = explanation(["A", "dull", "but", "lovely", "film"], [[1.0, 0, 0, 0, 0], [0, 0, 0, 0, 1.0]], ["bad", "good"])
+    browser.open(to_html([film(), other]))
+    assert browser.run("$$('.card').length") == 1 and browser.run("$$('.targets').length") == 2
+    before = browser.run(COLOURS)
+    browser.click("button.target", 3)
+    after = browser.run(COLOURS)
+    assert before[:5] == after[:5] and before[5:] != after[5:]
 
 
-def test_a_generation_begins_with_its_sequence_and_shows_the_row_of_the_chosen_token(tmp_path):
-    output = generation("The film was", [" so", " good"], [[0.5, -1.0, 2.0, 0, 0], [4.0, 1.0, -3.0, 0.25, 0]])
-    document, log = browse(tmp_path, PAGE.format(fragments=to_fragment([output]), steps=CHOOSE))
-    found = told(document)
-    assert found["problems"] == [] and "CONSOLE" not in log
-    assert found["tokens"] == [" so", " good"]
-    label, pressed, whole = found["first"]
-    assert label.startswith("whole answer") and "3.00" in label and pressed == "true"
-    rows, colours, top = found["second"]
-    assert rows == ["false", "true"] and colours != whole and top.startswith("The+4.00")
-    assert found["absent"] == [False, False, False, False, True]  # the last token cannot depend on itself
-    assert found["again"] == ["true", whole]
-    assert found["key"] == ["true", "false"] and found["back"] == "true" and found["hidden"] == "none"
+def test_a_generation_begins_with_its_sequence_and_shows_the_row_of_the_chosen_token(browser):
+    browser.open(to_html([story()]))
+    assert browser.run("$$('[data-row]').map((node) => node.textContent)") == ["so", "good"]
+    assert browser.run(CHOICES)[0] == "whole answer−3.00" and browser.run("$('.now').hidden")
+    whole = browser.run(COLOURS)
+    browser.click("[data-row]", 1)
+    assert browser.run(PRESSED) == ["false", "true"] and browser.run(COLOURS) != whole
+    assert browser.run(CHOICES)[1] == "good−2.00token 2 of 2" and browser.run("getComputedStyle($('.now')).display") != "none"
+    assert browser.run(TOPS)[0].startswith("The||+4.00")
+    assert browser.run("$$('[data-unit]').map((n) => n.classList.contains('absent'))") == [False, False, False, False, True]
+    assert browser.run("$$('[data-row]').map((node) => getComputedStyle(node).outlineStyle)") == ["none", "solid"]
+    browser.click("[data-row]", 1)
+    assert browser.run(PRESSED) == ["false", "false"] and browser.run("$('.now').hidden")
+    assert browser.run(COLOURS) == whole
+    browser.click("[data-row]", 0)
+    browser.click("button.target")
+    assert browser.run(PRESSED) == ["false", "false"] and browser.said == []
 
 
-def test_a_generation_of_magnitudes_begins_with_its_first_row(tmp_path):
-    steps = """
-const tokens = [...document.querySelectorAll("[data-row]")];
-say("rows", tokens.map((token) => token.getAttribute("aria-pressed")))
-"""
-    output = generation("The film was", [" so", " good"], method="Saliency", signed=False)
-    assert told(browse(tmp_path, PAGE.format(fragments=to_fragment([output]), steps=steps))[0])["rows"] == ["true", "false"]
+def test_tokens_are_chosen_by_keys_too(browser):
+    browser.open(to_html([story()]))
+    browser.run("$('[data-unit]').focus()")
+    for key in ("End", "Enter"):
+        browser.press(key)
+    assert browser.run(PRESSED) == ["false", "true"]
+    assert browser.run("document.activeElement.getAttribute('aria-label')") == "good, token 2 of the answer. good: n/a"
+    assert "good" in browser.run("$('[aria-live]').textContent")
+    for key in ("ArrowLeft", " "):
+        browser.press(key)
+    assert browser.run(PRESSED) == ["true", "false"]
+    browser.press(" ")
+    assert browser.run(PRESSED) == ["false", "false"]
 
 
-def test_no_text_of_a_generation_runs(tmp_path):
-    outputs = [generation("A " + bad.replace(" ", ""), [bad, " b"]) for bad in INJECTIONS]
-    steps = """
-document.querySelectorAll("[data-row]").forEach((token) => token.click());
-say("hacked", !!window.hacked); say("nodes", document.querySelectorAll(".card img,.card iframe,.card svg").length)
-"""
-    found = told(browse(tmp_path, PAGE.format(fragments=to_fragment(outputs), steps=steps))[0])
-    assert (found["hacked"], found["nodes"], found["problems"]) == (False, 0, [])
+def test_the_answer_stands_below_the_prompt(browser):
+    browser.open(to_html([story()]))
+    assert browser.run("[$('.passage .text').textContent, $('.passage .answer').textContent]") == ["The film was", " so good"]
+    assert browser.run("$('.text').getBoundingClientRect().bottom < $('.answer').getBoundingClientRect().top")
+
+
+def test_a_generation_of_magnitudes_begins_with_its_first_row(browser):
+    browser.open(to_html([story(method="Saliency", signed=False)]))
+    assert browser.run(PRESSED) == ["true", "false"] and browser.run("$$('button.target').length") == 0
+    assert browser.run(CHOICES) == ["so−1.00token 1 of 2"]
+    browser.click("[data-row]", 1)
+    assert browser.run(PRESSED) == ["false", "true"]
+    browser.click("[data-row]", 1)
+    assert browser.run(PRESSED) == ["true", "false"]
+
+
+def test_magnitudes_beside_sums_say_what_they_show(browser):
+    browser.open(to_html([story(method="Saliency", signed=False), story()]))
+    assert browser.run("$$('.targets').length") == 1 and browser.run(CHOICES)[0] == "whole answer−3.00"
+    assert browser.run(PRESSED) == ["true", "false", "false", "false"]
+    assert browser.run("$$('.panel > .hint').map((node) => node.hidden)") == [False, True]
+    browser.click("[data-row]", 3)
+    assert browser.run(PRESSED) == ["false", "true", "false", "true"]
+    assert browser.run("$$('.panel > .hint').map((node) => node.hidden)") == [True, True]
+    browser.click("[data-row]", 1)
+    assert browser.run(PRESSED) == ["true", "false", "false", "false"]
+
+
+def test_messages_of_a_chat_are_bubbles_between_grey_template(browser):
+    browser.open(to_html([conversation()]))
+    kinds = browser.run("[...$('.passage').children].map((node) => [node.className, node.textContent.trim()])")
+    assert kinds == [
+        ["frozen", "<|im_start|>system"],
+        ["message", "Be brief."],
+        ["frozen", "<|im_end|>\n<|im_start|>user"],
+        ["message", "Was it good?"],
+        ["frozen", "<|im_end|>\n<|im_start|>assistant"],
+        ["answer", "Yes."],
+    ]
+    ground, frozen = browser.run("[getComputedStyle($('.message')).backgroundColor, getComputedStyle($('.frozen span')).color]")
+    assert ground != "rgba(0, 0, 0, 0)" and frozen != browser.run("getComputedStyle($('.card')).color")
+    assert browser.run("$$('.frozen [data-unit], .frozen [tabindex]').length") == 0
+
+
+def test_tokens_of_white_space_can_be_seen_and_chosen(browser):
+    browser.open(to_html([generation("A film", ["\n", " ", "b"])]))
+    assert browser.run("$$('[data-row]').map((node) => node.textContent)") == ["↵\n", " ", "b"]
+    browser.click("[data-row]", 0)
+    assert browser.run(PRESSED)[0] == "true"
+
+
+@pytest.mark.parametrize("width", [360, 800, 1400])
+def test_nothing_overflows(browser, width):
+    browser.size(width, 900)
+    long = explanation(["Donaudampfschifffahrt" * 8, "kurz"], [[0.5, -0.1]], ["label " * 30], method="M" * 60)
+    browser.open(to_html([film(), film(method="Lime"), story(), conversation(), additive(30), long], title="title " * 40))
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run(
+        "$$('.card *').every((n) => !n.offsetParent || n.closest('.scroll, .label, .name, .spoken') ||"
+        " n.getBoundingClientRect().right <= n.closest('.card').getBoundingClientRect().right + 1)"
+    )
+    browser.size(1200, 900)
+
+
+def hacked(browser: Browser) -> tuple:
+    nodes = browser.run(
+        "document.querySelectorAll('.card img, .card iframe, .card svg, .card script, .card style, .card b').length"
+    )
+    return (
+        browser.run("!!window.hacked"),
+        nodes,
+        browser.run("$$('[onclick],[onmouseover],[onerror],[onload]').length"),
+        browser.said,
+    )
+
+
+def test_no_text_runs(browser):
+    outputs = [explanation([bad, "b"], [[0.5, -0.1]], [bad, "x"][:1], replacement=bad, baseline=bad) for bad in INJECTIONS]
+    for page in (to_fragment(outputs), to_html(outputs, title=INJECTIONS[0])):
+        browser.open(page)
+        browser.hover(".unit")
+        browser.run("$$('details').forEach((node) => { node.open = true; })")
+        assert browser.run("$$('.card').length") == len(INJECTIONS) and hacked(browser) == (False, 0, 0, [])
+
+
+def test_no_text_of_a_generation_runs(browser):
+    outputs = [generation("A " + bad.replace(" ", ""), [bad, " b"], method=bad) for bad in INJECTIONS]
+    outputs += [generation("A " + bad.replace(" ", ""), [bad, " b"], signed=False) for bad in INJECTIONS]  # side by side
+    outputs += [conversation(bad, bad) for bad in INJECTIONS]
+    for page in (to_fragment(outputs), to_html(outputs, title=INJECTIONS[1])):
+        browser.open(page)
+        browser.run("$$('[data-row]').forEach((token) => token.click())")
+        browser.run("$$('.unit').forEach((unit) => unit.dispatchEvent(new MouseEvent('mouseover', { bubbles: true })))")
+        assert hacked(browser) == (False, 0, 0, [])
+
+
+def test_nothing_shown_can_reorder_or_hide_a_line(browser):
+    browser.open(to_html([explanation([bad, "b"], [[0.5, -0.1]], [bad]) for bad in INJECTIONS]))
+    shown = browser.run("document.querySelector('main').innerText")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown) and "⟨U+202E⟩" in shown
+
+
+@pytest.mark.parametrize("generated", [False, True])
+def test_two_thousand_units_and_fifty_targets_are_ready_within_two_seconds(browser, generated):
+    values = np.random.default_rng(0).normal(size=(50, 2000)).tolist()
+    words = [f"w{i}" for i in range(2000)]
+    if generated:
+        output = generation(" ".join(words[:1950]), [f" {word}" for word in words[1950:]], values)
+    else:
+        output = explanation(words, values)
+    page = to_html([output])
+    assert len(page) < 700_000
+    browser.open(page)
+    assert browser.run("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd") < 2000
+    assert browser.run("$$('[data-unit]').length") == 2000
+    chosen = "$$('[data-row]')[30]" if generated else "$$('button.target')[30]"
+    took = browser.run(
+        f"(() => {{ const start = performance.now(); {chosen}.click(); void document.body.offsetHeight;"
+        " return performance.now() - start; })()"
+    )
+    assert took < 1000 and browser.run(f"{chosen}.getAttribute('aria-pressed')") == "true" and browser.said == []

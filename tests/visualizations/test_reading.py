@@ -6,7 +6,7 @@ import pytest
 
 from interpreto import KernelShap, Occlusion
 from interpreto.visualizations import to_text
-from interpreto.visualizations.reading import SAME_CHARACTER, Piece, answered, pieces, with_rows
+from interpreto.visualizations.reading import SAME_CHARACTER, Piece, answered, blocks, grouped, pieces, with_rows
 from tests import tiny
 from tests.visualizations.examples import film, generation
 
@@ -40,9 +40,77 @@ def test_every_row_of_a_generation_has_a_place(family, asked):
         assert {piece.row for piece in cut if piece.row is not None} == set(range(len(output.targets)))
 
 
+def kinds(output):
+    cut = with_rows(pieces(output), output.target_spans)
+    assert sum(count for _, count in blocks(cut)) == len(cut)
+    found, at = [], 0
+    for kind, count in blocks(cut):
+        found.append((kind, "".join(piece.text for piece in cut[at : at + count])))
+        at += count
+    return found
+
+
+def test_a_text_is_one_block_and_an_answer_another():
+    assert kinds(film()) == [("text", "A dull but lovely film")]
+    assert kinds(generation("A film", [" so", " good"])) == [("text", "A film"), ("answer", " so good")]
+
+
+@pytest.mark.parametrize(
+    ("before", "between", "after"),
+    [
+        ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n<|im_start|>user\n"),
+        (
+            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
+            "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+            "<|eot_id|>",
+        ),
+        ("<bos><start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", "<end_of_turn>\n"),
+        ("<s>[INST] ", " [/INST]", "</s>[INST]"),
+        ("<|user|>\n", "<|end|>\n<|assistant|>\n", "<|end|>"),
+        ("<｜begin▁of▁sentence｜><｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"),
+        ("<|START_OF_TURN_TOKEN|><|USER_TOKEN|>", "<|END_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),
+        ("A chat.\n\nUSER: ", " ASSISTANT:", "</s>"),
+        ("### Instruction:\n", "\n\n### Response:\n", "\n\n"),
+    ],
+)
+def test_templates_are_told_from_messages(before, between, after):
+    text = [Piece(before), Piece("Hi", 0), Piece(" "), Piece("you", 1), Piece(between), Piece("Yes", 2), Piece(after)]
+    end = [("frozen", 1)] if after.strip() else []
+    assert blocks(text)[:4] == [("frozen", 1), ("message", 3), ("frozen", 1), ("message", 1 if end else 2)]
+    assert blocks(text)[4:] == end
+
+
+@pytest.mark.parametrize("frozen", ["[CLS]", "<s>", "The user ", "the model: ", "Dear human, ", "<|endoftext|>", "[SEP]"])
+def test_frozen_text_alone_makes_no_chat(frozen):
+    assert blocks([Piece(frozen), Piece("film", 0), Piece(frozen)]) == [("text", 3)]
+
+
+@pytest.mark.parametrize("granularity", ["token", "word", "sentence", "turn"])
+def test_a_chat_has_a_block_for_each_message(granularity):
+    model, tokenizer = tiny.chat_lm()
+    chat = [{"role": "system", "content": "Be brief. Please."}, {"role": "user", "content": "Was the film good?"}]
+    output = Occlusion(model, tokenizer, granularity=granularity)(chat, "Yes, so good.")[0]
+    assert kinds(output) == [
+        ("frozen", "<|im_start|>system\n"),
+        ("message", "Be brief. Please."),
+        ("frozen", "<|im_end|>\n<|im_start|>user\n"),
+        ("message", "Was the film good?"),
+        ("frozen", "<|im_end|>\n<|im_start|>assistant\n"),
+        ("answer", "Yes, so good."),
+    ]
+    spoken = Occlusion(model, tokenizer, granularity=granularity)(chat, "Yes.", roles=("user",))[0]
+    assert [text for kind, text in kinds(spoken) if kind == "message"] == ["Was the film good?"]
+
+
+def test_texts_are_grouped_in_order():
+    a, b, c = film(), generation("A film", [" b"]), film(method="Lime")
+    groups = grouped([a, b, c])
+    assert [[id(one) for one in group] for group in groups] == [[id(a), id(c)], [id(b)]]
+
+
 def test_a_terminal_shows_the_sequence_first():
     model, tokenizer = tiny.CAUSAL_LMS["llama"]()
     output = KernelShap(model, tokenizer)("The film was", " good", attribute_targets=False)[0]
     lines = to_text(output, width=100, colour=False).split("\n")
-    assert lines[0].startswith("good  ") and lines[1].endswith(" good") and "f(x)" in to_text(output, width=100, colour=False)
+    assert lines[0].startswith("good  ") and lines[2] == "→ good" and "f(x)" in to_text(output, width=100, colour=False)
     assert not to_text(output, width=100, colour=False, target=1).startswith("good  ")

@@ -6,40 +6,40 @@
   root.dataset.drawn = "yes";
   const TOP = 8;
 
-  // Text enters the page through textContent and attributes alone: data can never become an element.
-  function make(tag, name, text) {
+  // Text enters the page through text nodes and attributes alone: data can never become an element.
+  function make(tag, name, ...children) {
     const node = document.createElement(tag);
     if (name) node.className = name;
-    if (text !== undefined) node.textContent = text;
+    node.append(...children);
     return node;
   }
 
-  function within(parent, ...children) {
-    parent.append(...children);
-    return parent;
+  function attributed(node, attributes) {
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    return node;
   }
 
-  function isolated(text) {
-    return make("bdi", "", visible(text));
+  function isolated(text, length = Infinity) {
+    const characters = length === Infinity ? null : Array.from(text);
+    const shown = characters && characters.length > length ? characters.slice(0, length - 1).join("") + "\u2026" : text;
+    return make("bdi", "", visible(shown));
   }
 
+  // Control characters as their pictures: none may hide or reorder what stands beside it.
   function visible(text) {
     return text
       .replace(/\r\n/g, "\n")
       .replace(/[\x00-\x08\x0b-\x1f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-      .replace(/\x7f/g, "\u2421");
-  }
-
-  function clipped(text, length) {
-    const characters = Array.from(text);
-    return characters.length > length ? characters.slice(0, length - 1).join("") + "\u2026" : text;
+      .replace(/\x7f/g, "\u2421")
+      .replace(/[\x80-\x9f\u202a-\u202e\u2066-\u2069]/g, (c) => `\u27e8U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
   }
 
   function format(value, sign = false) {
-    if (value === null) return "n/a";
+    if (value === null || Number.isNaN(value)) return "n/a";
+    const mark = value < 0 ? "\u2212" : sign && value > 0 ? "+" : "";
+    if (!Number.isFinite(value)) return mark + "\u221e";
     const size = Math.abs(Number(value.toPrecision(3)));
     if (size === 0) return "0";
-    const mark = value < 0 ? "\u2212" : sign ? "+" : "";
     if (size >= 1000 && size < 1e6) return mark + Math.abs(value).toFixed(0);
     if (size >= 1e-3 && size < 1000) return mark + size.toPrecision(3);
     return mark + size.toExponential(2).replace("e+", "e").replace("e-", "e\u2212");
@@ -49,51 +49,53 @@
     return `${(100 * part).toFixed(part < 0.0995 ? 1 : 0)} %`;
   }
 
-  // What one target says, derived once and kept.
-  function reading(data, target) {
-    data.readings = data.readings || [];
-    if (data.readings[target]) return data.readings[target];
-    const values = data.values[target];
-    const sizes = values.map((value) => (value === null ? 0 : Math.abs(value)));
-    const total = sizes.reduce((sum, size) => sum + size, 0);
-    const order = values.map((_, unit) => unit).filter((unit) => values[unit] !== null);
-    order.sort((a, b) => sizes[b] - sizes[a] || a - b);
-    const errors = data.errors && data.errors[target];
-    return (data.readings[target] = { values, errors, order, shares: sizes.map((size) => (total ? size / total : 0)) });
+  // A row of little-endian float32 in base64.
+  function decoded(text) {
+    if (!text) return null;
+    const view = new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+    return Array.from({ length: view.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true));
   }
 
-  function quantity(data, read, unit) {
-    if (read.values[unit] === null) return "n/a";
-    const error = read.errors && read.errors[unit] !== null ? ` \u00b1 ${format(read.errors[unit])}` : "";
-    return format(read.values[unit], data.signed) + error;
-  }
-
-  function paint(node, data, value) {
-    const weight = value === null || !data.top ? 0 : Math.min(1, Math.max(data.signed ? -1 : 0, value / data.top));
-    node.classList.toggle("against", weight < 0);
-    node.classList.toggle("absent", value === null);
-    node.style.setProperty("--weight", `${(100 * Math.abs(weight)).toFixed(1)}%`);
-  }
-
-  const tooltip = make("div", "tooltip");
-  tooltip.setAttribute("role", "tooltip");
-  tooltip.hidden = true;
-
-  function showTooltip(node, data, target, unit) {
-    const read = reading(data, target);
-    tooltip.replaceChildren(within(make("strong"), isolated(clipped(data.elements[unit], 80))));
-    if (read.values[unit] === null) {
-      tooltip.append(make("span", "", "cannot depend on it"));
-    } else {
-      const rank = read.order.indexOf(unit) + 1;
-      tooltip.append(make("span", "amount", `${quantity(data, read, unit)} ${data.unit}`));
-      tooltip.append(make("span", "", `${percent(read.shares[unit])} of all magnitude, rank ${rank} of ${read.order.length}`));
+  // What one row says, read when it is first shown.
+  class Row {
+    constructor(data, row) {
+      this.data = data;
+      this.values = decoded(data.values[row]);
+      this.errors = data.errors && decoded(data.errors[row]);
+      const sizes = this.values.map((value) => (Number.isFinite(value) ? Math.abs(value) : 0));
+      const total = sizes.reduce((sum, size) => sum + size, 0);
+      this.shares = sizes.map((size) => (total ? size / total : 0));
+      this.order = sizes.map((_, unit) => unit).filter((unit) => !Number.isNaN(this.values[unit]));
+      this.order.sort((a, b) => sizes[b] - sizes[a] || a - b);
+      this.scale = data.scales[Number(row === data.whole)];
     }
-    tooltip.hidden = false;
-    place(node.getClientRects()[0] || node.getBoundingClientRect());
+
+    quantity(unit) {
+      const error = this.errors && !Number.isNaN(this.errors[unit]) ? ` \u00b1 ${format(this.errors[unit])}` : "";
+      return Number.isNaN(this.values[unit]) ? "n/a" : format(this.values[unit], this.data.signed) + error;
+    }
+
+    // Part of the fullest colour, from -1 to 1.
+    weight(value) {
+      return this.scale && !Number.isNaN(value) ? Math.min(1, Math.max(this.data.signed ? -1 : 0, value / this.scale)) : 0;
+    }
+
+    paint(node, value) {
+      const weight = this.weight(value);
+      node.classList.toggle("against", weight < 0);
+      node.classList.toggle("absent", Number.isNaN(value));
+      node.style.setProperty("--weight", `${(100 * Math.abs(weight)).toFixed(1)}%`);
+    }
   }
 
-  function place(box) {
+  const tooltip = attributed(make("div", "tooltip"), { role: "tooltip" });
+  const hideTooltip = () => { tooltip.hidden = true; };
+  hideTooltip();
+
+  function showTooltip(node, lines) {
+    tooltip.replaceChildren(...lines);
+    tooltip.hidden = false;
+    const box = node.getClientRects()[0] || node.getBoundingClientRect();
     const size = tooltip.getBoundingClientRect();
     const left = Math.min(box.left + box.width / 2 - size.width / 2, document.documentElement.clientWidth - size.width - 8);
     const above = box.top - size.height - 8;
@@ -101,240 +103,214 @@
     tooltip.style.top = `${above < 8 ? box.bottom + 8 : above}px`;
   }
 
-  function hideTooltip() {
-    tooltip.hidden = true;
-  }
-
-  class Card {
-    constructor(data, position) {
-      this.data = data;
-      this.nodes = [];
-      this.target = -1;
-      this.whole = data.answer === undefined ? null : data.whole === undefined ? 0 : data.whole;
-      this.element = make("article", "card");
-      this.element.setAttribute("aria-label", `Explanation ${position + 1}: ${clipped(data.labels.join(", "), 60)}`);
+  // One explanation: its text, its largest units and where its score comes from. The card says which row is shown.
+  class Panel {
+    constructor(data, card) {
+      Object.assign(this, { data, card, stops: [], units: [], rows: new Map(), target: -1 });
+      this.first = data.whole === undefined ? 0 : data.whole;
+      this.key = JSON.stringify(data.labels.slice(0, data.whole)); // the rows, without their sum
+      this.cut = JSON.stringify(data.elements);
+      this.chosen = data.answered && data.labels.length > 1;
+      this.element = make("section", "panel");
       this.legend = make("div", "legend");
-      this.top = make("ol", "top");
-      this.ledger = make("table", "ledger");
-      this.table = make("details", "all");
-      const tops = within(make("section"), make("h2", "", `Largest ${data.element.replace("_", " ")}s`), this.top);
-      const sums = within(make("section"), make("h2", "", data.references ? "Where the score comes from" : "Score"), this.ledger);
-      within(this.element, this.switcher(), this.text(), this.legend, within(make("div", "columns"), tops, sums));
-      within(this.element, this.facts(), this.values());
-      this.show(this.whole === null ? 0 : this.whole);
+      this.account = make("div", "account");
+      this.table = make("details", "all", make("summary", "", "All values"), make("div", "scroll"));
+      this.table.addEventListener("toggle", () => this.table.open && this.drawTable());
+      this.note = make("p", "hint", "Magnitudes do not add up to an answer\u2019s: its first token is shown.");
+      this.element.append(this.note, this.text(), this.legend, this.account, this.facts(), this.table);
     }
 
-    // Of a generation: what is shown, and the way back to the whole answer. Its tokens are chosen in the text.
-    chooser() {
-      const group = make("div", "targets");
-      const { labels } = this.data;
-      this.back = make(labels.length > 1 ? "button" : "span", "target");
-      if (labels.length > 1) {
-        this.back.type = "button";
-        this.back.addEventListener("click", () => this.show(this.whole));
-      }
-      this.now = make("span", "target");
-      this.now.setAttribute("aria-live", "polite");
-      const score = this.data.scores[this.whole];
-      const name = this.data.whole === undefined ? isolated(clipped(labels[0], 60)) : "whole answer";
-      within(this.back, within(make("span", "label"), name), make("span", "score", format(score)));
-      this.hint = make("span", "hint", labels.length > 1 ? "choose a token of the answer to see its row" : "");
-      return within(group, this.back, this.now, this.hint);
-    }
-
-    switcher() {
-      this.buttons = [];
-      if (this.whole !== null) return this.chooser();
-      const { labels, scores } = this.data;
-      const group = make("div", "targets");
-      group.setAttribute("role", "group");
-      group.setAttribute("aria-label", "Explained target");
-      this.buttons = labels.map((label, target) => {
-        const button = make(labels.length > 1 ? "button" : "span", "target");
-        within(button, within(make("span", "label"), isolated(label)), make("span", "score", format(scores[target])));
-        button.title = `${visible(label)}: ${format(scores[target])} ${this.data.scoreUnit}`;
-        if (labels.length === 1) return button;
-        button.type = "button";
-        button.addEventListener("click", () => this.show(target));
-        return button;
-      });
-      return within(group, ...this.buttons);
+    get row() {
+      if (!this.rows.has(this.target)) this.rows.set(this.target, new Row(this.data, this.target));
+      return this.rows.get(this.target);
     }
 
     text() {
-      const { pieces, answer } = this.data;
-      const text = make("div", "text");
-      text.setAttribute("role", "group");
-      text.setAttribute("aria-label", "The text as the model read it; arrow keys move between its elements");
-      const parts = answer === undefined ? [pieces] : [pieces.slice(0, answer), pieces.slice(answer)];
-      parts.forEach((part, i) => {
-        const block = make("div", i ? "answer" : "prompt");
-        block.dir = "auto";
-        for (const [content, unit, named, row] of part) block.append(this.piece(content, unit, named, row));
+      const text = attributed(make("div", "passage"), { role: "group", "aria-label": "The text as the model read it; arrow keys move between its elements" });
+      let at = 0;
+      for (const [kind, count] of this.data.blocks) {
+        const block = attributed(make("div", kind), { dir: "auto" });
+        for (const run of runs(this.data.pieces.slice(at, at + count), this.chosen)) block.append(...this.run(run));
         text.append(block);
-      });
-      text.addEventListener("keydown", (event) => this.move(event));
+        at += count;
+      }
+      text.addEventListener("keydown", (event) => this.press(event));
       text.addEventListener("click", (event) => this.choose(event.target));
       for (const kind of ["mouseover", "focusin"]) text.addEventListener(kind, (event) => this.point(event.target));
-      for (const kind of ["mouseout", "focusout"]) text.addEventListener(kind, hideTooltip);
+      for (const kind of ["mouseout", "focusout"]) text.addEventListener(kind, () => this.point(text));
       return text;
     }
 
-    piece(content, unit, named, row) {
-      const chosen = row !== null && this.data.labels.length > 1;
-      const node = make("span", unit === null ? (chosen ? "token" : "frozen") : named ? "unit named" : "unit", visible(content));
-      if (unit === null && !chosen) return node;
-      node.setAttribute("role", chosen ? "button" : "img");
-      node.tabIndex = this.nodes.length ? -1 : 0;
-      node.dataset.at = this.nodes.length;
-      if (unit !== null) node.dataset.unit = unit;
-      if (chosen) node.dataset.row = row;
-      if (chosen) node.classList.add("token");
-      this.nodes.push({ node, unit, row: chosen ? row : null });
+    // Pieces of no token, or all those of one, which are a button together; the space in front of it is none of it.
+    run({ row, pieces }) {
+      if (row === null) return pieces.map(([content, unit, named]) => this.piece(content, unit, named));
+      const [, space, first] = pieces[0][0].match(/^(\s*)(.*)$/s);
+      if (pieces.length > 1 || first) pieces[0] = [first, ...pieces[0].slice(1)];
+      else pieces[0] = ["\u21b5".repeat(space.includes("\n")) + space, ...pieces[0].slice(1)];
+      const parts = pieces.filter(([content]) => content).map(([content, unit, named]) => this.piece(content, unit, named, true));
+      const units = pieces.map(([, unit]) => unit).filter((unit) => unit !== null);
+      const token = this.reached(attributed(make("span", "token", ...parts), { role: "button", "data-row": row }), units, row);
+      return pieces.length > 1 || first ? [space, token] : [token];
+    }
+
+    piece(content, unit, named, inside) {
+      const node = make("span", unit === null ? "" : named ? "unit named" : "unit", visible(content));
+      if (unit === null) return node;
+      node.dataset.unit = unit;
+      this.units.push([node, unit]);
+      return inside ? node : this.reached(attributed(node, { role: "img" }), [unit], null);
+    }
+
+    // Arrow keys reach it.
+    reached(node, units, row) {
+      attributed(node, { tabindex: this.stops.length ? -1 : 0, "data-at": this.stops.length });
+      this.stops.push({ node, units, row });
       return node;
     }
 
     choose(node) {
       const token = node.closest("[data-row]");
-      if (!token) return;
-      const row = Number(token.dataset.row);
-      this.show(row === this.target ? this.whole : row);
+      if (token) this.card.show(token.getAttribute("aria-pressed") === "true" ? this.card.home(this) : Number(token.dataset.row), this);
     }
 
     point(node) {
-      const unit = node.closest("[data-unit]");
-      if (unit) showTooltip(unit, this.data, this.target, Number(unit.dataset.unit));
+      const at = node.closest("[data-unit]") || (node.dataset.row === undefined ? null : node.querySelector("[data-unit]"));
+      const unit = at ? Number(at.dataset.unit) : null;
+      this.card.link(unit, this);
+      if (!at) return hideTooltip();
+      const lines = [make("strong", "", isolated(this.data.elements[unit], 80)), ...this.saying(unit)];
+      showTooltip(at, lines.concat(this.card.others(this).map((panel) => panel.brief(unit))));
     }
 
-    linked(unit, on) {
-      for (const here of this.nodes) if (here.unit === unit) here.node.classList.toggle("linked", on);
+    saying(unit) {
+      const { row, data } = this;
+      if (Number.isNaN(row.values[unit])) return [make("span", "", "not seen: the score cannot depend on it")];
+      const rank = `${percent(row.shares[unit])} of all magnitude, rank ${row.order.indexOf(unit) + 1} of ${row.order.length}`;
+      return [make("span", "amount", `${row.quantity(unit)} ${data.unit}`), make("span", "", rank)];
     }
 
-    move(event) {
-      if (event.key === "Enter" || event.key === " ") {
-        if (event.target.dataset.row === undefined) return;
-        event.preventDefault();
-        this.choose(event.target);
-        return;
+    brief(unit) {
+      const seen = !Number.isNaN(this.row.values[unit]);
+      return make("span", "", `${visible(this.data.facts[0][1])}: ${seen ? `${this.row.quantity(unit)} ${this.data.unit}` : "not seen"}`);
+    }
+
+    mark(unit) {
+      for (const [node, own] of this.units) node.classList.toggle("linked", own === unit);
+    }
+
+    press(event) {
+      const node = event.target;
+      if ((event.key === "Enter" || event.key === " ") && node.dataset.row !== undefined) this.choose(node);
+      else {
+        const here = Number(node.dataset.at), last = this.stops.length - 1;
+        const there = { ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: last }[event.key];
+        if (there === undefined || !this.stops[there]) return;
+        this.stops[here].node.tabIndex = -1;
+        this.stops[there].node.tabIndex = 0;
+        this.stops[there].node.focus();
       }
-      const here = Number(event.target.dataset.at);
-      const last = this.nodes.length - 1;
-      const there = { ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: last }[event.key];
-      if (there === undefined || !this.nodes[there]) return;
       event.preventDefault();
-      this.nodes[here].node.tabIndex = -1;
-      this.nodes[there].node.tabIndex = 0;
-      this.nodes[there].node.focus();
     }
 
-    show(target) {
+    show(asked) {
+      const target = asked < this.data.labels.length ? asked : this.first;
+      this.note.hidden = target === asked;
       if (target === this.target) return;
       this.target = target;
-      hideTooltip();
-      const read = reading(this.data, target);
-      if (this.buttons.length > 1) this.buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === target)));
-      this.data.top = this.data.scales ? this.data.scales[Number(target === this.whole)] : this.data.scale;
-      for (const { node, unit, row } of this.nodes) {
-        if (unit !== null) paint(node, this.data, read.values[unit]);
-        const value = unit === null ? "" : `${this.data.elements[unit]}: ${quantity(this.data, read, unit)}`;
-        node.setAttribute("aria-label", row === null ? value : `${value} (token ${row + 1} of the answer)`);
-        if (row !== null) node.setAttribute("aria-pressed", String(row === target));
+      const { row, data } = this;
+      for (const [node, unit] of this.units) row.paint(node, row.values[unit]);
+      for (const { node, units, row: own } of this.stops) {
+        const values = units.map((unit) => `${visible(data.elements[unit])}: ${row.quantity(unit)}`).join(", ");
+        node.setAttribute("aria-label", own === null ? values : `${visible(data.labels[own]).trim()}, token ${own + 1} of the answer. ${values}`);
+        if (own !== null) node.setAttribute("aria-pressed", String(own === target));
       }
-      if (this.whole !== null) this.drawChooser(target);
       this.drawLegend();
-      this.drawTop(read);
-      this.drawLedger();
+      this.account.replaceChildren(...(data.addsUp[target] ? this.waterfall() : this.bars()));
       if (this.table.open) this.drawTable();
     }
 
-    drawChooser(target) {
-      const { labels, scores } = this.data;
-      const whole = target === this.whole;
-      if (this.back.type === "button") this.back.setAttribute("aria-pressed", String(whole));
-      this.now.hidden = whole;
-      this.hint.hidden = !whole;
-      const label = within(make("span", "label"), isolated(clipped(labels[target], 60)));
-      this.now.replaceChildren(label, make("span", "score", format(scores[target])));
-    }
-
     drawLegend() {
-      const { signed, top: scale, unit, labels } = this.data;
-      const label = () => isolated(clipped(labels[this.target], 40));
-      const low = within(make("span", "end"), signed ? format(-scale) : "0");
-      const high = within(make("span", "end"), `${format(scale, signed)} ${unit}`);
-      const ramp = make("span", signed ? "ramp" : "ramp rising");
-      if (signed) ramp.append(make("span", "zero", "0"));
-      const against = within(make("span", "side"), "against ", label());
-      const favour = within(make("span", "side"), signed ? "for " : "matters for ", label());
-      this.legend.replaceChildren(...(signed ? [against] : []), low, ramp, high, favour);
+      const { signed, unit } = this.data, { scale } = this.row;
+      const side = (word, name = "") => make("span", `side ${name}`, word, isolated(this.data.labels[this.target], 40));
+      const ramp = make("span", signed ? "ramp" : "ramp rising", ...(signed ? [make("span", "zero", "0")] : []));
+      const low = make("span", "end", signed ? format(-scale) : "0");
+      const high = make("span", "end", `${format(scale, signed)} ${unit}`);
+      this.legend.replaceChildren(...(signed ? [side("against ", "low")] : []), low, ramp, high, side(signed ? "for " : "matters for ", signed ? "high" : ""));
     }
 
-    drawTop(read) {
-      this.top.replaceChildren(...read.order.slice(0, TOP).map((unit) => this.bar(read, unit)));
+    bars() {
+      const { row, data, target } = this, reach = data.signed ? 50 : 100;
+      const at = (value) => 100 - reach + reach * row.weight(value);
+      const list = make("ol", data.signed ? "top" : "top rising", ...row.order.slice(0, TOP).map((unit) => this.step(unit, at, 0)));
+      if (data.references) list.append(this.line(`f(${data.reference})`, format(data.references[target])));
+      if (data.signed) list.append(this.line("sum of all", format(data.sums[target], true)));
+      if (data.residuals) list.append(this.line("residual", format(data.residuals[target], true)));
+      list.append(this.line("f(x)", `${format(data.scores[target])}${data.signed ? "" : ` ${data.scoreUnit}`}`, "", "sum end"));
+      return [make("h3", "", `Largest ${data.element}s, ${data.signed ? `in ${data.unit}` : "by magnitude"}`), list];
     }
 
-    bar(read, unit) {
-      const { data } = this;
-      const value = read.values[unit];
-      const error = read.errors && read.errors[unit];
-      const [zero, reach] = data.signed ? [50, 50] : [0, 100];
-      const at = (x) => zero + reach * Math.min(1, Math.max(data.signed ? -1 : 0, data.top ? x / data.top : 0));
-      const fill = within(make("span", data.signed ? "track" : "track rising"), stretch("fill", at(0), at(value)));
-      paint(fill.firstChild, data, value);
-      if (error) fill.append(stretch("whisker", at(value - error), at(value + error)));
-      const name = within(make("span", "name"), isolated(clipped(data.elements[unit].replace(/\s+/g, " "), 60)));
-      const row = within(make("li"), name, fill, make("span", "amount", quantity(data, read, unit)));
-      row.title = `${visible(data.elements[unit])}: ${quantity(data, read, unit)} ${data.unit}, ${percent(read.shares[unit])}`;
-      row.addEventListener("mouseenter", () => this.linked(unit, true));
-      row.addEventListener("mouseleave", () => this.linked(unit, false));
-      return row;
+    // From the reference to the score, unit by unit.
+    waterfall() {
+      const { row, data, target } = this, units = row.order.slice(0, TOP), rest = row.order.length - units.length;
+      const start = data.references[target], end = data.scores[target], summed = start + data.sums[target];
+      let named = start;
+      const froms = units.map((unit) => (named += row.values[unit]) - row.values[unit]);
+      const marks = [start, end, named, summed, ...froms];
+      const low = Math.min(...marks), span = Math.max(...marks) - low || 1;
+      const at = (value) => (100 * (value - low)) / span;
+      const level = (name, value) => this.line(name, format(value), stretch("level", at(value), at(value)), "sum end");
+      const part = (name, from, to, value) => this.line(name, format(value, true), this.fill(at, from, to, value));
+      const list = make("ol", "top waterfall", level(`f(${data.reference})`, start), ...units.map((unit, i) => this.step(unit, at, froms[i])));
+      if (rest) list.append(part(`${rest} other ${data.element}s`, named, summed, summed - named));
+      list.append(part("residual", summed, end, data.residuals[target]), level("f(x)", end));
+      return [make("h3", "", `From f(${data.reference}) to f(x), in ${data.scoreUnit}`), list];
     }
 
-    drawLedger() {
-      const { data, target } = this;
-      const adds = data.addsUp[target];
-      const rows = [];
-      if (data.references) rows.push([`f(${data.reference})`, format(data.references[target]), ""]);
-      rows.push(["sum of attributions", format(data.sums[target], data.signed), adds ? "plus" : ""]);
-      if (data.residuals) rows.push(["residual", format(data.residuals[target], true), adds ? "plus" : ""]);
-      rows.push(["f(x)", `${format(data.scores[target])} ${data.scoreUnit}`, adds ? "result" : ""]);
-      const body = make("tbody");
-      for (const [name, amount, kind] of rows) {
-        const head = make("th", "", name);
-        head.scope = "row";
-        within(body, within(make("tr", kind), head, make("td", "", amount)));
-      }
-      this.ledger.replaceChildren(body);
+    fill(at, from, to, value) {
+      const fill = stretch("fill", at(from), at(to));
+      fill.classList.toggle("against", value < 0);
+      return fill;
+    }
+
+    step(unit, at, from) {
+      const { row, data } = this, value = row.values[unit];
+      const error = row.errors && row.errors[unit];
+      const track = make("span", "track", this.fill(at, from, from + value, value));
+      if (error) track.append(stretch("whisker", at(from + value - error), at(from + value + error)));
+      const name = make("span", "name", isolated(data.elements[unit].replace(/\s+/g, " "), 60));
+      const line = make("li", "", name, track, make("span", "amount", row.quantity(unit)));
+      line.title = `${visible(data.elements[unit])}: ${row.quantity(unit)} ${data.unit}, ${percent(row.shares[unit])}`;
+      line.addEventListener("mouseenter", () => this.card.link(unit, this));
+      line.addEventListener("mouseleave", () => this.card.link(null, this));
+      return line;
+    }
+
+    line(name, amount, mark = "", kind = "sum") {
+      return make("li", kind, make("span", "name", name), make("span", mark ? "track" : "", mark), make("span", "amount", amount));
     }
 
     facts() {
-      const list = make("dl", "facts");
-      for (const [name, value] of this.data.facts) within(list, within(make("div"), make("dt", "", name), make("dd", "", visible(value))));
-      return list;
-    }
-
-    values() {
-      this.table.addEventListener("toggle", () => this.table.open && this.drawTable());
-      return within(this.table, make("summary", "", "All values"), make("div", "scroll"));
+      const facts = this.data.facts.filter(([name]) => name !== "Method" || this.card.single);
+      return make("dl", "facts", ...facts.map(([name, value]) => make("div", "", make("dt", "", name), make("dd", "", isolated(value)))));
     }
 
     drawTable() {
-      const { data } = this;
-      const read = reading(data, this.target);
-      const head = make("tr");
-      for (const name of ["#", data.element.replace("_", " "), `value (${data.unit})`, "share"]) {
-        const cell = make("th", "", name);
-        cell.scope = "col";
-        head.append(cell);
-      }
-      const body = make("tbody");
-      data.elements.forEach((element, unit) => {
-        const cells = [String(unit + 1), null, quantity(data, read, unit), percent(read.shares[unit])].map((text) => make("td", "", text || ""));
-        cells[1].append(isolated(element));
-        body.append(within(make("tr"), ...cells));
-      });
-      this.table.lastChild.replaceChildren(within(make("table", "values"), within(make("thead"), head), body));
+      const { data, row } = this;
+      const heads = ["#", data.element, `value (${data.unit})`, "share"].map((name) => attributed(make("th", "", name), { scope: "col" }));
+      const lines = data.elements.map((element, unit) =>
+        make("tr", "", ...[String(unit + 1), isolated(element), row.quantity(unit), percent(row.shares[unit])].map((cell) => make("td", "", cell))));
+      this.table.lastChild.replaceChildren(make("table", "values", make("thead", "", make("tr", "", ...heads)), make("tbody", "", ...lines)));
     }
+  }
+
+  function runs(pieces, tokens) {
+    const found = [];
+    for (const piece of pieces) {
+      const row = tokens ? piece[3] : null;
+      if (found.length && found[found.length - 1].row === row) found[found.length - 1].pieces.push(piece);
+      else found.push({ row, pieces: [piece] });
+    }
+    return found;
   }
 
   function stretch(name, from, to) {
@@ -344,8 +320,94 @@
     return node;
   }
 
-  const explanations = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
-  explanations.forEach((data, position) => root.append(new Card(data, position).element));
+  // What is explained of a text, and the ways to choose it: classes, or the whole answer and its tokens.
+  class Switcher {
+    constructor(data, first, show) {
+      Object.assign(this, { data, first, buttons: new Map() });
+      this.element = attributed(make("div", "targets"), { role: "group", "aria-label": "What is explained" });
+      const tokens = data.answered && data.labels.length > 1;
+      const rows = tokens ? (data.whole === undefined ? [] : [data.whole]) : data.labels.map((_, row) => row);
+      for (const row of rows) {
+        const several = data.scores.length > 1;
+        const button = make(several ? "button" : "span", "target", ...this.named(row));
+        button.title = `${visible(data.labels[row])}: ${format(data.scores[row])} ${data.scoreUnit}`;
+        if (several) button.addEventListener("click", () => show(row));
+        if (several) this.buttons.set(row, attributed(button, { type: "button" }));
+        this.element.append(button);
+      }
+      if (!tokens) return;
+      this.now = make("span", "target now");
+      this.hint = make("span", "hint", "Choose a token of the answer to see what it rests on.");
+      this.element.append(this.now, this.hint);
+    }
+
+    named(row) {
+      const label = row === this.data.whole ? "whole answer" : isolated(this.data.labels[row].trim() || this.data.labels[row], 60);
+      return [make("span", "label", label), make("span", "score", format(this.data.scores[row]))];
+    }
+
+    show(row) {
+      for (const [own, button] of this.buttons) button.setAttribute("aria-pressed", String(own === row));
+      if (!this.now) return;
+      const count = this.data.labels.slice(0, this.data.whole).length;
+      this.now.hidden = row === this.data.whole;
+      this.hint.hidden = row !== this.first;
+      this.now.replaceChildren(...this.named(row), make("span", "score", `token ${row + 1} of ${count}`));
+    }
+  }
+
+  // The explanations of one text. Those that explain the same rows share a switcher, and show the same row.
+  class Card {
+    constructor(group, position) {
+      this.single = group.length === 1;
+      this.panels = group.map((data) => new Panel(data, this));
+      this.element = make("article", this.single ? "card" : "card several");
+      const [{ data }] = this.panels;
+      this.element.setAttribute("aria-label", `Explanation ${position + 1}: ${visible(data.labels.join(", ")).slice(0, 60)}`);
+      this.status = attributed(make("p", "spoken"), { "aria-live": "polite" });
+      const shared = this.linked(this.panels[0]).length === this.panels.length;
+      this.switchers = (shared ? [this.panels[0]] : this.panels).map((panel) => {
+        const { data: rows } = this.linked(panel).find((other) => other.data.whole !== undefined) || panel;
+        const switcher = new Switcher(rows, this.home(panel), (row) => this.show(row, panel));
+        (shared ? this.element : panel.element).prepend(switcher.element);
+        return [switcher, panel];
+      });
+      if (!this.single) for (const panel of this.panels) panel.element.prepend(make("h2", "", isolated(panel.data.facts[0][1])));
+      this.element.append(make("div", "panels", ...this.panels.map((panel) => panel.element)), this.status);
+      for (const panel of this.panels) this.show(this.home(panel), panel, true);
+    }
+
+    show(row, from, quietly = false) {
+      hideTooltip();
+      const linked = this.linked(from);
+      for (const panel of linked) panel.show(row);
+      for (const [switcher, panel] of this.switchers) if (linked.includes(panel)) switcher.show(row);
+      const { data } = linked.find((panel) => row === panel.data.whole) || from;
+      const name = row === data.whole ? "the whole answer" : visible(data.labels[row]);
+      if (!quietly) this.status.textContent = `Showing ${name}: ${format(data.scores[row])} ${data.scoreUnit}`;
+    }
+
+    // What is shown first: the whole answer, where one of the methods has it.
+    home(panel) {
+      return Math.max(...this.linked(panel).map((other) => other.first));
+    }
+
+    linked(panel) {
+      return this.panels.filter((other) => other.key === panel.key);
+    }
+
+    others(from) {
+      return this.linked(from).filter((panel) => panel !== from && panel.cut === from.cut);
+    }
+
+    link(unit, from) {
+      for (const panel of [from, ...this.others(from)]) panel.mark(unit);
+    }
+  }
+
+  const groups = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
+  root.classList.toggle("compares", groups.some((group) => group.length > 1));
+  groups.forEach((group, position) => root.append(new Card(group, position).element));
   root.append(tooltip);
   document.addEventListener("keydown", (event) => event.key === "Escape" && hideTooltip());
   document.addEventListener("scroll", hideTooltip, { passive: true, capture: true });
