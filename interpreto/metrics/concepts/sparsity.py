@@ -1,0 +1,137 @@
+"""How many concepts a row needs, and how many are never needed."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
+from interpreto.errors import OptionError
+from interpreto.metrics.concepts.base import Coded, ConceptMetric, RowMetric
+from interpreto.metrics.result import MetricResult
+
+
+class CountingMetric(ConceptMetric):
+    """A metric that counts codes which are not zero.
+
+    Args:
+        concept_explainer: A fitted concept explainer.
+        epsilon: Codes up to this size count as zero.
+        batch_size: Rows that are encoded together.
+    """
+
+    def __init__(self, concept_explainer: ConceptAutoEncoderExplainer, epsilon: float = 0.0, *, batch_size: int = 8192) -> None:
+        super().__init__(concept_explainer, batch_size=batch_size)
+        if not isinstance(epsilon, (int, float)) or not 0 <= epsilon < float("inf"):
+            raise OptionError(f"`epsilon`: got {epsilon!r}; pass a number of at least 0.")
+        self.epsilon = float(epsilon)
+        self.config = {"epsilon": self.epsilon}
+
+    @abstractmethod
+    def run(self, activations: AnyActivations) -> MetricResult:
+        """The metric on activations ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`."""
+
+    def active(self, coded: Coded) -> Bool[Tensor, "b c"]:
+        """Which concepts are in which rows; codes of either sign count."""
+        return coded.codes.abs() > self.epsilon
+
+
+class Sparsity(CountingMetric):
+    """Mean number of concepts in a row, known as L0: those with ``|z| > epsilon``, from 0 to c. Lower is sparser.
+
+    Args:
+        concept_explainer: A fitted concept explainer.
+        epsilon: Codes up to this size count as zero.
+        batch_size: Rows that are encoded together.
+
+    Example:
+        >>> import torch
+        >>> from interpreto.concepts import NeuronsAsConcepts
+        >>> rows = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, -1.0, 1.0, 0.0]])
+        >>> explainer = NeuronsAsConcepts(None, nb_concepts=4)
+        >>> Sparsity(explainer).compute(rows), SparsityRatio(explainer).compute(rows)
+        (2.0, 0.5)
+    """
+
+    higher_is_better = False
+    value_range = (0.0, None)
+
+    def run(self, activations: AnyActivations) -> MetricResult:
+        """The mean; ``per_sample`` has each row's number."""
+        result = self.mean_over_rows(activations, lambda coded: self.active(coded).sum(1))
+        return replace(result, value_range=(0.0, float(self.concept_explainer.nb_concepts)))
+
+
+class SparsityRatio(CountingMetric):
+    """Mean share of the concepts that are in a row: L0 / c, from 0 to 1. Lower is sparser.
+
+    Args:
+        concept_explainer: A fitted concept explainer.
+        epsilon: Codes up to this size count as zero.
+        batch_size: Rows that are encoded together.
+    """
+
+    higher_is_better = False
+    value_range = (0.0, 1.0)
+
+    def run(self, activations: AnyActivations) -> MetricResult:
+        """The mean; ``per_sample`` has each row's share."""
+        return self.mean_over_rows(activations, lambda coded: self.active(coded).double().mean(1))
+
+
+class Hoyer(RowMetric):
+    """Mean Hoyer sparseness of codes: ``(√c − ‖z‖₁/‖z‖₂) / (√c − 1)``, 0 for equal codes and 1 for one concept alone.
+
+    Higher is sparser. It does not depend on the codes' scale, nor on a threshold. Not defined for codes that are all
+    zero, and for a single concept: such rows are left out.
+
+    Example:
+        >>> import torch
+        >>> from interpreto.concepts import NeuronsAsConcepts
+        >>> codes = torch.tensor([[0.0, 3.0, 0.0, 0.0], [1.0, -1.0, 1.0, 1.0]])
+        >>> Hoyer(NeuronsAsConcepts(None, nb_concepts=4)).compute(codes)
+        0.5
+
+    References:
+        Hoyer, 2004, https://www.jmlr.org/papers/v5/hoyer04a.html.
+    """
+
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+
+    def per_row(self, coded: Coded) -> Float[Tensor, " b"]:
+        """Sparseness of each row."""
+        codes = coded.codes.double()
+        root = codes.shape[1] ** 0.5
+        if codes.shape[1] == 1:
+            return torch.full_like(codes[:, 0], torch.nan)
+        return (root - codes.abs().sum(1) / codes.norm(dim=1)) / (root - 1)  # 0/0 is the NaN of rows without concepts
+
+
+class DeadFraction(CountingMetric):
+    """Share of the concepts that are in no row: ``max |z| ≤ epsilon`` over all data, from 0 to 1. Lower is better.
+
+    Codes of both signs do not cancel out. The more rows, the fewer concepts are dead: compare on the same data.
+
+    Args:
+        concept_explainer: A fitted concept explainer.
+        epsilon: Codes up to this size count as zero.
+        batch_size: Rows that are encoded together.
+    """
+
+    higher_is_better = False
+    value_range = (0.0, 1.0)
+
+    def run(self, activations: AnyActivations) -> MetricResult:
+        """The share; ``details`` have the numbers of the ``dead`` concepts, and each one's share of the rows (``rates``)."""
+        rows = self.read(activations)
+        counts = torch.zeros(self.concept_explainer.nb_concepts, dtype=torch.long)
+        for coded in self.coded(rows):
+            counts += self.active(coded).sum(0).cpu()
+        dead = counts == 0
+        rates = counts.double() / rows.n
+        return self.result(float(dead.double().mean()), rows.n, dead=dead.nonzero()[:, 0].tolist(), rates=rates)
