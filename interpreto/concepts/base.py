@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,11 @@ from torch import Tensor
 from interpreto.concepts.activations import Activations, ActivationSource, read_activations
 from interpreto.concepts.model import ConceptModel, read_seed
 from interpreto.errors import InputError, ModelError, OptionError
+from interpreto.granularity import GranularityAggregationStrategy
 from interpreto.inference.forward import read_device
+
+if TYPE_CHECKING:
+    from interpreto.concepts.bridge import InputsToConcepts
 
 Explainer = TypeVar("Explainer", bound="ConceptAutoEncoderExplainer")
 
@@ -128,6 +132,135 @@ class ConceptAutoEncoderExplainer(ABC):
         from interpreto.concepts.saving import save_concepts  # noqa: PLC0415  (it imports every explainer)
 
         save_concepts(self, path)
+
+    def concept_output_gradient(  # noqa: PLR0917  # in the reference's order
+        self,
+        inputs: Any,
+        targets: Any = None,
+        split_point: str | None = None,
+        activation_granularity: Any = None,
+        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        concepts_x_gradients: bool = True,
+        normalization: bool = True,
+        tqdm_bar: bool = False,
+        batch_size: int | None = None,
+        *,
+        inference_mode: Any = None,
+    ) -> list[Float[Tensor, ...]]:
+        """How each output changes with each concept of each unit: one ``(t, g, c)`` for each input, on the CPU.
+
+        Only the model above the split point is differentiated. What the concepts do not explain of the activations stays.
+
+        Args:
+            inputs: Texts, or any other form that the splitter reads.
+            targets: Of a classifier, class ids or names: one, several for all inputs, or a list of such lists, one for each
+                input; None: every output. Of a language model, what follows each input, as text or ids, explained token by
+                token; None: what the splitter's model writes, or, where it writes nothing, the text's own tokens from the
+                second on.
+            split_point: The concepts' own, or None.
+            activation_granularity: What a unit is. None: a token; the text where activations have one row a text.
+            aggregation_strategy: How the activations of a unit's tokens become the row that is encoded.
+            concepts_x_gradients: Multiply by the concepts.
+            normalization: Divide, for each input and target, by the sum of the sizes over units and concepts: sizes then sum
+                to 1, or are all 0.
+            tqdm_bar: Show the texts done.
+            batch_size: Texts a pass; None: as the splitter has it.
+            inference_mode: The score; see `InferenceModes`. None: logits of a classifier, log-probabilities of a language
+                model.
+
+        Raises:
+            ModelError: the concepts are not fitted, or no gradient passes through their decoder.
+            OptionError, InputError, TargetError, TaskError: what cannot be explained as asked.
+
+        Example:
+            >>> from interpreto import SplitterForClassification, demo
+            >>> from interpreto.concepts import PCAConcepts
+            >>> model, tokenizer = demo.load_classifier()
+            >>> splitter = SplitterForClassification(model, tokenizer=tokenizer)
+            >>> texts = ["A charming film.", "Dull.", "Not my cup of tea."]
+            >>> explainer = PCAConcepts(splitter, nb_concepts=2).fit(splitter.get_activations(texts)[0])
+            >>> [tuple(gradients.shape) for gradients in explainer.concept_output_gradient(texts, targets=["positive"])]
+            [(1, 1, 2), (1, 1, 2), (1, 1, 2)]
+        """
+        from interpreto.concepts.attribution import normalized  # noqa: PLC0415  (it loads the splitters)
+
+        found = self.concept_output_attribution(
+            inputs,
+            targets,
+            "gradient_x_concept" if concepts_x_gradients else "gradient",
+            split_point,
+            activation_granularity,
+            aggregation_strategy=aggregation_strategy,
+            tqdm_bar=tqdm_bar,
+            batch_size=batch_size,
+            inference_mode=inference_mode,
+        )
+        return normalized(found) if normalization else found
+
+    def concept_output_attribution(
+        self,
+        inputs: Any,
+        targets: Any = None,
+        method: str = "gradient_x_concept",
+        split_point: str | None = None,
+        activation_granularity: Any = None,
+        *,
+        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        n_steps: int = 32,
+        tqdm_bar: bool = False,
+        batch_size: int | None = None,
+        inference_mode: Any = None,
+    ) -> list[Float[Tensor, ...]]:
+        """What each concept of each unit does to each output: one ``(t, g, c)`` for each input, on the CPU.
+
+        Args:
+            inputs: See `concept_output_gradient`, as for all that is not named here.
+            targets: See there.
+            method: ``"gradient"``; ``"gradient_x_concept"``; ``"integrated_gradients"`` on the line from no concepts to
+                those that there are, which sums to the score minus the score without concepts; ``"ablation"``: the score
+                lost without one concept of one unit.
+            split_point: See there.
+            activation_granularity: See there.
+            aggregation_strategy: See there.
+            n_steps: Points of the integral.
+            tqdm_bar: See there.
+            batch_size: See there.
+            inference_mode: See there.
+
+        References:
+            Sundararajan, Taly and Yan, ICML 2017, https://arxiv.org/abs/1703.01365; over concepts, Fel et al., 2023,
+            https://arxiv.org/abs/2306.07304.
+        """
+        from interpreto.concepts.attribution import output_attribution  # noqa: PLC0415  (it loads the splitters)
+
+        return output_attribution(
+            self,
+            inputs,
+            targets,
+            method,
+            split_point=split_point,
+            activation_granularity=activation_granularity,
+            aggregation_strategy=aggregation_strategy,
+            n_steps=n_steps,
+            inference_mode=inference_mode,
+            tqdm_bar=tqdm_bar,
+            batch_size=batch_size,
+        )
+
+    def get_inputs_to_concepts_model(self, pooling: str = "mean") -> InputsToConcepts:
+        """A model from a text to its concepts, which attribution methods explain as they explain a classifier.
+
+        Args:
+            pooling: How the concepts of a text's tokens become the text's: ``"mean"`` or ``"max"``. Not used where
+                activations have one row a text.
+
+        Raises:
+            ModelError: the concepts are not fitted.
+            OptionError: there is no splitter, or no such pooling.
+        """
+        from interpreto.concepts.bridge import InputsToConcepts  # noqa: PLC0415  (it loads the splitters)
+
+        return InputsToConcepts(self, pooling)
 
     def interpret(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not here: concepts are labelled by an interpretation, such as ``TopKInputs``."""

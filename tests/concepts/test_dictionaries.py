@@ -349,6 +349,15 @@ def test_semi_nmf_is_at_or_below_overcompletes_error_with_real_zeros():
     assert not bool((theirs.encode_activations(rows) == 0).any())
 
 
+def test_codes_of_nearly_collinear_atoms_do_not_depend_on_the_other_rows():
+    """In float32 the Gram matrix would round away what tells them apart, differently in each shape of batch."""
+    generator = torch.Generator().manual_seed(0)
+    atoms = torch.randn(1, 64, generator=generator) + 1e-3 * torch.randn(12, 64, generator=generator)
+    rows = torch.randn(1, 64, generator=generator) + torch.rand(60, 12, generator=generator) @ atoms
+    together = encode(rows, atoms)
+    assert torch.equal(torch.cat([encode(row[None], atoms) for row in rows]), together)
+
+
 def test_convex_nmf_never_goes_up_and_lies_among_the_rows():
     for seed in range(4):  # of mixed signs
         rows = data(seed=seed)

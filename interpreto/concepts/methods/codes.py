@@ -60,9 +60,12 @@ def encode(
 
 @torch.no_grad()
 def _solve(rows: Tensor, dictionary: Tensor, penalty: Penalty, tolerance: float, max_sweeps: int) -> Tensor:
-    gram = dictionary @ dictionary.T
+    # In float64: the Gram matrix of atoms that are nearly collinear has their condition squared, and what float32 rounds
+    # away depends on the shape of the product, so on the other rows of a batch.
+    wide = dictionary.double()
+    gram = wide @ wide.T
     width, limits = dictionary.shape[1], {"tolerance": tolerance, "max_sweeps": max_sweeps}
-    codes = [_solve_columns(dictionary @ part.T, gram, width, penalty, **limits).T for part in rows.split(ROWS)]
+    codes = [_solve_columns(wide @ part.double().T, gram, width, penalty, **limits).T.to(rows) for part in rows.split(ROWS)]
     return torch.cat(codes).contiguous() if codes else rows.new_zeros(0, len(dictionary))
 
 

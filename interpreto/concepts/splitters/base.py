@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interpreto.concepts.splitters.granularities import ActivationGranularity, Row, Unit, read_unit
 from interpreto.concepts.splitters.ports import Port
-from interpreto.concepts.splitters.split_model import SplitModel, WindowActivations
+from interpreto.concepts.splitters.split_model import SplitModel, WindowActivations, check_batch_size
 from interpreto.concepts.splitters.tracing import Edit, wrapped
 from interpreto.concepts.store import ActivationStore, StoreConfig, identity
+from interpreto.encoding import Encoder
 from interpreto.errors import OptionError
 from interpreto.granularity import GranularityAggregationStrategy, read_member
+from interpreto.inference.batching import Budget
 from interpreto.samples import Sample
 
 Activations = dict[str, Tensor]
@@ -35,8 +37,9 @@ class ModelSplitter(ABC):
     activation_granularities = ActivationGranularity
     default_granularity = ActivationGranularity.TOKEN
 
-    def __init__(self, split: SplitModel) -> None:
+    def __init__(self, split: SplitModel, encoder: Encoder | None = None) -> None:
         self._split = split
+        self.encoder = split.encoder if encoder is None else encoder
 
     @property
     def model(self) -> nn.Module:
@@ -92,6 +95,16 @@ class ModelSplitter(ABC):
         ``hidden`` has the shape that `batch_activations` answers for these samples.
         """
 
+    @abstractmethod
+    def of_batch(
+        self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
+    ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]:
+        """Activations of a batch as the model itself is called with it, and the text that each row is of.
+
+        Differentiable in the embeddings. One row a token that is ``inside``, or one a text; ``last`` is each text's last
+        token. How the module lays its activations out must be known: `batch_activations` finds it.
+        """
+
     def samples(self, inputs: Any, activation_granularity: Any = None) -> list[Sample]:
         """Each input with its ids, its text and its units: one unit a row of activations, in order.
 
@@ -99,12 +112,16 @@ class ModelSplitter(ABC):
         """
         return list(self.iter_samples(inputs, self._unit(activation_granularity)))
 
-    def sweep(self, samples: Sequence[Sample], run: Callable[[list[int]], None]) -> None:
+    def sweep(self, samples: Sequence[Sample], run: Callable[[list[int]], None], budget: Budget | None = None) -> None:
         """Give the numbers of all samples to ``run`` in batches of like length, smaller ones when the memory runs out."""
         rows = [as_row(sample) for sample in samples]
         if rows:
             with self._split.session(rows):
-                self._split.sweep(rows, run)
+                self._split.sweep(rows, run, budget)
+
+    def budget(self, batch_size: int | None = None) -> Budget:
+        """What a batch may hold: so many texts, or None: what the splitter was made for."""
+        return self._split.budget if batch_size is None else Budget(check_batch_size(batch_size), self._split.budget.tokens)
 
     def store_activations(
         self,
@@ -190,6 +207,15 @@ class TokenSplitter(ModelSplitter):
         where = self._split.ports.index(self.port(split_point))
         readings = self._split.read(map(as_row, samples), read_strategy(aggregation_strategy), dtype=dtype)
         return torch.cat([reading.activations[where] for reading in readings])
+
+    def of_batch(
+        self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
+    ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]:
+        hidden = self._split.of_inputs(self.port(split_point), inputs)
+        inside = inside.to(hidden.device)
+        if hidden.ndim == 2:
+            return hidden, torch.arange(len(hidden), device=hidden.device)
+        return hidden[inside], inside.nonzero()[:, 0]
 
     def edited_outputs(self, inputs: Any, edit: Edit, split_point: str | None = None) -> Float[Tensor, "b ..."]:
         rows = [as_row(sample) for sample in self._given_samples(inputs)]

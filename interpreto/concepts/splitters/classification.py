@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -94,7 +94,7 @@ class SplitterForClassification(ModelSplitter):
             tqdm_bar: Show the texts done.
             dtype: As which activations are kept; None: the model's.
         """
-        rows = (self._row(encoding) for encoding in encodings(self._split.encoder, inputs))
+        rows = (self._row(encoding) for encoding in encodings(self.encoder, inputs))
         total = len(inputs) if isinstance(inputs, (list, tuple)) else None
         activations, classes = [], []
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
@@ -127,7 +127,7 @@ class SplitterForClassification(ModelSplitter):
                 "or ModelWithSplitPoints."
             )
         reader = UnitReader(self.tokenizer, ActivationGranularity.SAMPLE)
-        for i, encoding in enumerate(encodings(self._split.encoder, inputs)):
+        for i, encoding in enumerate(encodings(self.encoder, inputs)):
             yield Sample(encoding.tokens.text, encoding.input_ids, reader.units(encoding, i), encoding.extras)
 
     def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Float[Tensor, "b d"]:
@@ -143,6 +143,15 @@ class SplitterForClassification(ModelSplitter):
         self.port(split_point)
         rows = (self._cut.row(as_row(sample)) for sample in samples)
         return torch.cat([reading.activations[0] for reading in self._split.read(rows, MEAN, dtype=dtype)])
+
+    def of_batch(
+        self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
+    ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]:
+        hidden = self._split.of_inputs(self.port(split_point), inputs)
+        texts = torch.arange(len(hidden), device=hidden.device)
+        if self._cut.position is not None:
+            hidden = hidden[texts, last.to(hidden.device) if self._cut.position == "last" else 0]
+        return hidden, texts
 
     def edited_outputs(self, inputs: Any, edit: Edit, split_point: str | None = None) -> Float[Tensor, "b c"]:
         return self.activations_to_outputs(edit(self.batch_activations(self._given_samples(inputs), split_point)))

@@ -90,14 +90,14 @@ class SplitterForGeneration(TokenSplitter):
             raise OptionError(f"`part`: got {part!r}; pass one of {', '.join(map(repr, PARTS))}.")
         if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
             raise OptionError(f"`max_new_tokens`: got {max_new_tokens!r}; pass a whole number of at least 0.")
-        super().__init__(SplitModel(model, tokenizer, find_ports(model, split_point), batch_size, backend))
+        split = SplitModel(model, tokenizer, find_ports(model, split_point), batch_size, backend)
+        # A text that goes on has no end; a chat ends where the answer begins.
+        super().__init__(split, Encoder(tokenizer, split.encoder.max_length, replies=True, ends=False))
         self.max_new_tokens, self.part, self.random_state = max_new_tokens, part, random_state
         self.generation_kwargs: dict[str, Any] = {"do_sample": False, **(generation_kwargs or {})}
         for name in ("max_new_tokens", "max_length", "num_return_sequences"):
             if name in self.generation_kwargs:
                 raise OptionError(f"`generation_kwargs`: {name!r} is not for it; `max_new_tokens` says how long an answer is.")
-        # A text that goes on has no end; a chat ends where the answer begins.
-        self._encoder = Encoder(tokenizer, self._split.encoder.max_length, replies=True, ends=False)
         self._continuer = Continuer(tokenizer)
 
     def get_activations(
@@ -121,7 +121,7 @@ class SplitterForGeneration(TokenSplitter):
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         reader, position = UnitReader(self.tokenizer, read_unit(activation_granularity)), 0
-        stream = encodings(self._encoder, inputs)
+        stream = encodings(self.encoder, inputs)
         while prompts := list(islice(stream, TOGETHER)):
             for prompt, answer in zip(prompts, self._answers(prompts, position), strict=True):
                 yield self._sample(prompt, answer, reader, position)
@@ -144,7 +144,7 @@ class SplitterForGeneration(TokenSplitter):
         answers: list[Tensor] = [prompt.input_ids[:0] for prompt in prompts]
         if not self.max_new_tokens:
             return answers
-        limit, longest = self._encoder.max_length, max(len(prompt.input_ids) for prompt in prompts)
+        limit, longest = self.encoder.max_length, max(len(prompt.input_ids) for prompt in prompts)
         if limit is not None and longest + self.max_new_tokens > limit:
             where = next(i for i, p in enumerate(prompts) if len(p.input_ids) == longest)
             raise InputError(

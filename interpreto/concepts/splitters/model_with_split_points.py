@@ -94,7 +94,7 @@ class ModelWithSplitPoints(TokenSplitter):
             TokenizerError: ``CLS_TOKEN`` was asked for, and the tokenizer has none.
         """
         reader, strategy = UnitReader(self.tokenizer, read_unit(activation_granularity)), read_strategy(aggregation_strategy)
-        stream = encodings(self._split.encoder, inputs)
+        stream = encodings(self.encoder, inputs)
         rows = (reader.row(encoding, i) for i, encoding in enumerate(stream))
         total = len(inputs) if isinstance(inputs, (list, tuple)) else None
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
@@ -108,5 +108,5 @@ class ModelWithSplitPoints(TokenSplitter):
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         reader = UnitReader(self.tokenizer, read_unit(activation_granularity))
-        for i, encoding in enumerate(encodings(self._split.encoder, inputs)):
+        for i, encoding in enumerate(encodings(self.encoder, inputs)):
             yield Sample(encoding.tokens.text, encoding.input_ids, reader.units(encoding, i), encoding.extras)

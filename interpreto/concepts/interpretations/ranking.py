@@ -1,0 +1,73 @@
+"""The texts of largest activation of each concept, kept while rows stream by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Ranking:
+    """Keeps, for each concept, the ``k`` texts of largest activation; of equal texts, the largest counts.
+
+    Holds ``k`` numbers a concept, however many rows it is shown. A text that was dropped had ``k`` others above it, and
+    they only rise, so nothing is lost.
+
+    Args:
+        concepts: How many.
+        k: Texts a concept.
+
+    Example:
+        >>> import torch
+        >>> ranking = Ranking(concepts=1, k=2)
+        >>> ranking.add(["a", "b", "a"], torch.tensor([[1.0], [2.0], [5.0]]))
+        >>> ranking.add(["c"], torch.tensor([[3.0]]))
+        >>> ranking.best(0)
+        {'a': 5.0, 'c': 3.0}
+    """
+
+    def __init__(self, concepts: int, k: int) -> None:
+        self.k = k
+        self._values = torch.empty(0, concepts)
+        self._ids = torch.empty(0, concepts, dtype=torch.long)
+        self._texts: list[str] = []
+
+    def add(self, texts: Sequence[str], activations: Float[Tensor, "b c"]) -> None:
+        """Take rows, each with its text, into account."""
+        numbers: dict[str, int] = {}
+        owner = torch.tensor([numbers.setdefault(text, len(numbers)) for text in texts])
+        values = _largest(activations.float(), owner.to(activations.device), len(numbers))
+        values, places = values.topk(min(self.k, len(values)), dim=0)
+        values, places = values.cpu(), places.cpu()
+        known, distinct = {text: i for i, text in enumerate(self._texts)}, list(numbers)
+        ids = torch.full((len(distinct),), -1)
+        for place in places.unique().tolist():
+            ids[place] = known.setdefault(distinct[place], len(known))
+        self._merge(torch.cat([self._values, values]), torch.cat([self._ids, ids[places]]), list(known))
+
+    def best(self, concept: int) -> dict[str, float] | None:
+        """Texts and activations of a concept, the largest first; None where none is above 0."""
+        ranked = zip(self._ids[:, concept].tolist(), self._values[:, concept].tolist(), strict=True)
+        return {self._texts[i]: value for i, value in ranked if value > 0} or None
+
+    def _merge(self, values: Float[Tensor, "m c"], ids: Int[Tensor, "m c"], texts: list[str]) -> None:
+        """The ``k`` best of candidates, where a text may be named twice."""
+        values, order = values.sort(dim=0, descending=True, stable=True)
+        ids = ids.gather(0, order)
+        by_id, order = ids.sort(dim=0, stable=True)  # of equal texts, the larger value comes first
+        again = torch.zeros_like(by_id, dtype=torch.bool)
+        again[1:] = by_id[1:] == by_id[:-1]
+        values = values.masked_fill(torch.zeros_like(again).scatter(0, order, again), -torch.inf)
+        self._values, order = values.topk(min(self.k, len(values)), dim=0)
+        kept, numbers = ids.gather(0, order).unique(return_inverse=True)
+        self._ids, self._texts = numbers, [texts[i] for i in kept.tolist()]
+
+
+def _largest(values: Float[Tensor, "b c"], owner: Int[Tensor, " b"], count: int) -> Float[Tensor, "o c"]:
+    """The largest value of each owner."""
+    if count == len(values):
+        return values
+    out = values.new_empty(count, values.shape[1])
+    return out.scatter_reduce(0, owner[:, None].expand_as(values), values, "amax", include_self=False)
