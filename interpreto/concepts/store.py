@@ -238,9 +238,8 @@ def identity(model: nn.Module) -> dict[str, str]:
         weights.update(f"{name}{tuple(parameter.shape)}".encode())
         if parameter.device.type != "meta" and parameter.is_floating_point():
             values = parameter.detach().flatten()
-            places = torch.linspace(
-                0, len(values) - 1, 8, dtype=torch.float64
-            ).long()  # an embedding's first row may be a padding token's zeros
+            # Not the first ones: an embedding's first row may be a padding token's zeros.
+            places = torch.linspace(0, len(values) - 1, 8, dtype=torch.float64).long()
             few = values[places.to(values.device)].to("cpu", torch.bfloat16)
             weights.update(few.view(torch.int16).numpy().tobytes())
     return {"class": type(model).__qualname__, "config": _digest(kept), "weights": weights.hexdigest()[:16]}
