@@ -31,7 +31,7 @@ _HOMES = {
     "VarGrad": "attributions.methods",
     "plot_attributions": "visualizations.attributions",
 }
-_MODULES = ("attributions", "concepts", "demo", "errors")
+_MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
     "AttributionExplainer",
@@ -60,11 +60,12 @@ __all__ = [
     "concepts",
     "demo",
     "errors",
+    "metrics",
     "plot_attributions",
 ]
 
 if TYPE_CHECKING:
-    from interpreto import attributions, concepts, demo, errors
+    from interpreto import attributions, concepts, demo, errors, metrics
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.methods import (
         GradientShap,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interpreto.granularity import Span, Units
@@ -63,6 +63,19 @@ class Aim:
         if len(self.readings) > 1 or first.mix is not None:
             return torch.full((len(self),), -1)
         return first.ids
+
+    def only(self, i: int) -> Aim:
+        """One of the scores alone."""
+        readings = []
+        for reading in self.readings:
+            mix = torch.eye(len(reading.ids)) if reading.mix is None else reading.mix
+            used = mix[i].nonzero()[:, 0]
+            if not len(used):
+                continue
+            at = None if reading.at is None else reading.at[used]
+            own = None if reading.mix is None else reading.mix[i : i + 1, used]
+            readings.append(Reading(reading.ids[used], at, own, reading.tail))
+        return Aim(tuple(readings), self.labels[i : i + 1], self.spans[i : i + 1])
 
     def summed(self, text: str) -> Aim:
         """The sum of the scores as one, which is about all their parts of the text."""
@@ -126,12 +139,26 @@ class Sample:
         """How many units, from the first on, any score can depend on."""
         return len(self.units) if self.aim is None else int(self.reach.max())
 
+    @property
+    def ahead(self) -> Bool[Tensor, " u"]:
+        """Which units end in front of everything that is read: a target's own tokens, and those behind it, are in none."""
+        units, places = self.units, [] if self.aim is None else [r.at for r in self.aim.readings if r.at is not None]
+        begins = min((int(at.min()) + 1 for at in places), default=len(self.input_ids))
+        return last_tokens(units) < begins
+
 
 def first_tokens(units: Units) -> Int[Tensor, " u"]:
     """The first token of each unit; units are numbered in this order."""
     position = torch.arange(len(units.index))[units.free]
     begins = torch.full((len(units),), len(units.index))
     return begins.scatter_reduce(0, units.index[units.free], position, "amin")
+
+
+def last_tokens(units: Units) -> Int[Tensor, " u"]:
+    """The last token of each unit."""
+    position = torch.arange(len(units.index))[units.free]
+    ends = torch.full((len(units),), -1)
+    return ends.scatter_reduce(0, units.index[units.free], position, "amax")
 
 
 @dataclass(frozen=True, eq=False)

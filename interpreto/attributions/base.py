@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -27,12 +26,12 @@ from interpreto.attributions.perturbations.base import (
 from interpreto.encoding import Encoder, Encoding, is_single
 from interpreto.errors import CompletenessWarning, InputError, OptionError
 from interpreto.granularity import Granularity, GranularityAggregationStrategy, Span, segment
-from interpreto.inference.batching import TOKENS_A_PASS, Budget, windows
+from interpreto.inference.batching import windows
 from interpreto.inference.embedding import Baseline, EmbeddingSpace
 from interpreto.inference.forward import Forward, longest_input
 from interpreto.inference.gradients import ContractedGradients, GradientReducer
 from interpreto.inference.replacement import read_replacement
-from interpreto.inference.scorer import Scorer, mixed
+from interpreto.inference.scorer import Scorer, mixed, scoring
 from interpreto.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.tasks import Generation, Request, resolve_task
 
@@ -150,14 +149,27 @@ class AttributionExplainer:
                 self._sample(i, encoding, None if aims is None else aims[i], request, None if ranges is None else ranges[i])
                 for i, encoding in enumerate(encodings)
             ]
-            with self._scoring(samples) as scorer:
-                outputs = list((self._by_gradients if self.use_gradient else self._by_masks)(scorer, samples))
+            return self._explained(samples)
+
+    __call__ = explain
+
+    def explain_samples(self, samples: Sequence[Sample]) -> list[AttributionOutput]:
+        """Explain samples that are read already, such as those of other explanations, for what each is aimed at.
+
+        Units, ids and targets stay as they are: the granularity of this explainer plays no part.
+        """
+        with self.forward.session():
+            return self._explained(samples)
+
+    def _explained(self, samples: Sequence[Sample]) -> list[AttributionOutput]:
+        bar = tqdm(desc=type(self).__name__, unit=" passes", disable=not self.settings.tqdm_bar)
+        options: dict[str, Any] = {"batch_size": self.batch_size, "shortcuts": self.settings.shortcuts, "on_pass": bar.update}
+        with bar, scoring(self.forward, samples, self.task.read, replacement=self.replacement, **options) as scorer:
+            outputs = list((self._by_gradients if self.use_gradient else self._by_masks)(scorer, samples))
         if self.exact_in_the_limit:
             for output in outputs:
                 self._check_completeness(output)
         return outputs
-
-    __call__ = explain
 
     def _sample(self, i: int, encoding: Encoding, target: Any, request: Request, spans: list[Span] | None) -> Sample:
         granularity = self.settings.granularity
@@ -170,19 +182,6 @@ class AttributionExplainer:
             )
         aim = None if target is None else self.task.aim(joined, target, request, lambda tokens: segment(tokens, granularity))
         return Sample(joined.tokens.text, joined.input_ids, units, joined.extras, aim, joined.source, joined.prompt)
-
-    @contextmanager
-    def _scoring(self, samples: Sequence[Sample]) -> Iterator[Scorer]:
-        """Within, rows can be padded, and a scorer runs the model under a progress bar."""
-        used = {int(i) for sample in samples for i in sample.input_ids.tolist()}
-        readings = [reading for sample in samples if sample.aim is not None for reading in sample.aim.readings]
-        used |= {int(i) for reading in readings if reading.tail is not None for i in reading.tail}
-        if self.replacement is not None and self.replacement.token_id is not None:
-            used.add(self.replacement.token_id)
-        bar = tqdm(desc=type(self).__name__, unit=" passes", disable=not self.settings.tqdm_bar)
-        with self.forward.padding(used), bar:
-            budget = Budget(self.batch_size, TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"])
-            yield Scorer(self.forward, budget, self.task.read, self.settings.shortcuts, bar.update)
 
     def _by_masks(self, scorer: Scorer, samples: Iterable[Sample]) -> Iterator[AttributionOutput]:
         assert self.replacement is not None
@@ -315,7 +314,7 @@ class AttributionExplainer:
                 f"{float(gap.max()):.3g}. As the error falls at least as 1 / steps, n_perturbations={enough} would do; so may "
                 "another `baseline`, closer to the inputs.",
                 CompletenessWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _generator(self) -> Generator:

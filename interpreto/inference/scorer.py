@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.errors import ModelError
-from interpreto.inference.batching import Budget, sweep, windows
+from interpreto.inference.batching import TOKENS_A_PASS, Budget, sweep, windows
 from interpreto.inference.forward import Batch, Forward
 from interpreto.inference.gradients import GradientReducer
 from interpreto.inference.replacement import Replacement, Rows, plain_rows
@@ -250,6 +251,28 @@ class Scorer:
             return True
         shortest = min(range(len(lengths)), key=lengths.__getitem__)
         return self.forward.pads_well(self._cut(rows, [shortest], max(lengths)))
+
+
+@contextmanager
+def scoring(
+    forward: Forward,
+    samples: Sequence[Sample],
+    read: Read,
+    *,
+    batch_size: int | None = None,
+    replacement: Replacement | None = None,
+    shortcuts: Shortcuts | None = None,
+    on_pass: Callable[[], object] = lambda: None,
+) -> Iterator[Scorer]:
+    """Within, rows of these samples can be padded, and a scorer runs the model: so many rows a pass, or as many as fit."""
+    used = {int(i) for sample in samples for i in sample.input_ids.tolist()}
+    readings = [reading for sample in samples if sample.aim is not None for reading in sample.aim.readings]
+    used |= {int(i) for reading in readings if reading.tail is not None for i in reading.tail}
+    if replacement is not None and replacement.token_id is not None:
+        used.add(replacement.token_id)
+    with forward.padding(used):
+        budget = Budget(batch_size, TOKENS_A_PASS["cuda" if forward.device.type == "cuda" else "cpu"])
+        yield Scorer(forward, budget, read, shortcuts, on_pass)
 
 
 def unique_rows(mask: Float[Tensor, "p u"]) -> tuple[Float[Tensor, "r u"], Int[Tensor, " p"]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.errors import OptionError
@@ -66,12 +67,30 @@ class MetricResult:
         """
         if self.per_sample is None:
             raise OptionError(f"`interval`: {self.name} is of all samples together; it has no value for each to draw from.")
-        if not 0 < level < 1:
-            raise OptionError(f"`level`: got {level!r}; pass a share between 0 and 1.")
-        values = self.per_sample.double()[~self.per_sample.isnan()]
-        if not len(values):
-            return math.nan, math.nan
-        picked = torch.randint(len(values), (draws, len(values)), generator=Generator().manual_seed(random_state))
-        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-        low, high = values[picked].mean(1).quantile(ends).tolist()
-        return low, high
+        return _resampled(self.per_sample, level, draws, random_state)
+
+    def difference(
+        self, other: MetricResult, level: float = 0.95, draws: int = 1000, random_state: int = 0
+    ) -> tuple[float, float]:
+        """Bootstrap interval of how much higher this is than another result on the same samples, sample by sample.
+
+        Raises:
+            OptionError: the results are of different metrics, or of different numbers of samples.
+        """
+        ours, theirs = self.per_sample, other.per_sample
+        if ours is None or theirs is None or len(ours) != len(theirs) or self.name != other.name:
+            raise OptionError(f"`other`: {self.name} and {other.name} are not of the same samples; only pairs can be compared.")
+        return _resampled(ours - theirs, level, draws, random_state)
+
+
+def _resampled(values: Float[Tensor, " n"], level: float, draws: int, random_state: int) -> tuple[float, float]:
+    """Percentiles of the means of values drawn with replacement; NaN counts for nothing."""
+    if not 0 < level < 1:
+        raise OptionError(f"`level`: got {level!r}; pass a share between 0 and 1.")
+    values = values.double()[~values.isnan()]
+    if not len(values):
+        return math.nan, math.nan
+    picked = torch.randint(len(values), (draws, len(values)), generator=Generator().manual_seed(random_state))
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    low, high = values[picked].mean(1).quantile(ends).tolist()
+    return low, high

@@ -1,0 +1,98 @@
+"""One target of one explanation: what a metric judges."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interpreto.attributions.output import AttributionOutput
+from interpreto.errors import InputError
+from interpreto.samples import Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One target of one explanation.
+
+    Attributes:
+        output: The explanation.
+        target: Which of its targets.
+        sample: Its input, aimed at this target alone.
+        units: Units that may be removed: those with an attribution that end in front of the target. What the target is
+            read from, and what follows it, stays.
+        values: Their attributions.
+    """
+
+    output: AttributionOutput
+    target: int
+    sample: Sample
+    units: Int[Tensor, " u"]
+    values: Float[Tensor, " u"]
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    @staticmethod
+    def of(output: AttributionOutput, target: int) -> Row:
+        assert output.sample.aim is not None
+        sample = output.sample.aimed_at(output.sample.aim.only(target))
+        values = output.attributions[target].double()
+        units = (sample.ahead & ~values.isnan()).nonzero()[:, 0]
+        return Row(output, target, sample, units, values[units])
+
+    @property
+    def game(self) -> tuple[object, ...]:
+        """What is the same for rows whose copies score alike: the input, its units and the target."""
+        sample, aim = self.sample, self.sample.aim
+        assert aim is not None
+        tensors = [sample.input_ids, sample.units.index, *(sample.extras[name] for name in sorted(sample.extras))]
+        for reading in aim.readings:
+            tensors += [t for t in (reading.ids, reading.at, reading.mix, reading.tail) if t is not None]
+        return sample.source, self.output.inference_mode, *(t.numpy().tobytes() for t in tensors)
+
+
+def rows_of(explanations: Sequence[AttributionOutput]) -> list[list[Row]]:
+    """The rows of each explanation."""
+    return [[Row.of(output, i) for i in range(len(output.attributions))] for output in explanations]
+
+
+def read_explanations(explanations: AttributionOutput | Iterable[Any]) -> list[AttributionOutput]:
+    """Explanations as a list, also from a generator, which is read once.
+
+    Raises:
+        InputError: there is none, or something else is among them.
+    """
+    found = [explanations] if isinstance(explanations, AttributionOutput) else list(explanations)
+    if not found:
+        raise InputError("`explanations`: got none; pass what an explainer answered.")
+    for i, output in enumerate(found):
+        if not isinstance(output, AttributionOutput):
+            raise InputError(f"`explanations[{i}]`: got {type(output).__name__}; pass what an explainer answered.")
+    return found
+
+
+def random_like(output: AttributionOutput, random_state: int) -> AttributionOutput:
+    """The explanation with each row's values in random places, NaN where it has NaN: as large, and knowing nothing."""
+    seed = random_state * 2**32 + zlib.crc32(output.sample.input_ids.numpy().tobytes())  # whatever else is judged
+    generator = torch.Generator().manual_seed(seed)
+    values = output.attributions.clone()
+    for row in values:
+        places = (~row.isnan()).nonzero()[:, 0]
+        row[places] = row[places[torch.randperm(len(places), generator=generator)]]
+    return _instead(output, values, "random")
+
+
+def reversed_of(output: AttributionOutput) -> AttributionOutput:
+    """The explanation with its order reversed: what is right, upside down."""
+    return _instead(output, -output.attributions, f"reversed {output.method}")
+
+
+def _instead(output: AttributionOutput, values: Float[Tensor, "t g"], method: str) -> AttributionOutput:
+    nothing = {"reference_scores": None, "residual": None, "standard_error": None}
+    return replace(output, attributions=values, method=method, **nothing)
