@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow lint format bench demo-model
+.PHONY: demo test test-slow lint format bench tables demo-model
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -19,6 +19,9 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+tables: $(VENV)/.dev
+	$(BIN)/python -W ignore tools/tables.py
 
 bench: $(VENV)/.bench
 	$(BIN)/python -W ignore -m benchmarks.attributions_classification | tee benchmarks/RESULTS.md

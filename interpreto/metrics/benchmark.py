@@ -82,7 +82,7 @@ class Benchmark:
         self,
         model: Any,
         tokenizer: Any,
-        metrics: Sequence[str | type[AttributionMetric] | AttributionMetric] = DEFAULT,
+        metrics: Sequence[Any] = DEFAULT,
         batch_size: int | None = None,
         *,
         replacement: str | int = "auto",
@@ -100,9 +100,7 @@ class Benchmark:
         self.baselines, self.random_draws = tuple(baselines), check_count(random_draws, "random_draws")
         self.random_state, self.tqdm_bar = random_state, tqdm_bar
 
-    def run(
-        self, methods: Mapping[str, Explained] | Sequence[AttributionExplainer], inputs: Any = None, targets: Any = None
-    ) -> BenchmarkTable:
+    def run(self, methods: Mapping[str, Explained] | Sequence[Any], inputs: Any = None, targets: Any = None) -> BenchmarkTable:
         """The table.
 
         Args:
@@ -128,7 +126,7 @@ class Benchmark:
             cells[name][_name_of(metric)] = cell
         return BenchmarkTable({name: {m: c for m, c in row.items() if c is not None} for name, row in cells.items()}, cost)
 
-    def _metric(self, metric: str | type[AttributionMetric] | AttributionMetric) -> AttributionMetric | type[ExplainerMetric]:
+    def _metric(self, metric: Any) -> AttributionMetric | type[ExplainerMetric]:
         """A metric that can be run; those of a method wait for it."""
         if isinstance(metric, AttributionMetric):
             return metric
@@ -396,7 +394,7 @@ def _mean_of(results: Sequence[MetricResult]) -> MetricResult:
     return replace(results[0], score=float(values.nanmean()), per_sample=values, details=details, **counts)
 
 
-def _named(methods: Mapping[str, Explained] | Sequence[AttributionExplainer]) -> dict[str, Explained]:
+def _named(methods: Mapping[str, Explained] | Sequence[Any]) -> dict[str, Explained]:
     if isinstance(methods, Mapping):
         found = dict(methods)
     else:

@@ -25,7 +25,7 @@ class Completeness(AttributionMetric):
     higher_is_better = False
     value_range = (0.0, None)
 
-    def __init__(self, relative: bool = False, *, tolerance: float = 0.01) -> None:
+    def __init__(self, relative: bool = False, *, tolerance: int | float = 0.01) -> None:
         self.relative, self.tolerance = relative, tolerance
 
     def run(self, explanations: Explanations) -> MetricResult:

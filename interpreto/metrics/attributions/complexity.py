@@ -98,7 +98,7 @@ class EffectiveComplexity(ComplexityMetric):
     higher_is_better = False
     value_range = (0.0, None)
 
-    def __init__(self, threshold: float = 0.1, *, relative: bool = True) -> None:
+    def __init__(self, threshold: int | float = 0.1, *, relative: bool = True) -> None:
         if not isinstance(threshold, (int, float)) or threshold < 0 or (relative and threshold >= 1):
             raise OptionError(f"`threshold`: got {threshold!r}; pass a size of at least 0; a share below 1 if `relative`.")
         self.threshold, self.relative = float(threshold), relative

@@ -77,7 +77,7 @@ class CurveMetric(GameMetric):
         batch_size: int | None = None,
         device: Any = None,
         n_perturbations: int = 100,
-        max_percentage_perturbed: float = 1.0,
+        max_percentage_perturbed: int | float = 1.0,
         *,
         measure: str = PROBABILITY,
         **options: Any,
@@ -123,8 +123,8 @@ class Deletion(CurveMetric):
         >>> from interpreto.metrics import Deletion
         >>> model, tokenizer = demo.load_classifier()
         >>> auc, curves = Deletion(model, tokenizer).evaluate(Occlusion(model, tokenizer)("A gorgeous, moving film."))
-        >>> len(curves[0][0])  # four words: none to all of them removed
-        5
+        >>> len(curves[0][0])  # four words and two marks: none to all of them removed
+        7
 
     References:
         Petsiuk et al., BMVC 2018, https://arxiv.org/abs/1806.07421.
@@ -342,7 +342,7 @@ class Monotonicity(CurveMetric):
     higher_is_better = True
     value_range = (0.0, 1.0)
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, tolerance: float = 1e-6, **options: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, tolerance: int | float = 1e-6, **options: Any) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         self.tolerance = tolerance
 

@@ -123,7 +123,7 @@ class IOUF1(TopUnits):
         DeYoung et al., ACL 2020, https://arxiv.org/abs/1911.03429.
     """
 
-    def __init__(self, rationales: Sequence[Any], *, k: int | None = None, threshold: float = 0.5) -> None:
+    def __init__(self, rationales: Sequence[Any], *, k: int | None = None, threshold: int | float = 0.5) -> None:
         super().__init__(rationales, k=k)
         self.threshold = threshold
 

@@ -71,7 +71,7 @@ class Sensitivity(ExplainerMetric):
     value_range = (0.0, None)
 
     def __init__(
-        self, explainer: AttributionExplainer, n_perturbations: int = 10, radius: float = 0.1, *, random_state: int = 0
+        self, explainer: AttributionExplainer, n_perturbations: int = 10, radius: int | float = 0.1, *, random_state: int = 0
     ) -> None:
         super().__init__(explainer)
         if not isinstance(radius, (int, float)) or radius <= 0:

@@ -79,7 +79,7 @@ def read_explanations(explanations: AttributionOutput | Iterable[Any]) -> list[A
 
 def random_like(output: AttributionOutput, random_state: int) -> AttributionOutput:
     """The explanation with each row's values in random places, NaN where it has NaN: as large, and knowing nothing."""
-    seed = random_state * 2**32 + zlib.crc32(output.sample.input_ids.numpy().tobytes())  # whatever else is judged
+    seed = zlib.crc32(output.sample.input_ids.numpy().tobytes(), random_state)  # of its own, whatever else is judged
     generator = torch.Generator().manual_seed(seed)
     values = output.attributions.clone()
     for row in values:

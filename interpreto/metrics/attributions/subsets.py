@@ -97,7 +97,7 @@ class FaithfulnessCorrelation(SubsetMetric):
     higher_is_better = True
     value_range = (-1.0, 1.0)
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, subset_size: float = 0.3, **options: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, subset_size: int | float = 0.3, **options: Any) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         if isinstance(subset_size, bool) or not (0 < subset_size < 1 or (subset_size >= 1 and subset_size == int(subset_size))):
             raise OptionError(f"`subset_size`: got {subset_size!r}; pass a whole number of units, or a share in (0, 1).")

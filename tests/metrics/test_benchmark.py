@@ -1,0 +1,189 @@
+"""Methods beside each other: one table, whose cells are those of each metric alone."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from interpreto import IntegratedGradients, KernelShap, Occlusion, Saliency, demo
+from interpreto.errors import InputError, OptionError
+from interpreto.metrics import ABPC, Benchmark, Deletion, MaxSensitivity, MetricResult, TokenF1
+from interpreto.metrics.attributions.rows import random_like, reversed_of
+from interpreto.metrics.benchmark import DEFAULT, counted
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return demo.load_classifier()
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return [sentence.text for sentence in demo.load_sentences()[:12]]
+
+
+@pytest.fixture(scope="module")
+def table(classifier, texts):
+    methods = [Occlusion(*classifier), IntegratedGradients(*classifier), Saliency(*classifier)]
+    metrics = [*DEFAULT, "DecisionFlip", "Sparseness", "RandomLogit"]
+    return Benchmark(*classifier, metrics=metrics).run(methods, texts)
+
+
+class TestTable:
+    def test_rows_and_columns(self, table):
+        assert table.names == ["Occlusion", "IntegratedGradients", "Saliency", "random", "reversed Occlusion"]
+        assert table.metrics == [*DEFAULT, "DecisionFlip", "Sparseness", "RandomLogit"]
+
+    def test_a_cell_is_the_metric_alone(self, table, classifier, texts):
+        outputs = IntegratedGradients(*classifier)(texts)
+        for metric in (Deletion, ABPC):
+            alone = metric(*classifier).run(outputs)
+            torch.testing.assert_close(
+                table["IntegratedGradients", metric.__name__].per_sample, alone.per_sample, atol=1e-6, rtol=0
+            )
+
+    def test_its_cost_is_what_the_metric_alone_sends_through_the_model(self, table, classifier, texts):
+        model, _ = classifier
+        outputs = Occlusion(*classifier)(texts)
+        for metric in ("Deletion", "ABPC", "AOPCSufficiency"):
+            known = Benchmark(*classifier, metrics=[metric], baselines=())
+            known.run({"Occlusion": outputs})  # how the model takes padding is measured once
+            with counted(model) as spent:
+                known.run({"Occlusion": outputs})
+            assert table.cells["Occlusion"][metric].copies == spent.copies
+
+    def test_a_method_that_cannot_be_judged_has_no_number(self, table):
+        assert math.isnan(float(table["Saliency", "Infidelity"]))
+        assert math.isnan(float(table["Occlusion", "Completeness"]))
+        assert "RandomLogit" not in table.cells["random"]
+        assert float(table["IntegratedGradients", "Completeness"]) >= 0
+
+    def test_upside_down_is_upside_down(self, table):
+        for a, b in (("Deletion", "Insertion"), ("Insertion", "Deletion")):
+            mirrored = table["reversed Occlusion", b].per_sample
+            torch.testing.assert_close(table["Occlusion", a].per_sample, mirrored, atol=1e-6, rtol=0)
+        assert float(table["reversed Occlusion", "ABPC"]) == pytest.approx(-float(table["Occlusion", "ABPC"]), abs=1e-6)
+
+    def test_reversing_costs_nothing(self, classifier, texts):
+        outputs = Occlusion(*classifier)(texts)
+        rows = []
+        for baselines in ((), ("reversed",)):
+            benchmark = Benchmark(*classifier, metrics=["ABPC"], baselines=baselines)
+            benchmark.run({"first": outputs})
+            with counted(classifier[0]) as spent:
+                benchmark.run({"first": outputs})
+            rows.append(spent.copies)
+        assert rows[0] == rows[1]
+
+    def test_random_knows_nothing_and_methods_beat_it(self, table):
+        assert abs(float(table["random", "ABPC"])) < 0.15
+        assert len(table["random", "Deletion"].details["draws"]) == 5
+        for name in ("Occlusion", "IntegratedGradients"):
+            low, high = table.margin("ABPC", name)
+            assert 0 < low < high
+            low, high = table.margin("Deletion", name)
+            assert 0 < low < high
+
+    def test_it_is_shown(self, table, tmp_path):
+        text, markdown, page = str(table), table.to_markdown(), table.to_html(tmp_path / "table.html")
+        assert "Deletion ↓" in text
+        assert "ABPC ↑" in markdown
+        best = max(("Occlusion", "IntegratedGradients", "Saliency"), key=lambda name: float(table[name, "ABPC"]))
+        assert f"**{float(table[best, 'ABPC']):.3f}**" in markdown
+        assert "95 % interval" in page
+        assert (tmp_path / "table.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+        frame = table.to_dataframe()
+        assert len(frame) == sum(len(row) for row in table.cells.values())
+        assert bool(((frame.low <= frame.score) | frame.low.isna()).all())
+        assert "[" in table.to_markdown(intervals=True)
+
+    def test_names_are_escaped(self, classifier, texts):
+        name = "<img src=x onerror=alert(1)>'\""
+        page = Benchmark(*classifier, metrics=["Sparseness"]).run({name: Occlusion(*classifier)(texts[:1])}).to_html()
+        assert "<img" not in page
+        assert "&lt;img" in page
+
+
+class TestRuns:
+    def test_all_explain_the_units_and_targets_of_the_first(self, classifier, texts):
+        methods = {"tokens": Occlusion(*classifier, granularity="token"), "words": Saliency(*classifier)}
+        table = Benchmark(*classifier, metrics=["Deletion"], baselines=()).run(methods, texts[:3], ["negative"] * 3)
+        first = [len(curves[0]) for curves in table["tokens", "Deletion"].details["curves"]]
+        assert [len(curves[0]) for curves in table["words", "Deletion"].details["curves"]] == first
+
+    def test_metrics_of_ones_own_keep_their_options(self, classifier, texts):
+        own = Deletion(*classifier, replacement="zero", n_perturbations=3)
+        table = Benchmark(*classifier, metrics=[own, ABPC], baselines=()).run([Occlusion(*classifier)], texts[:3])
+        assert table["Occlusion", "Deletion"].config["replacement"] == "zero"
+        assert table["Occlusion", "Deletion"].config["n_perturbations"] == 3
+        assert table["Occlusion", "ABPC"].config["replacement"] == "mask"
+
+    def test_metrics_of_explainers_and_of_people(self, classifier, texts):
+        metrics = [MaxSensitivity, TokenF1([[(0, 3)]] * 2)]
+        table = Benchmark(*classifier, metrics=metrics, baselines=("random",)).run([Occlusion(*classifier)], texts[:2])
+        assert isinstance(table["Occlusion", "MaxSensitivity"], MetricResult)
+        assert table.cells["Occlusion"]["MaxSensitivity"].copies > 0
+        assert "MaxSensitivity" not in table.cells["random"]
+        assert "TokenF1" in table.cells["random"]
+
+    def test_generations(self):
+        model, tokenizer = tiny.CAUSAL_LMS["gpt2"]()
+        methods = [Occlusion(model, tokenizer), KernelShap(model, tokenizer, n_perturbations=40)]
+        table = Benchmark(model, tokenizer, metrics=["ABPC", "LogOdds"]).run(
+            methods, ["The film was", "What a"], [" great", " story"]
+        )
+        assert table.names == ["Occlusion", "KernelShap", "random", "reversed Occlusion"]
+        assert float(table["reversed Occlusion", "ABPC"]) == pytest.approx(-float(table["Occlusion", "ABPC"]), abs=1e-6)
+
+    def test_random_values_are_the_methods_own_in_other_places(self, classifier, texts):
+        (output,) = Occlusion(*classifier)(texts[:1])
+        one, same, other = (random_like(output, seed).attributions for seed in (0, 0, 1))
+        assert torch.equal(one, same)
+        assert not torch.equal(one, other)
+        assert torch.equal(one.sort().values, output.attributions.sort().values)
+        assert torch.equal(reversed_of(output).attributions, -output.attributions)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"metrics": ["Deletions"]}, "'Deletions'"),
+            ({"metrics": ["TokenF1"]}, "rationales"),
+            ({"metrics": [3]}, "got 3"),
+            ({"baselines": ["best"]}, "'best'"),
+            ({"random_draws": 0}, "random_draws"),
+        ],
+    )
+    def test_options_that_cannot_be(self, classifier, options, message):
+        with pytest.raises(OptionError, match=message):
+            Benchmark(*classifier, **options)
+
+    def test_methods_that_cannot_be_compared(self, classifier, texts):
+        benchmark, occlusion = Benchmark(*classifier, metrics=["Sparseness"]), Occlusion(*classifier)
+        one, two = occlusion(texts[:1]), occlusion(texts[1:2])
+        with pytest.raises(InputError, match="explains 2 inputs"):
+            benchmark.run({"a": one, "b": [*one, *two]})
+        with pytest.raises(InputError, match="another text"):
+            benchmark.run({"a": one, "b": two})
+        with pytest.raises(InputError, match="got none"):
+            benchmark.run([occlusion])
+        with pytest.raises(InputError, match="without a name"):
+            benchmark.run([one])
+        with pytest.raises(InputError, match="got none"):
+            benchmark.run({})
+
+
+@pytest.mark.slow
+def test_on_held_out_sentences_methods_beat_chance():
+    """200 sentences that the embedded classifier was not trained on."""
+    model, tokenizer = demo.load_classifier()
+    found = [sentence.text for sentence in demo.load_sentences(split="held-out")]
+    held_out = found[:: len(found) // 200][:200]  # of all domains
+    assert len(held_out) == 200
+    methods = [KernelShap(model, tokenizer), Occlusion(model, tokenizer), IntegratedGradients(model, tokenizer)]
+    table = Benchmark(model, tokenizer, metrics=["ABPC"]).run(methods, held_out)
+    for name in ("KernelShap", "Occlusion", "IntegratedGradients"):
+        low, _ = table.margin("ABPC", name)
+        assert low > 0.1

@@ -1,0 +1,240 @@
+"""Metrics that explain again: while embeddings move, while weights are shuffled, for another target."""
+
+from __future__ import annotations
+
+import math
+
+import captum.metrics
+import pytest
+import torch
+from torch import Generator, nn
+
+from interpreto import AttributionExplainer, InputXGradient, KernelShap, Occlusion, Saliency, demo
+from interpreto.attributions.aggregations import OcclusionAggregator
+from interpreto.attributions.perturbations import OcclusionPerturbator
+from interpreto.errors import OptionError
+from interpreto.metrics import AverageSensitivity, MaxSensitivity, ModelParameterRandomization, RandomLogit
+from interpreto.metrics.attributions.randomization import kept_weights, layers_of, shuffle
+from interpreto.metrics.attributions.robustness import embeddings_moved
+from tests import tiny
+from tests.problems import Additive
+
+TEXTS = ["A gorgeous, moving film.", "The story is dull and far too long."]
+
+
+def snapshot(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(model, before):
+    return all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def hooks(model):
+    return [hook for m in model.modules() for hook in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
+
+
+class Deaf(AttributionExplainer):
+    """Answers the same whatever the model says."""
+
+    def __init__(self, model, tokenizer, **options):
+        super().__init__(model, tokenizer, perturbator=OcclusionPerturbator(), aggregator=Numbers(), **options)
+
+
+class Numbers(OcclusionAggregator):
+    def aggregate(self, scores, variants):
+        return torch.arange(variants.mask.shape[1], dtype=torch.float32).expand(scores.shape[1], -1)
+
+
+class Fails(Numbers):
+    calls = 0
+
+    def aggregate(self, scores, variants):
+        self.calls += 1
+        if self.calls > 3:
+            raise ZeroDivisionError
+        return super().aggregate(scores, variants)
+
+
+class TestSensitivity:
+    def test_of_a_gradient_times_input_it_is_that_of_the_moves(self):
+        """φ is linear in the embeddings, so each draw is known; captum finds the same of the same moves."""
+        tokenizer = tiny.wordpiece()
+        model = Additive(len(tokenizer))
+        explainer = InputXGradient(model, tokenizer, granularity="all_tokens")
+        (output,) = explainer(TEXTS[:1], 0)
+        metric = MaxSensitivity(explainer, n_perturbations=4, radius=0.2)
+        result = metric.run([output])
+        ids, generator = output.sample.input_ids, Generator().manual_seed(0)
+        known, places = ids.unique(return_inverse=True)
+        size = 0.2 * float(model.embedding.weight.detach()[known].std())
+        moves = [((torch.rand(len(known), 8, generator=generator) * 2 - 1) * size)[places] for _ in range(4)]
+        weight, embeddings = model.head.weight[0].detach(), model.embedding(ids).detach()
+        lengths = [float((move @ weight).norm() / (embeddings @ weight).norm()) for move in moves]
+        assert result.details["moves"][0][0].tolist() == pytest.approx(lengths, rel=1e-4)
+        assert float(result) == pytest.approx(max(lengths), rel=1e-4)
+        average = AverageSensitivity(explainer, n_perturbations=4, radius=0.2).run([output])
+        assert float(average) == pytest.approx(sum(lengths) / 4, rel=1e-4)
+        queue = iter(moves)
+        theirs = captum.metrics.sensitivity_max(
+            lambda x: x[0] @ weight,
+            embeddings[None],
+            perturb_func=lambda x: x + next(queue)[None],
+            n_perturb_samples=4,
+            max_examples_per_batch=1,
+            norm_ord="fro",
+        )
+        assert float(theirs) == pytest.approx(max(lengths), rel=1e-4)
+
+    def test_what_does_not_hear_the_model_does_not_move(self):
+        assert float(MaxSensitivity(Deaf(*demo.load_classifier())).run(TEXTS)) == 0
+
+    @pytest.mark.parametrize("method", [Occlusion, Saliency, KernelShap])
+    def test_every_method_moves_more_when_embeddings_do(self, method):
+        model, tokenizer = demo.load_classifier()
+        before, explainer = snapshot(model), method(model, tokenizer)
+        small, large = (float(MaxSensitivity(explainer, 3, radius=radius).run(TEXTS)) for radius in (0.01, 0.3))
+        assert 0 < small < large
+        assert float(MaxSensitivity(explainer, 3, radius=0.01).run(TEXTS)) == small
+        assert same(model, before)
+        assert not hooks(model)
+
+    def test_a_generation_is_explained_for_the_text_that_it_was(self):
+        model, tokenizer = tiny.CAUSAL_LMS["gpt2"]()
+        outputs = Occlusion(model, tokenizer)(["The film was great, and"], ["the actors were wonderful"])
+        result = AverageSensitivity(Occlusion(model, tokenizer), 2, radius=0.05).run(outputs)
+        assert len(result.details["per_target"][0]) == len(outputs[0].target_labels)
+        assert float(result) > 0
+
+    def test_both_embeddings_of_an_encoder_decoder_move_and_are_back_after_an_error(self):
+        model, tokenizer = tiny.SEQ2SEQ["bart"]()
+        explainer = Occlusion(model, tokenizer)
+        ids = torch.arange(5)
+        layers = [explainer.forward.embedding, explainer.forward.decoder_embedding]
+        before = [layer(ids) for layer in layers]
+        with embeddings_moved(explainer.forward, ids[:3], 0.1, Generator().manual_seed(0)):
+            for layer, table in zip(layers, before, strict=True):
+                moved = (layer(ids) - table).abs().sum(1)
+                assert bool((moved[:3] > 0).all())
+                assert bool((moved[3:] == 0).all())
+        with pytest.raises(IndexError), embeddings_moved(explainer.forward, ids + 10**6, 0.1, Generator()):
+            pass
+        assert all(torch.equal(layer(ids), table) for layer, table in zip(layers, before, strict=True))
+
+    def test_options_that_cannot_be(self):
+        explainer = Occlusion(*demo.load_classifier())
+        for make in (
+            lambda: MaxSensitivity(explainer, radius=0),
+            lambda: MaxSensitivity(explainer, 0),
+            lambda: MaxSensitivity("x"),
+        ):
+            with pytest.raises(Exception, match=r"radius|n_perturbations|explainer"):
+                make()
+
+
+class TestRandomisedModels:
+    @pytest.mark.parametrize("mode", ["cascading", "independent"])
+    def test_what_does_not_hear_the_model_is_the_same_at_every_layer(self, mode):
+        result = ModelParameterRandomization(Deaf(*demo.load_classifier()), mode).run(TEXTS)
+        assert set(result.details["by_layer"][0][0]) == {1.0}
+        assert result.details["layers"][0] == "behind the blocks"
+        assert result.details["layers"][-1] == "before the blocks"
+
+    @pytest.mark.parametrize("mode", ["cascading", "independent"])
+    def test_what_does_changes_and_the_weights_are_as_before_bit_by_bit(self, mode):
+        model, tokenizer = demo.load_classifier()
+        before = snapshot(model)
+        texts = [sentence.text for sentence in demo.load_sentences()[:8]]
+        result = ModelParameterRandomization(Occlusion(model, tokenizer), mode, absolute=False).run(texts)
+        assert same(model, before)
+        assert -0.5 < result.details["means"][-1] < 0.6
+        assert float(result) < 0.9
+        again = ModelParameterRandomization(Occlusion(model, tokenizer), mode, absolute=False).run(texts)
+        assert torch.equal(again.per_sample, result.per_sample)
+
+    @pytest.mark.parametrize("mode", ["cascading", "independent"])
+    def test_the_weights_are_as_before_after_an_error_too(self, mode):
+        model, tokenizer = demo.load_classifier()
+        before = snapshot(model)
+        explainer = AttributionExplainer(model, tokenizer, perturbator=OcclusionPerturbator(), aggregator=Fails())
+        with pytest.raises(ZeroDivisionError):
+            ModelParameterRandomization(explainer, mode).run(TEXTS)
+        assert same(model, before)
+
+    def test_layers_from_the_input_up_and_shared_weights_once(self):
+        model, _ = tiny.CAUSAL_LMS["gpt2"]()
+        groups = layers_of(model)
+        assert list(groups) == ["before the blocks", "transformer.h.0", "transformer.h.1", "behind the blocks"]
+        every = [id(p) for group in groups.values() for p in group]
+        assert len(every) == len(set(every)) == len(list(model.parameters()))
+        assert any(p is model.lm_head.weight for p in groups["before the blocks"])  # tied to the embeddings
+
+    def test_a_model_without_blocks_has_one_layer(self):
+        assert list(layers_of(nn.Linear(2, 2))) == ["behind the blocks"]
+
+    def test_a_shuffle_keeps_the_numbers_and_moves_them(self):
+        layer = nn.Linear(8, 8)
+        before = layer.weight.detach().clone()
+        with kept_weights(list(layer.parameters())):
+            shuffle(list(layer.parameters()), Generator().manual_seed(0))
+            assert torch.equal(layer.weight.flatten().sort().values, before.flatten().sort().values)
+            assert not torch.equal(layer.weight, before)
+        assert torch.equal(layer.weight, before)
+
+    def test_a_mode_that_cannot_be(self):
+        with pytest.raises(OptionError, match="`mode`: got 'top'"):
+            ModelParameterRandomization(Deaf(*demo.load_classifier()), "top")
+
+
+class TestOtherTargets:
+    def test_what_does_not_hear_the_target_is_the_same(self):
+        assert float(RandomLogit(Deaf(*tiny.CLASSIFIERS["bert"]())).run(TEXTS)) == pytest.approx(1.0)
+
+    def test_another_class_is_drawn_and_compared(self):
+        model, tokenizer = tiny.CLASSIFIERS["bert"]()
+        explainer = Occlusion(model, tokenizer)
+        outputs = explainer(TEXTS, [[0, 1, 2]] * 2)
+        result = RandomLogit(explainer).run(outputs)
+        every = explainer(TEXTS, [[0, 1, 2]] * 2)
+        for e, others in enumerate(result.details["others"]):
+            for t, label in enumerate(others):
+                assert label != tiny.LABELS[t]
+                expected = every[e].attributions[tiny.LABELS.index(label)]
+                torch.testing.assert_close(result.details["other"][e][t], expected, atol=1e-5, rtol=0)
+
+    def test_two_classes_that_mirror_each_other_say_nothing(self):
+        model, tokenizer = demo.load_classifier()
+        explainer = Occlusion(model, tokenizer, inference_mode="softmax")
+        assert float(RandomLogit(explainer).run(TEXTS)) == pytest.approx(-1.0, abs=1e-6)
+        assert float(RandomLogit(explainer, absolute=True).run(TEXTS)) == pytest.approx(1.0, abs=1e-6)
+
+    @pytest.mark.parametrize("family", ["gpt2", "t5"])
+    def test_of_a_generation_other_probable_tokens_are_drawn(self, family):
+        model, tokenizer = (tiny.CAUSAL_LMS | tiny.SEQ2SEQ)[family]()
+        explainer = Occlusion(model, tokenizer)
+        outputs = explainer(["The film was great, and"], ["the actors were wonderful"])
+        result = RandomLogit(explainer).run(outputs)
+        assert result.details["others"][0] != outputs[0].target_labels
+        assert len(result.details["per_target"][0]) == len(outputs[0].target_labels)
+        assert -1 <= float(result) < 1
+        assert float(RandomLogit(explainer).run(outputs)) == float(result)
+
+    def test_a_contrast_and_a_single_output_have_no_other_target(self):
+        from interpreto import Contrast
+
+        explainer = Occlusion(*tiny.CLASSIFIERS["bert"]())
+        with pytest.raises(OptionError, match="contrast"):
+            RandomLogit(explainer).run(explainer(TEXTS, Contrast("positive", "negative")))
+
+
+def test_values_that_are_all_the_same_are_skipped():
+    class Flat(Numbers):
+        def aggregate(self, scores, variants):
+            return torch.zeros(scores.shape[1], variants.mask.shape[1])
+
+    model, tokenizer = demo.load_classifier()
+    explainer = AttributionExplainer(model, tokenizer, perturbator=OcclusionPerturbator(), aggregator=Flat())
+    for metric in (MaxSensitivity(explainer, 1), ModelParameterRandomization(explainer), RandomLogit(explainer)):
+        result = metric.run(TEXTS)
+        assert math.isnan(float(result))
+        assert result.n_skipped == 2

