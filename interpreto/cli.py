@@ -1,4 +1,4 @@
-"""The command line: ``interpreto explain TEXT`` and ``interpreto methods``."""
+"""The command line: ``interpreto explain TEXT``, ``interpreto compare TEXTS.csv`` and ``interpreto methods``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import interpreto
+from interpreto import cli_compare
 from interpreto.errors import InterpretoError, OptionError
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--no-colour", action="store_true", help="plain text")
     explain.add_argument("--html", metavar="FILE", help="write a page too")
     explain.add_argument("--json", metavar="FILE", help="write all numbers too")
+    cli_compare.add_parser(commands, METHODS, _load)
     methods = commands.add_parser("methods", help="list the methods and their options")
     methods.set_defaults(run=_methods)
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from interpreto import Contrast, KernelShap, Occlusion, demo
 from interpreto.cli import METHODS, main
+from interpreto.metrics import Benchmark
 from tests import tiny
 
 TEXT = "A gorgeous, moving film."
@@ -155,3 +157,46 @@ def test_help_loads_no_torch():
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "interpreto", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("interpreto ")
+
+
+class TestCompare:
+    def test_methods_are_judged_on_the_texts_of_a_table(self, capsys, tmp_path):
+        table = tmp_path / "texts.csv"
+        table.write_text('id,Text\n1,"A gorgeous, moving film."\n2,Dull and far too long.\n3,\n', encoding="utf-8")
+        files = ["--html", str(tmp_path / "t.html"), "--csv", str(tmp_path / "t.csv")]
+        methods = ["--methods", "occlusion", "saliency", "--metrics", "deletion", "ABPC"]
+        code, out, err = run(capsys, "compare", str(table), *methods, *files)
+        assert (code, err) == (0, "")
+        assert "Deletion ↓" in out and "random" in out and "2 texts" in out
+        model, tokenizer = demo.load_classifier()
+        wanted = Benchmark(model, tokenizer, metrics=["Deletion"], baselines=()).run(
+            [Occlusion(model, tokenizer)], ["A gorgeous, moving film.", "Dull and far too long."]
+        )
+        with (tmp_path / "t.csv").open(encoding="utf-8") as file:
+            rows = {(row["method"], row["metric"]): float(row["score"]) for row in csv.DictReader(file)}
+        assert rows["Occlusion", "Deletion"] == pytest.approx(float(wanted["Occlusion", "Deletion"]), abs=1e-6)
+        assert len(rows) == 8
+        assert "<table" in (tmp_path / "t.html").read_text(encoding="utf-8")
+
+    def test_targets_and_a_part_of_the_texts(self, capsys, tmp_path):
+        lines = ["line,label", *(f"Film {i} is good.,negative" for i in range(10))]
+        (tmp_path / "t.csv").write_text("\n".join(lines), encoding="utf-8")
+        options = ["--target-column", "label", "--limit", "3", "--methods", "occlusion", "--metrics", "Deletion"]
+        code, out, _ = run(capsys, "compare", str(tmp_path / "t.csv"), *options)
+        assert code == 0 and "3 texts" in out
+
+    @pytest.mark.parametrize(
+        ("content", "options", "message"),
+        [
+            (None, [], "there is no file"),
+            ("text\n", [], "holds no text"),
+            ("a,b\n1,2\n", ["--column", "c"], "has 'a', 'b'"),
+            ("text\nGood.\n", ["--metrics", "Deletions"], "Did you mean Deletion?"),
+            ("text\nGood.\n", ["--limit", "0"], "`--limit`"),
+        ],
+    )
+    def test_what_cannot_be(self, capsys, tmp_path, content, options, message):
+        if content is not None:
+            (tmp_path / "t.csv").write_text(content, encoding="utf-8")
+        code, _, err = run(capsys, "compare", str(tmp_path / "t.csv"), *options)
+        assert code == 2 and message in err

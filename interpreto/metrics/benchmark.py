@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import math
 import time
@@ -247,15 +248,20 @@ class BenchmarkTable:
         """One row for each method and metric, with its interval and cost. Needs pandas."""
         import pandas  # noqa: PLC0415  (optional)
 
-        rows = []
-        for name, row in self.cells.items():
-            for metric, cell in row.items():
-                low, high = _interval(cell.result)
-                result = cell.result
-                facts = (result.score, low, high, result.higher_is_better, result.n_valid, result.n_skipped, cell.copies)
-                rows.append((name, metric, *facts))
-        columns = ["method", "metric", "score", "low", "high", "higher_is_better", "n_valid", "n_skipped", "copies"]
-        return pandas.DataFrame(rows, columns=columns)
+        return pandas.DataFrame(self._facts(), columns=list(FACTS))
+
+    def to_csv(self, path: str | PathLike[str]) -> None:
+        """Write what `to_dataframe` holds."""
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerows([FACTS, *self._facts()])
+
+    def _facts(self) -> list[tuple[Any, ...]]:
+        return [
+            (name, metric, c.result.score, *_interval(c.result), c.result.higher_is_better, *_counts(c.result), c.copies)
+            for name, row in self.cells.items()
+            for metric, c in row.items()
+        ]
 
     def to_markdown(self, intervals: bool = False) -> str:
         """A table in Markdown, the best method of each column in bold; baselines are no methods."""
@@ -342,6 +348,7 @@ class BenchmarkTable:
         return f"{cell.result}; 95 % interval [{low:.4g}, {high:.4g}]; {cell.copies} copies of texts"
 
 
+FACTS = ("method", "metric", "score", "low", "high", "higher_is_better", "n_valid", "n_skipped", "copies")
 STYLE = (
     ".interpreto-benchmark{border-collapse:collapse;font:14px system-ui,sans-serif;font-variant-numeric:tabular-nums}"
     ".interpreto-benchmark th,.interpreto-benchmark td{padding:.3em .7em;text-align:right;border-bottom:1px solid #8884}"
@@ -427,6 +434,10 @@ def _check_alike(first: str, expected: Sequence[AttributionOutput], name: str, f
 
 def _interval(result: MetricResult) -> tuple[float, float]:
     return (math.nan, math.nan) if result.per_sample is None else result.interval()
+
+
+def _counts(result: MetricResult) -> tuple[int, int]:
+    return result.n_valid, result.n_skipped
 
 
 def _name_of(metric: AttributionMetric | type[AttributionMetric]) -> str:
