@@ -27,6 +27,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -W ignore -m benchmarks.attributions_classification | tee benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.shapley_estimators | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.attributions_generation | tee -a benchmarks/RESULTS.md
+	$(BIN)/python -W ignore -m benchmarks.metrics | tee -a benchmarks/RESULTS.md
 
 demo-model: $(VENV)/.dev
 	$(BIN)/python tools/train_demo_model.py

@@ -13,7 +13,7 @@ from tests import tiny
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/metrics.md"])
 def test_the_examples_run(name, tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
@@ -26,13 +26,28 @@ def test_the_examples_run(name, tmp_path, monkeypatch, capsys):
         assert (tmp_path / "explanation.html").exists() and (tmp_path / "explanation.safetensors").exists()
         assert "gorgeous" in capsys.readouterr().out
         assert scope["explanation"].text == "The capital of France is Paris"
-    else:
+    if name == "CONTRIBUTING.md":
         rise = scope["Rise"](*demo.load_classifier())("A gorgeous, moving film.", "positive")[0]
         assert max(zip(rise.attributions[0].tolist(), rise.elements, strict=True))[1] == "gorgeous"
+        drop = scope["TopUnitDrop"](*demo.load_classifier()).run(rise)
+        assert 0.01 < float(drop) < 1 and drop.name == "TopUnitDrop"
+        assert scope["prototypes"].get_dictionary().shape == (8, 128)
+
+
+def test_every_metric_is_defined_in_the_documents():
+    import interpreto.metrics  # noqa: PLC0415
+
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    base = (interpreto.metrics.AttributionMetric, interpreto.metrics.GameMetric, interpreto.metrics.ConceptMetric)
+    found = [getattr(interpreto.metrics, name) for name in interpreto.metrics.__all__]
+    judging = [o for o in found if isinstance(o, type) and o not in base and hasattr(o, "higher_is_better")]
+    assert len(judging) > 45
+    missing = [o.__name__ for o in judging if f"`{o.__name__}`" not in text and o.__name__ not in ("MetricResult", "RowMetric")]
+    assert not missing
 
 
 def test_what_the_documents_point_at_exists():
-    for name in ("README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/DIFFERENCES.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/DIFFERENCES.md", "docs/metrics.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
             assert ((ROOT / name).parent / target).exists(), f"{name} points at {target}"

@@ -22,7 +22,7 @@ from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics import attributions as known
-from interpreto.metrics.attributions.base import AttributionMetric, GameMetric, findings_together
+from interpreto.metrics.attributions.base import AttributionMetric, GameMetric, distinct_copies, findings_together
 from interpreto.metrics.attributions.complexity import ComplexityMetric
 from interpreto.metrics.attributions.game import Game
 from interpreto.metrics.attributions.plausibility import PlausibilityMetric
@@ -384,7 +384,8 @@ def _shared_cells(
         start = 0
         for name, draw in places:
             end = start + len(rows[name][draw])
-            by_name.setdefault(name, []).append((metric.result(findings[start:end]), sum(copies[start:end])))
+            spent = sum(map(distinct_copies, copies[start:end]))
+            by_name.setdefault(name, []).append((metric.result(findings[start:end]), spent))
             start = end
         for name, found in by_name.items():
             yield metric, name, Cell(_mean_of([result for result, _ in found]), sum(n for _, n in found) // len(found))

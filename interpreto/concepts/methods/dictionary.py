@@ -27,7 +27,7 @@ class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
         >>> import torch
         >>> class Mean(torch.nn.Module):
         ...     nb_concepts = 1
-        ...     def fit(self: Explainer, rows):
+        ...     def fit(self, rows):
         ...         self.mean = rows.mean(0, keepdim=True)
         ...     def encode(self, rows):
         ...         return rows @ self.mean.T / self.mean.square().sum()

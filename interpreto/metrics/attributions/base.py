@@ -144,8 +144,8 @@ def run_together(metrics: Sequence[GameMetric], explanations: Sequence[Attributi
 
 def findings_together(
     metrics: Sequence[GameMetric], explanations: Sequence[AttributionOutput], game: Game
-) -> list[tuple[list[list[Finding]], list[int]]]:
-    """For each metric, its findings for each row of each explanation, and the distinct copies that each explanation takes."""
+) -> list[tuple[list[list[Finding]], list[list[Tensor]]]]:
+    """For each metric, its findings for each row of each explanation, and the copies that each explanation asked for."""
     rows = rows_of(explanations)
     asked: list[tuple[int, int, Row]] = []
     questions: list[Question] = []
@@ -162,11 +162,11 @@ def findings_together(
                     masks[m][e].append(questions[-1].removed)
     for (m, e, row), answer in zip(asked, game(questions), strict=True):
         findings[m][e][row.target] = metrics[m].of(row, answer)
-    return [(of_metric, [_copies(own) for own in of_masks]) for of_metric, of_masks in zip(findings, masks, strict=True)]
+    return list(zip(findings, masks, strict=True))
 
 
-def _copies(masks: Sequence[Tensor]) -> int:
-    """Distinct copies of one explanation; rows that remove other units are games of their own."""
+def distinct_copies(masks: Sequence[Tensor]) -> int:
+    """How many of the copies of one explanation differ; rows that remove other units are games of their own."""
     by_width: dict[int, list[Tensor]] = {}
     for mask in masks:
         by_width.setdefault(mask.shape[1], []).append(mask)

@@ -14,7 +14,7 @@ from interpreto.metrics.attributions.base import AttributionMetric, Explanations
 from interpreto.metrics.attributions.curves import read_measure
 from interpreto.metrics.attributions.game import Game, Question
 from interpreto.metrics.attributions.measures import PROBABILITY
-from interpreto.metrics.attributions.orders import first_of, orders
+from interpreto.metrics.attributions.orders import first_of
 from interpreto.metrics.attributions.rows import Row, read_explanations, rows_of
 from interpreto.metrics.result import MetricResult
 
@@ -62,7 +62,7 @@ class NormalizedAOPC(AttributionMetric):
     def run(self, explanations: Explanations) -> MetricResult:
         rows = rows_of(read_explanations(explanations))
         flat = [row for own in rows for row in own if len(row)]
-        walks = [first_of(orders(row.values), torch.arange(1, len(row) + 1)).flatten(0, 1) for row in flat]
+        walks = [first_of(row.orders, torch.arange(1, len(row) + 1)).flatten(0, 1) for row in flat]
         drops = self._drops(flat, walks)
         best, worst = self._bounds(flat)
         found = {}

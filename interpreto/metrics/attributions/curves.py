@@ -17,7 +17,7 @@ from interpreto.errors import OptionError
 from interpreto.metrics.attributions.base import Finding, GameMetric
 from interpreto.metrics.attributions.game import Answer
 from interpreto.metrics.attributions.measures import HOLDS, LOG_PROBABILITY, PROBABILITY, SCORE
-from interpreto.metrics.attributions.orders import area, first_of, orders, steps
+from interpreto.metrics.attributions.orders import area, first_of, steps
 from interpreto.metrics.attributions.rows import Row
 
 ERASER = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -97,7 +97,7 @@ class CurveMetric(GameMetric):
         return steps(u, self.n_perturbations, self.max_percentage_perturbed)
 
     def copies(self, row: Row) -> Bool[Tensor, "p u"]:
-        taken = first_of(orders(row.values), self.counts(len(row))).flatten(0, 1)
+        taken = first_of(row.orders, self.counts(len(row))).flatten(0, 1)
         return torch.cat([taken if walk == REMOVED else ~taken for walk in self.walks])
 
     def of(self, row: Row, answer: Answer) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError
+from interpreto.metrics.attributions.orders import orders
 from interpreto.samples import Sample
 
 
@@ -46,7 +48,12 @@ class Row:
         units = (sample.ahead & ~values.isnan()).nonzero()[:, 0]
         return Row(output, target, sample, units, values[units])
 
-    @property
+    @cached_property
+    def orders(self) -> Int[Tensor, "o u"]:
+        """The place of each unit, most important first; a second row where some are equal; see `orders`."""
+        return orders(self.values)
+
+    @cached_property
     def game(self) -> tuple[object, ...]:
         """What is the same for rows whose copies score alike: the input, its units and the target."""
         sample, aim = self.sample, self.sample.aim
