@@ -77,7 +77,7 @@ class TestSensitivity:
         assert float(average) == pytest.approx(sum(lengths) / 4, rel=1e-4)
         queue = iter(moves)
         theirs = captum.metrics.sensitivity_max(
-            lambda x: x @ weight,
+            lambda x: (x[0] if isinstance(x, tuple) else x) @ weight,
             embeddings[None],
             perturb_func=lambda x: x + next(queue)[None],
             n_perturb_samples=4,
