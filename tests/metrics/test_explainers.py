@@ -75,13 +75,11 @@ class TestSensitivity:
         assert float(result) == pytest.approx(max(lengths), rel=1e-4)
         average = AverageSensitivity(explainer, n_perturbations=4, radius=0.2).run([output])
         assert float(average) == pytest.approx(sum(lengths) / 4, rel=1e-4)
-        queue = iter(moves)
         theirs = captum.metrics.sensitivity_max(
-            lambda x: (x[0] if isinstance(x, tuple) else x) @ weight,
+            lambda x: ((x[0] if isinstance(x, tuple) else x) @ weight,),
             embeddings[None],
-            perturb_func=lambda x: x + next(queue)[None],
+            perturb_func=lambda x: x + torch.stack(moves),
             n_perturb_samples=4,
-            max_examples_per_batch=1,
             norm_ord="fro",
         )
         assert float(theirs) == pytest.approx(max(lengths), rel=1e-4)
