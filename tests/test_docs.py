@@ -35,7 +35,7 @@ def test_the_examples_run(name, tmp_path, monkeypatch, capsys):
 
 
 def test_every_metric_is_defined_in_the_documents():
-    import interpreto.metrics  # noqa: PLC0415
+    import interpreto.metrics
 
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     base = (interpreto.metrics.AttributionMetric, interpreto.metrics.GameMetric, interpreto.metrics.ConceptMetric)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from interpreto import Contrast, Occlusion
+from interpreto import Contrast, KernelShap, Occlusion
+from interpreto.metrics import Benchmark
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "language_model.py"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -15,7 +16,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("language_model", SCRIPT)
+    return loaded("language_model", SCRIPT)
+
+
+def loaded(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -50,3 +55,17 @@ def test_a_chat_is_explained_by_its_messages(smollm2):
     assert output.sample.input_ids.tolist() == tokenizer(rendered, add_special_tokens=False)["input_ids"]
     written = Occlusion(model, tokenizer)(chat, generation_kwargs={"max_new_tokens": 8})[0]
     assert "Paris" in written.text[len(rendered) :]
+
+
+def test_methods_beat_chance_on_the_tokens_that_it_writes(smollm2):
+    """The prompts of docs/tables/generation.md."""
+    path = Path(__file__).parents[1] / "tools" / "tables.py"
+    prompts = loaded("tables", path).PROMPTS
+    model, tokenizer = smollm2
+    outputs = Occlusion(model, tokenizer)(list(prompts), generation_kwargs={"max_new_tokens": 1})
+    assert len(outputs) == 20
+    shap = KernelShap(model, tokenizer, n_perturbations=64).explain_samples([output.sample for output in outputs])
+    table = Benchmark(model, tokenizer, metrics=["ABPC", "LogOdds"]).run({"Occlusion": outputs, "KernelShap": shap})
+    for name in ("Occlusion", "KernelShap"):
+        assert table.margin("ABPC", name)[0] > 0, name
+        assert table.margin("LogOdds", name)[0] > 0, name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +27,7 @@ def orders(values: Float[Tensor, " u"]) -> Int[Tensor, "o u"]:
     return first[None] if torch.equal(first, second) else torch.stack([first, second])
 
 
+@lru_cache(maxsize=4096)
 def steps(u: int, n: int, most: float = 1.0) -> Int[Tensor, " k"]:
     """At most ``n`` steps from 0 to a share ``most`` of ``u`` units, evenly spaced on whole numbers."""
     end = math.ceil(most * u - 1e-9)
