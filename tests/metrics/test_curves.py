@@ -29,7 +29,7 @@ from interpreto.metrics import (
 )
 from interpreto.metrics.attributions.base import run_together
 from interpreto.metrics.attributions.bounds import every_set, highest_walk
-from interpreto.metrics.attributions.orders import orders, steps
+from interpreto.metrics.orders import orders, steps
 from tests import tiny
 from tests.metrics.games import additive, explained, model_of
 from tests.problems import random_game

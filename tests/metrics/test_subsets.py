@@ -32,8 +32,8 @@ from interpreto.metrics import (
     TokenF1,
     TokenIoU,
 )
-from interpreto.metrics.attributions.statistics import kendall, mean_ranks, pearson, spearman
 from interpreto.metrics.attributions.subsets import sets_of_size
+from interpreto.metrics.statistics import kendall, mean_ranks, pearson, spearman
 from tests.metrics.games import additive, explained, model_of
 from tests.problems import random_game
 

@@ -14,8 +14,8 @@ from interpreto.metrics.attributions.base import AttributionMetric, Explanations
 from interpreto.metrics.attributions.curves import read_measure
 from interpreto.metrics.attributions.game import Game, Question
 from interpreto.metrics.attributions.measures import PROBABILITY
-from interpreto.metrics.attributions.orders import first_of
 from interpreto.metrics.attributions.rows import Row, read_explanations, rows_of
+from interpreto.metrics.orders import first_of
 from interpreto.metrics.result import MetricResult
 
 

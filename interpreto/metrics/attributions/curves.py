@@ -17,8 +17,8 @@ from interpreto.errors import OptionError
 from interpreto.metrics.attributions.base import Finding, GameMetric
 from interpreto.metrics.attributions.game import Answer
 from interpreto.metrics.attributions.measures import HOLDS, LOG_PROBABILITY, PROBABILITY, SCORE
-from interpreto.metrics.attributions.orders import area, first_of, steps
 from interpreto.metrics.attributions.rows import Row
+from interpreto.metrics.orders import area, first_of, steps
 
 ERASER = (0.01, 0.05, 0.1, 0.2, 0.5)
 REMOVED, KEPT = "removed", "kept"

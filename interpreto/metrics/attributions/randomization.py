@@ -18,8 +18,8 @@ from interpreto.errors import OptionError
 from interpreto.inference.scorer import scoring
 from interpreto.metrics.attributions.base import Finding
 from interpreto.metrics.attributions.robustness import ExplainerMetric
-from interpreto.metrics.attributions.statistics import spearman
 from interpreto.metrics.result import MetricResult
+from interpreto.metrics.statistics import spearman
 from interpreto.samples import Aim, Sample
 from interpreto.tasks import Classification, Generation
 

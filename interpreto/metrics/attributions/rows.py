@@ -14,7 +14,7 @@ from torch import Tensor
 
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError
-from interpreto.metrics.attributions.orders import orders
+from interpreto.metrics.orders import orders
 from interpreto.samples import Sample
 
 

@@ -19,8 +19,8 @@ from interpreto.metrics.attributions.base import Explanations, Finding, GameMetr
 from interpreto.metrics.attributions.game import Answer, Game
 from interpreto.metrics.attributions.measures import SCORE
 from interpreto.metrics.attributions.rows import Row, read_explanations
-from interpreto.metrics.attributions.statistics import kendall, pearson, spearman
 from interpreto.metrics.result import MetricResult
+from interpreto.metrics.statistics import kendall, pearson, spearman
 
 SALT = 7919  # so that a metric's draws are not those that a method with the same seed explained by
 

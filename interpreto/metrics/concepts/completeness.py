@@ -17,7 +17,7 @@ from interpreto.concepts.model import read_seed
 from interpreto.concepts.splitters.base import TokenSplitter
 from interpreto.concepts.splitters.granularities import ActivationGranularity
 from interpreto.errors import InputError, OptionError, TargetError, TaskError
-from interpreto.metrics.concepts.outputs import UpperHalf, read_targets
+from interpreto.metrics.concepts.outputs import AboveSplit, read_targets
 from interpreto.metrics.result import MetricResult
 from interpreto.samples import Sample
 
@@ -87,7 +87,7 @@ class ConceptCompleteness:
         if not learning_rate > 0:
             raise OptionError(f"`learning_rate`: got {learning_rate!r}; pass a number above 0.")
         tokens = activation_granularity is None and isinstance(concept_explainer.splitter, TokenSplitter)
-        self.upper = UpperHalf(concept_explainer, ActivationGranularity.ALL_TOKENS if tokens else activation_granularity)
+        self.upper = AboveSplit(concept_explainer, ActivationGranularity.ALL_TOKENS if tokens else activation_granularity)
         self.width, self.epochs, self.learning_rate, self.batch_size = width, epochs, learning_rate, batch_size
         self.random_state = read_seed(random_state)
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.errors import InputError, OptionError
 from interpreto.granularity import GranularityAggregationStrategy
-from interpreto.metrics.concepts.outputs import Predicted, UpperHalf, check_some, predicted, read_targets
+from interpreto.metrics.concepts.outputs import AboveSplit, Predicted, check_some, predicted, read_targets
+from interpreto.metrics.orders import first_of, orders, steps
 from interpreto.samples import Sample
 
 
@@ -77,7 +78,7 @@ class ConceptScores:
         keep_error: bool = True,
         epsilon: float = 0.0,
     ) -> None:
-        self.upper = UpperHalf(concept_explainer, activation_granularity, aggregation_strategy)
+        self.upper = AboveSplit(concept_explainer, activation_granularity, aggregation_strategy)
         self.keep_error, self.epsilon = keep_error, epsilon
 
     def read(self, inputs: Any, importances: Any, targets: Any) -> Iterator[ConceptsOfText]:
@@ -149,20 +150,11 @@ class ConceptCurves:
 
     def _curve(self, text: ConceptsOfText) -> ConceptCurve:
         a = len(text.present)
-        counts = torch.linspace(0, a, min(self.points, a) + 1, dtype=torch.float64).round().long().unique()
-        orders = torch.stack([ranks(text.importance, reverse) for reverse in (False, True)])
-        taken = orders[:, None] < counts[None, :, None]
-        scores = self.scores(text, torch.stack([taken, ~taken]).reshape(-1, a)).reshape(2, 2, len(counts)).mean(1)
+        counts = steps(a, self.points)
+        importance = text.importance.double().nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        taken = first_of(orders(importance), counts)
+        scores = self.scores(text, torch.stack([taken, ~taken]).reshape(-1, a)).unflatten(0, (2, -1, len(counts))).mean(1)
         return ConceptCurve(counts.double() / a, scores[0], scores[1])
-
-
-def ranks(importance: Float[Tensor, " a"], reverse: bool) -> Int[Tensor, " a"]:
-    """The place of each in the order of falling importance, NaN last; ``reverse``: of equals, the last comes first."""
-    values = importance.double().nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    numbers = torch.arange(len(values))
-    numbers = numbers.flip(0) if reverse else numbers
-    order = numbers[values[numbers].argsort(descending=True, stable=True)]
-    return torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
 
 
 def read_importances(importances: Any, n: int, c: int) -> list[Tensor]:

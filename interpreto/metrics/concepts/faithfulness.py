@@ -16,6 +16,7 @@ from interpreto.errors import OptionError
 from interpreto.granularity import GranularityAggregationStrategy
 from interpreto.metrics.concepts.base import mean_of
 from interpreto.metrics.concepts.curves import ConceptCurve, ConceptCurves, ConceptScores, ConceptsOfText
+from interpreto.metrics.orders import area
 from interpreto.metrics.result import MetricResult
 
 ROUNDING = 1e-6
@@ -68,7 +69,7 @@ class ConceptCurveMetric(ABC):
 
     def of(self, curves: Sequence[ConceptCurve | None]) -> MetricResult:
         """The same from curves that are there already: `ConceptCurves` serve insertion and deletion at once."""
-        areas = [float("nan") if curve is None else _area(curve.fractions, self.scores_of(curve)) for curve in curves]
+        areas = [float("nan") if c is None else float(area(c.fractions, self.scores_of(c)[None])) for c in curves]
         values = torch.tensor(areas, dtype=torch.float64)
         skipped = int(values.isnan().sum())
         return MetricResult(
@@ -213,10 +214,6 @@ class ConceptFaithfulnessCorrelation:
         size = min(max(1, round(self.fraction * a)), a - 1)
         chosen = torch.rand(self.subsets, a, generator=generator).topk(size, dim=1).indices
         return torch.zeros(self.subsets, a, dtype=torch.bool).scatter_(1, chosen, True)
-
-
-def _area(fractions: Float[Tensor, " k"], scores: Float[Tensor, " k"]) -> float:
-    return float(torch.trapezoid(scores, fractions))
 
 
 def _pearson(sums: Float[Tensor, " p"], losses: Float[Tensor, " p"]) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.granularity import GranularityAggregationStrategy, read_member
 from interpreto.metrics.concepts.moments import Moments
-from interpreto.metrics.concepts.outputs import Change, UpperHalf, check_some, next_tokens, read_targets
+from interpreto.metrics.concepts.outputs import AboveSplit, Change, check_some, next_tokens, read_targets
 from interpreto.metrics.concepts.spaces import divergence
 from interpreto.metrics.result import MetricResult
 from interpreto.samples import Sample
@@ -79,7 +79,7 @@ class LossRecovered:
         aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
     ) -> None:
         self.loss, self.ablation = read_member(Loss, loss, "loss"), read_member(Ablation, ablation, "ablation")
-        self.upper = UpperHalf(concept_explainer, activation_granularity, aggregation_strategy)
+        self.upper = AboveSplit(concept_explainer, activation_granularity, aggregation_strategy)
 
     def run(self, inputs: Any, labels: Any = None) -> MetricResult:
         """The share.

@@ -41,7 +41,7 @@ class TextReading:
     logits: Tensor
 
 
-class UpperHalf:
+class AboveSplit:
     """A model above an explainer's split point: runs on from activations of units that were changed.
 
     A change of a unit is added to each of its tokens; all else, special tokens among it, stays as it is.

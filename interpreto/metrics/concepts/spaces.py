@@ -16,7 +16,7 @@ from interpreto.concepts.splitters.classification import SplitterForClassificati
 from interpreto.errors import OptionError
 from interpreto.granularity import read_member
 from interpreto.metrics.concepts.base import Coded, ConceptMetric, mean_of
-from interpreto.metrics.concepts.outputs import UpperHalf, check_some
+from interpreto.metrics.concepts.outputs import AboveSplit, check_some
 from interpreto.metrics.concepts.reconstruction import cosines
 from interpreto.metrics.result import MetricResult
 
@@ -100,7 +100,7 @@ class ReconstructionError(ConceptMetric):
         self.distance = _read_distance(default if distance_function is None else distance_function)
         if latent and self.distance is RowDistance.KL:
             raise OptionError("`distance_function`: KL is of the model's answers; use reconstruction_space='logits'.")
-        self.upper = None if latent else UpperHalf(concept_explainer, activation_granularity)
+        self.upper = None if latent else AboveSplit(concept_explainer, activation_granularity)
         name = getattr(self.distance, "value", None) or getattr(self.distance, "__name__", type(self.distance).__name__)
         self.config = {"reconstruction_space": self.space.value, "distance_function": name}
 
@@ -127,7 +127,7 @@ class ReconstructionError(ConceptMetric):
     def _of_outputs(self, coded: Coded, run_on: Callable[[Tensor], Tensor]) -> Tensor:
         return self.distance(run_on(coded.rows), run_on(coded.decoded)).cpu()
 
-    def _of_inputs(self, upper: UpperHalf, inputs: Any) -> MetricResult:
+    def _of_inputs(self, upper: AboveSplit, inputs: Any) -> MetricResult:
         samples = upper.samples(inputs)
         check_some(samples)
         values = torch.full((len(samples),), torch.nan, dtype=torch.float64)
