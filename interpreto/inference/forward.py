@@ -125,7 +125,7 @@ class Forward:
         with padding_absent(self.model, used_ids) as self.pad_id:
             yield
 
-    def __call__(self, batch: Batch) -> Float[Tensor, "b *rest"]:
+    def __call__(self, batch: Batch) -> Float[Tensor, "b ..."]:
         """Logits ``(b, c)`` in float32 where ``at`` is None, else ``(b, k, v)`` as the model has them."""
         arguments = self._arguments(batch)
         if self.takes("use_cache"):
