@@ -244,6 +244,16 @@ class BenchmarkTable:
         low, high = ours.difference(theirs, level)
         return (low, high) if sign > 0 else (-high, -low)
 
+    def curves(self, metric: str, path: str | PathLike[str] | None = None, *, backend: str = "auto") -> Any:
+        """Draw the mean curve of each method for a metric of curves, in the band that random orders span.
+
+        For the arguments see `plot_curves`.
+        """
+        from interpreto.visualizations.curves import plot_curves  # noqa: PLC0415  (not needed to judge)
+
+        found = {name: row[metric].result for name, row in self.cells.items() if metric in row}
+        return plot_curves(found, path, backend=backend)
+
     def to_dataframe(self) -> pandas.DataFrame:
         """One row for each method and metric, with its interval and cost. Needs pandas."""
         import pandas  # noqa: PLC0415  (optional)
@@ -398,7 +408,7 @@ def _mean_of(results: Sequence[MetricResult]) -> MetricResult:
     values = torch.stack([result.per_sample for result in results if result.per_sample is not None]).nanmean(0)
     skipped = int(values.isnan().sum())
     counts = {"n_valid": len(values) - skipped, "n_skipped": skipped}
-    details = {"draws": [result.score for result in results]}
+    details = {"draws": [result.score for result in results], "results": list(results)}
     return replace(results[0], score=float(values.nanmean()), per_sample=values, details=details, **counts)
 
 

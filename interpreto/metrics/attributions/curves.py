@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -105,7 +105,8 @@ class CurveMetric(GameMetric):
         parts = answer.copies[measure].chunk(len(self.walks))
         curves = {walk: part.unflatten(0, (-1, len(counts))) for walk, part in zip(self.walks, parts, strict=True)}
         walk = Walk(counts.double() / len(row), curves.get(REMOVED), curves.get(KEPT), answer.whole[measure])
-        return self.value(walk)
+        found = self.value(walk)
+        return replace(found, details={**found.details, "fractions": walk.fractions}) if found.details else found
 
     @abstractmethod
     def value(self, walk: Walk) -> Finding:

@@ -1,0 +1,100 @@
+"""Curves of metrics: their means, the random band, and that no name leaves its place."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from interpreto import Occlusion, Saliency, demo
+from interpreto.errors import InputError, OptionError
+from interpreto.metrics import ABPC, Benchmark, Deletion, Sparseness
+from interpreto.visualizations import plot_curves
+from interpreto.visualizations.curves import GRID, read_curves, to_lines, to_svg
+from tests.metrics.games import additive, explained, model_of
+
+TEXTS = ["A gorgeous, moving film.", "Dull, and far too long.", "It is what it is."]
+
+
+@pytest.fixture(scope="module")
+def table():
+    model, tokenizer = demo.load_classifier()
+    return Benchmark(model, tokenizer, metrics=["Deletion", "ABPC"]).run(
+        [Occlusion(model, tokenizer), Saliency(model, tokenizer)], TEXTS
+    )
+
+
+def results(table, metric="Deletion"):
+    return {name: table[name, metric] for name in table.names}
+
+
+def test_a_mean_is_of_curves_read_off_one_grid():
+    game = model_of(additive((0.4, 0.3, 0.2, 0.1)), 4)
+    result = Deletion(*game, measure="score").run(explained(*game, (4, 3, 2, 1), (1, 2, 3, 4)))
+    metric, label, (curve,) = read_curves(result)
+    assert (metric, label) == ("Deletion", "score (Deletion)")
+    steps = np.array([1.0, 0.75, 0.5, 0.25, 0.0])  # the mean of 1 .6 .3 .1 0 and 1 .9 .7 .4 0
+    np.testing.assert_allclose(curve.mean[:: (GRID - 1) // 4], steps, atol=1e-6)
+    assert curve.area == pytest.approx(float(result), abs=1e-3)
+
+
+def test_uneven_steps_stand_where_they_are():
+    game = model_of(additive([0.1] * 10), 10)
+    result = Deletion(*game, measure="score", n_perturbations=4).run(explained(*game, range(10, 0, -1)))
+    (curve,) = read_curves(result)[2]
+    np.testing.assert_allclose(curve.mean, np.linspace(1, 0, GRID), atol=1e-6)
+
+
+def test_random_orders_span_a_band(table):
+    curves = {curve.name: curve for curve in read_curves(results(table))[2]}
+    random = curves["random"]
+    assert bool((random.low <= random.mean + 1e-12).all() and (random.mean <= random.high + 1e-12).all())
+    assert float((random.high - random.low).max()) > 0.01
+    assert curves["Occlusion"].low is None
+    assert (curves["Occlusion"].mean <= curves["reversed Occlusion"].mean + 1e-9).mean() > 0.9
+
+
+def test_each_backend_shows_them(table, tmp_path, capsys):
+    figure = table.curves("Deletion", tmp_path / "curves.pdf", backend="matplotlib")
+    assert [line.get_label() for line in figure.axes[0].lines] == table.names
+    assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), read_curves(results(table))[2][0].mean)
+    assert table.curves("ABPC", tmp_path / "curves.html", backend="terminal") is None
+    out = capsys.readouterr().out
+    assert all(name in out for name in table.names)
+    page = (tmp_path / "curves.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert page.count("<polyline") == len(table.names)
+    assert page.count("<polygon") == 1
+    assert "<script" not in page
+
+
+def test_areas_are_written_beside_the_bars(table):
+    line = to_lines("probability", read_curves(results(table))[2]).splitlines()[1]
+    assert float(re.search(r"area (\d\.\d+)", line)[1]) == pytest.approx(float(table["Occlusion", "Deletion"]), abs=2e-3)
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", '" onload="alert(1)', "'&lt;", "$x$ & y"])
+def test_names_stay_text(name):
+    game = model_of(additive((0.4, 0.3)), 2)
+    result = Deletion(*game).run(explained(*game, (2, 1)))
+    svg = to_svg("a & b", read_curves({name: result})[2])
+    assert "<script" not in svg
+    assert 'onload="' not in svg
+    assert plot_curves({name: result}, backend="matplotlib").axes[0].lines[0].get_label() == name
+
+
+def test_what_cannot_be_drawn(table):
+    game = model_of(additive((0.4, 0.3)), 2)
+    outputs = explained(*game, (2, 1))
+    with pytest.raises(InputError, match="no curve"):
+        plot_curves(Sparseness().run(outputs))
+    with pytest.raises(InputError, match="ABPC, Deletion"):
+        plot_curves({"a": Deletion(*game).run(outputs), "b": ABPC(*game).run(outputs)})
+    with pytest.raises(InputError, match="got none"):
+        plot_curves({})
+    with pytest.raises(OptionError, match="`backend`: got 'svg'"):
+        plot_curves(table["Occlusion", "Deletion"], backend="svg")
+    assert torch.is_tensor(table["Occlusion", "Deletion"].details["fractions"][0][0])
