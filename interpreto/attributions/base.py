@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
-from tqdm.auto import tqdm
 
 from interpreto.attributions.aggregations.base import Aggregator, Estimate
 from interpreto.attributions.options import Settings
@@ -32,6 +31,7 @@ from interpreto.inference.forward import Forward, longest_input
 from interpreto.inference.gradients import ContractedGradients, GradientReducer
 from interpreto.inference.replacement import read_replacement
 from interpreto.inference.scorer import Scorer, mixed, scoring
+from interpreto.progress import tqdm
 from interpreto.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.tasks import Generation, Request, resolve_task
 

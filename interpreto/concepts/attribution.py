@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from interpreto.concepts.aims import aimed_samples, task_of
 from interpreto.concepts.splitters.base import ModelSplitter, read_strategy
 from interpreto.concepts.upper_half import UpperHalf, sweep_upper_half
 from interpreto.errors import ModelError, OptionError
+from interpreto.progress import tqdm
 
 Method = Literal["gradient", "gradient_x_concept", "integrated_gradients", "ablation"]
 METHODS: tuple[str, ...] = get_args(Method)

@@ -16,10 +16,10 @@ from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from interpreto.errors import FileError, ModelError, OptionError
 from interpreto.granularity import Span
+from interpreto.progress import tqdm
 from interpreto.samples import Sample
 
 FORMAT = 1

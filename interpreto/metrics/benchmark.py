@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.output import AttributionOutput
@@ -29,6 +28,7 @@ from interpreto.metrics.attributions.plausibility import PlausibilityMetric
 from interpreto.metrics.attributions.robustness import ExplainerMetric
 from interpreto.metrics.attributions.rows import random_like, read_explanations, reversed_of
 from interpreto.metrics.result import MetricResult
+from interpreto.progress import tqdm
 
 if TYPE_CHECKING:
     import pandas

@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from interpreto.concepts.activations import Activations, ActivationSource, check_finite, read_activations
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
@@ -21,6 +20,7 @@ from interpreto.concepts.splitters.granularities import ActivationGranularity, r
 from interpreto.encoding import is_single
 from interpreto.errors import InputError, OptionError
 from interpreto.granularity import GranularityAggregationStrategy
+from interpreto.progress import tqdm
 from interpreto.samples import Sample
 
 CODES = 2**22  # concepts × rows that are held at once

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from tqdm.auto import tqdm
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.methods.autoencoder import Autoencoder
 from interpreto.concepts.methods.checkpoint import read_checkpoint, write_checkpoint
 from interpreto.concepts.methods.sparse_autoencoders import BatchTopKSAE, check_positive
 from interpreto.errors import ModelError, OptionError
+from interpreto.progress import tqdm
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from interpreto.concepts.splitters.base import ModelSplitter, as_row
 from interpreto.concepts.splitters.granularities import ActivationGranularity, Row, UnitReader, read_unit
@@ -20,6 +19,7 @@ from interpreto.concepts.splitters.tracing import Edit, frozen, lock_of
 from interpreto.errors import OptionError
 from interpreto.granularity import GranularityAggregationStrategy
 from interpreto.inference.contexts import evaluating
+from interpreto.progress import tqdm
 from interpreto.samples import Sample
 
 MEAN = GranularityAggregationStrategy.MEAN

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from interpreto.concepts.splitters.base import Activations, TokenSplitter, as_row, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit, restricted
@@ -23,6 +22,7 @@ from interpreto.encoding import Encoder, Encoding
 from interpreto.errors import InputError, OptionError, TaskError
 from interpreto.granularity import GranularityAggregationStrategy, Units
 from interpreto.inference.contexts import evaluating
+from interpreto.progress import tqdm
 from interpreto.samples import Sample
 
 Part = Literal["all", "prompt", "generated"]

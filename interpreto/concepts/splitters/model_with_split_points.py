@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from interpreto.concepts.splitters.base import Activations, TokenSplitter, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
@@ -16,6 +15,7 @@ from interpreto.concepts.splitters.ports import find_ports
 from interpreto.concepts.splitters.reading import encodings
 from interpreto.concepts.splitters.split_model import SplitModel
 from interpreto.granularity import GranularityAggregationStrategy
+from interpreto.progress import tqdm
 from interpreto.samples import Sample
 
 

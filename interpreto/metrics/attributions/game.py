@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import OptionError
@@ -21,6 +20,7 @@ from interpreto.inference.replacement import read_replacement
 from interpreto.inference.scorer import scoring, unique_rows
 from interpreto.metrics.attributions.measures import Measures
 from interpreto.metrics.attributions.rows import Row
+from interpreto.progress import tqdm
 from interpreto.samples import MaskVariants, Sample
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
-from tqdm.auto import tqdm
 
 from interpreto.attributions.perturbations.base import check_count
 from interpreto.inference.scorer import scoring
@@ -18,6 +17,7 @@ from interpreto.metrics.attributions.game import Game
 from interpreto.metrics.attributions.measures import PROBABILITY
 from interpreto.metrics.attributions.rows import Row, read_explanations, rows_of
 from interpreto.metrics.result import MetricResult
+from interpreto.progress import tqdm
 from interpreto.samples import Sample
 
 
