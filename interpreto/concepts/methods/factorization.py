@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
-from tqdm.auto import tqdm
 
 from interpreto.concepts.methods.codes import sweep
 from interpreto.errors import InputError
+from interpreto.progress import tqdm
 
 MAX_SWEEPS = 4
 CHECK_EVERY = 10
