@@ -30,6 +30,8 @@ _HOMES = {
     "SquareGrad": "attributions.methods",
     "VarGrad": "attributions.methods",
     "plot_attributions": "visualizations.attributions",
+    "plot_concepts": "visualizations.concepts",
+    "plot_curves": "visualizations.curves",
 }
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
@@ -62,6 +64,8 @@ __all__ = [
     "errors",
     "metrics",
     "plot_attributions",
+    "plot_concepts",
+    "plot_curves",
 ]
 
 if TYPE_CHECKING:
@@ -86,6 +90,8 @@ if TYPE_CHECKING:
     from interpreto.inference.modes import InferenceModes
     from interpreto.targets import Contrast
     from interpreto.visualizations.attributions import plot_attributions
+    from interpreto.visualizations.concepts import plot_concepts
+    from interpreto.visualizations.curves import plot_curves
 
 
 def __getattr__(name: str) -> Any:

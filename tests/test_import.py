@@ -34,13 +34,14 @@ def test_every_public_name_resolves_and_is_listed():
 
 def test_the_public_surface_is_this():
     assert set(interpreto.__all__) == {
-        *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin", "plot_attributions"),
+        *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
+        *("plot_attributions", "plot_concepts", "plot_curves"),
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
         "Contrast",
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
-        *("attributions", "concepts", "demo", "errors", "__version__"),
+        *("attributions", "concepts", "demo", "errors", "metrics", "__version__"),
     }
 
 

@@ -17,6 +17,7 @@ from interpreto.concepts.splitters.reading import encodings
 from interpreto.encoding import Encoder, is_single
 from interpreto.errors import InputError, TargetError, TaskError
 from interpreto.inference.forward import longest_input
+from interpreto.inference.modes import read_mode
 from interpreto.samples import Aim, Reading, Sample
 from interpreto.targets import Contrast
 from interpreto.tasks import Classification, Generation, Request, Task, resolve_task
@@ -31,7 +32,8 @@ def task_of(splitter: ModelSplitter, inference_mode: Any) -> Task:
         TaskError: it is an encoder-decoder that writes: its decoder reads other tokens than the concepts' text.
     """
     model, tokenizer = splitter.model, splitter.tokenizer
-    task = resolve_task(model, tokenizer, inference_mode, None, longest_input(model, tokenizer))
+    mode = None if inference_mode is None else read_mode(inference_mode)
+    task = resolve_task(model, tokenizer, mode, None, longest_input(model, tokenizer))
     if isinstance(task, Generation) and task.encodes:
         raise TaskError(
             f"`splitter`: what {type(model).__name__} writes is read by a decoder of its own; concepts are explained for "

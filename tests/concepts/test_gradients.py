@@ -307,3 +307,19 @@ def test_half_precision_models():
     for found in explainer.concept_output_gradient(FEW):
         assert found.isfinite().all()
         assert found.dtype is torch.float32
+
+
+def test_a_score_is_named_or_given():
+    from interpreto import InferenceModes, SplitterForClassification, demo
+    from interpreto.concepts import PCAConcepts
+
+    model, tokenizer = demo.load_classifier()
+    splitter = SplitterForClassification(model, tokenizer=tokenizer)
+    texts = ["A charming film.", "Dull.", "Not my cup of tea."]
+    explainer = PCAConcepts(splitter, nb_concepts=2).fit(splitter.get_activations(texts)[0])
+    named, given, logits = (
+        explainer.concept_output_attribution(texts[:1], inference_mode=mode)[0]
+        for mode in ("softmax", InferenceModes.SOFTMAX, None)
+    )
+    assert torch.equal(named, given)
+    assert not torch.allclose(named, logits)

@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   const current = document.currentScript;
-  const root = current ? current.parentElement : document.querySelector(".interpreto:not([data-drawn])");
+  const root = current ? current.parentElement : document.querySelector(".interpreto:not(.concepts):not([data-drawn])");
   if (!root || root.dataset.drawn) return;
   root.dataset.drawn = "yes";
   const TOP = 8;

@@ -1,0 +1,170 @@
+"""Concepts shown: as a page, in a notebook, in a terminal, or drawn for print.
+
+What comes from the user or the model reaches the page as JSON alone, which the script turns into text nodes. The page
+lets only that script run (by its hash) and loads nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from os import PathLike
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from interpreto.concepts.base import ConceptAutoEncoderExplainer
+from interpreto.encoding import is_single
+from interpreto.errors import OptionError
+from interpreto.visualizations.attributions import BACKENDS, _asset, _display, _escaped, _in_notebook
+from interpreto.visualizations.concept_data import global_concepts, local_concepts
+from interpreto.visualizations.concept_payload import concept_payload
+from interpreto.visualizations.concept_text import concepts_to_text
+from interpreto.visualizations.concept_views import ConceptView, GlobalConcepts, LocalConcepts
+from interpreto.visualizations.reading import visible
+
+
+def plot_concepts(
+    concept_explainer: ConceptAutoEncoderExplainer,
+    inputs: Any,
+    targets: Any = None,
+    *,
+    interpretation: Any = None,
+    latent_activations: Any = None,
+    k_concepts: int = 10,
+    method: str = "gradient_x_concept",
+    activation_granularity: Any = None,
+    class_names: Any = None,
+    inference_mode: Any = None,
+    path: str | PathLike[str] | None = None,
+    backend: str = "auto",
+) -> Any:
+    """Show what concepts do: those of one text, or those of a data set when several texts are given.
+
+    Args:
+        concept_explainer: Fitted concepts with a splitter.
+        inputs: One text, for its own concepts; or a data set, for the concepts of all of it.
+        targets: What is explained; see `global_concepts`, as for all that is not named here.
+        interpretation: See there.
+        latent_activations: Activations of the data set, for the interpretation; see there.
+        k_concepts: How many concepts are shown.
+        method: How effects are found.
+        activation_granularity: What a unit is.
+        class_names: Names of the classes.
+        inference_mode: The score.
+        path: Where to write too: the page, or matplotlib's figure in the format of the file's suffix.
+        backend: ``"auto"`` shows in the notebook whose kernel runs this, else in the terminal; ``"notebook"`` and
+            ``"terminal"`` say which. ``"matplotlib"`` draws bars and heat maps.
+
+    Returns:
+        The ``matplotlib.figure.Figure``, where that was asked; else None. For the numbers, use `global_concepts` and
+        `local_concepts`.
+
+    Raises:
+        ModelError: the concepts are not fitted.
+        OptionError, InputError, TargetError, TaskError: what cannot be shown as asked.
+
+    Example:
+        >>> from interpreto import ModelWithSplitPoints, demo
+        >>> from interpreto.concepts import PCAConcepts
+        >>> from interpreto.visualizations.concepts import plot_concepts
+        >>> model, tokenizer = demo.load_classifier()
+        >>> splitter = ModelWithSplitPoints(model, [1], tokenizer=tokenizer)
+        >>> texts = ["A charming film.", "Dull."]
+        >>> explainer = PCAConcepts(splitter, nb_concepts=2).fit(splitter.get_activations(texts, "word"))
+        >>> plot_concepts(explainer, "A charming film.", backend="terminal")  # doctest: +ELLIPSIS
+        positive  ... logit...
+    """
+    _check_backend(backend)
+    asked = {
+        "interpretation": interpretation,
+        "k_concepts": k_concepts,
+        "method": method,
+        "activation_granularity": activation_granularity,
+        "class_names": class_names,
+        "inference_mode": inference_mode,
+    }
+    view: GlobalConcepts | LocalConcepts
+    if is_single(inputs):
+        if latent_activations is not None:
+            raise OptionError("`latent_activations`: are of a data set, and one text was given; leave them out.")
+        view = local_concepts(concept_explainer, inputs, targets, **asked)
+    else:
+        view = global_concepts(concept_explainer, inputs, targets, latent_activations=latent_activations, **asked)
+    return show_concepts(view, path, backend=backend)
+
+
+def show_concepts(view: ConceptView, path: str | PathLike[str] | None = None, *, backend: str = "auto") -> Any:
+    """Show concepts whose numbers are there; see `plot_concepts`.
+
+    Raises:
+        OptionError: when the backend is unknown or its package is not installed.
+    """
+    _check_backend(backend)
+    if backend == "matplotlib":
+        return _figure(view, path)
+    if path is not None:
+        concepts_to_html(view, path)
+    if backend == "notebook" or (backend == "auto" and _in_notebook()):
+        display = _display()
+        display.display(display.HTML(concepts_to_fragment(view)))
+    else:
+        print(concepts_to_text(view))
+    return None
+
+
+def concepts_to_html(view: ConceptView, path: str | PathLike[str] | None = None, *, title: str | None = None) -> str:
+    """A self-contained page, written to ``path`` too, when given.
+
+    Args:
+        view: What to show.
+        path: Where to write the page too, as UTF-8.
+        title: The page's heading; None: ``"Concepts"``.
+    """
+    script = _script()
+    page = Template(_asset("page.html")).substitute(
+        title=_escaped("Concepts" if title is None else visible(title)),
+        style=_style(),
+        data=concept_payload(view),
+        script=script,
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    if path is not None:
+        Path(path).write_text(page, encoding="utf-8", newline="\n")
+    return page
+
+
+def concepts_to_fragment(view: ConceptView) -> str:
+    """The same in one element, for a notebook; it may stand any number of times in one page."""
+    return (
+        f'<div class="interpreto concepts"><style>{_style()}</style>'
+        f'<script type="application/json">{concept_payload(view)}</script><script>{_script()}</script></div>'
+    )
+
+
+def _script() -> str:
+    return f'(() => {{\n"use strict";\n{_asset("common.js")}\n{_asset("concepts.js")}}})();'
+
+
+def _style() -> str:
+    return _asset("style.css") + _asset("concepts.css")
+
+
+def _check_backend(backend: str) -> None:
+    if backend not in BACKENDS:
+        raise OptionError(f"`backend`: got {backend!r}; pass one of {', '.join(map(repr, BACKENDS))}.")
+
+
+def _figure(view: ConceptView, path: str | PathLike[str] | None) -> Any:
+    try:
+        from interpreto.visualizations import static_concepts  # noqa: PLC0415  (matplotlib is optional)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "matplotlib":
+            raise
+        raise OptionError(
+            '`backend`: "matplotlib" is not installed; run `pip install "interpreto[notebook]"`, or leave `backend` out.'
+        ) from error
+    figure = static_concepts.draw_concepts(view)
+    if path is not None:
+        figure.savefig(path)
+    return figure
