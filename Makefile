@@ -3,13 +3,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow lint format bench tables demo-model
+.PHONY: demo test chromium test-slow lint format bench tables demo-model
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(if $(CI),chromium)
 	$(BIN)/python -m pytest -n 2
+
+chromium:  # for the tests of pages; where it cannot be installed they are skipped, and pytest's summary says so
+	@command -v chromium > /dev/null || (apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium) \
+		|| echo "make chromium: could not be installed; the tests of pages will be skipped"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
