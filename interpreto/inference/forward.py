@@ -99,8 +99,8 @@ class Forward:
     def device(self) -> torch.device:
         """Where the ids go: to the embedding layer, wherever the other layers are."""
         for module in (_embedding_layer(self.model), self.model):
-            if module is not None and (found := next(module.parameters(), None)) is not None:
-                return found.device
+            if module is not None and (found := device_of(module)) is not None:
+                return found
         return torch.device("cpu")
 
     @property
@@ -246,6 +246,18 @@ def agree(a: Tensor, b: Tensor, low_precision: bool) -> bool:
     """Whether two ways to compute logits give the same, up to rounding."""
     scale = float(b.float().abs().max().clamp(min=1.0))
     return bool((a.float() - b.float()).abs().max() <= (5e-2 if low_precision else 1e-4) * scale)
+
+
+def device_of(module: nn.Module) -> torch.device | None:
+    """Where a module computes: where its parameters are, or where accelerate brings them for a call; None: it has none."""
+    parameter = next(module.parameters(), None)
+    if parameter is None or parameter.device.type != "meta":
+        return None if parameter is None else parameter.device
+    hooks = [hook for part in module.modules() if (hook := getattr(part, "_hf_hook", None)) is not None]
+    for hook in (each for outer in hooks for each in (outer, *getattr(outer, "hooks", ()))):  # some hold several
+        if (device := getattr(hook, "execution_device", None)) is not None:
+            return torch.device(device)
+    return parameter.device
 
 
 def read_device(value: torch.device | str) -> torch.device:

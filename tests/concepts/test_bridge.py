@@ -230,11 +230,16 @@ def test_the_second_example_of_the_reference_on_the_embedded_classifier():
 
 
 @pytest.mark.slow
-def test_the_second_example_on_all_sentences():
+def test_the_second_example_on_many_sentences():
     model, tokenizer = demo.load_classifier()
-    texts = [sentence.text for sentence in demo.load_sentences()[:4000]]
+    texts = [sentence.text for sentence in demo.load_sentences()[::5]]
     splitter = SplitterForClassification(model, tokenizer=tokenizer)
     activations, _ = splitter.get_activations(texts)
-    bridge = SemiNMFConcepts(splitter, nb_concepts=20).fit(activations).get_inputs_to_concepts_model()
-    (output,) = Occlusion(bridge, splitter.tokenizer, batch_size=256).explain(texts[0], targets=torch.arange(5))
-    assert output.attributions.abs().max() > 0
+    explainer = SemiNMFConcepts(splitter, nb_concepts=20).fit(activations)
+    bridge, few = explainer.get_inputs_to_concepts_model(), texts[::100]
+    outputs = Occlusion(bridge, splitter.tokenizer, batch_size=256).explain(few, targets=torch.arange(5).expand(len(few), -1))
+    codes = explainer.encode_activations(activations[::100])[:, :5]
+    assert len(outputs) == 11
+    for output, code in zip(outputs, codes, strict=True):
+        assert_close(output.base_scores.float(), code, 1e-3)
+        assert output.attributions.abs().max() > 0

@@ -488,14 +488,6 @@ except ImportError as error:
     assert lines[:2] == ["False False False", "True True False"] and len(lines) == 3
 
 
-def test_importing_concepts_loads_no_optional_package():
-    code = (
-        "import sys, interpreto.concepts; from interpreto.concepts import PCAConcepts, TopKSAEConcepts, load_concepts; print("
-        + ("[m for m in ('nnsight', 'overcomplete', 'sklearn', 'scipy', 'matplotlib') if m in sys.modules])")
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-
-
 @pytest.mark.parametrize("missing", ["overcomplete", "sklearn"])
 def test_a_missing_package_says_what_to_type(missing, monkeypatch):
     import interpreto.concepts.methods.overcomplete as home

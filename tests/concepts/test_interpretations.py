@@ -234,6 +234,13 @@ def test_the_first_example_on_all_sentences():
     dataset = [sentence.text for sentence in demo.load_sentences()[:4000]]
     splitter = ModelWithSplitPoints(model, tokenizer=tokenizer, split_points=["bert.encoder.layer.1"])
     activations = splitter.get_activations(dataset, activation_granularity="word")
-    explainer = ICAConcepts(splitter, nb_concepts=20).fit(activations)
+    (rows,) = activations.values()
+    explainer = ICAConcepts(splitter, nb_concepts=20).fit(rows[::16])
     found = TopKInputs(concept_explainer=explainer).interpret(inputs=dataset, latent_activations=activations)
-    assert all(len(texts) == 5 for texts in found.values())
+    codes = explainer.encode_activations(rows)
+    words = [text for sample in splitter.samples(dataset, "word") for text in sample.units.texts]
+    assert len(words) == len(rows) > 60_000
+    for concept, texts in found.items():
+        assert len(texts) == 5
+        best = codes[:, concept].max(0)
+        assert next(iter(texts.items())) == (words[int(best.indices)], pytest.approx(float(best.values), rel=1e-5))

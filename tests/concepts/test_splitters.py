@@ -432,13 +432,21 @@ class TestHandsOff:
 class TestNNsight:
     """The same by nnsight's traces."""
 
-    def test_it_is_loaded_only_where_it_is_asked_for(self):
-        code = (
-            "import sys; from interpreto import demo; from interpreto.concepts.splitters import ModelWithSplitPoints;"
-            "model, tokenizer = demo.load_classifier();"
-            "ModelWithSplitPoints(model, 0, tokenizer=tokenizer).get_activations('Fine.');"
-            "assert not {'nnsight', 'overcomplete'} & set(sys.modules); assert not hasattr(object(), 'save')"
-        )
+    def test_no_optional_package_is_loaded_before_it_is_asked_for(self):
+        code = """
+import sys
+import interpreto.concepts
+from interpreto.concepts import PCAConcepts, TopKSAEConcepts, load_concepts
+def loaded():
+    return {"nnsight", "overcomplete", "sklearn", "scipy", "matplotlib"} & set(sys.modules)
+assert not loaded(), loaded()
+from interpreto import demo
+from interpreto.concepts.splitters import ModelWithSplitPoints
+model, tokenizer = demo.load_classifier()
+ModelWithSplitPoints(model, 0, tokenizer=tokenizer).get_activations("Fine.")
+assert not {"nnsight", "overcomplete"} & loaded(), loaded()
+assert not hasattr(object(), "save")
+"""
         subprocess.run([sys.executable, "-c", code], check=True)
 
     @pytest.mark.parametrize("family", ["bert", "gpt2", "xlnet"])

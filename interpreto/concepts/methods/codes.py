@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpreto.concepts.methods.supports import LeastSquares, exchange
+
 BLOCK = 32  # atoms whose correlations are kept up to date together: a product of matrices between blocks, not of vectors
 CHECK_EVERY = 5
 ROWS = 32768  # encoded at a time
-PAIRS = 1 << 23  # of atoms, over rows, whose systems are solved at a time
-SWEEPS = 50  # after which a row's support is searched for exactly, where its systems are small
-SMALL = 512
-PIVOTS = 10
-RIDGE = 1e-9  # of the mean squared norm of the atoms, which may be collinear
+SWEEPS = 50  # after which the atoms that a row uses are searched for exactly, from those that it uses then
+SMALL = 512  # most atoms for that
+SLOW = 100.0  # condition of the atoms' Gram matrix above which sweeps take long
 
 
 class Penalty(NamedTuple):
@@ -64,21 +65,27 @@ def _solve(rows: Tensor, dictionary: Tensor, penalty: Penalty, tolerance: float,
     # away depends on the shape of the product, so on the other rows of a batch.
     wide = dictionary.double()
     gram = wide @ wide.T
-    width, limits = dictionary.shape[1], {"tolerance": tolerance, "max_sweeps": max_sweeps}
-    codes = [_solve_columns(wide @ part.double().T, gram, width, penalty, **limits).T.to(rows) for part in rows.split(ROWS)]
+    codes = [
+        _solve_columns(wide @ part.double().T, gram, penalty, tolerance=tolerance, max_sweeps=max_sweeps).T.to(rows)
+        for part in rows.split(ROWS)
+    ]
     return torch.cat(codes).contiguous() if codes else rows.new_zeros(0, len(dictionary))
 
 
-def _solve_columns(
-    correlations: Tensor, gram: Tensor, width: int, penalty: Penalty, *, tolerance: float, max_sweeps: int
-) -> Tensor:
-    """Codes ``(c, n)`` by coordinate descent; a column leaves the sweeps when it has converged, whatever the others do."""
+def _solve_columns(correlations: Tensor, gram: Tensor, penalty: Penalty, *, tolerance: float, max_sweeps: int) -> Tensor:
+    """Codes ``(c, n)``: by coordinate descent, and by exchanges of atoms where that is slow.
+
+    A column leaves when it has converged, whatever the others do.
+    """
     codes = torch.zeros_like(correlations)
     open_columns = torch.arange(codes.shape[1], device=codes.device)
     part = codes.clone()
+    squares = LeastSquares.of(gram) if penalty == NON_NEGATIVE and len(gram) <= SMALL else None
+    slow = squares is not None and SLOW < squares.condition < math.inf  # then least squares with all atoms are a better start
     for sweeps in range(0, max_sweeps, CHECK_EVERY):
-        if sweeps == SWEEPS and penalty == NON_NEGATIVE and len(gram) <= SMALL:
-            found, exact = _search_supports(part.T, correlations.T, gram, len(gram) > width)
+        if squares is not None and (sweeps == SWEEPS or (slow and sweeps == 0)):
+            used = part.T > 0 if sweeps else torch.ones_like(part.T, dtype=torch.bool)
+            found, exact = exchange(used, correlations.T, squares)
             codes[:, open_columns[exact]] = found[exact].T
             open_columns, part, correlations = open_columns[~exact], part[:, ~exact], correlations[:, ~exact]
         if len(open_columns) == 0:
@@ -89,70 +96,6 @@ def _solve_columns(
         far = _distance(part, correlations, gram, penalty) > tolerance
         open_columns, part, correlations = open_columns[far], part[:, far], correlations[:, far]
     return codes
-
-
-def _search_supports(codes: Tensor, correlations: Tensor, gram: Tensor, singular: bool) -> tuple[Tensor, Tensor]:
-    """Exact non-negative codes ``(n, c)``, and for which rows they were found.
-
-    From the support of ``codes``, exchange all atoms that are on the wrong side, until none is.
-
-    References:
-        Kim & Park, 2011 (block principal pivoting), https://doi.org/10.1137/110821172.
-    """
-    wide = gram.double()
-    size = max(1, PAIRS // gram.numel())
-    parts = [
-        _pivot(c > 0, t.double(), wide, singular) for c, t in zip(codes.split(size), correlations.split(size), strict=True)
-    ]
-    return torch.cat([found for found, _ in parts]).to(codes), torch.cat([exact for _, exact in parts])
-
-
-def _pivot(used: Tensor, correlations: Tensor, gram: Tensor, singular: bool) -> tuple[Tensor, Tensor]:
-    codes = torch.zeros_like(correlations)
-    rows = torch.arange(len(used), device=used.device)
-    for _ in range(PIVOTS):
-        found = _solve_on(correlations[rows], used, gram)
-        wrong = torch.where(used, found < 0, found @ gram - correlations[rows] < -_bound(correlations[rows]))
-        ready = ~wrong.any(1)
-        codes[rows[ready]] = found[ready]
-        rows, used = rows[~ready], (used ^ wrong)[~ready]
-    exact = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
-    exact[rows] = False
-    if singular:  # more atoms than dimensions: whole sets that are exchanged may be dependent, and go round in circles
-        codes[rows], exact[rows] = _grow(correlations[rows], gram)
-    return codes, exact
-
-
-def _grow(correlations: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Exact codes from none: take the atom that helps most, drop what turns negative on the way, and again.
-
-    References:
-        Lawson & Hanson, 1974, https://doi.org/10.1137/1.9781611971217.
-    """
-    codes, exact = torch.zeros_like(correlations), torch.zeros(len(correlations), dtype=torch.bool, device=gram.device)
-    rows = torch.arange(len(codes), device=gram.device)
-    used, settled = codes > 0, torch.ones_like(exact)
-    for _ in range(3 * len(gram)):
-        help_ = torch.where(used, 0.0, correlations[rows] - codes[rows] @ gram)
-        done = settled & (help_ <= _bound(correlations[rows])).all(1)
-        exact[rows[done]] = True
-        rows, used, settled, help_ = rows[~done], used[~done], settled[~done], help_[~done]
-        if len(rows) == 0:
-            break
-        added = torch.zeros_like(used).scatter_(1, help_.argmax(1, keepdim=True), True)
-        used = used | (added & settled[:, None])
-        found = _solve_on(correlations[rows], used, gram)
-        falling = used & (found <= 0)
-        reach = torch.where(falling, codes[rows] / (codes[rows] - found), 1.0).amin(1, keepdim=True)
-        moved = codes[rows] + reach * (found - codes[rows])
-        used = used & ~(falling & (moved <= 0) | falling & (codes[rows] / (codes[rows] - found) <= reach))
-        codes[rows] = torch.where(used, moved, 0.0)
-        settled = ~falling.any(1)
-    return codes, exact
-
-
-def _bound(correlations: Tensor) -> Tensor:
-    return 1e-7 * correlations.abs().amax(1, keepdim=True)
 
 
 def sweep(codes: Tensor, correlations: Tensor, gram: Tensor, penalty: Penalty = NON_NEGATIVE) -> None:
@@ -213,17 +156,5 @@ class _Optimum(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         used, dictionary = ctx.saved_tensors
         wide = dictionary.double()
-        gram = wide @ wide.T
-        size = max(1, PAIRS // gram.numel())
-        parts = zip(gradients[0].double().split(size), used.split(size), strict=True)
-        back = torch.cat([_solve_on(part, mask, gram) for part, mask in parts])
+        back = LeastSquares.of(wide @ wide.T).on(gradients[0].double(), used)
         return (back @ wide).to(dictionary), None, None, None
-
-
-def _solve_on(gradients: Tensor, used: Tensor, gram: Tensor) -> Tensor:
-    """Each row's gradients through the inverse of the Gram matrix of the atoms that it uses; zero on the others."""
-    both = used[:, :, None] & used[:, None, :]
-    ridge = RIDGE * gram.diagonal().mean()
-    systems = torch.where(both, gram, 0.0) + torch.diag_embed(torch.where(used, ridge, 1.0))
-    factors, _ = torch.linalg.cholesky_ex(systems)
-    return torch.cholesky_solve(torch.where(used, gradients, 0.0)[..., None], factors)[..., 0]

@@ -1,0 +1,71 @@
+"""Least squares on sets of atoms, and the sets that non-negative codes use."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy.optimize import nnls
+from torch import Tensor
+
+from interpreto.concepts.methods.codes import SLOW, encode
+from interpreto.concepts.methods.supports import LeastSquares, exchange
+
+
+def problem(atoms: int, width: int, alike: float = 0.0, rows: int = 40) -> tuple[Tensor, Tensor]:
+    """Atoms, of which ``alike`` is common to all, and noisy mixtures of them."""
+    generator = torch.Generator().manual_seed(0)
+    dictionary = torch.randn(atoms, width, generator=generator, dtype=torch.float64)
+    dictionary = (1 - alike) * dictionary + alike * dictionary.mean(0)
+    mixtures = torch.rand(rows, atoms, generator=generator, dtype=torch.float64) @ dictionary
+    return dictionary, mixtures + 0.3 * torch.randn(rows, width, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("inverse", [True, False])
+def test_each_row_is_solved_on_its_own_atoms(share, inverse):
+    dictionary, rows = problem(11, 20)
+    used = torch.rand(40, 11, generator=torch.Generator().manual_seed(1)) < share
+    squares = LeastSquares.of(dictionary @ dictionary.T)
+    assert squares.inverse is not None
+    squares = squares if inverse else LeastSquares(squares.gram, None, math.inf)
+    found = squares.on(rows @ dictionary.T, used)
+    assert bool((found[~used] == 0).all())
+    for code, row, atoms in zip(found, rows, used, strict=True):
+        expected = torch.linalg.lstsq(dictionary[atoms].T, row[:, None]).solution[:, 0] if atoms.any() else row[:0]
+        torch.testing.assert_close(code[atoms], expected, atol=1e-6, rtol=1e-6)
+
+
+def test_the_inverse_of_dependent_atoms_is_not_trusted():
+    dictionary, _ = problem(11, 20)
+    assert LeastSquares.of(torch.eye(3)).condition == pytest.approx(1.0)
+    assert LeastSquares.of(dictionary @ dictionary.T).condition < 1e4
+    dictionary[1] = 2 * dictionary[0]
+    assert LeastSquares.of(dictionary @ dictionary.T).inverse is None
+
+
+@pytest.mark.parametrize(("atoms", "width", "alike"), [(6, 20, 0.0), (20, 30, 0.9), (30, 30, 0.98), (40, 20, 0.0)])
+def test_exchanged_sets_are_scipys(atoms, width, alike):
+    dictionary, rows = problem(atoms, width, alike)
+    squares = LeastSquares.of(dictionary @ dictionary.T)
+    assert (squares.inverse is None) == (atoms > width)
+    codes, exact = exchange(torch.ones(len(rows), atoms, dtype=torch.bool), rows @ dictionary.T, squares)
+    theirs = torch.stack([torch.from_numpy(nnls(dictionary.T.numpy(), row.numpy())[0]) for row in rows])
+    assert float(exact.double().mean()) >= 0.9
+    assert bool((codes[~exact] == 0).all()) or squares.inverse is None
+    torch.testing.assert_close((codes @ dictionary)[exact], (theirs @ dictionary)[exact], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("alike", "slow"), [(0.0, False), (0.95, True)])
+def test_codes_do_not_depend_on_their_company(alike, slow):
+    dictionary, rows = problem(20, 90, alike, rows=300)
+    assert (LeastSquares.of(dictionary @ dictionary.T).condition > SLOW) == slow
+    dictionary, rows = dictionary.float(), rows.float()
+    codes = encode(rows, dictionary)
+    theirs = torch.stack([torch.from_numpy(nnls(dictionary.T.numpy(), row.numpy())[0]) for row in rows]).float()
+    torch.testing.assert_close(codes @ dictionary, theirs @ dictionary, atol=1e-4, rtol=1e-4)
+    assert torch.equal(codes, encode(rows, dictionary))
+    for size in (1, 7, 128):
+        apart = torch.cat([encode(part, dictionary) for part in rows[:60].split(size)])
+        torch.testing.assert_close(apart, codes[:60], atol=1e-5 * float(codes.max()), rtol=0)
