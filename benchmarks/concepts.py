@@ -2,10 +2,10 @@
 
     python -m benchmarks.concepts [--rounds 3] [--threads 2] [--texts 2000]
 
-Extraction: the embedded classifier's words at its middle block, from embedded sentences joined to mixed lengths. ``arrival``
-are batches of 32 as the texts come; ``bare`` is the model alone on ready-made batches of like length, stopped after the
-block. Gradients: concepts at the middle of a small BERT of 12 blocks, against backpropagation through the whole model, one
-target after the other. Each cell is the best of several rounds, which are interleaved.
+Extraction: the embedded classifier's words and tokens at its middle block, from embedded sentences joined to mixed lengths.
+``arrival`` are batches of 32 as the texts come; ``bare`` is the model alone on ready-made batches of like length, stopped
+after the block. Gradients: concepts at the middle of a small BERT of 12 blocks, against backpropagation through the whole
+model, one target after the other. Each cell is the best of several rounds, which are interleaved.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def extraction(arguments: argparse.Namespace) -> list[str]:
     model = model.to(arguments.device)
     texts = mixed_texts(arguments.texts)
     splitter = ModelWithSplitPoints(model, 1, tokenizer=tokenizer)
-    samples = splitter.samples(texts, "word")
+    samples, words = splitter.samples(texts, "token"), splitter.samples(texts, "word")
     picked: list[list[int]] = []
     splitter.sweep(samples, picked.append)
     ours = [batch_of([samples[i] for i in batch], arguments.device) for batch in picked]
@@ -111,28 +111,26 @@ def extraction(arguments: argparse.Namespace) -> list[str]:
     layer = model.bert.encoder.layer[1]
     times = measure(
         {
-            "activations of samples": lambda: splitter.activations_of(samples),
+            "tokens of samples": lambda: splitter.activations_of(samples),
+            "words of samples": lambda: splitter.activations_of(words),
             "bare, like lengths": stopped(model, layer, ours),
             "bare, arrival order": stopped(model, layer, arrived),
-            "from texts, with tokenizing": lambda: splitter.get_activations(texts, activation_granularity="word"),
+            "tokens of texts, with tokenizing": lambda: splitter.get_activations(texts, activation_granularity="token"),
+            "words of texts, with tokenizing": lambda: splitter.get_activations(texts, activation_granularity="word"),
         },
         arguments.rounds,
     )
     tokens = sum(map(len, samples))
-    factors = {
-        "activations of samples": sum(b["input_ids"].numel() for b in ours) / tokens,
-        "bare, like lengths": sum(b["input_ids"].numel() for b in ours) / tokens,
-        "bare, arrival order": sum(b["input_ids"].numel() for b in arrived) / tokens,
-    }
+    alike = sum(b["input_ids"].numel() for b in ours) / tokens
+    factors = dict.fromkeys(times, alike) | {"bare, arrival order": sum(b["input_ids"].numel() for b in arrived) / tokens}
     lines = [
-        f"{len(texts)} texts of {min(map(len, samples))} to {max(map(len, samples))} tokens, word granularity.",
+        f"{len(texts)} texts of {min(map(len, samples))} to {max(map(len, samples))} tokens.",
         "",
         "| extraction | padding factor | time | ÷ bare, like lengths |",
         "|---|---|---|---|",
     ]
     for name, seconds in times.items():
-        factor = f"{factors[name]:.2f}" if name in factors else ""
-        lines.append(f"| {name} | {factor} | {seconds:.2f} s | {seconds / times['bare, like lengths']:.2f} |")
+        lines.append(f"| {name} | {factors[name]:.2f} | {seconds:.2f} s | {seconds / times['bare, like lengths']:.2f} |")
     return lines
 
 

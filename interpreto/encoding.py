@@ -79,6 +79,29 @@ class Encoder:
             raise InputError(f"`inputs`: got nothing to explain ({inputs!r}); pass {ACCEPTED}.")
         return encodings
 
+    @property
+    def takes_many(self) -> bool:
+        """Whether `together` can be used: the tokenizer is a fast one, and what it puts after a text is kept."""
+        return bool(self.tokenizer.is_fast) and self.ends
+
+    def together(self, texts: Sequence[str], first: int = 0) -> Iterator[Encoding]:
+        """Encodings of texts that are not empty, as each alone would have, by one call of the tokenizer.
+
+        Args:
+            texts: Plain texts.
+            first: Number of the first among the inputs, for messages.
+        """
+        batch = self._tokenize(list(texts), None)
+        for i, text in enumerate(texts):
+            yield self._finish(
+                {key: batch[key][i] for key in ("input_ids", "token_type_ids") if key in batch},
+                f"`inputs[{first + i}]`",
+                text=text,
+                offsets=batch["offset_mapping"][i],
+                frozen=[bool(special) for special in batch["special_tokens_mask"][i]],
+                segments=[(0, len(text))],
+            )
+
     def _read(self, item: Any, position: int | None, roles: Sequence[str] | None) -> list[Encoding]:
         name = "`inputs`" if position is None else f"`inputs[{position}]`"
         if roles is not None and not is_chat(item):
@@ -132,7 +155,7 @@ class Encoder:
             return encoding
         return replace(encoding, tokens=encoding.tokens.without(outside(free)))
 
-    def _tokenize(self, text: str, pair: str | None, add_special_tokens: bool = True) -> Any:
+    def _tokenize(self, text: str | list[str], pair: str | None, add_special_tokens: bool = True) -> Any:
         if not self.tokenizer.is_fast:
             raise TokenizerError(
                 f"`tokenizer`: {type(self.tokenizer).__name__} cannot say which characters a token stands for; "
