@@ -24,7 +24,7 @@ from interpreto.samples import EmbeddingVariants, MaskVariants, Reading, Sample
 Read = Callable[[Tensor, Tensor | None], Tensor]
 """Outputs ``(b, k)`` out of a batch's logits, for these ids ``(b, k)``; all of them for None."""
 
-WINDOW = 16  # batches that are sorted by length together
+WINDOW = 64  # batches that are sorted by length together
 
 
 @dataclass(frozen=True, eq=False)

@@ -206,7 +206,7 @@ class TokenSplitter(ModelSplitter):
     ) -> Float[Tensor, "u d"]:
         where = self._split.ports.index(self.port(split_point))
         readings = self._split.read(map(as_row, samples), read_strategy(aggregation_strategy), dtype=dtype)
-        return torch.cat([reading.activations[where] for reading in readings])
+        return _one_after_the_other([reading.activations[where] for reading in readings])
 
     def of_batch(
         self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
@@ -225,12 +225,19 @@ class TokenSplitter(ModelSplitter):
         return self._split.outputs_from([as_row(sample) for sample in samples], self.port(split_point), hidden)
 
     def _joined(self, readings: Sequence[WindowActivations]) -> Activations:
-        return {name: torch.cat([r.activations[i] for r in readings]) for i, name in enumerate(self.split_points)}
+        return {
+            name: _one_after_the_other([reading.activations[i] for reading in readings])
+            for i, name in enumerate(self.split_points)
+        }
 
 
 def as_row(sample: Sample) -> Row:
     """What the model needs of a sample."""
     return Row(sample.input_ids, sample.units.index, len(sample.units), sample.extras)
+
+
+def _one_after_the_other(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def read_strategy(value: object) -> GranularityAggregationStrategy:

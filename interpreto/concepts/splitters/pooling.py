@@ -57,6 +57,8 @@ class BatchUnits:
         inside = index >= 0
         values, owner = hidden[inside], index[inside]
         if len(values) == len(self):  # one token a unit
+            if torch.equal(owner, torch.arange(len(owner), device=owner.device)):
+                return values
             return values.new_zeros(len(self), values.shape[1]).index_copy(0, owner, values)
         if strategy not in (Strategy.MEAN, Strategy.SUM):
             return strategy(values.T, owner, len(self)).T
@@ -70,3 +72,14 @@ class BatchUnits:
         """``hidden`` with every token of a unit replaced by the unit's value. Differentiable in both."""
         index = self.index.to(hidden.device)
         return torch.where((index >= 0)[..., None], values.to(hidden)[index.clamp(min=0)], hidden)
+
+
+def stretches(first: Int[Tensor, " n"], counts: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
+    """Numbers ``first, first + 1, ...`` of each stretch, ``counts`` of them, one stretch after the other.
+
+    Example:
+        >>> import torch
+        >>> stretches(torch.tensor([5, 0]), torch.tensor([2, 3]))
+        tensor([5, 6, 0, 1, 2])
+    """
+    return (first - counts.cumsum(0) + counts).repeat_interleave(counts) + torch.arange(int(counts.sum()))

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.concepts.splitters.granularities import Row
 from interpreto.concepts.splitters.layouts import Layout, find_layout
-from interpreto.concepts.splitters.pooling import BatchUnits
+from interpreto.concepts.splitters.pooling import BatchUnits, stretches
 from interpreto.concepts.splitters.ports import Port, block_list
 from interpreto.concepts.splitters.tracing import Edit, lock_of, tracing
 from interpreto.encoding import Encoder
@@ -24,7 +24,9 @@ from interpreto.inference.batching import TOKENS_A_PASS, Budget, sweep, windows
 from interpreto.inference.contexts import evaluating, padding_absent
 from interpreto.inference.forward import Forward, longest_input, read_logits
 
-WINDOW = 16  # batches whose texts are sorted by length together
+WINDOW = 16  # batches whose texts are sorted by length together, where batches are counted in rows
+TOKEN_WINDOW = 4, 64  # fewest and most batches, where they are counted in tokens, and between these
+WINDOW_BYTES = 2**29  # the activations to hold
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +125,17 @@ class SplitModel:
     ) -> Iterator[WindowActivations]:
         """Activations of all units of a stream of rows, in order, a window of batches at a time."""
         per_row = self.budget.rows is not None
-        limit = WINDOW * (self.budget.rows or self.budget.tokens)
-        for window in windows(rows, lambda row: 1 if per_row else len(row), limit):
+        for window in windows(rows, lambda row: 1 if per_row else len(row), self._window()):
             yield self._read_window(window, strategy, dtype, with_logits, on_rows)
+
+    def _window(self) -> int:
+        """Rows, or tokens where the budget counts these, that are read together."""
+        if self.budget.rows is not None:
+            return WINDOW * self.budget.rows
+        fewest, most = TOKEN_WINDOW
+        width = getattr(getattr(self.model, "config", None), "hidden_size", 4096)
+        held = WINDOW_BYTES // (4 * width * len(self.ports))
+        return max(fewest * self.budget.tokens, min(most * self.budget.tokens, held))
 
     def _read_window(
         self,
@@ -135,7 +145,8 @@ class SplitModel:
         with_logits: bool,
         on_rows: Callable[[int], object],
     ) -> WindowActivations:
-        first = torch.tensor([0, *(row.u for row in rows)]).cumsum(0)
+        counts = torch.tensor([row.u for row in rows])
+        first = counts.cumsum(0) - counts
         activations: list[Tensor] = []
         logits: dict[int, Tensor] = {}
 
@@ -143,10 +154,10 @@ class SplitModel:
             batch = [rows[i] for i in picked]
             hidden, output = self.hidden(batch, with_logits)
             units = BatchUnits.of([row.index for row in batch], [row.u for row in batch])
-            places = torch.cat([torch.arange(int(first[i]), int(first[i + 1])) for i in picked])
+            places = stretches(first[picked], counts[picked])
             pooled = [self._pooled(h, units, port, strategy) for h, port in zip(hidden, self.ports, strict=True)]
             if not activations:
-                activations.extend(torch.empty(int(first[-1]), p.shape[1], dtype=dtype or p.dtype) for p in pooled)
+                activations.extend(torch.empty(int(counts.sum()), p.shape[1], dtype=dtype or p.dtype) for p in pooled)
             for whole, part in zip(activations, pooled, strict=True):
                 whole[places] = part.to("cpu", whole.dtype)
             if with_logits:
@@ -156,7 +167,7 @@ class SplitModel:
         with self.session(rows):
             self.sweep(rows, run)
         for whole, port in zip(activations, self.ports, strict=True):
-            if not whole.isfinite().all():
+            if len(whole) and not torch.stack(torch.aminmax(whole)).isfinite().all():
                 raise ModelError(f"`model`: its activations at {port.name!r} are not finite (NaN or infinity).")
         return WindowActivations(activations, torch.stack([logits[i] for i in range(len(rows))]) if with_logits else None)
 
@@ -194,12 +205,15 @@ class SplitModel:
 
         Models that mix padding in, or read the last position whatever the mask says (XLNet), get batches of one length.
         """
+        vocabulary = getattr(getattr(self.model, "config", None), "vocab_size", None)
+        spare = not isinstance(vocabulary, int) or self.pad_id < vocabulary  # else no id is left to pad with
+        if spare and self._pads_well:
+            return True
         short, long = min(rows, key=len), max(rows, key=len)
         if len(short) == len(long):
             return True
-        vocabulary = getattr(getattr(self.model, "config", None), "vocab_size", None)
-        if isinstance(vocabulary, int) and self.pad_id >= vocabulary:
-            return False  # the rows use the whole vocabulary: no id is left to pad with
+        if not spare:
+            return False
         if self._pads_well is None:
             self._pads_well = self._unmoved_by_padding(short, long)
         return self._pads_well
