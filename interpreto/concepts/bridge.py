@@ -25,7 +25,8 @@ class InputsToConcepts(nn.Module):
     """A text's concepts as the outputs of a model: attribution methods explain them as they explain classes.
 
     Where activations have one row a text, the outputs are its concepts. Elsewhere they are the concepts of the text's
-    tokens, pooled; special tokens do not count, and mask tokens do. With no targets, every concept is explained.
+    tokens, pooled; special tokens do not count, and mask tokens do. With no targets, every concept is explained; ids in one
+    dimension are explained for every input.
 
     Args:
         explainer: Fitted concepts. Their model is run, and left as it was.
@@ -119,7 +120,7 @@ class InputsToConcepts(nn.Module):
 
 
 class ConceptsConfig:
-    """A model's config, but for the outputs: they are numbers, one a concept.
+    """A model's config, but for the outputs: they are numbers, one a concept; targets are concepts of every input.
 
     What is set on it, as a padding id is for the length of a call, is set on the model's own.
 
@@ -129,6 +130,7 @@ class ConceptsConfig:
     """
 
     _own = ("_config", "problem_type", "num_labels", "id2label", "label2id")
+    shares_targets = True
 
     def __init__(self, config: Any, nb_concepts: int) -> None:
         self._config = config

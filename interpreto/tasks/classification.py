@@ -35,14 +35,17 @@ class Classification(Task):
         kind: ``single-label`` (the prediction is the largest), ``multi-label`` (each positive logit) or
             ``regression`` (each output).
         id2label: Names of the columns.
+        shared: Whether ids given in one dimension are meant for every input, not one for each.
     """
 
     KINDS = ("single-label", "multi-label", "regression")
 
-    def __init__(self, mode: Mode, kind: str = "single-label", id2label: dict[int, str] | None = None) -> None:
+    def __init__(
+        self, mode: Mode, kind: str = "single-label", id2label: dict[int, str] | None = None, shared: bool = False
+    ) -> None:
         self.name, self.kind, self.mode = f"{kind} classification" if kind != "regression" else kind, kind, mode
         self.mode_name = mode_name(mode)
-        self.id2label = id2label or {}
+        self.id2label, self.shared = id2label or {}, shared
         soft = mode in (InferenceModes.SOFTMAX, InferenceModes.LOG_SOFTMAX)
         if soft and kind != "single-label":
             raise OptionError(
@@ -64,7 +67,7 @@ class Classification(Task):
             targets = torch.as_tensor(np.asarray(targets))
         if isinstance(targets, Tensor) and targets.ndim == 0:
             targets = int(integers(targets, "`targets`"))
-        if isinstance(targets, (int, str, Contrast)):
+        if isinstance(targets, (int, str, Contrast)) or (self.shared and _in_one_dimension(targets)):
             return [self._read_one(targets, "`targets`")] * n
         if isinstance(targets, Tensor):
             rows: list[Any] = [targets] if single and targets.ndim == 1 and n == 1 else list(integers(targets, "`targets`"))
@@ -175,3 +178,9 @@ def integers(values: Tensor, name: str) -> Tensor:
     if values.dtype.is_floating_point or values.dtype is torch.bool:
         raise TargetError(f"{name}: got {values.dtype} values; class ids are integers.")
     return values.detach().cpu().long()
+
+
+def _in_one_dimension(targets: object) -> bool:
+    if isinstance(targets, Tensor):
+        return targets.ndim == 1
+    return isinstance(targets, (list, tuple, range)) and all(isinstance(item, (Integral, str, Contrast)) for item in targets)

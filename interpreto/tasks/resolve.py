@@ -31,7 +31,8 @@ def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task
     if task not in Classification.KINDS:
         accepted = ", ".join(map(repr, ("classification", *Classification.KINDS, "generation")))
         raise OptionError(f"`task`: got {task!r}; pass {accepted} or None.")
-    return Classification(InferenceModes.LOGITS if mode is None else mode, task, id2label)
+    shared = bool(getattr(config, "shares_targets", False))
+    return Classification(InferenceModes.LOGITS if mode is None else mode, task, id2label, shared)
 
 
 def _generates(model: Any) -> bool:

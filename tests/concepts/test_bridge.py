@@ -213,6 +213,19 @@ def test_a_generation_splitter_is_only_read():
     assert output.attributions.shape == (2, len(output.elements))
 
 
+@pytest.mark.parametrize("targets", [torch.tensor([3, 1]), [3, 1], (3, 1), ["concept 3", "concept 1"]])
+def test_concepts_asked_for_are_those_of_every_input(targets):
+    model, tokenizer = demo.load_classifier()
+    splitter = ModelWithSplitPoints(model, [1], tokenizer=tokenizer)
+    explainer = PCAConcepts(splitter, nb_concepts=4).fit(splitter.get_activations(SENTENCES))
+    occlusion = Occlusion(explainer.get_inputs_to_concepts_model(), tokenizer)
+    for few in (SENTENCES[:1], SENTENCES[:2], SENTENCES[:3]):
+        outputs = occlusion(few, targets=targets)
+        assert [output.targets.tolist() for output in outputs] == [[3, 1]] * len(few)
+    by_input = occlusion(SENTENCES[:2], targets=torch.tensor([[0], [2]]))
+    assert [output.targets.tolist() for output in by_input] == [[0], [2]]
+
+
 def test_the_second_example_of_the_reference_on_the_embedded_classifier():
     model, tokenizer = demo.load_classifier()
     texts = [sentence.text for sentence in demo.load_sentences("movie")[:200]]
@@ -237,7 +250,7 @@ def test_the_second_example_on_many_sentences():
     activations, _ = splitter.get_activations(texts)
     explainer = SemiNMFConcepts(splitter, nb_concepts=20).fit(activations)
     bridge, few = explainer.get_inputs_to_concepts_model(), texts[::100]
-    outputs = Occlusion(bridge, splitter.tokenizer, batch_size=256).explain(few, targets=torch.arange(5).expand(len(few), -1))
+    outputs = Occlusion(bridge, splitter.tokenizer, batch_size=256).explain(few, targets=torch.arange(5))
     codes = explainer.encode_activations(activations[::100])[:, :5]
     assert len(outputs) == 11
     for output, code in zip(outputs, codes, strict=True):
