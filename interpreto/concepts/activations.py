@@ -46,7 +46,7 @@ class Activations:
         source: Where the rows are.
         device: Where they are wanted.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = Activations(torch.eye(4, dtype=torch.bfloat16), torch.device("cpu"))
         >>> activations.n, activations.d, activations.read().dtype

@@ -172,7 +172,7 @@ class ConceptAutoEncoderExplainer(ABC):
             ModelError: the concepts are not fitted, or no gradient passes through their decoder.
             OptionError, InputError, TargetError, TaskError: what cannot be explained as asked.
 
-        Example:
+        Examples:
             >>> from interpreto import SplitterForClassification, demo
             >>> from interpreto.concepts import PCAConcepts
             >>> model, tokenizer = demo.load_classifier()

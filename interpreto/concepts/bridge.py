@@ -36,7 +36,7 @@ class InputsToConcepts(nn.Module):
         ModelError: the concepts are not fitted.
         OptionError: there is no splitter, or no such pooling.
 
-    Example:
+    Examples:
         >>> from interpreto import ModelWithSplitPoints, Occlusion, demo
         >>> from interpreto.concepts import PCAConcepts
         >>> model, tokenizer = demo.load_classifier()

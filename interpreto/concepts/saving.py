@@ -75,7 +75,7 @@ def load_concepts(
         FileError: the file is missing or holds something else.
         OptionError: the concept model's class is needed, or the splitter has not the concepts' split point.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> from interpreto.concepts import PCAConcepts
         >>> explainer = PCAConcepts(None, nb_concepts=2).fit(torch.eye(3))

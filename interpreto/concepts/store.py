@@ -78,7 +78,7 @@ class ActivationStore:
     Raises:
         FileError: there is no store, or its writing was interrupted.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from interpreto import demo
         >>> from interpreto.concepts.splitters import ModelWithSplitPoints

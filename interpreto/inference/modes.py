@@ -19,7 +19,7 @@ Mode = Callable[[Tensor], Tensor]
 class InferenceModes(Enum):
     """Scores that an explanation can speak about. Any function of the logits, row by row, may stand in their place.
 
-    Example:
+    Examples:
         >>> import torch
         >>> InferenceModes.SOFTMAX(torch.zeros(1, 4))
         tensor([[0.2500, 0.2500, 0.2500, 0.2500]])

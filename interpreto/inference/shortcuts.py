@@ -16,7 +16,7 @@ class Shortcuts:
         distinct: Equal copies of a sample are run once.
         shared_backward: The rows of a batch share each backward pass; else each row has its own.
 
-    Example:
+    Examples:
         >>> from interpreto import Occlusion, demo
         >>> from interpreto.inference import Shortcuts
         >>> explainer = Occlusion(*demo.load_classifier(), shortcuts=Shortcuts(distinct=False))

@@ -69,7 +69,7 @@ class Benchmark:
     Raises:
         OptionError: there is no such metric or baseline.
 
-    Example:
+    Examples:
         >>> from interpreto import Occlusion, Saliency, demo
         >>> from interpreto.metrics import Benchmark
         >>> model, tokenizer = demo.load_classifier()

@@ -29,7 +29,7 @@ class MetricResult:
         config: How the metric was made.
         name: The metric.
 
-    Example:
+    Examples:
         >>> import torch
         >>> result = MetricResult(0.5, torch.tensor([0.4, 0.6]), {}, True, (0.0, 1.0), 2, 0, {}, "Insertion")
         >>> float(result), result

@@ -83,7 +83,7 @@ def plot_attributions(
         InputError: when there is nothing to show, or something else than explanations.
         OptionError: when the backend is unknown or its package is not installed.
 
-    Example:
+    Examples:
         >>> from interpreto import Occlusion, demo, plot_attributions
         >>> explanations = Occlusion(*demo.load_classifier())("A gorgeous, moving film.")
         >>> plot_attributions(explanations)  # doctest: +ELLIPSIS

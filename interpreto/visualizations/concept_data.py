@@ -67,7 +67,7 @@ def global_concepts(
         ModelError: the concepts are not fitted.
         OptionError, InputError, TargetError, TaskError: what cannot be shown as asked.
 
-    Example:
+    Examples:
         >>> from interpreto import SplitterForClassification, demo
         >>> from interpreto.concepts import SemiNMFConcepts
         >>> from interpreto.visualizations.concept_data import global_concepts
@@ -137,7 +137,7 @@ def local_concepts(
     Raises:
         InputError: it is several texts.
 
-    Example:
+    Examples:
         >>> from interpreto import ModelWithSplitPoints, demo
         >>> from interpreto.concepts import PCAConcepts
         >>> from interpreto.visualizations.concept_data import local_concepts

@@ -31,7 +31,7 @@ class Names:
     Raises:
         OptionError: names are no texts, or there are no classes.
 
-    Example:
+    Examples:
         >>> from interpreto.tasks import Classification
         >>> from interpreto.inference.modes import InferenceModes
         >>> task = Classification(InferenceModes.LOGITS, id2label={0: "LABEL_0", 1: "LABEL_1"})

@@ -42,7 +42,7 @@ def concept_payload(view: ConceptView) -> str:
 def cut(text: str, spans: Sequence[Span], elements: Sequence[str]) -> list[Piece]:
     """A text from its first to its last character, cut at the units.
 
-    Example:
+    Examples:
         >>> [piece.text for piece in cut("A film", [(0, 1), (2, 6)], ["A", "film"])]
         ['A', ' ', 'film']
     """

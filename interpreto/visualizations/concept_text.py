@@ -29,7 +29,7 @@ def concepts_to_text(view: ConceptView, *, width: int | None = None, colour: boo
         colour: Whether to colour by ANSI codes; else activations stand in brackets. None: where standard output takes
             colours.
 
-    Example:
+    Examples:
         >>> from interpreto import ModelWithSplitPoints, demo
         >>> from interpreto.concepts import PCAConcepts
         >>> from interpreto.visualizations.concept_data import local_concepts

@@ -64,7 +64,7 @@ def plot_concepts(
         ModelError: the concepts are not fitted.
         OptionError, InputError, TargetError, TaskError: what cannot be shown as asked.
 
-    Example:
+    Examples:
         >>> from interpreto import ModelWithSplitPoints, demo
         >>> from interpreto.concepts import PCAConcepts
         >>> from interpreto.visualizations.concepts import plot_concepts

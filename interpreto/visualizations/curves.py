@@ -67,7 +67,7 @@ def plot_curves(
         InputError: there is nothing to draw, or results are of different metrics or of one without curves.
         OptionError: no such backend.
 
-    Example:
+    Examples:
         >>> from interpreto import Occlusion, demo
         >>> from interpreto.metrics import Deletion
         >>> from interpreto.visualizations import plot_curves

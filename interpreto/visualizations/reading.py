@@ -169,7 +169,7 @@ def ranked(explanation: AttributionOutput, target: int) -> list[int]:
 def number(value: float, *, sign: bool = False) -> str:
     """Three significant digits, with a true minus sign.
 
-    Example:
+    Examples:
         >>> number(0.71845, sign=True), number(-5.57e-8), number(12345.6), number(float("nan"))
         ('+0.718', '−5.57e−8', '12346', 'n/a')
     """
@@ -190,7 +190,7 @@ def number(value: float, *, sign: bool = False) -> str:
 def visible(text: str) -> str:
     """The text with control characters as their pictures, so that none can act on a terminal or reorder a line.
 
-    Example:
+    Examples:
         >>> visible("a\\x1b[31m\\u202eb")
         'a␛[31m⟨U+202E⟩b'
     """

@@ -53,7 +53,7 @@ def to_text(
     Raises:
         TargetError: when there is no such row.
 
-    Example:
+    Examples:
         >>> from interpreto import Occlusion, demo
         >>> explanation = Occlusion(*demo.load_classifier())("A gorgeous film.")[0]
         >>> print(to_text(explanation, width=60, colour=False).split(chr(10))[0])  # doctest: +ELLIPSIS

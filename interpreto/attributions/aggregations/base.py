@@ -39,7 +39,7 @@ class Aggregator(ABC):
     Attributes:
         reducer: How gradients are reduced before they reach `aggregate`.
 
-    Example:
+    Examples:
         >>> class KeptMean(Aggregator):  # RISE: the mean score of the copies that kept a unit
         ...     def aggregate(self, scores, variants):
         ...         kept = 1 - variants.mask

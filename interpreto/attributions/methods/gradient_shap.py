@@ -27,7 +27,7 @@ class GradientShap(AttributionExplainer):
         noise_std: Standard deviation of the noise, in standard deviations of the input's embeddings.
         **options: Shared by every method; see `Options`.
 
-    Example:
+    Examples:
         >>> from interpreto import GradientShap, demo
         >>> GradientShap(*demo.load_classifier())("A gorgeous, moving film.")[0].standard_error.shape
         torch.Size([1, 6])

@@ -28,7 +28,7 @@ class IntegratedGradients(AttributionExplainer):
             or a tensor ``(d,)`` or ``(l, d)``.
         **options: Shared by every method; see `Options`.
 
-    Example:
+    Examples:
         >>> from interpreto import IntegratedGradients, demo
         >>> explanation = IntegratedGradients(*demo.load_classifier(), baseline="mask")("A gorgeous, moving film.")[0]
         >>> bool(explanation.residual.abs() < 0.05)

@@ -29,7 +29,7 @@ class KernelShap(AttributionExplainer):
     Raises:
         OptionError: when there are fewer coalitions than twice the units.
 
-    Example:
+    Examples:
         >>> from interpreto import KernelShap, demo
         >>> explanation = KernelShap(*demo.load_classifier())("A gorgeous, moving film.")[0]
         >>> gap = explanation.base_scores - explanation.reference_scores

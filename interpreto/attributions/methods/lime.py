@@ -32,7 +32,7 @@ class Lime(AttributionExplainer):
     Raises:
         OptionError: when the copies do not determine the coefficients.
 
-    Example:
+    Examples:
         >>> from interpreto import Lime, demo
         >>> explanation = Lime(*demo.load_classifier())("A gorgeous, moving film.")[0]
         >>> explanation.standard_error.shape == explanation.attributions.shape

@@ -22,7 +22,7 @@ class Occlusion(AttributionExplainer):
         replacement: What stands for the removed unit; see `Replacement`.
         **options: Shared by every method; see `Options`.
 
-    Example:
+    Examples:
         >>> from interpreto import Occlusion, demo
         >>> explanation = Occlusion(*demo.load_classifier())("A gorgeous, moving film.")[0]
         >>> explanation.elements

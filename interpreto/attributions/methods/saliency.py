@@ -22,7 +22,7 @@ class Saliency(AttributionExplainer):
         input_x_gradient: Contract with the input instead, as `InputXGradient` does.
         **options: Shared by every method; see `Options`.
 
-    Example:
+    Examples:
         >>> from interpreto import Saliency, demo
         >>> explanation = Saliency(*demo.load_classifier())("A gorgeous, moving film.")[0]
         >>> bool((explanation.attributions >= 0).all())
@@ -55,7 +55,7 @@ class InputXGradient(AttributionExplainer):
         batch_size: See `AttributionExplainer`.
         **options: Shared by every method; see `Options`.
 
-    Example:
+    Examples:
         >>> from interpreto import InputXGradient, demo
         >>> InputXGradient(*demo.load_classifier())("A gorgeous, moving film.")[0].signed
         True

@@ -26,7 +26,7 @@ class SmoothGrad(AttributionExplainer):
         input_x_gradient: Sum the mean of noisy input × gradient instead: signed.
         **options: Shared by every method; see `Options`.
 
-    Example:
+    Examples:
         >>> from interpreto import SmoothGrad, demo
         >>> explanation = SmoothGrad(*demo.load_classifier())("A gorgeous, moving film.")[0]
         >>> bool((explanation.attributions >= 0).all())

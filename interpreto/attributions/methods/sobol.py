@@ -28,7 +28,7 @@ class Sobol(AttributionExplainer):
         replacement: What stands for a removed unit; see `Replacement`.
         **options: Shared by every method; see `Options`.
 
-    Example:
+    Examples:
         >>> from interpreto import Sobol, demo
         >>> explanation = Sobol(*demo.load_classifier(), sobol_indices_order="total")("A gorgeous, moving film.")[0]
         >>> bool((explanation.attributions >= 0).all())

@@ -26,7 +26,7 @@ class SquareGrad(AttributionExplainer):
         input_x_gradient: Square noisy input × gradient instead.
         **options: Shared by every method; see `Options`.
 
-    Example:
+    Examples:
         >>> from interpreto import SquareGrad, demo
         >>> explanation = SquareGrad(*demo.load_classifier())("A gorgeous, moving film.")[0]
         >>> bool((explanation.attributions >= 0).all())

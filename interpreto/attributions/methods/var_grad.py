@@ -27,7 +27,7 @@ class VarGrad(AttributionExplainer):
         input_x_gradient: Take the variance of noisy input × gradient instead.
         **options: Shared by every method; see `Options`.
 
-    Example:
+    Examples:
         >>> from interpreto import VarGrad, demo
         >>> explanation = VarGrad(*demo.load_classifier())("A gorgeous, moving film.")[0]
         >>> bool((explanation.attributions >= 0).all())

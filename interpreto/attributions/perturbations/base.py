@@ -22,7 +22,7 @@ class MaskPerturbator(Perturbator):
 
     The untouched sample is scored in any case; asking for it again costs nothing, as equal copies are run once.
 
-    Example:
+    Examples:
         >>> class FirstAndLast(MaskPerturbator):
         ...     def masks(self, u, generator):
         ...         return torch.eye(u)[[0, -1]]

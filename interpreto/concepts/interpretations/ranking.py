@@ -19,7 +19,7 @@ class Ranking:
         concepts: How many.
         k: Texts a concept.
 
-    Example:
+    Examples:
         >>> import torch
         >>> ranking = Ranking(concepts=1, k=2)
         >>> ranking.add(["a", "b", "a"], torch.tensor([[1.0], [2.0], [5.0]]))

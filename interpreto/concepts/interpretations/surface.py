@@ -25,7 +25,7 @@ class Surface:
     Args:
         tokenizer: Whose names they are; None: every text is what it is.
 
-    Example:
+    Examples:
         >>> from interpreto import demo
         >>> Surface(demo.load_classifier()[1])("film")
         'film'
@@ -89,7 +89,7 @@ def runs_of_words(texts: Iterable[str], sizes: tuple[int, int], min_count: int) 
 
     A run is the text from its first word to its last; marks between words are in it, and none at its ends.
 
-    Example:
+    Examples:
         >>> runs_of_words(["A good film, a film.", "good film"], (1, 2), 2)
         ['good', 'good film', 'film']
     """

@@ -54,7 +54,7 @@ class TopKInputs:
     Raises:
         OptionError: an option is out of range, or two of them exclude each other.
 
-    Example:
+    Examples:
         >>> from interpreto import ModelWithSplitPoints, demo
         >>> from interpreto.concepts import NeuronsAsConcepts
         >>> from interpreto.concepts.interpretations import TopKInputs

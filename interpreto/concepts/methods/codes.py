@@ -47,7 +47,7 @@ def encode(
         tolerance: On how far one more sweep would move a code, relative to the row's largest.
         max_sweeps: After which a row is left as it is.
 
-    Example:
+    Examples:
         >>> import torch
         >>> encode(torch.tensor([[3.0, -1.0]]), torch.eye(2))
         tensor([[3., 0.]])

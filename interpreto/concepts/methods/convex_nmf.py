@@ -99,7 +99,7 @@ class ConvexNMFConcepts(DictionaryLearningExplainer):
         tolerance: On the relative decrease of the squared error over ten updates.
         max_candidates: Rows, drawn at random, of which the concepts are means; memory grows with its square.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
         >>> model = ConvexNMFConcepts(None, nb_concepts=4).fit(activations).concept_model

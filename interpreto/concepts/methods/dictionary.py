@@ -23,7 +23,7 @@ class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
         random_state: Seed; for a foreign model also of the global generators, while it runs and no longer.
         **concept_model_options: Given to the class.
 
-    Example:
+    Examples:
         >>> import torch
         >>> class Mean(torch.nn.Module):
         ...     nb_concepts = 1

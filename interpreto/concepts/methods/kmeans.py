@@ -92,7 +92,7 @@ class KMeansConcepts(DictionaryLearningExplainer):
         temperature: Softness of the clusters, 1 for the variance within them; 0 gives the nearest cluster 1 and the others 0.
         restarts: From other starts; the best is kept.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.tensor([[0.0, 0.0], [0.0, 1.0], [9.0, 9.0], [9.0, 8.0]])
         >>> explainer = KMeansConcepts(None, nb_concepts=2, temperature=0.0).fit(activations)

@@ -150,7 +150,7 @@ class PCAConcepts(DictionaryLearningExplainer):
         device: See `ConceptAutoEncoderExplainer`.
         random_state: Not used: nothing is drawn.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) + 100
         >>> explainer = PCAConcepts(None, nb_concepts=4).fit(activations)
@@ -182,7 +182,7 @@ class SVDConcepts(DictionaryLearningExplainer):
         device: See `ConceptAutoEncoderExplainer`.
         random_state: Not used: nothing is drawn.
 
-    Example:
+    Examples:
         >>> import torch
         >>> explainer = SVDConcepts(None, nb_concepts=1).fit(torch.tensor([[3.0, 4.0], [6.0, 8.0]]))
         >>> explainer.get_dictionary()
@@ -215,7 +215,7 @@ class ICAConcepts(DictionaryLearningExplainer):
         max_iter: Most iterations.
         tolerance: On the change of the unmixing matrix.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.rand(200, 3, generator=torch.Generator().manual_seed(0))
         >>> concepts = ICAConcepts(None, nb_concepts=3).fit(activations).encode_activations(activations)
@@ -255,7 +255,7 @@ class SparsePCAConcepts(DictionaryLearningExplainer):
         max_iter: Most passes over the activations.
         batch_size: Rows of a step.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
         >>> dictionary = SparsePCAConcepts(None, nb_concepts=3).fit(activations).get_dictionary()

@@ -56,7 +56,7 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
         device: See `ConceptAutoEncoderExplainer`.
         random_state: Not used: nothing is drawn.
 
-    Example:
+    Examples:
         >>> import torch
         >>> NeuronsAsConcepts(None, nb_concepts=2).encode_activations(torch.tensor([[1.0, -2.0]]))
         tensor([[ 1., -2.]])

@@ -116,7 +116,7 @@ class NMFConcepts(DictionaryLearningExplainer):
         max_iter: Most updates.
         tolerance: On the relative decrease of the squared error over ten updates.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.rand(60, 8, generator=torch.Generator().manual_seed(0))
         >>> explainer = NMFConcepts(None, nb_concepts=8).fit(activations)
@@ -157,7 +157,7 @@ class Cockatiel(DictionaryLearningExplainer):
         random_state: See `ConceptAutoEncoderExplainer`.
         force_relu: Take the positive part of the activations; else negative ones are an error.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.rand(60, 8, generator=torch.Generator().manual_seed(0))
         >>> Cockatiel(None, nb_concepts=3).fit(activations).encode_activations(activations).shape

@@ -22,7 +22,7 @@ def load_overcomplete(part: Literal["optimization", "sae"]) -> ModuleType:
     Raises:
         ImportError: overcomplete is not installed; says what to type.
 
-    Example:
+    Examples:
         >>> load_overcomplete("sae").TopKSAE.__name__
         'TopKSAE'
 

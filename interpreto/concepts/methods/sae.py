@@ -45,7 +45,7 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
     Attributes:
         history: One `TrainingRecord` an epoch.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
         >>> explainer = SAEExplainer(None, "overcomplete.sae.TopKSAE", nb_concepts=16, top_k=2)
@@ -150,7 +150,7 @@ class VanillaSAEConcepts(SAEExplainer):
         random_state: See `ConceptAutoEncoderExplainer`.
         l1: Weight of the penalty against the unexplained fraction of the variance.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
         >>> explainer = VanillaSAEConcepts(None, nb_concepts=16).fit(activations, nb_epochs=3)
@@ -185,7 +185,7 @@ class TopKSAEConcepts(SAEExplainer):
         random_state: See `ConceptAutoEncoderExplainer`.
         k: Concepts of a row; None for a tenth of them, at most 32.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
         >>> explainer = TopKSAEConcepts(None, nb_concepts=16, k=3).fit(activations, nb_epochs=3)
@@ -220,7 +220,7 @@ class BatchTopKSAEConcepts(SAEExplainer):
         random_state: See `ConceptAutoEncoderExplainer`.
         k: Concepts of a row on average; None for a tenth of them, at most 32.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
         >>> explainer = BatchTopKSAEConcepts(None, nb_concepts=16, k=3).fit(activations, nb_epochs=3)
@@ -257,7 +257,7 @@ class JumpReLUSAEConcepts(SAEExplainer):
             worth having where it explains more than that.
         bandwidth: Of the pre-activations that move a threshold, in units of the typical norm of a centred row.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
         >>> explainer = JumpReLUSAEConcepts(None, nb_concepts=16).fit(activations, nb_epochs=3)
@@ -296,7 +296,7 @@ class MpSAEConcepts(SAEExplainer):
         random_state: See `ConceptAutoEncoderExplainer`.
         k: Choices for a row; None for a tenth of the concepts, at most 32.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
         >>> explainer = MpSAEConcepts(None, nb_concepts=16, k=3).fit(activations, nb_epochs=3)

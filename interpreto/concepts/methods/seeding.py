@@ -14,7 +14,7 @@ import torch
 def seeded(random_state: int, device: torch.device | None = None) -> Iterator[None]:
     """Within, the global generators of Python, NumPy and torch start from the seed; they are restored after.
 
-    Example:
+    Examples:
         >>> with seeded(0):
         ...     first = torch.rand(())
         >>> with seeded(0):

@@ -85,7 +85,7 @@ class SemiNMFConcepts(DictionaryLearningExplainer):
         max_iter: Most updates.
         tolerance: On the relative decrease of the squared error over ten updates.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
         >>> concepts = SemiNMFConcepts(None, nb_concepts=4).fit(activations).encode_activations(activations)

@@ -73,7 +73,7 @@ class DictionaryLearningConcepts(DictionaryLearningExplainer):
         max_iter: Most passes over the activations.
         batch_size: Rows of a step.
 
-    Example:
+    Examples:
         >>> import torch
         >>> activations = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
         >>> concepts = DictionaryLearningConcepts(None, nb_concepts=12).fit(activations).encode_activations(activations)

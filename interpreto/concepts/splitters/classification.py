@@ -45,7 +45,7 @@ class SplitterForClassification(ModelSplitter):
     Raises:
         ModelError: no module turns one vector a text into the logits, or not the one named.
 
-    Example:
+    Examples:
         >>> from interpreto import demo
         >>> from interpreto.concepts.splitters import SplitterForClassification
         >>> model, tokenizer = demo.load_classifier()

@@ -52,7 +52,7 @@ class SplitterForGeneration(TokenSplitter):
     Raises:
         TaskError: the model does not write on after a text.
 
-    Example:
+    Examples:
         >>> from transformers import GPT2Config, GPT2LMHeadModel
         >>> from interpreto import demo
         >>> from interpreto.concepts.splitters import SplitterForGeneration

@@ -35,7 +35,7 @@ class ModelWithSplitPoints(TokenSplitter):
     Raises:
         OptionError: the model has no such split point; the message lists its neighbours.
 
-    Example:
+    Examples:
         >>> from interpreto import demo
         >>> from interpreto.concepts.splitters import ModelWithSplitPoints
         >>> model, tokenizer = demo.load_classifier()

@@ -24,7 +24,7 @@ class BatchUnits:
         index: The unit of each token, ``-1`` for tokens in none and for padding.
         counts: Units of each text.
 
-    Example:
+    Examples:
         >>> import torch
         >>> units = BatchUnits.of([torch.tensor([-1, 0, 0, -1]), torch.tensor([0, 1])], [1, 2])
         >>> units.index
@@ -77,7 +77,7 @@ class BatchUnits:
 def stretches(first: Int[Tensor, " n"], counts: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
     """Numbers ``first, first + 1, ...`` of each stretch, ``counts`` of them, one stretch after the other.
 
-    Example:
+    Examples:
         >>> import torch
         >>> stretches(torch.tensor([5, 0]), torch.tensor([2, 3]))
         tensor([5, 6, 0, 1, 2])

@@ -100,7 +100,6 @@ class GameMetric(AttributionMetric):
         inference_mode: The explained score, where it is a function of yours; else the explanations say what they are of.
         task: What the model does, when its config does not say.
         tqdm_bar: Show the forward passes done.
-        **options: The metric's own.
     """
 
     def __init__(

@@ -117,7 +117,7 @@ def highest_walk(drops: Float[Tensor, " s"]) -> float:
 
     The best walk to a set is the best walk to one of the sets that lack one of its units, and the set itself.
 
-    Example:
+    Examples:
         >>> highest_walk(torch.tensor([0.0, 1.0, 3.0, 4.0]))  # two units: the second first, 3 + 4
         7.0
     """

@@ -38,7 +38,7 @@ class Sparseness(ComplexityMetric):
     Args:
         normalize: Divide by 1 − 1/g, so that one unit alone has 1 in texts of any length.
 
-    Example:
+    Examples:
         >>> from interpreto.metrics import Sparseness
         >>> Sparseness().value(torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64))
         0.25

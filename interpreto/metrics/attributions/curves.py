@@ -119,7 +119,7 @@ class Deletion(CurveMetric):
     In [0, 1] of a probability. ``details["curves"]`` has the curve of each explanation and target, the untouched input
     first. Where attributions are equal, the mean over an order and its reverse.
 
-    Example:
+    Examples:
         >>> from interpreto import Occlusion, demo
         >>> from interpreto.metrics import Deletion
         >>> model, tokenizer = demo.load_classifier()

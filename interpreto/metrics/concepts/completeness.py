@@ -54,7 +54,7 @@ class ConceptCompleteness:
     Raises:
         OptionError: the explainer has no splitter, or an option is out of range.
 
-    Example:
+    Examples:
         >>> from interpreto import demo
         >>> from interpreto.concepts import NeuronsAsConcepts
         >>> from interpreto.concepts.splitters import SplitterForClassification

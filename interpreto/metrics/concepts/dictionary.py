@@ -45,7 +45,7 @@ class Stability:
         OptionError: there is only one: it is like itself.
         InputError: the widths differ, or a dictionary holds NaN.
 
-    Example:
+    Examples:
         >>> import torch
         >>> first = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
         >>> Stability(first, first.flip(0)).compute(), Stability(first, -first, signed=False).compute()
@@ -113,7 +113,7 @@ class Collinearity:
     Args:
         concept_explainer: A fitted explainer, or a dictionary ``(c, d)``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> result = Collinearity(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -2.0]])).run()
         >>> result.score, result.details["closest"], result.details["mean"]

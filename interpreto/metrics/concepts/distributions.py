@@ -27,7 +27,7 @@ class FID(ConceptMetric):
         batch_size: Rows that are encoded together.
         columns: Dimensions that are compared in one pass over the data; None: as many as some hundred megabytes hold.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from interpreto.concepts import PCAConcepts
         >>> rows = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])

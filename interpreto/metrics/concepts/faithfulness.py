@@ -94,7 +94,7 @@ class ConceptDeletion(ConceptCurveMetric):
 
     The concepts of a text are its elements: they are spaced k/a, where a concepts are in the text.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from interpreto import demo
         >>> from interpreto.concepts import NeuronsAsConcepts

@@ -55,7 +55,7 @@ class LossRecovered:
     Raises:
         OptionError: the explainer has no splitter.
 
-    Example:
+    Examples:
         >>> from interpreto import demo
         >>> from interpreto.concepts import NeuronsAsConcepts
         >>> from interpreto.concepts.splitters import ModelWithSplitPoints

@@ -14,7 +14,7 @@ class Moments:
         d: Width of a row.
         full: Keep ``(d, d)`` products; else only the squares of each dimension.
 
-    Example:
+    Examples:
         >>> import torch
         >>> moments = Moments(1)
         >>> moments.add(torch.tensor([[1.0], [3.0]]))

@@ -17,7 +17,7 @@ class MSE(RowMetric):
 
     It does not grow with the number of rows, as the Frobenius norm does that others call by this name.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from interpreto.concepts import PCAConcepts
         >>> rows = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
@@ -85,7 +85,7 @@ class ExplainedVariance(ConceptMetric):
     dimensions, or one a batch, would give other numbers. A constant offset counts as an error; ``details["without_offset"]``
     has the share where it does not. NaN where all rows are equal.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from interpreto.concepts import PCAConcepts
         >>> rows = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])

@@ -73,7 +73,7 @@ class ReconstructionError(ConceptMetric):
         activation_granularity: What the concepts were learned of, where texts are run.
         batch_size: Rows that are encoded together.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from interpreto.concepts import PCAConcepts
         >>> rows = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])

@@ -48,7 +48,7 @@ class Sparsity(CountingMetric):
         epsilon: Codes up to this size count as zero.
         batch_size: Rows that are encoded together.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from interpreto.concepts import NeuronsAsConcepts
         >>> rows = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, -1.0, 1.0, 0.0]])
@@ -89,7 +89,7 @@ class Hoyer(RowMetric):
     Higher is sparser. It does not depend on the codes' scale, nor on a threshold. Not defined for codes that are all
     zero, and for a single concept: such rows are left out.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from interpreto.concepts import NeuronsAsConcepts
         >>> codes = torch.tensor([[0.0, 3.0, 0.0, 0.0], [1.0, -1.0, 1.0, 1.0]])

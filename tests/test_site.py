@@ -1,0 +1,150 @@
+"""The documentation builds without a warning, has every public name, and neither loads nor links what is not there."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+import zlib
+from html.parser import HTMLParser
+from inspect import ismodule
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = (
+    "interpreto",
+    "interpreto.attributions",
+    "interpreto.attributions.aggregations",
+    "interpreto.attributions.metrics",
+    "interpreto.attributions.perturbations",
+    "interpreto.concepts",
+    "interpreto.concepts.interpretations",
+    "interpreto.concepts.metrics",
+    "interpreto.concepts.splitters",
+    "interpreto.demo",
+    "interpreto.metrics",
+)
+ADDRESS = re.compile(r"https?://(?:\([^\s)]*\)|[^\s);,])+(?<!\.)")
+LOADING = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("use", "href"), ("object", "data")}
+LOADED_LINKS = {"stylesheet", "preload", "icon", "prefetch", "preconnect", "modulepreload", "manifest"}
+
+
+class Parsed(HTMLParser):
+    """Ids, links and what is loaded, of one page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.ids.update(given[name] for name in ("id", "name") if name in given)
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        self.loads += [given[name] for of, name in LOADING if of == tag and name in given]
+        if tag == "link" and LOADED_LINKS & set(given.get("rel", "").split()):
+            self.loads.append(given["href"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    pytest.importorskip("mkdocs", reason="mkdocs-material is not installed; it is in the extra `dev`")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    built = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=500)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {path: Parsed(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+
+
+def test_every_public_name_is_in_the_reference(site):
+    lines = zlib.decompress((site / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode().splitlines()
+    documented = [line.split(" ")[0] for line in lines if line.startswith("interpreto")]
+    assert len(documented) > 300
+    there = {id(found) for found in map(resolved, documented) if found is not None}
+    missing = []
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        public = {name: getattr(module, name) for name in module.__all__ if not name.startswith("__")}
+        missing += [f"{package}.{name}" for name, item in public.items() if not ismodule(item) and id(item) not in there]
+    assert not missing
+
+
+def resolved(name: str) -> object:
+    """What a dotted name stands for, in whichever module it is."""
+    parts = name.split(".")
+    found: object = importlib.import_module(parts[0])
+    for i, part in enumerate(parts[1:], 2):
+        found = getattr(found, part, None) or (importlib.import_module(".".join(parts[:i])) if ismodule(found) else None)
+    return found
+
+
+def test_every_paper_of_a_docstring_is_cited():
+    text = (ROOT / "docs" / "citations.md").read_text(encoding="utf-8")
+    cited = set(ADDRESS.findall(text)) | set(re.findall(r"\]\((https?:.*?)\)\. ", text))
+    named = {
+        (found, path.name)
+        for path in (ROOT / "interpreto").rglob("*.py")
+        for found in ADDRESS.findall(path.read_text(encoding="utf-8"))
+        if re.search(r"arxiv|doi\.org|jmlr|aclanthology|pmlr|openreview|transformer-circuits|overcomplete", found)
+    }
+    assert len(named) > 60
+    assert not {each for each in named if each[0] not in cited}
+
+
+def test_links_and_anchors_lead_somewhere(site, pages):
+    broken, followed = [], 0
+    for path, page in pages.items():
+        for link in page.links if path.name != "404.html" else []:  # which knows nothing of its place
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            target = target / "index.html" if target.is_dir() else target
+            followed += 1
+            if not target.exists() or (parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids):
+                broken.append((path.relative_to(site).as_posix(), link))
+    assert followed > 1000
+    assert not broken
+
+
+def test_nothing_is_loaded_from_elsewhere(site, pages):
+    for path, page in pages.items():
+        for load in page.loads if path.name != "404.html" else []:
+            assert load.startswith("data:") or not (urlsplit(load).scheme or urlsplit(load).netloc), f"{path.name} loads {load}"
+            if not load.startswith("data:"):
+                assert (path.parent / unquote(urlsplit(load).path)).exists(), f"{path.name} loads {load}"
+    for path in site.rglob("*.css"):
+        assert not re.search(r"(?:@import|url\()\s*['\"]?(?:https?:)?//", path.read_text(encoding="utf-8")), path.name
+
+
+def test_the_start_page_shows_explanations_made_by_the_library(site, pages):
+    start = pages[site / "index.html"]
+    assert {"live/explanation.html", "live/methods.html"} <= set(start.loads)
+    page = (site / "live" / "explanation.html").read_text(encoding="utf-8")
+    assert all(word in page for word in ("seductive", "wonderful", "<script"))
+    assert "KernelShap" in page
+
+
+def test_tutorials_are_shown_as_they_ran(site):
+    found = sorted(path.stem for path in (ROOT / "tutorials").glob("*.ipynb"))
+    assert len(found) == 6
+    listed = (ROOT / "docs" / "tutorials.md").read_text(encoding="utf-8")
+    for name in found:
+        assert f"(tutorials/{name}.md)" in listed
+        text = (site / "tutorials" / f"{name}.html").read_text(encoding="utf-8")
+        assert text.count('class="language-python highlight"') >= 5
+        assert 'class="language-text highlight"' in text
