@@ -87,8 +87,10 @@ def tutorials() -> Iterator[tuple[str, str]]:
                 found = shown(output)
                 if found is None:
                     frame = f"{path.stem}-{i}-{j}.html"
-                    yield f"tutorials/{frame}", page_of("".join(output["data"]["text/html"]))
-                    found = f'<iframe class="result" src="{frame}" title="What the cell above shows" loading="lazy"></iframe>'
+                    html = "".join(output["data"]["text/html"])
+                    yield f"tutorials/{frame}", page_of(html)
+                    kind = "result" if 'class="interpreto"' in html else "table"
+                    found = f'<iframe class="{kind}" src="{frame}" title="What the cell above shows" loading="lazy"></iframe>'
                 parts.append(found)
         yield f"tutorials/{path.stem}.md", "\n\n".join(parts)
 
