@@ -23,7 +23,7 @@ from interpreto.concepts import MpSAEConcepts, NMFConcepts, SemiNMFConcepts, Top
 from interpreto.concepts.methods.overcomplete import load_overcomplete
 from interpreto.concepts.methods.seeding import seeded
 
-ITERATIONS = (10, 20, 40, 80, 160, 320)
+ITERATIONS = (3, 5, 8, 10, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320)
 STEPS, BATCH, SAE_CONCEPTS, K = 40, 512, 512, 32
 
 Run = Callable[[], object]

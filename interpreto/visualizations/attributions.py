@@ -1,29 +1,18 @@
-"""Attributions as HTML: a page of its own, or a fragment for notebooks; and the one call that shows them anywhere.
-
-What comes from the user or the model reaches the page as JSON alone, which the script turns into text nodes. The page
-lets only that script run (by its hash) and loads nothing.
-"""
+"""Attributions as HTML: a page of its own, or a fragment for notebooks; and the one call that shows them anywhere."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import sys
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from os import PathLike
-from pathlib import Path
-from string import Template
 from typing import Any
 
 from interpreto.attributions.output import AttributionOutput
-from interpreto.errors import InputError, OptionError
+from interpreto.errors import InputError
 from interpreto.visualizations.payload import payload
+from interpreto.visualizations.showing import Look, check_backend, drawing, fragment, goes_to_notebook, show_html, write_page
 from interpreto.visualizations.terminal import to_text
 
-TITLE = "Attributions"
-BACKENDS = ("auto", "notebook", "terminal", "matplotlib")
+LOOK = Look(["attributions.js"])
 
 
 def to_html(
@@ -39,27 +28,12 @@ def to_html(
     Raises:
         InputError: when there is nothing to show, or something else than explanations.
     """
-    script = _asset("script.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = Template(_asset("page.html")).substitute(
-        title=_escaped(TITLE if title is None else title),
-        style=_asset("style.css"),
-        data=payload(_checked(explanations)),
-        script=script,
-        digest=digest,
-    )
-    if path is not None:
-        Path(path).write_text(page, encoding="utf-8", newline="\n")
-    return page
+    return write_page(LOOK, payload(_checked(explanations)), "Attributions" if title is None else title, path)
 
 
 def to_fragment(explanations: Sequence[AttributionOutput]) -> str:
     """The same cards in one element, for a notebook; it may stand any number of times in one page."""
-    return (
-        f'<div class="interpreto"><style>{_asset("style.css")}</style>'
-        f'<script type="application/json">{payload(_checked(explanations))}</script>'
-        f"<script>{_asset('script.js')}</script></div>"
-    )
+    return fragment(LOOK, payload(_checked(explanations)))
 
 
 def plot_attributions(
@@ -90,49 +64,19 @@ def plot_attributions(
         positive ...
     """
     shown = _checked([explanations] if isinstance(explanations, AttributionOutput) else explanations)
-    if backend not in BACKENDS:
-        raise OptionError(f"`backend`: got {backend!r}; pass one of {', '.join(map(repr, BACKENDS))}.")
+    check_backend(backend)
     if backend == "matplotlib":
-        return _figure(shown, path)
+        figure = drawing("static").draw(shown)
+        if path is not None:
+            figure.savefig(path)
+        return figure
     if path is not None:
         to_html(shown, path)
-    if backend == "notebook" or (backend == "auto" and _in_notebook()):
-        display = _display()
-        display.display(display.HTML(to_fragment(shown)))
+    if goes_to_notebook(backend):
+        show_html(to_fragment(shown))
     else:
         print("\n\n".join(to_text(explanation) for explanation in shown))
     return None
-
-
-def _figure(explanations: Sequence[AttributionOutput], path: str | PathLike[str] | None) -> Any:
-    try:
-        from interpreto.visualizations import static  # noqa: PLC0415  (matplotlib is optional)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "matplotlib":
-            raise
-        raise OptionError(
-            '`backend`: "matplotlib" is not installed; run `pip install "interpreto[notebook]"`, or leave `backend` out.'
-        ) from error
-    figure = static.draw(explanations)
-    if path is not None:
-        figure.savefig(path)
-    return figure
-
-
-def _display() -> Any:
-    try:
-        from IPython import display  # noqa: PLC0415  (optional)  # pyright: ignore[reportMissingImports]
-    except ModuleNotFoundError as error:
-        raise OptionError(
-            '`backend`: "notebook" needs IPython; run `pip install "interpreto[notebook]"`, or leave `backend` out.'
-        ) from error
-    return display
-
-
-def _in_notebook() -> bool:
-    """Whether a kernel runs this, so that HTML can be shown."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return getattr(shell, "kernel", None) is not None
 
 
 def _checked(explanations: Iterable[Any]) -> list[AttributionOutput]:
@@ -143,12 +87,3 @@ def _checked(explanations: Iterable[Any]) -> list[AttributionOutput]:
         if not isinstance(explanation, AttributionOutput):
             raise InputError(f"`explanations[{i}]`: got {type(explanation).__name__}; pass a list of AttributionOutput.")
     return shown
-
-
-def _escaped(text: str) -> str:
-    """Text for an element's content, whatever characters it has."""
-    return html.escape(text.replace("\0", "\ufffd")).encode("utf-8", "replace").decode("utf-8")
-
-
-def _asset(name: str) -> str:
-    return (files("interpreto.visualizations") / "html" / name).read_text(encoding="utf-8")

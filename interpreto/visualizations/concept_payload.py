@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
-from interpreto.granularity import Span
 from interpreto.visualizations.concept_views import ConceptView, GlobalConcepts, LocalConcepts
 from interpreto.visualizations.payload import _UNSAFE, _number, _numbers, _packed
-from interpreto.visualizations.reading import SAME_CHARACTER, Piece
+from interpreto.visualizations.reading import cut
 
 
 def concept_payload(view: ConceptView) -> str:
@@ -37,27 +35,6 @@ def concept_payload(view: ConceptView) -> str:
         "passages": texts,
     }
     return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_UNSAFE)
-
-
-def cut(text: str, spans: Sequence[Span], elements: Sequence[str]) -> list[Piece]:
-    """A text from its first to its last character, cut at the units.
-
-    Examples:
-        >>> [piece.text for piece in cut("A film", [(0, 1), (2, 6)], ["A", "film"])]
-        ['A', ' ', 'film']
-    """
-    found: list[Piece] = []
-    here = 0
-    for unit, span in enumerate(spans):
-        start, end = max(span[0], here), max(span[1], here)
-        if start > here:
-            found.append(Piece(text[here:start]))
-        if end > start:
-            found.append(Piece(text[start:end], unit))
-        else:
-            found.append(Piece(SAME_CHARACTER if span[0] < span[1] else elements[unit], unit, named=True))
-        here = end
-    return [*found, Piece(text[here:])] if here < len(text) else found
 
 
 def facts(view: ConceptView) -> list[tuple[str, str]]:

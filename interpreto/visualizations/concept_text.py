@@ -8,9 +8,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 from rich.text import Text
 
-from interpreto.visualizations.concept_payload import cut, facts
+from interpreto.visualizations.concept_payload import facts
 from interpreto.visualizations.concept_views import ConceptView, LocalConcepts, Passage
-from interpreto.visualizations.reading import number, visible
+from interpreto.visualizations.reading import cut, number, visible
 from interpreto.visualizations.terminal import BAR, FAINT, PALE, _console
 
 OUTPUTS = 4  # with bars of their own

@@ -1,27 +1,21 @@
-"""Concepts shown: as a page, in a notebook, in a terminal, or drawn for print.
-
-What comes from the user or the model reaches the page as JSON alone, which the script turns into text nodes. The page
-lets only that script run (by its hash) and loads nothing.
-"""
+"""Concepts shown: as a page, in a notebook, in a terminal, or drawn for print."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from os import PathLike
-from pathlib import Path
-from string import Template
 from typing import Any
 
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.encoding import is_single
 from interpreto.errors import OptionError
-from interpreto.visualizations.attributions import BACKENDS, _asset, _display, _escaped, _in_notebook
 from interpreto.visualizations.concept_data import global_concepts, local_concepts
 from interpreto.visualizations.concept_payload import concept_payload
 from interpreto.visualizations.concept_text import concepts_to_text
 from interpreto.visualizations.concept_views import ConceptView, GlobalConcepts, LocalConcepts
 from interpreto.visualizations.reading import visible
+from interpreto.visualizations.showing import Look, check_backend, drawing, fragment, goes_to_notebook, show_html, write_page
+
+LOOK = Look(["concepts.js"], ["concepts.css"], name="concepts")
 
 
 def plot_concepts(
@@ -75,7 +69,7 @@ def plot_concepts(
         >>> plot_concepts(explainer, "A charming film.", backend="terminal")  # doctest: +ELLIPSIS
         positive  ... logit...
     """
-    _check_backend(backend)
+    check_backend(backend)
     asked = {
         "interpretation": interpretation,
         "k_concepts": k_concepts,
@@ -100,14 +94,16 @@ def show_concepts(view: ConceptView, path: str | PathLike[str] | None = None, *,
     Raises:
         OptionError: when the backend is unknown or its package is not installed.
     """
-    _check_backend(backend)
+    check_backend(backend)
     if backend == "matplotlib":
-        return _figure(view, path)
+        figure = drawing("static_concepts").draw_concepts(view)
+        if path is not None:
+            figure.savefig(path)
+        return figure
     if path is not None:
         concepts_to_html(view, path)
-    if backend == "notebook" or (backend == "auto" and _in_notebook()):
-        display = _display()
-        display.display(display.HTML(concepts_to_fragment(view)))
+    if goes_to_notebook(backend):
+        show_html(concepts_to_fragment(view))
     else:
         print(concepts_to_text(view))
     return None
@@ -121,50 +117,9 @@ def concepts_to_html(view: ConceptView, path: str | PathLike[str] | None = None,
         path: Where to write the page too, as UTF-8.
         title: The page's heading; None: ``"Concepts"``.
     """
-    script = _script()
-    page = Template(_asset("page.html")).substitute(
-        title=_escaped("Concepts" if title is None else visible(title)),
-        style=_style(),
-        data=concept_payload(view),
-        script=script,
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-    if path is not None:
-        Path(path).write_text(page, encoding="utf-8", newline="\n")
-    return page
+    return write_page(LOOK, concept_payload(view), "Concepts" if title is None else visible(title), path)
 
 
 def concepts_to_fragment(view: ConceptView) -> str:
     """The same in one element, for a notebook; it may stand any number of times in one page."""
-    return (
-        f'<div class="interpreto concepts"><style>{_style()}</style>'
-        f'<script type="application/json">{concept_payload(view)}</script><script>{_script()}</script></div>'
-    )
-
-
-def _script() -> str:
-    return f'(() => {{\n"use strict";\n{_asset("common.js")}\n{_asset("concepts.js")}}})();'
-
-
-def _style() -> str:
-    return _asset("style.css") + _asset("concepts.css")
-
-
-def _check_backend(backend: str) -> None:
-    if backend not in BACKENDS:
-        raise OptionError(f"`backend`: got {backend!r}; pass one of {', '.join(map(repr, BACKENDS))}.")
-
-
-def _figure(view: ConceptView, path: str | PathLike[str] | None) -> Any:
-    try:
-        from interpreto.visualizations import static_concepts  # noqa: PLC0415  (matplotlib is optional)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "matplotlib":
-            raise
-        raise OptionError(
-            '`backend`: "matplotlib" is not installed; run `pip install "interpreto[notebook]"`, or leave `backend` out.'
-        ) from error
-    figure = static_concepts.draw_concepts(view)
-    if path is not None:
-        figure.savefig(path)
-    return figure
+    return fragment(LOOK, concept_payload(view))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from interpreto.errors import InputError, OptionError
+from interpreto.errors import InputError
 from interpreto.metrics.result import MetricResult
-from interpreto.visualizations.attributions import BACKENDS, _display, _in_notebook
+from interpreto.visualizations.showing import check_backend, drawing, goes_to_notebook, show_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,8 +77,7 @@ def plot_curves(
         >>> figure.axes[0].get_ylabel()
         'probability (Deletion)'
     """
-    if backend not in BACKENDS:
-        raise OptionError(f"`backend`: got {backend!r}; pass one of {', '.join(map(repr, BACKENDS))}.")
+    check_backend(backend)
     metric, label, curves = read_curves(results)
     if backend == "matplotlib":
         figure = _figure(curves, label)
@@ -87,9 +86,8 @@ def plot_curves(
         return figure
     if path is not None:
         Path(path).write_text(_page(metric, label, curves), encoding="utf-8")
-    if backend == "notebook" or (backend == "auto" and _in_notebook()):
-        display = _display()
-        display.display(display.HTML(to_svg(label, curves)))
+    if goes_to_notebook(backend):
+        show_html(to_svg(label, curves))
     else:
         print(to_lines(label, curves))
     return None
@@ -213,9 +211,7 @@ def _short(name: str, length: int = 17) -> str:
 
 
 def _figure(curves: Sequence[Curve], label: str) -> Figure:
-    from interpreto.visualizations.static import Drawing  # noqa: PLC0415  (matplotlib is optional)
-
-    figure = Drawing(figsize=(5.6, 3.6), layout="constrained")
+    figure = drawing("static").Drawing(figsize=(5.6, 3.6), layout="constrained")
     axes, grid = figure.add_subplot(), np.linspace(0, 1, GRID)
     for i, curve in enumerate(curves):
         colour = COLOURS[i % len(COLOURS)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
 from interpreto.attributions.output import AttributionOutput
+from interpreto.granularity import Span
 from interpreto.inference.modes import InferenceModes
 
 SAME_CHARACTER = "·"  # stands for a token that shares its character with the token before, as bytes of an emoji do
@@ -39,18 +40,27 @@ class Piece:
 
 
 def pieces(explanation: AttributionOutput) -> list[Piece]:
-    """The text from its first to its last character, cut at the units; the texts of unnamed pieces join to it."""
-    text, here = explanation.text, 0
+    """An explanation's text, cut at its units."""
+    return cut(explanation.text, explanation.spans, explanation.elements)
+
+
+def cut(text: str, spans: Sequence[Span], elements: Sequence[str]) -> list[Piece]:
+    """A text from its first to its last character, cut at the units; the texts of unnamed pieces join to it.
+
+    Examples:
+        >>> [piece.text for piece in cut("A film", [(0, 1), (2, 6)], ["A", "film"])]
+        ['A', ' ', 'film']
+    """
     found: list[Piece] = []
-    for unit, span in enumerate(explanation.spans):
+    here = 0
+    for unit, span in enumerate(spans):
         start, end = max(span[0], here), max(span[1], here)
         if start > here:
             found.append(Piece(text[here:start]))
         if end > start:
             found.append(Piece(text[start:end], unit))
         else:
-            shared = explanation.spans[unit][0] < explanation.spans[unit][1]
-            found.append(Piece(SAME_CHARACTER if shared else explanation.elements[unit], unit, named=True))
+            found.append(Piece(SAME_CHARACTER if span[0] < span[1] else elements[unit], unit, named=True))
         here = end
     return [*found, Piece(text[here:])] if here < len(text) else found
 
@@ -60,47 +70,47 @@ def with_rows(found: list[Piece], spans: list[tuple[int, int] | None]) -> list[P
 
     Targets that share their characters with the one before, as bytes do, get a piece that stands for them.
     """
-    cut: list[Piece] = []
+    parts: list[Piece] = []
     here, row = 0, 0
     ordered = [(span, i) for i, span in enumerate(spans) if span is not None]
     for piece in found:
         if piece.named:
-            cut.append(piece)
+            parts.append(piece)
             continue
         end = here + len(piece.text)
         while here < end:
             while row < len(ordered) and ordered[row][0][1] <= here:
                 if ordered[row][0][0] < here or ordered[row][0][0] == ordered[row][0][1]:
-                    cut.append(Piece(SAME_CHARACTER, None, True, ordered[row][1]))
+                    parts.append(Piece(SAME_CHARACTER, None, True, ordered[row][1]))
                 row += 1
             inside = row < len(ordered) and ordered[row][0][0] <= here
             edge = ordered[row][0][1 if inside else 0] if row < len(ordered) else end
             stop = min(end, edge)
             text = piece.text[len(piece.text) - (end - here) : len(piece.text) - (end - stop)]
-            cut.append(Piece(text, piece.unit, False, ordered[row][1] if inside else None))
+            parts.append(Piece(text, piece.unit, False, ordered[row][1] if inside else None))
             here = stop
             if inside and here == ordered[row][0][1]:
                 row += 1
-    return cut + [Piece(SAME_CHARACTER, None, True, i) for _, i in ordered[row:]]
+    return parts + [Piece(SAME_CHARACTER, None, True, i) for _, i in ordered[row:]]
 
 
-def answer_at(cut: list[Piece]) -> int:
+def answer_at(parts: list[Piece]) -> int:
     """The first piece that is a target's; behind the last where none is."""
-    return next((i for i, piece in enumerate(cut) if piece.row is not None), len(cut))
+    return next((i for i, piece in enumerate(parts) if piece.row is not None), len(parts))
 
 
-def blocks(cut: list[Piece]) -> list[tuple[Kind, int]]:
+def blocks(found: list[Piece]) -> list[tuple[Kind, int]]:
     """How the pieces make blocks, each with its number of pieces: a text, or the turns of a chat, and then the answer.
 
     A chat is told by what its template writes: text in no unit that opens the turn of a role. What stands between the
     template's parts is a message.
     """
-    answer = answer_at(cut)
-    frozen = [piece.unit is None and not piece.named and bool(piece.text.strip()) for piece in cut[:answer]]
+    answer = answer_at(found)
+    frozen = [piece.unit is None and not piece.named and bool(piece.text.strip()) for piece in found[:answer]]
     parts: list[tuple[Kind, int]] = [("text", answer)] if answer else []
-    if any(_TURN.search(piece.text) for piece, template in zip(cut, frozen, strict=False) if template):
+    if any(_TURN.search(piece.text) for piece, template in zip(found, frozen, strict=False) if template):
         parts = [("frozen" if template else "message", len(list(run))) for template, run in groupby(frozen)]
-    return [*parts, ("answer", len(cut) - answer)] if answer < len(cut) else parts
+    return [*parts, ("answer", len(found) - answer)] if answer < len(found) else parts
 
 
 def grouped(explanations: Iterable[AttributionOutput]) -> list[list[AttributionOutput]]:

@@ -555,3 +555,17 @@ def test_interpret_names_what_does_it():
 def test_a_store_cannot_be_encoded_whole():
     with pytest.raises(InputError, match="a batch at a time"):
         fitted(PCAConcepts).encode_activations({"only": Store(data())})
+
+
+def test_semi_nmf_starts_from_some_of_many_rows():
+    generator = torch.Generator().manual_seed(0)
+    codes, atoms = torch.rand(2000, 4, generator=generator), torch.randn(4, 12, generator=generator)
+    rows = codes @ atoms + 0.01 * torch.randn(2000, 12, generator=generator)
+    explainer = fitted(SemiNMFConcepts, rows, nb_concepts=4)
+    left = rows - explainer.decode_concepts(explainer.encode_activations(rows))
+    assert left.norm() / rows.norm() < 0.03
+
+    nearly_all_equal = torch.cat([rows[:1].expand(3000, -1), rows[:6]])
+    explainer = fitted(SemiNMFConcepts, nearly_all_equal, nb_concepts=4)
+    left = nearly_all_equal - explainer.decode_concepts(explainer.encode_activations(nearly_all_equal))
+    assert left.norm() / nearly_all_equal.norm() < 0.03

@@ -577,3 +577,15 @@ class TestErrors:
 
     def test_tokenizer_of_slow_kind_takes_ids_only(self):
         assert unigram().is_fast  # texts need one; ids do not: see test_encoding
+
+
+def test_a_window_holds_few_activations_of_a_wide_model(monkeypatch):
+    model, tokenizer = CLASSIFIERS["bert"]()
+    split = ModelWithSplitPoints(model, [0, 1], tokenizer=tokenizer)._split
+    tokens = split.budget.tokens
+    assert split._window() == 64 * tokens
+    monkeypatch.setattr(model.config, "hidden_size", 2**13)
+    assert split._window() == 2**29 // (4 * 2**13 * 2)
+    monkeypatch.setattr(model.config, "hidden_size", 2**20)
+    assert split._window() == 4 * tokens
+    assert ModelWithSplitPoints(model, [0], tokenizer=tokenizer, batch_size=3)._split._window() == 48

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interpreto.concepts.activations import Activations
@@ -14,6 +14,8 @@ from interpreto.concepts.methods.dictionary import DictionaryLearningExplainer
 from interpreto.concepts.methods.factorization import descend, revive, root_mean_square, sweeps, to_unit_atoms
 from interpreto.concepts.methods.kmeans import cluster
 from interpreto.concepts.model import Dictionary, check_at_most
+
+ROWS_A_CLUSTER = 100  # in which the clusters to start from are found
 
 
 class SemiNMF(Dictionary):
@@ -58,11 +60,23 @@ class SemiNMF(Dictionary):
 
 
 def membership(rows: Float[Tensor, "n d"], count: int, random_state: int) -> Float[Tensor, "c n"]:
-    """Codes to start from: 1.2 for the row's cluster and 0.2 for the others, as the paper has it."""
-    labels = cluster(rows, count, random_state, restarts=1).labels
+    """Codes to start from: 1.2 for the row's cluster and 0.2 for the others, as the paper has it.
+
+    Of many rows, clusters are found in some: they are a start, no more.
+    """
+    labels = nearest_cluster(rows, count, random_state)
     codes = rows.new_full((count, len(rows)), 0.2)
     codes[labels, torch.arange(len(rows), device=rows.device)] = 1.2
     return codes
+
+
+def nearest_cluster(rows: Float[Tensor, "n d"], count: int, random_state: int) -> Int[Tensor, " n"]:
+    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(random_state))[: ROWS_A_CLUSTER * count]
+    some = rows[chosen.to(rows.device)]
+    if len(some) == len(rows) or len(some.unique(dim=0)) < count:
+        return cluster(rows, count, random_state, restarts=1).labels
+    centres = cluster(some, count, random_state, restarts=1).centres
+    return torch.addmm(centres.square().sum(1), rows, centres.T, alpha=-2).argmin(1)
 
 
 def least_squares(codes: Float[Tensor, "c n"], rows: Float[Tensor, "n d"]) -> Float[Tensor, "c d"]:

@@ -53,9 +53,10 @@ class BatchUnits:
 
     def pool(self, hidden: Float[Tensor, "b l d"], strategy: Strategy) -> Float[Tensor, "u d"]:
         """Reduce tokens to their units; in float32 where a sum would lose digits. Differentiable."""
-        index = self.index.to(hidden.device)
-        inside = index >= 0
-        values, owner = hidden[inside], index[inside]
+        index = self.index.flatten()
+        inside = (index >= 0).nonzero()[:, 0].to(hidden.device)
+        owner = index.to(hidden.device)[inside]
+        values = hidden.flatten(0, 1).index_select(0, inside)
         if len(values) == len(self):  # one token a unit
             if torch.equal(owner, torch.arange(len(owner), device=owner.device)):
                 return values
