@@ -15,7 +15,10 @@ from interpreto.concepts.aims import aimed_samples, task_of
 from interpreto.concepts.splitters.base import ModelSplitter, read_strategy
 from interpreto.concepts.upper_half import UpperHalf, sweep_upper_half
 from interpreto.errors import ModelError, OptionError
+from interpreto.granularity import GranularityAggregationStrategy
 from interpreto.progress import tqdm
+from interpreto.samples import Sample
+from interpreto.tasks import Task
 
 Method = Literal["gradient", "gradient_x_concept", "integrated_gradients", "ablation"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -36,11 +39,29 @@ def output_attribution(
     batch_size: int | None,
 ) -> list[Float[Tensor, "t g c"]]:
     """See `ConceptAutoEncoderExplainer.concept_output_attribution`."""
-    if method not in METHODS:
-        raise OptionError(f"`method`: got {method!r}; pass one of {', '.join(map(repr, METHODS))}.")
+    check_method(method)
     if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
         raise OptionError(f"`n_steps`: got {n_steps!r}; pass a whole number of at least 1.")
     splitter = splitter_of(explainer, split_point)
+    task = task_of(splitter, inference_mode)
+    samples = aimed_samples(splitter, task, inputs, targets, activation_granularity)
+    with tqdm(desc=method, unit=" texts", total=len(samples), disable=not tqdm_bar) as bar:
+        options: dict[str, Any] = {"n_steps": n_steps, "batch_size": batch_size, "on_texts": bar.update}
+        return effects_of(explainer, task, samples, method, read_strategy(aggregation_strategy), **options)
+
+
+def effects_of(
+    explainer: Any,
+    task: Task,
+    samples: Sequence[Sample],
+    method: str,
+    strategy: GranularityAggregationStrategy,
+    *,
+    n_steps: int = 32,
+    batch_size: int | None = None,
+    on_texts: Callable[[int], object] = lambda n: None,
+) -> list[Float[Tensor, "t g c"]]:
+    """Effects on what samples are aimed at, one for each sample."""
     if method != "ablation" and not explainer.has_differentiable_concept_decoder:
         raise ModelError(
             f"`method`: no gradient passes through the decoder of {type(explainer).__name__}; use method='ablation'."
@@ -51,13 +72,12 @@ def output_attribution(
         "integrated_gradients": partial(integrated_gradients, n_steps=n_steps),
         "ablation": ablation,
     }
-    task = task_of(splitter, inference_mode)
-    samples = aimed_samples(splitter, task, inputs, targets, activation_granularity)
-    with tqdm(desc=method, unit=" texts", total=len(samples), disable=not tqdm_bar) as bar:
-        strategy = read_strategy(aggregation_strategy)
-        return sweep_upper_half(
-            explainer, task, samples, strategy, batch_size=batch_size, run=runs[method], on_texts=bar.update
-        )
+    return sweep_upper_half(explainer, task, samples, strategy, batch_size=batch_size, run=runs[method], on_texts=on_texts)
+
+
+def check_method(method: str) -> None:
+    if method not in METHODS:
+        raise OptionError(f"`method`: got {method!r}; pass one of {', '.join(map(repr, METHODS))}.")
 
 
 def gradient(upper: UpperHalf) -> Float[Tensor, "t u c"]:

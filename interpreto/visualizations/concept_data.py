@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.aims import _listed, _shared, aimed_samples, task_of
-from interpreto.concepts.attribution import splitter_of
+from interpreto.concepts.attribution import check_method, effects_of, splitter_of
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.interpretations.ranking import Ranking
 from interpreto.concepts.splitters.granularities import ActivationGranularity, Unit, read_unit
@@ -217,7 +217,6 @@ class _Ask:
     unit: Unit
     naming: Names
     method: str
-    inference_mode: Any
     batch_size: int | None
 
     @staticmethod
@@ -228,7 +227,7 @@ class _Ask:
             granularity = ActivationGranularity.SAMPLE if one_a_text else ActivationGranularity.WORD
         mode = None if mode is None else read_mode(mode)
         task = task_of(splitter, mode)
-        return _Ask(explainer, task, read_unit(granularity), Names(splitter.tokenizer, task, names), method, mode, batch_size)
+        return _Ask(explainer, task, read_unit(granularity), Names(splitter.tokenizer, task, names), method, batch_size)
 
     @property
     def word(self) -> str:
@@ -265,16 +264,9 @@ class _Ask:
 
     def effects(self, inputs: Any, targets: Any) -> tuple[list[Sample], list[Tensor]]:
         """Texts with what is explained of them, and the effects ``(t, u, c)`` of each."""
-        splitter = self.explainer.splitter
-        found = self.explainer.concept_output_attribution(
-            inputs,
-            targets,
-            self.method,
-            activation_granularity=self.unit,
-            batch_size=self.batch_size,
-            inference_mode=self.inference_mode,
-        )
-        return aimed_samples(splitter, self.task, inputs, targets, self.unit), found
+        check_method(self.method)
+        samples = aimed_samples(splitter_of(self.explainer, None), self.task, inputs, targets, self.unit)
+        return samples, effects_of(self.explainer, self.task, samples, self.method, MEAN, batch_size=self.batch_size)
 
     def codes(self, samples: Sequence[Sample]) -> list[Float[Tensor, "u c"]]:
         """Concepts of the units of each text."""

@@ -107,6 +107,15 @@ class TestLocal:
         assert close(found.activations, whole_texts.encode_activations(rows))
         assert found.about.scale == "|effect|"
 
+    def test_an_answer_is_written_once(self, writer, monkeypatch):
+        model, calls = writer.splitter.model, []
+        generate = model.generate
+        monkeypatch.setattr(model, "generate", lambda **options: calls.append(1) or generate(**options))
+        local_concepts(writer, SENTENCES[1])
+        assert len(calls) == 1
+        global_concepts(writer, SENTENCES[:2])
+        assert len(calls) <= 3  # prompts of one length are answered together
+
     def test_a_generation_is_named_by_its_tokens(self, writer):
         found = local_concepts(writer, SENTENCES[1])
         (sample,) = writer.splitter.samples(SENTENCES[1], "word")
