@@ -1,8 +1,8 @@
 """What the site makes of other files while it is built: nothing that is measured or written elsewhere is copied by hand.
 
-A line ``{{ include FILE }}`` becomes a file of the repository, its headings a level lower on a page that has a title of its own;
-``{{ include FILE#Heading }}`` becomes the part under a heading of it. The start page's explanations are made by the library, tutorials out of their notebooks. Links that
-leave the documentation become plain text.
+A line ``{{ include FILE }}`` becomes a file of the repository, its headings a level lower on a page that has a title of its
+own; ``{{ include FILE#Heading }}`` becomes the part under a heading of it. The start page's explanations are made by the
+library, tutorials out of their notebooks. Links that leave the documentation become plain text.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from interpreto import KernelShap, Occlusion, demo
+from interpreto.visualizations.attributions import to_html
 
 ROOT = Path(__file__).parent.parent
 SHOWN = ["A gorgeous, witty, seductive movie.", "The acting is wonderful, but the story is too long and rather dull."]
@@ -63,9 +66,6 @@ def included(name: str, heading: str | None, lower: bool) -> str:
 
 def explanations() -> Iterator[tuple[str, str]]:
     """Real pages of the embedded classifier."""
-    from interpreto import KernelShap, Occlusion, demo
-    from interpreto.visualizations.attributions import to_html
-
     model, tokenizer = demo.load_classifier()
     shapley = KernelShap(model, tokenizer)(SHOWN, targets=["positive", "positive"])
     removed = Occlusion(model, tokenizer)(SHOWN, targets=["positive", "positive"])
