@@ -12,7 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"),  # there it fails
+    reason="no Chromium on the PATH: `make chromium`, or install it, to test pages",
+)
 PATIENCE = 60  # seconds
 KEYS = {"Enter": 13, " ": 32, "Tab": 9, "Escape": 27, "Home": 36, "End": 35, "ArrowLeft": 37, "ArrowRight": 39}
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from interpreto.visualizations import to_fragment, to_html
-from tests.visualizations.browser import CHROMIUM, Browser
+from tests.visualizations.browser import Browser, needs_chromium
 from tests.visualizations.examples import INJECTIONS, additive, conversation, explanation, film, generation
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: `apt-get install chromium` to test pages")
+pytestmark = needs_chromium
 
 COLOURS = "$$('.card [data-unit]').map((node) => getComputedStyle(node).backgroundColor)"
 PRESSED = "$$('[data-row]').map((node) => node.getAttribute('aria-pressed'))"

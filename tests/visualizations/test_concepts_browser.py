@@ -13,12 +13,12 @@ import torch
 from interpreto.visualizations import to_fragment
 from interpreto.visualizations.concept_views import GlobalConcepts, LocalConcepts
 from interpreto.visualizations.concepts import concepts_to_fragment, concepts_to_html
-from tests.visualizations.browser import CHROMIUM, Browser
+from tests.visualizations.browser import Browser, needs_chromium
 from tests.visualizations.concept_examples import about, dataset, local, passage
 from tests.visualizations.examples import INJECTIONS, film
 from tests.visualizations.test_browser import TIP, hacked
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: `apt-get install chromium` to test pages")
+pytestmark = needs_chromium
 
 COLOURS = "$$('[data-unit]').map((node) => getComputedStyle(node).backgroundColor)"
 CHOSEN = "$$('[aria-selected=true]').map((node) => Number(node.dataset.concept))"
