@@ -2,7 +2,8 @@
 
 A line ``{{ include FILE }}`` becomes a file of the repository, its headings a level lower on a page that has a title of its
 own; ``{{ include FILE#Heading }}`` becomes the part under a heading of it. The start page's explanations are made by the
-library, tutorials out of their notebooks. Links that leave the documentation become plain text.
+library, tutorials out of their notebooks. Links that leave the documentation become plain text. The search works without a
+server, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -26,12 +28,45 @@ SHOWN = ["A gorgeous, witty, seductive movie.", "The acting is wonderful, but th
 INCLUDE = re.compile(r"^\{\{ include ([\w./-]+)(?:#(.+?))? \}\}$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 FENCES = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
+WORKER = """// A page that is opened from a folder may start no worker: what it would run runs in a frame.
+if (location.protocol === "file:") {
+  window.Worker = class extends EventTarget {
+    constructor(address) {
+      super();
+      const frame = document.body.appendChild(document.createElement("iframe"));
+      frame.hidden = true;
+      this.inside = frame.contentWindow;
+      this.inside.document.open();
+      this.inside.document.write("<!doctype html><title>Search</title><body>");
+      this.inside.document.close();
+      this.inside.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
+      const script = this.inside.document.createElement("script");
+      script.src = new URL(address, location.href).href;
+      this.ready = new Promise((done) => { script.onload = done; });
+      this.inside.document.body.append(script);
+    }
+
+    postMessage(data) {
+      this.ready.then(() => this.inside.dispatchEvent(new MessageEvent("message", { data })));
+    }
+  };
+}
+"""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, content in (*explanations(), *tutorials()):
         files.append(File.generated(config, name, content=content))
+    files.append(File.generated(config, "search/worker.js", content=WORKER))
     return files
+
+
+@event_priority(-100)  # after the search has written its index
+def on_post_build(config: MkDocsConfig) -> None:
+    """The index once more, as a script: a page that is opened from a folder may read no JSON."""
+    folder = Path(config.site_dir) / "search"
+    index = (folder / "search_index.json").read_text(encoding="utf-8")
+    (folder / "search_index.js").write_text(f"var __index = {index}", encoding="utf-8")
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import subprocess
 import sys
+import time
 import zlib
 from html.parser import HTMLParser
 from inspect import ismodule
@@ -14,6 +16,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+import interpreto
+from tests.visualizations.browser import Browser, needs_chromium
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = (
@@ -30,28 +35,46 @@ PACKAGES = (
     "interpreto.metrics",
 )
 ADDRESS = re.compile(r"https?://(?:\([^\s)]*\)|[^\s);,])+(?<!\.)")
-LOADING = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("use", "href"), ("object", "data")}
-LOADED_LINKS = {"stylesheet", "preload", "icon", "prefetch", "preconnect", "modulepreload", "manifest"}
+LOADING = {*((tag, "src") for tag in ("script", "img", "iframe", "source", "video", "audio", "track", "embed", "input"))}
+LOADING |= {("use", "href"), ("image", "href"), ("object", "data"), ("video", "poster")}
+LOADED_LINKS = {"stylesheet", "preload", "icon", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "manifest"}
+ELSEWHERE = re.compile(r"(?:@import|url\()\s*(?:url\()?\s*['\"]?(?:https?:)?//")
+SHOWN = ["A gorgeous, witty, seductive movie.", "The acting is wonderful, but the story is too long and rather dull."]
 
 
 class Parsed(HTMLParser):
-    """Ids, links and what is loaded, of one page."""
+    """Ids, links, styles, frames and what is loaded, of one page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.loads: list[str] = []
+        self.styles: list[str] = []
+        self.frames: list[dict[str, str]] = []
+        self.within = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
+        self.within = tag
         self.ids.update(given[name] for name in ("id", "name") if name in given)
+        self.styles.append(given.get("style", ""))
+        if tag == "iframe":
+            self.frames.append(given)
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
         self.loads += [given[name] for of, name in LOADING if of == tag and name in given]
         if tag == "link" and LOADED_LINKS & set(given.get("rel", "").split()):
             self.loads.append(given["href"])
+        self.loads += [part.split()[0] for part in given.get("srcset", "").split(", ") if part.strip()]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.within = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.within == "style":
+            self.styles.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +122,10 @@ def test_every_paper_of_a_docstring_is_cited():
         (found, path.name)
         for path in (ROOT / "interpreto").rglob("*.py")
         for found in ADDRESS.findall(path.read_text(encoding="utf-8"))
-        if re.search(r"arxiv|doi\.org|jmlr|aclanthology|pmlr|openreview|transformer-circuits|overcomplete", found)
     }
     assert len(named) > 60
     assert not {each for each in named if each[0] not in cited}
+    assert f"version = {{{interpreto.__version__}}}" in text
 
 
 def test_links_and_anchors_lead_somewhere(site, pages):
@@ -127,16 +150,27 @@ def test_nothing_is_loaded_from_elsewhere(site, pages):
             assert load.startswith("data:") or not (urlsplit(load).scheme or urlsplit(load).netloc), f"{path.name} loads {load}"
             if not load.startswith("data:"):
                 assert (path.parent / unquote(urlsplit(load).path)).exists(), f"{path.name} loads {load}"
+        assert not any(map(ELSEWHERE.search, page.styles)), path.name
     for path in site.rglob("*.css"):
-        assert not re.search(r"(?:@import|url\()\s*['\"]?(?:https?:)?//", path.read_text(encoding="utf-8")), path.name
+        assert not ELSEWHERE.search(path.read_text(encoding="utf-8")), path.name
+
+
+@pytest.mark.parametrize("style", ["@import '//a.b/c'", "@import url(https://a.b)", 'url( "http://a.b/c")', "url(//a.b)"])
+def test_loading_from_elsewhere_is_found(style):
+    page = Parsed(f'<style>{style}</style><p style="color: red">url(//text)</p><img srcset="a.png 1x, //a.b/c.png 2x">')
+    assert [bool(ELSEWHERE.search(each)) for each in page.styles if each] == [True, False]
+    assert page.loads == ["a.png", "//a.b/c.png"]
 
 
 def test_the_start_page_shows_explanations_made_by_the_library(site, pages):
     start = pages[site / "index.html"]
-    assert {"live/explanation.html", "live/methods.html"} <= set(start.loads)
+    assert [frame["src"] for frame in start.frames] == ["live/explanation.html", "live/methods.html"]
+    assert all(frame["title"] and frame["loading"] == "lazy" for frame in start.frames)
     page = (site / "live" / "explanation.html").read_text(encoding="utf-8")
-    assert all(word in page for word in ("seductive", "wonderful", "<script"))
-    assert "KernelShap" in page
+    (cards,) = re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    shown = [card for row in json.loads(cards) for card in row]
+    assert ["".join(text for text, *_ in card["pieces"]) for card in shown] == SHOWN
+    assert all(["Method", "KernelShap"] in card["facts"] for card in shown)
 
 
 def test_tutorials_are_shown_as_they_ran(site):
@@ -148,3 +182,32 @@ def test_tutorials_are_shown_as_they_ran(site):
         text = (site / "tutorials" / f"{name}.html").read_text(encoding="utf-8")
         assert text.count('class="language-python highlight"') >= 5
         assert 'class="language-text highlight"' in text
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    one = Browser(tmp_path_factory.mktemp("browser"))
+    yield one
+    one.close()
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", ["index.html", "reference/concepts.html"])
+def test_the_search_needs_no_server(site, browser, name):
+    browser.said = []
+    browser.ask("Page.navigate", url=(site / name).as_uri())
+    eventually(browser, "$('.md-search-result__meta')?.textContent.trim() === 'Type to start searching'", before="focus()")
+    browser.run("$('.md-search__input').value = 'KernelShap'")
+    found = "$('.md-search-result__meta').textContent.includes('matching documents')"
+    eventually(browser, found, before="dispatchEvent(new KeyboardEvent('keyup', { bubbles: true }))")
+    hits = browser.run("$$('.md-search-result__link').map((link) => link.href)")
+    assert any(hit.endswith("reference/attributions.html?h=kernelshap#interpreto.KernelShap") for hit in hits)
+    assert not browser.said
+
+
+def eventually(browser: Browser, expression: str, before: str) -> None:
+    """Do something to the search box again and again, until an expression is true."""
+    end = time.monotonic() + 60
+    while not browser.run(f"($('.md-search__input')?.{before}, document.readyState === 'complete' && ({expression}))"):
+        assert time.monotonic() < end, f"never true: {expression}"
+        time.sleep(0.2)

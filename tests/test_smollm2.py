@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interpreto import Contrast, KernelShap, Occlusion
+from interpreto import Contrast, IntegratedGradients, KernelShap, Occlusion
 from interpreto.metrics import Benchmark
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "language_model.py"
