@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from interpreto import Contrast, IntegratedGradients, KernelShap, Occlusion
+from interpreto.errors import CompletenessWarning
 from interpreto.metrics import Benchmark
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "language_model.py"
@@ -68,8 +69,9 @@ def test_methods_beat_chance_on_the_tokens_that_it_writes(smollm2):
     found = {
         "Occlusion": occlusion,
         "KernelShap": KernelShap(model, tokenizer, n_perturbations=32).explain_samples(samples),
-        "IntegratedGradients": IntegratedGradients(model, tokenizer, n_perturbations=8).explain_samples(samples),
     }
+    with pytest.warns(CompletenessWarning):  # so few steps from zero, which the model's normalisation makes a jump
+        found["IntegratedGradients"] = IntegratedGradients(model, tokenizer, n_perturbations=16).explain_samples(samples)
     table = Benchmark(model, tokenizer, metrics=["ABPC", "LogOdds"]).run(found)
     for name in found:
         assert table.margin("ABPC", name)[0] > 0, name
