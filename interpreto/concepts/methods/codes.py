@@ -77,21 +77,23 @@ def _solve_columns(correlations: Tensor, gram: Tensor, penalty: Penalty, *, tole
 
     A column leaves when it has converged, whatever the others do.
     """
-    codes = torch.zeros_like(correlations)
-    open_columns = torch.arange(codes.shape[1], device=codes.device)
-    part = codes.clone()
     squares = LeastSquares.of(gram) if penalty == NON_NEGATIVE and len(gram) <= SMALL else None
     slow = squares is not None and SLOW < squares.condition < math.inf  # then least squares with all atoms are a better start
-    for sweeps in range(0, max_sweeps, CHECK_EVERY):
-        if squares is not None and (sweeps == SWEEPS or (slow and sweeps == 0)):
-            used = part.T > 0 if sweeps else torch.ones_like(part.T, dtype=torch.bool)
+    if squares is not None and squares.inverse is not None:
+        codes = (squares.inverse @ correlations).clamp_min_(0)
+    else:
+        codes = torch.zeros_like(correlations)
+    open_columns = torch.arange(codes.shape[1], device=codes.device)
+    part, done = codes.clone(), 0
+    while done < max_sweeps and len(open_columns):
+        if squares is not None and (done == SWEEPS or (slow and done == 0)):
+            used = part.T > 0 if done else torch.ones_like(part.T, dtype=torch.bool)
             found, exact = exchange(used, correlations.T, squares)
             codes[:, open_columns[exact]] = found[exact].T
             open_columns, part, correlations = open_columns[~exact], part[:, ~exact], correlations[:, ~exact]
-        if len(open_columns) == 0:
-            break
         for _ in range(CHECK_EVERY):
             sweep(part, correlations, gram, penalty)
+        done += CHECK_EVERY
         codes[:, open_columns] = part
         far = _distance(part, correlations, gram, penalty) > tolerance
         open_columns, part, correlations = open_columns[far], part[:, far], correlations[:, far]
@@ -111,20 +113,26 @@ def sweep(codes: Tensor, correlations: Tensor, gram: Tensor, penalty: Penalty = 
         Cichocki & Phan, 2009 (hierarchical alternating least squares), https://doi.org/10.1587/transfun.E92.A.708.
     """
     diagonal = gram.diagonal()
-    inverse = torch.where(diagonal > 0, 1 / diagonal, 0.0).tolist()
-    rows = codes.unbind(0)
+    inverse = torch.where(diagonal > 0, 1 / diagonal, 0.0)
+    others = (gram * inverse[:, None]).fill_diagonal_(0.0)  # what a code of each atom takes from each other atom's code
+    steps = inverse.tolist()
     for start in range(0, len(codes), BLOCK):
-        inside = gram[start : start + BLOCK, start : start + BLOCK]
-        size = len(inside)
-        left = torch.addmm(correlations[start : start + BLOCK], gram[start : start + BLOCK], codes, alpha=-1)
-        moves = torch.empty_like(left)
-        for i, (code, own, move) in enumerate(zip(rows[start : start + size], left.unbind(0), moves.unbind(0), strict=True)):
-            pull = torch.addmv(own, moves[:i].T, inside[i, :i], alpha=-1) * inverse[start + i]
+        block = slice(start, start + BLOCK)
+        inside = others[block, block].clone()
+        left = correlations[block]
+        if len(codes) > BLOCK:  # what the codes of other blocks leave
+            outside = gram[block].clone()
+            outside[:, block] = 0.0
+            left = torch.addmm(left, outside, codes, alpha=-1)
+        current = codes[block]
+        for code, own, taken, step in zip(current.unbind(0), left.unbind(0), inside.unbind(0), steps[block], strict=True):
+            if step == 0.0:  # an atom of zeros has any code
+                continue
+            best = torch.addmv(own, current.T, taken, beta=step, alpha=-1)
             if penalty == NON_NEGATIVE:
-                torch.maximum(pull, -code, out=move)
+                torch.clamp_min(best, 0.0, out=code)
             else:
-                torch.sub(_shrink(code + pull, penalty, inverse[start + i]), code, out=move)
-            code.add_(move)
+                code.copy_(_shrink(best, penalty, step))
 
 
 def _shrink(code: Tensor, penalty: Penalty, inverse: Tensor | float) -> Tensor:
