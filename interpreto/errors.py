@@ -11,7 +11,8 @@ InterpretoError
 
 InterpretoWarning
 ├── CompletenessWarning    an integral that needs more steps
-└── EstimateWarning        an estimate with less than it needs
+├── EstimateWarning        an estimate with less than it needs
+└── MismatchWarning        explanations that are judged by another model than was explained
 """
 
 
@@ -57,3 +58,7 @@ class CompletenessWarning(InterpretoWarning):
 
 class EstimateWarning(InterpretoWarning):
     """An estimate rests on fewer samples than it needs."""
+
+
+class MismatchWarning(InterpretoWarning):
+    """Explanations are judged by another model, or in another state of it, than was explained."""

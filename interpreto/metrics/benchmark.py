@@ -21,9 +21,9 @@ from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics import attributions as known
-from interpreto.metrics.attributions.base import AttributionMetric, GameMetric, distinct_copies, findings_together
+from interpreto.metrics.attributions.base import AttributionMetric, GameMetric, findings_together
 from interpreto.metrics.attributions.complexity import ComplexityMetric
-from interpreto.metrics.attributions.game import Game
+from interpreto.metrics.attributions.game import Game, copies_of
 from interpreto.metrics.attributions.plausibility import PlausibilityMetric
 from interpreto.metrics.attributions.robustness import ExplainerMetric
 from interpreto.metrics.attributions.rows import random_like, read_explanations, reversed_of
@@ -389,13 +389,13 @@ def _shared_cells(
     """Cells of metrics that share a game: one sweep for all methods and all draws."""
     places = [(name, draw) for name, draws in rows.items() for draw in range(len(draws))]
     flat = [output for name, draw in places for output in rows[name][draw]]
-    for metric, (findings, copies) in zip(metrics, findings_together(metrics, flat, metrics[0].game), strict=True):
+    for metric, (findings, asked) in zip(metrics, findings_together(metrics, flat, metrics[0].game), strict=True):
         by_name: dict[str, list[tuple[MetricResult, int]]] = {}
         start = 0
         for name, draw in places:
             end = start + len(rows[name][draw])
-            spent = sum(map(distinct_copies, copies[start:end]))
-            by_name.setdefault(name, []).append((metric.result(findings[start:end]), spent))
+            spent = copies_of([question for own in asked[start:end] for question in own])
+            by_name.setdefault(name, []).append((metric.result(findings[start:end], rows[name][draw]), spent))
             start = end
         for name, found in by_name.items():
             yield metric, name, Cell(_mean_of([result for result, _ in found]), sum(n for _, n in found) // len(found))

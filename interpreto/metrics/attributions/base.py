@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from interpreto.attributions.output import AttributionOutput
-from interpreto.metrics.attributions.game import Answer, Game, Question, distinct
+from interpreto.metrics.attributions.game import Answer, Game, Question
 from interpreto.metrics.attributions.rows import Row, read_explanations, rows_of
 from interpreto.metrics.result import MetricResult
 
@@ -66,7 +66,13 @@ class AttributionMetric(ABC):
 
     __call__ = evaluate
 
-    def result(self, findings: Sequence[Sequence[Finding]], **details: Any) -> MetricResult:
+    def range_of(self, explanations: Sequence[AttributionOutput]) -> Range:
+        """Least and largest possible value for these explanations."""
+        return self.value_range
+
+    def result(
+        self, findings: Sequence[Sequence[Finding]], explanations: Sequence[AttributionOutput] = (), **details: Any
+    ) -> MetricResult:
         """The answer, of the findings for each row of each explanation."""
         per_row = [torch.tensor([finding.value for finding in row], dtype=torch.float64) for row in findings]
         values = torch.stack([row.nanmean() for row in per_row])
@@ -80,7 +86,7 @@ class AttributionMetric(ABC):
             per_sample=values,
             details={**found, "per_target": per_row, **details, **({"skipped": reasons} if reasons else {})},
             higher_is_better=self.higher_is_better,
-            value_range=self.value_range,
+            value_range=self.range_of(explanations),
             n_valid=len(values) - skipped,
             n_skipped=skipped,
             config=self.config,
@@ -138,18 +144,18 @@ class GameMetric(AttributionMetric):
 def run_together(metrics: Sequence[GameMetric], explanations: Sequence[AttributionOutput], game: Game) -> list[MetricResult]:
     """Several metrics of the same explanations from one sweep of the model: equal copies run once."""
     found = findings_together(metrics, explanations, game)
-    return [metric.result(findings) for metric, (findings, _) in zip(metrics, found, strict=True)]
+    return [metric.result(findings, explanations) for metric, (findings, _) in zip(metrics, found, strict=True)]
 
 
 def findings_together(
     metrics: Sequence[GameMetric], explanations: Sequence[AttributionOutput], game: Game
-) -> list[tuple[list[list[Finding]], list[list[Tensor]]]]:
-    """For each metric, its findings for each row of each explanation, and the copies that each explanation asked for."""
+) -> list[tuple[list[list[Finding]], list[list[Question]]]]:
+    """For each metric, its findings for each row of each explanation, and what it asked about each explanation."""
     rows = rows_of(explanations)
     asked: list[tuple[int, int, Row]] = []
     questions: list[Question] = []
     findings: list[list[list[Finding]]] = [[[] for _ in rows] for _ in metrics]
-    masks: list[list[list[Tensor]]] = [[[] for _ in rows] for _ in metrics]
+    own_questions: list[list[list[Question]]] = [[[] for _ in rows] for _ in metrics]
     for m, metric in enumerate(metrics):
         for e, own in enumerate(rows):
             for row in own:
@@ -158,18 +164,10 @@ def findings_together(
                 if not why:
                     questions.append(Question(row, metric.copies(row), metric.measures))
                     asked.append((m, e, row))
-                    masks[m][e].append(questions[-1].removed)
+                    own_questions[m][e].append(questions[-1])
     for (m, e, row), answer in zip(asked, game(questions), strict=True):
         findings[m][e][row.target] = metrics[m].of(row, answer)
-    return list(zip(findings, masks, strict=True))
-
-
-def distinct_copies(masks: Sequence[Tensor]) -> int:
-    """How many of the copies of one explanation differ; rows that remove other units are games of their own."""
-    by_width: dict[int, list[Tensor]] = {}
-    for mask in masks:
-        by_width.setdefault(mask.shape[1], []).append(mask)
-    return sum(distinct(same) for same in by_width.values())
+    return list(zip(findings, own_questions, strict=True))
 
 
 def _no_value(metric: AttributionMetric, row: Row) -> str:

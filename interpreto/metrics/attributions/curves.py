@@ -14,14 +14,15 @@ from torch import Tensor
 
 from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import OptionError
-from interpreto.metrics.attributions.base import Finding, GameMetric
+from interpreto.attributions.output import AttributionOutput
+from interpreto.metrics.attributions.base import Finding, GameMetric, Range
 from interpreto.metrics.attributions.game import Answer
 from interpreto.metrics.attributions.measures import HOLDS, LOG_PROBABILITY, PROBABILITY, SCORE
 from interpreto.metrics.attributions.rows import Row
 from interpreto.metrics.orders import area, first_of, steps
 
 ERASER = (0.01, 0.05, 0.1, 0.2, 0.5)
-REMOVED, KEPT = "removed", "kept"
+REMOVED, KEPT, SPARED = "removed", "kept", "spared"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +33,14 @@ class Walk:
         fractions: Share of the units that were taken, most important first.
         removed: Scores without those; None: not asked for.
         kept: Scores with those alone; None: not asked for.
+        spared: Scores without as many of the least important units; None: not asked for.
         whole: Score of the untouched input.
     """
 
     fractions: Float[Tensor, " k"]
     removed: Float[Tensor, "o k"] | None
     kept: Float[Tensor, "o k"] | None
+    spared: Float[Tensor, "o k"] | None
     whole: float
 
     @property
@@ -52,6 +55,12 @@ class Walk:
         assert self.kept is not None
         return self.kept
 
+    @property
+    def least_first(self) -> Float[Tensor, "o k"]:
+        """Scores without the least important units."""
+        assert self.spared is not None
+        return self.spared
+
 
 class CurveMetric(GameMetric):
     """A metric of one or both curves; they are shared with every other metric of the call.
@@ -63,12 +72,16 @@ class CurveMetric(GameMetric):
         device: Where to run the model for the call; None: where it is.
         n_perturbations: At most so many steps along the order.
         max_percentage_perturbed: Where the walk ends, as a share of the units.
-        measure: What is read along the way: ``"probability"``, ``"log_probability"`` or ``"score"``, that of the
-            explanation; see `Measures`.
+        measure: What is read along the way: ``"probability"`` (default), ``"log_probability"`` or ``"score"``, that of
+            the explanation; see `Measures`.
         **options: See `GameMetric`.
     """
 
     walks: ClassVar[tuple[str, ...]] = (REMOVED,)
+    reads: ClassVar[str | None] = None
+    """What is read along the way, where a metric leaves no choice."""
+    in_units_of_the_score: ClassVar[bool] = True
+    """Whether the value range is that of a probability, and another measure has another."""
 
     def __init__(  # noqa: PLR0917  (the reference library's order)
         self,
@@ -79,32 +92,48 @@ class CurveMetric(GameMetric):
         n_perturbations: int = 100,
         max_percentage_perturbed: int | float = 1.0,
         *,
-        measure: str = PROBABILITY,
+        measure: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(model, tokenizer, batch_size, device, **options)
-        if not isinstance(max_percentage_perturbed, (int, float)) or not 0 < max_percentage_perturbed <= 1:
-            raise OptionError(f"`max_percentage_perturbed`: got {max_percentage_perturbed!r}; pass a share in (0, 1].")
+        share = max_percentage_perturbed
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+            raise OptionError(f"`max_percentage_perturbed`: got {share!r}; pass a share in (0, 1].")
+        if self.reads is not None and measure not in (None, self.reads):
+            raise OptionError(f"`measure`: got {measure!r}; {type(self).__name__} reads {self.reads!r}.")
         self.n_perturbations = check_count(n_perturbations, "n_perturbations")
-        self.max_percentage_perturbed, self.measure = float(max_percentage_perturbed), read_measure(measure)
+        self.max_percentage_perturbed = float(share)
+        self.measure = self.reads or read_measure(PROBABILITY if measure is None else measure)
 
     @property
     def measures(self) -> tuple[str, ...]:
         return (self.measure,)
+
+    def range_of(self, explanations: Sequence[AttributionOutput]) -> Range:
+        low, high = self.value_range
+        if not self.in_units_of_the_score or (low is None and high is None):
+            return self.value_range
+        if self.measure != PROBABILITY or not self.game.measures.decides:
+            return None, None
+        if not any(contrasts(output) for output in explanations):
+            return self.value_range
+        return (-1.0, 1.0) if low == 0 else (-2.0, 2.0)  # a contrast is the difference of two probabilities
 
     def counts(self, u: int) -> Int[Tensor, " k"]:
         """How many units are taken at each step."""
         return steps(u, self.n_perturbations, self.max_percentage_perturbed)
 
     def copies(self, row: Row) -> Bool[Tensor, "p u"]:
-        taken = first_of(row.orders, self.counts(len(row))).flatten(0, 1)
-        return torch.cat([taken if walk == REMOVED else ~taken for walk in self.walks])
+        counts = self.counts(len(row))
+        taken, most = (first_of(row.orders, k).flatten(0, 1) for k in (counts, len(row) - counts))
+        copies = {REMOVED: taken, KEPT: ~taken, SPARED: ~most}
+        return torch.cat([copies[walk] for walk in self.walks])
 
     def of(self, row: Row, answer: Answer) -> Finding:
         measure, counts = self.measures[0], self.counts(len(row))
         parts = answer.copies[measure].chunk(len(self.walks))
         curves = {walk: part.unflatten(0, (-1, len(counts))) for walk, part in zip(self.walks, parts, strict=True)}
-        walk = Walk(counts.double() / len(row), curves.get(REMOVED), curves.get(KEPT), answer.whole[measure])
+        walk = Walk(counts.double() / len(row), *map(curves.get, (REMOVED, KEPT, SPARED)), answer.whole[measure])
         found = self.value(walk)
         return replace(found, details={**found.details, "fractions": walk.fractions}) if found.details else found
 
@@ -174,8 +203,8 @@ class MoRF(CurveMetric):
 class LeRF(CurveMetric):
     """Area under the score while the least relevant units are removed first. Higher is better.
 
-    What is left after n − k of them are the k most relevant ones, so that the area is that of `Insertion`, walked from
-    its other end.
+    What is left after k of them are the u − k most relevant ones: the whole walk is that of `Insertion` from its other
+    end, and the area the same.
 
     References:
         Samek et al., IEEE TNNLS 2017, https://arxiv.org/abs/1509.06321.
@@ -183,11 +212,10 @@ class LeRF(CurveMetric):
 
     higher_is_better = True
     value_range = (0.0, 1.0)
-    walks = (KEPT,)
+    walks = (SPARED,)
 
     def value(self, walk: Walk) -> Finding:
-        least_first = Walk(1 - walk.fractions.flip(0), None, walk.alone.flip(1), walk.whole)
-        return _degradation(least_first, least_first.alone)
+        return _degradation(walk, walk.least_first)
 
 
 class ABPC(CurveMetric):
@@ -202,10 +230,10 @@ class ABPC(CurveMetric):
 
     higher_is_better = True
     value_range = (-1.0, 1.0)
-    walks = (REMOVED, KEPT)
+    walks = (REMOVED, SPARED)
 
     def value(self, walk: Walk) -> Finding:
-        gap = walk.alone - walk.without
+        gap = walk.least_first - walk.without
         return Finding(float(area(walk.fractions, gap).mean()), {"curves": gap.mean(0)})
 
 
@@ -232,7 +260,11 @@ class BinMetric(CurveMetric):
         bins: str | Sequence[float] = "eraser",
         **options: Any,
     ) -> None:
+        for name in ("n_perturbations", "max_percentage_perturbed"):
+            if name in options:
+                raise OptionError(f"`{name}`: {type(self).__name__} has no steps but shares; pass `bins`.")
         super().__init__(model, tokenizer, batch_size, device, **options)
+        del self.n_perturbations, self.max_percentage_perturbed
         self.bins = _read_bins(bins)
 
     def counts(self, u: int) -> Int[Tensor, " k"]:
@@ -289,10 +321,7 @@ class LogOdds(BinMetric):
     """
 
     higher_is_better = False
-
-    @property
-    def measures(self) -> tuple[str, ...]:
-        return (LOG_PROBABILITY,)
+    reads = LOG_PROBABILITY
 
     def value(self, walk: Walk) -> Finding:
         return self._mean(walk.without - walk.whole)
@@ -310,10 +339,8 @@ class DecisionFlip(CurveMetric):
 
     higher_is_better = False
     value_range = (0.0, 1.0)
-
-    @property
-    def measures(self) -> tuple[str, ...]:
-        return (HOLDS,)
+    reads = HOLDS
+    in_units_of_the_score = False
 
     def value(self, walk: Walk) -> Finding:
         kind = self.game.measures
@@ -342,10 +369,13 @@ class Monotonicity(CurveMetric):
 
     higher_is_better = True
     value_range = (0.0, 1.0)
+    in_units_of_the_score = False
 
     def __init__(self, model: Any, tokenizer: Any, *arguments: Any, tolerance: int | float = 1e-6, **options: Any) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
-        self.tolerance = tolerance
+        if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or tolerance < 0:
+            raise OptionError(f"`tolerance`: got {tolerance!r}; pass a number of at least 0.")
+        self.tolerance = float(tolerance)
 
     def value(self, walk: Walk) -> Finding:
         rising = -walk.without.diff(dim=1) >= -self.tolerance
@@ -358,6 +388,12 @@ def read_measure(value: str) -> str:
     if value not in known:
         raise OptionError(f"`measure`: got {value!r}; pass one of {', '.join(map(repr, known))}.")
     return value
+
+
+def contrasts(output: AttributionOutput) -> bool:
+    """Whether anything counts against a target."""
+    readings = () if output.sample.aim is None else output.sample.aim.readings
+    return any(reading.mix is not None and bool((reading.mix < 0).any()) for reading in readings)
 
 
 def _area(walk: Walk, curve: Float[Tensor, "o k"]) -> Finding:

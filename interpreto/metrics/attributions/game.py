@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -12,16 +14,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpreto.attributions.perturbations.base import check_count
-from interpreto.errors import OptionError
+from interpreto.errors import InputError, MismatchWarning, OptionError
 from interpreto.inference.embedding import EmbeddingSpace
 from interpreto.inference.forward import Forward, longest_input
-from interpreto.inference.modes import read_mode
+from interpreto.inference.modes import InferenceModes, read_mode
 from interpreto.inference.replacement import read_replacement
 from interpreto.inference.scorer import scoring, unique_rows
-from interpreto.metrics.attributions.measures import Measures
+from interpreto.metrics.attributions.measures import LOG_PROBABILITY, PROBABILITY, SCORE, Measures
 from interpreto.metrics.attributions.rows import Row
 from interpreto.progress import tqdm
-from interpreto.samples import MaskVariants, Sample
+from interpreto.samples import Aim, MaskVariants, Reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +102,7 @@ class Game:
         """Answers, in order."""
         if not questions:
             return []
-        games: dict[tuple[object, ...], list[int]] = {}
-        for i, question in enumerate(questions):
-            games.setdefault(question.row.game, []).append(i)
-        groups = [([questions[i] for i in members], members) for members in games.values()]
+        groups = [_Group(self.measures, [questions[i] for i in members], members) for members in _by_game(questions)]
         answers: list[Answer | None] = [None] * len(questions)
         with self.forward.session(), tqdm(desc="metrics", unit=" passes", disable=not self.tqdm_bar) as bar:
 
@@ -111,44 +110,125 @@ class Game:
                 self.passes += 1
                 bar.update()
 
-            asked = [self._asked(group) for group, _ in groups]
+            asked = [self._readable(group.variants) for group in groups]
             samples = [variants.sample for variants in asked]
             options: dict[str, Any] = {"batch_size": self.batch_size, "replacement": self.replacement, "on_pass": count}
             with scoring(self.forward, samples, self.measures.read, **options) as scorer:
                 found = scorer.masked(asked, self.replacement.ready(self.space))
-                for (group, members), (_, scores) in zip(groups, found, strict=True):
-                    for i, answer in zip(members, self._shared_out(group, scores), strict=True):
+                for group, (_, scores) in zip(groups, found, strict=True):
+                    for i, answer in zip(group.members, group.shared_out(scores), strict=True):
                         answers[i] = answer
-        return [answer for answer in answers if answer is not None]
+        done = [answer for answer in answers if answer is not None]
+        _warn_of_other_models(questions, done)
+        return done
 
-    def _asked(self, group: Sequence[Question]) -> MaskVariants:
-        """What all questions about one game ask, as the copies of one sample with a score for each measure."""
-        sample: Sample = group[0].row.sample
-        masks = [torch.zeros(len(q.removed), len(sample.units)) for q in group]
-        for mask, question in zip(masks, group, strict=True):
-            mask[:, question.row.units] = question.removed.float()
-        assert sample.aim is not None
-        aim = self.measures.aim(sample.aim, _all_of(group), group[0].row.output.inference_mode)
-        return MaskVariants(sample.aimed_at(aim), torch.cat(masks))
+    def _readable(self, variants: MaskVariants) -> MaskVariants:
+        config, ids = getattr(self.forward.model, "config", None), variants.sample.input_ids
+        size = getattr(config, "vocab_size", None)
+        if isinstance(size, int) and len(ids) and int(ids.max()) >= size:
+            raise InputError(
+                f"`explanations`: {variants.sample.text[:40]!r} has token {int(ids.max())}, and this model knows {size}; "
+                "pass the model that was explained."
+            )
+        return variants
 
-    def _shared_out(self, group: Sequence[Question], scores: Float[Tensor, "p1 m"]) -> list[Answer]:
-        names = _all_of(group)
-        parts = scores[1:].double().split([len(question.removed) for question in group])
-        whole = dict(zip(names, scores[0].tolist(), strict=True))
+
+class _Group:
+    """All questions about one game, as the copies of one sample with a score for each target and measure.
+
+    Attributes:
+        members: The questions' places among all.
+        variants: The copies.
+    """
+
+    def __init__(self, measures: Measures, questions: Sequence[Question], members: Sequence[int]) -> None:
+        self.questions, self.members = questions, members
+        self._columns: dict[tuple[object, ...], dict[str, int]] = {}
+        rows: dict[tuple[object, ...], list[Question]] = {}
+        for question in questions:
+            rows.setdefault(question.row.scored, []).append(question)
+        aims: list[Aim] = []
+        for key, about in rows.items():
+            row = about[0].row
+            assert row.sample.aim is not None
+            mode = row.output.inference_mode
+            names = dict.fromkeys(name for question in about for name in question.measures)
+            if row.of_classes and measures.knows(mode):
+                names[SCORE] = None  # one more column of logits that are there: it tells whether the model is the explained one
+            before = sum(map(len, aims))
+            self._columns[key] = {name: before + i for i, name in enumerate(names)}
+            aims.append(measures.aim(row.sample.aim, tuple(names), mode))
+        sample = questions[0].row.sample
+        self.variants = MaskVariants(sample.aimed_at(_beside_each_other(aims)), torch.cat([_mask(q) for q in questions]))
+
+    def shared_out(self, scores: Float[Tensor, "p1 m"]) -> list[Answer]:
+        """The answer to each question, of the scores of all copies."""
+        whole = scores[0].tolist()
+        parts = scores[1:].double().split([len(question.removed) for question in self.questions])
+        columns = [self._columns[question.row.scored] for question in self.questions]
         return [
-            Answer({name: part[:, names.index(name)] for name in question.measures}, whole)
-            for question, part in zip(group, parts, strict=True)
+            Answer({name: part[:, own[name]] for name in question.measures}, {name: whole[i] for name, i in own.items()})
+            for question, part, own in zip(self.questions, parts, columns, strict=True)
         ]
 
 
-def distinct(masks: Sequence[Tensor]) -> int:
-    """How many distinct copies these are, the untouched one among them."""
-    filled = [mask for mask in masks if mask.shape[1]]
-    if not filled:
-        return 1
-    every = torch.cat([torch.zeros(1, filled[0].shape[1]), *(mask.float() for mask in filled)])
-    return len(unique_rows(every)[0])
+def copies_of(questions: Sequence[Question]) -> int:
+    """How many copies of texts these questions send through the model, the untouched ones among them."""
+    return sum(_distinct([_mask(questions[i]) for i in members]) for members in _by_game(questions))
 
 
-def _all_of(group: Sequence[Question]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for question in group for name in question.measures))
+def _by_game(questions: Sequence[Question]) -> list[list[int]]:
+    games: dict[tuple[object, ...], list[int]] = {}
+    for i, question in enumerate(questions):
+        games.setdefault(question.row.game, []).append(i)
+    return list(games.values())
+
+
+def _mask(question: Question) -> Float[Tensor, "p u"]:
+    mask = torch.zeros(len(question.removed), len(question.row.sample.units))
+    mask[:, question.row.units] = question.removed.float()
+    return mask
+
+
+def _distinct(masks: Sequence[Tensor]) -> int:
+    return len(unique_rows(torch.cat([torch.zeros_like(masks[0][:1]), *masks]))[0])
+
+
+def _beside_each_other(aims: Sequence[Aim]) -> Aim:
+    """Aims at classes as one."""
+    if len(aims) == 1:
+        return aims[0]
+    readings = [aim.readings[0] for aim in aims]
+    mix = torch.block_diag(*(torch.eye(len(r.ids)) if r.mix is None else r.mix for r in readings))
+    labels, spans = (tuple(item for part in parts for item in part) for parts in zip(*((a.labels, a.spans) for a in aims)))
+    return Aim((Reading(torch.cat([r.ids for r in readings]), mix=mix),), labels, spans)
+
+
+def _warn_of_other_models(questions: Sequence[Question], answers: Sequence[Answer]) -> None:
+    """Explanations carry f(x): where it is another number here, the model, or the text, is another one."""
+    for question, answer in zip(questions, answers, strict=True):
+        row = question.row
+        explained, found = float(row.output.base_scores[row.target]), _explained_score(row, answer.whole)
+        if found is not None and abs(found - explained) > OTHER * max(1.0, abs(explained)):
+            warnings.warn(
+                f"{row.output.text[:40]!r} was explained where f(x) = {explained:.4g}, and the metric's model answers "
+                f"{found:.4g}: was another model explained?",
+                MismatchWarning,
+                stacklevel=3,
+            )
+            return
+
+
+def _explained_score(row: Row, whole: Mapping[str, float]) -> float | None:
+    """f(x) in the explanation's own terms, where what was asked for tells it."""
+    aim, mode = row.sample.aim, row.output.inference_mode
+    if SCORE in whole:
+        return whole[SCORE]
+    if aim is None or len(aim.readings) > 1 or len(aim.readings[0].ids) > 1 or mode != InferenceModes.LOG_SOFTMAX.value:
+        return None
+    if LOG_PROBABILITY in whole:
+        return whole[LOG_PROBABILITY]
+    return math.log(whole[PROBABILITY]) if whole.get(PROBABILITY, 0.0) > 0 else None
+
+
+OTHER = 0.02  # of a score, or of 1 where that is more: as far apart may two devices and two number formats be

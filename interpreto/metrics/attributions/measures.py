@@ -95,10 +95,15 @@ class Measures:
             return self._resolved(logsigmoid if log else InferenceModes.SIGMOID).read
         return self._resolved(InferenceModes.LOG_SOFTMAX if log else InferenceModes.SOFTMAX).read
 
+    def knows(self, explained: str) -> bool:
+        """Whether the score of explanations of this inference mode can be read."""
+        mine = self._mode is not None and mode_name(self._mode) == explained
+        return mine or explained in {mode.value for mode in InferenceModes}
+
     def _explained_mode(self, explained: str) -> Mode:
         if self._mode is not None and mode_name(self._mode) == explained:
             return self._mode
-        if explained in {mode.value for mode in InferenceModes}:
+        if self.knows(explained):
             return InferenceModes(explained)
         raise OptionError(
             f"`inference_mode`: the explanations are of {explained!r}, a function of yours; pass the metric the same function."

@@ -55,13 +55,27 @@ class Row:
 
     @cached_property
     def game(self) -> tuple[object, ...]:
-        """What is the same for rows whose copies score alike: the input, its units and the target."""
-        sample, aim = self.sample, self.sample.aim
-        assert aim is not None
+        """What is the same for rows whose copies are scored by one pass: the input, its units, and where scores are read."""
+        sample = self.sample
         tensors = [sample.input_ids, sample.units.index, *(sample.extras[name] for name in sorted(sample.extras))]
-        for reading in aim.readings:
-            tensors += [t for t in (reading.ids, reading.at, reading.mix, reading.tail) if t is not None]
-        return sample.source, self.output.inference_mode, *(t.numpy().tobytes() for t in tensors)
+        return sample.source, *map(_bytes_of, tensors), *(() if self.of_classes else self.scored)
+
+    @cached_property
+    def scored(self) -> tuple[object, ...]:
+        """What is the same for rows of a game whose copies score alike: the target, and the explained score."""
+        assert self.sample.aim is not None
+        tensors = [t for r in self.sample.aim.readings for t in (r.ids, r.at, r.mix, r.tail) if t is not None]
+        return self.output.inference_mode, *map(_bytes_of, tensors)
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether the target is read off the one row of logits that the model answers for a text, as every class is."""
+        aim = self.sample.aim
+        return aim is not None and len(aim.readings) == 1 and aim.readings[0].at is None and aim.readings[0].tail is None
+
+
+def _bytes_of(tensor: Tensor) -> tuple[object, ...]:
+    return tuple(tensor.shape), tensor.numpy().tobytes()
 
 
 def rows_of(explanations: Sequence[AttributionOutput]) -> list[list[Row]]:
