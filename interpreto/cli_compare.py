@@ -50,10 +50,13 @@ def _compare(arguments: argparse.Namespace, methods: Mapping[str, str], load: Ca
     from interpreto.metrics import Benchmark  # noqa: PLC0415
     from interpreto.metrics.benchmark import DEFAULT  # noqa: PLC0415
 
+    for flag, path in (("--html", arguments.html), ("--csv", arguments.csv)):
+        if path and not Path(path).parent.is_dir():
+            raise OptionError(f"`{flag}`: there is no folder {str(Path(path).parent)!r}.")
     texts, targets = read_texts(Path(arguments.file), arguments.column, arguments.target_column, arguments.limit)
     model, tokenizer = load(arguments.model)
     if arguments.device is not None:
-        model = model.to(arguments.device)
+        model = _moved(model, arguments.device)
     options = {"random_state": arguments.seed, "batch_size": arguments.batch_size}
     benchmark = Benchmark(
         model,
@@ -76,6 +79,13 @@ def _compare(arguments: argparse.Namespace, methods: Mapping[str, str], load: Ca
     return 0
 
 
+def _moved(model: Any, device: str) -> Any:
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch names unknown and missing devices by either
+        raise OptionError(f"`--device`: got {device!r}; {str(error).splitlines()[0]}") from error
+
+
 def _explainer(method: Any, model: Any, tokenizer: Any, arguments: argparse.Namespace, options: dict[str, Any]) -> Any:
     import inspect  # noqa: PLC0415
 
@@ -90,13 +100,13 @@ def _replacement(value: str) -> str | int:
 
 
 def _metric(name: str) -> str:
-    from interpreto.metrics import attributions  # noqa: PLC0415
+    from interpreto.metrics.benchmark import WITHOUT_RATIONALES  # noqa: PLC0415
 
-    by_name = {known.lower(): known for known in attributions.__all__}
+    by_name = {known.lower(): known for known in WITHOUT_RATIONALES}
     if name.lower() not in by_name:
         near = difflib.get_close_matches(name.lower(), by_name, n=1)
         hint = f" Did you mean {by_name[near[0]]}?" if near else ""
-        raise OptionError(f"`--metrics`: there is no {name!r}; there are {', '.join(attributions.__all__)}.{hint}")
+        raise OptionError(f"`--metrics`: there is no {name!r}; there are {', '.join(WITHOUT_RATIONALES)}.{hint}")
     return by_name[name.lower()]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import html
+import inspect
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -43,6 +44,10 @@ DEFAULT = (
     "Infidelity",
     "Completeness",
 )
+NAMES = tuple(name for name in known.__all__ if not inspect.isabstract(getattr(known, name)))
+"""Metrics that have a name here."""
+WITHOUT_RATIONALES = tuple(name for name in NAMES if not issubclass(getattr(known, name), PlausibilityMetric))
+"""Those that need nothing but explanations and the model."""
 BASELINES = ("random", "reversed")
 
 Explained = AttributionExplainer | Sequence[AttributionOutput]
@@ -99,7 +104,7 @@ class Benchmark:
             if baseline not in BASELINES:
                 raise OptionError(f"`baselines`: got {baseline!r}; pass some of {', '.join(map(repr, BASELINES))}.")
         self.baselines, self.random_draws = tuple(baselines), check_count(random_draws, "random_draws")
-        self.random_state, self.tqdm_bar = random_state, tqdm_bar
+        self.random_state, self.tqdm_bar = check_count(random_state, "random_state", 0), tqdm_bar
 
     def run(self, methods: Mapping[str, Explained] | Sequence[Any], inputs: Any = None, targets: Any = None) -> BenchmarkTable:
         """The table.
@@ -113,7 +118,9 @@ class Benchmark:
         Raises:
             InputError: explanations are of different inputs or units, or explainers have no inputs.
         """
-        explained, cost = self._explained(_named(methods), inputs, targets)
+        named = _named(methods)
+        explained, cost = self._explained(named, inputs, targets)
+        self._check_scores(explained)
         rows = {name: [outputs] for name, outputs in explained.items()}
         first, outputs = next(iter(explained.items()))
         if "random" in self.baselines:
@@ -121,19 +128,20 @@ class Benchmark:
             rows["random"] = [[random_like(output, seed) for output in outputs] for seed in seeds]
         if "reversed" in self.baselines:
             rows[f"reversed {first}"] = [[reversed_of(output) for output in outputs]]
-        explainers = {name: method for name, method in _named(methods).items() if isinstance(method, AttributionExplainer)}
-        cells = {name: dict.fromkeys(map(_name_of, self.metrics)) for name in rows}
+        explainers = {name: method for name, method in named.items() if isinstance(method, AttributionExplainer)}
+        columns = dict(zip(map(id, self.metrics), columns_of(self.metrics), strict=True))
+        cells = {name: dict.fromkeys(columns.values()) for name in rows}
         for metric, name, cell in self._cells(rows, explainers):
-            cells[name][_name_of(metric)] = cell
+            cells[name][columns[id(metric)]] = cell
         return BenchmarkTable({name: {m: c for m, c in row.items() if c is not None} for name, row in cells.items()}, cost)
 
     def _metric(self, metric: Any) -> AttributionMetric | type[ExplainerMetric]:
         """A metric that can be run; those of a method wait for it."""
         if isinstance(metric, AttributionMetric):
             return metric
-        found = getattr(known, metric, None) if isinstance(metric, str) and metric in known.__all__ else metric
-        if not isinstance(found, type) or not issubclass(found, AttributionMetric):
-            raise OptionError(f"`metrics`: got {metric!r}; pass a metric, its class, or its name: {', '.join(known.__all__)}.")
+        found = getattr(known, metric, None) if isinstance(metric, str) and metric in NAMES else metric
+        if not isinstance(found, type) or not issubclass(found, AttributionMetric) or inspect.isabstract(found):
+            raise OptionError(f"`metrics`: got {metric!r}; pass a metric, its class, or its name: {', '.join(NAMES)}.")
         if issubclass(found, ExplainerMetric):
             return found
         if issubclass(found, (ComplexityMetric, known.Completeness)):
@@ -170,6 +178,16 @@ class Benchmark:
         for name, outputs in others:
             _check_alike(first[0], first[1], name, outputs)
         return found, cost
+
+    def _check_scores(self, explained: Mapping[str, list[AttributionOutput]]) -> None:
+        """Amounts of one score are not those of another."""
+        amounts = [m for m in self.metrics if isinstance(m, (known.Infidelity, known.Completeness))]
+        modes = {output.inference_mode for outputs in explained.values() for output in outputs}
+        if amounts and len(modes) > 1:
+            raise InputError(
+                f"`methods`: they explain {' and '.join(sorted(modes))}, and {_name_of(amounts[0])} is in units of the "
+                "explained score; pass methods of one `inference_mode`, or metrics of orders, such as ABPC."
+            )
 
     def _cells(
         self, rows: Mapping[str, list[list[AttributionOutput]]], explainers: Mapping[str, AttributionExplainer]
@@ -329,6 +347,8 @@ class BenchmarkTable:
             if intervals and cell.result.per_sample is not None:
                 low, high = _interval(cell.result)
                 text += f" [{low:.3f}, {high:.3f}]"
+            if cell.result.n_skipped:  # a mean over other texts than its neighbours' may be
+                text += f" ({cell.result.n_valid} of {cell.result.n_valid + cell.result.n_skipped})"
             cells.append(mark(text) if self._is_best(name, metric) else text)
         if self.explaining:
             cells.append(f"{self.explaining[name].copies / self._texts:.1f}" if name in self.explaining else "–")
@@ -406,10 +426,14 @@ def _mean_of(results: Sequence[MetricResult]) -> MetricResult:
     if len(results) == 1 or any(result.per_sample is None for result in results):
         return results[0]
     values = torch.stack([result.per_sample for result in results if result.per_sample is not None]).nanmean(0)
+    drawn = [result.parts for result in results if result.parts is not None]
+    parts = torch.stack(drawn).nanmean(0) if drawn else None
+    combined = results[0].combined
+    score = float(values.nanmean()) if parts is None or combined is None else float(combined(parts.nanmean(0)))
     skipped = int(values.isnan().sum())
     counts = {"n_valid": len(values) - skipped, "n_skipped": skipped}
     details = {"draws": [result.score for result in results], "results": list(results)}
-    return replace(results[0], score=float(values.nanmean()), per_sample=values, details=details, **counts)
+    return replace(results[0], score=score, per_sample=values, parts=parts, details=details, **counts)
 
 
 def _named(methods: Mapping[str, Explained] | Sequence[Any]) -> dict[str, Explained]:
@@ -420,13 +444,32 @@ def _named(methods: Mapping[str, Explained] | Sequence[Any]) -> dict[str, Explai
         for method in methods:
             if not isinstance(method, AttributionExplainer):
                 raise InputError(f"`methods`: got {type(method).__name__} without a name; pass explainers, or a dict by name.")
-            name, k = type(method).__name__, 2
-            while name in found:
-                name, k = f"{type(method).__name__} {k}", k + 1
-            found[name] = method
+            found[_free_name(type(method).__name__, found)] = method
     if not found:
         raise InputError("`methods`: got none; pass explainers.")
+    for name in found:
+        if _is_baseline(name):
+            raise InputError(f"`methods`: {name!r} is what the table calls a baseline; pass another name.")
     return found
+
+
+def columns_of(metrics: Sequence[AttributionMetric | type[AttributionMetric]]) -> list[str]:
+    """What the columns are called: a metric's name, and where there are several of it, the options in which they differ."""
+    names: list[str] = []
+    for metric in metrics:
+        name, own = _name_of(metric), {} if isinstance(metric, type) else metric.config
+        alike = [m.config for m in metrics if not isinstance(m, type) and _name_of(m) == name]
+        told = {key: value for key, value in own.items() if any(key not in other or other[key] != value for other in alike)}
+        options = ", ".join(f"{key}={value!r}" for key, value in told.items())
+        names.append(_free_name(f"{name}({options})" if options else name, names))
+    return names
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    free, k = name, 2
+    while free in taken:
+        free, k = f"{name} {k}", k + 1
+    return free
 
 
 def _check_alike(first: str, expected: Sequence[AttributionOutput], name: str, found: Sequence[AttributionOutput]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from interpreto.errors import OptionError
@@ -28,6 +28,9 @@ class MetricResult:
         n_skipped: Samples that could not be.
         config: How the metric was made.
         name: The metric.
+        parts: Where the score is not the mean of `per_sample`: the numbers of each sample, ``(n, p)``, whose means it is
+            made of; None: it is that mean.
+        combined: How: from means ``(…, p)`` to scores ``(…)``.
 
     Examples:
         >>> import torch
@@ -45,6 +48,8 @@ class MetricResult:
     n_skipped: int
     config: Mapping[str, Any]
     name: str
+    parts: Float[Tensor, "n p"] | None = None
+    combined: Callable[[Float[Tensor, "*b p"]], Float[Tensor, "*b"]] | None = None
 
     def __float__(self) -> float:
         return self.score
@@ -67,12 +72,14 @@ class MetricResult:
         """
         if self.per_sample is None:
             raise OptionError(f"`interval`: {self.name} is of all samples together; it has no value for each to draw from.")
-        return _resampled(self.per_sample, level, draws, random_state)
+        return _ends(self._resampled(self._known(), draws, random_state), level)
 
     def difference(
         self, other: MetricResult, level: float = 0.95, draws: int = 1000, random_state: int = 0
     ) -> tuple[float, float]:
         """Bootstrap interval of how much higher this is than another result on the same samples, sample by sample.
+
+        Samples that either could not score count for nothing.
 
         Raises:
             OptionError: the results are of different metrics, or of different numbers of samples.
@@ -80,17 +87,28 @@ class MetricResult:
         ours, theirs = self.per_sample, other.per_sample
         if ours is None or theirs is None or len(ours) != len(theirs) or self.name != other.name:
             raise OptionError(f"`other`: {self.name} and {other.name} are not of the same samples; only pairs can be compared.")
-        return _resampled(ours - theirs, level, draws, random_state)
+        both = self._known() & other._known()
+        gaps = [result._resampled(both, draws, random_state) for result in (self, other)]
+        return _ends(gaps[0] - gaps[1], level)
+
+    def _known(self) -> Bool[Tensor, " n"]:
+        assert self.per_sample is not None
+        return ~self.per_sample.isnan()
+
+    def _resampled(self, known: Bool[Tensor, " n"], draws: int, random_state: int) -> Float[Tensor, " b"]:
+        """The score on samples drawn with replacement; the same ones for results of as many samples."""
+        assert self.per_sample is not None
+        values = (self.per_sample[:, None] if self.parts is None else self.parts)[known].double()
+        if not len(values):
+            return torch.full((1,), math.nan, dtype=torch.float64)
+        picked = torch.randint(len(values), (draws, len(values)), generator=Generator().manual_seed(random_state))
+        means = torch.stack([column[picked].mean(1) for column in values.T], dim=1)
+        return means[:, 0] if self.combined is None else self.combined(means)
 
 
-def _resampled(values: Float[Tensor, " n"], level: float, draws: int, random_state: int) -> tuple[float, float]:
-    """Percentiles of the means of values drawn with replacement; NaN counts for nothing."""
+def _ends(values: Float[Tensor, " b"], level: float) -> tuple[float, float]:
     if not 0 < level < 1:
         raise OptionError(f"`level`: got {level!r}; pass a share between 0 and 1.")
-    values = values.double()[~values.isnan()]
-    if not len(values):
-        return math.nan, math.nan
-    picked = torch.randint(len(values), (draws, len(values)), generator=Generator().manual_seed(random_state))
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = values[picked].mean(1).quantile(ends).tolist()
+    low, high = values.quantile(ends).tolist()
     return low, high

@@ -1,18 +1,35 @@
-"""Correlations of few numbers; NaN where one side is constant."""
+"""Correlations of few numbers; NaN where one side is constant, or moves by no more than it is rounded."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+EXACT = 1e-12  # of the largest: what sums of equal numbers may differ by
+ROUNDED = 8 * torch.finfo(torch.float32).eps  # of a score: what a model's answers to equal texts may differ by
 
-def pearson(x: Float[Tensor, "*b n"], y: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
-    """Product-moment correlation along the last dimension."""
-    x, y = x.double(), y.double()
-    x, y = x - x.mean(-1, keepdim=True), y - y.mean(-1, keepdim=True)
-    sizes = x.square().sum(-1).sqrt() * y.square().sum(-1).sqrt()
-    return torch.where(sizes > 1e-14, (x * y).sum(-1) / sizes.clamp(min=1e-300), torch.nan)
+
+def noise_of(*scores: Tensor | float) -> float:
+    """By how much scores of this size may differ without meaning it."""
+    sizes = [torch.as_tensor(score).abs() for score in scores]
+    return ROUNDED * max((float(size.max()) for size in sizes if size.numel()), default=0.0)
+
+
+def pearson(x: Float[Tensor, "*b n"], y: Float[Tensor, "*b n"], noise: float = 0.0) -> Float[Tensor, "*b"]:
+    """Product-moment correlation along the last dimension; NaN too where y spans no more than ``noise``."""
+    (x, flat_x), (y, flat_y) = _centred(x, 0.0), _centred(y, noise)
+    lengths = (x.square().sum(-1) * y.square().sum(-1)).sqrt()
+    return ((x * y).sum(-1) / lengths).clamp(-1, 1).masked_fill(flat_x | flat_y, torch.nan)
+
+
+def _centred(values: Float[Tensor, "*b n"], noise: float) -> tuple[Float[Tensor, "*b n"], Bool[Tensor, "*b"]]:
+    """Values less their mean, in units of the largest, and where they are all the same."""
+    values = values.double()
+    largest = values.abs().amax(-1, keepdim=True)
+    flat = (values.amax(-1) - values.amin(-1)) <= (EXACT * largest[..., 0]).clamp(min=noise)
+    values = values / largest.where(largest > 0, torch.ones_like(largest))
+    return values - values.mean(-1, keepdim=True), flat
 
 
 def mean_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:

@@ -65,10 +65,14 @@ class TestSensitivity:
         (output,) = explainer(TEXTS[:1], 0)
         metric = MaxSensitivity(explainer, n_perturbations=4, radius=0.2)
         result = metric.run([output])
-        ids, generator = output.sample.input_ids, Generator().manual_seed(0)
-        known, places = ids.unique(return_inverse=True)
-        size = 0.2 * float(model.embedding.weight.detach()[known].std())
-        moves = [((torch.rand(len(known), 8, generator=generator) * 2 - 1) * size)[places] for _ in range(4)]
+        ids = output.sample.input_ids
+        size = 0.2 * float(model.embedding.weight.detach().std(correction=0))  # of the whole table, whatever the text
+        layer, moves = model.embedding, []
+        for draw in range(4):
+            with embeddings_moved([layer], ids.unique(), [size], f"0/{draw}"), torch.no_grad():
+                moves.append(layer(ids) - layer.weight[ids])
+        assert all(float(move.abs().max()) <= size for move in moves)
+        assert abs(float(torch.stack(moves).mean())) < 0.1 * size  # to both sides
         weight, embeddings = model.head.weight[0].detach(), model.embedding(ids).detach()
         lengths = [float((move @ weight).norm() / (embeddings @ weight).norm()) for move in moves]
         assert result.details["moves"][0][0].tolist() == pytest.approx(lengths, rel=1e-4)
@@ -110,12 +114,12 @@ class TestSensitivity:
         ids = torch.arange(5)
         layers = [explainer.forward.embedding, explainer.forward.decoder_embedding]
         before = [layer(ids) for layer in layers]
-        with embeddings_moved(explainer.forward, ids[:3], 0.1, Generator().manual_seed(0)):
+        with embeddings_moved(layers, ids[:3], [0.1, 0.1], "0"):
             for layer, table in zip(layers, before, strict=True):
                 moved = (layer(ids) - table).abs().sum(1)
                 assert bool((moved[:3] > 0).all())
                 assert bool((moved[3:] == 0).all())
-        with pytest.raises(IndexError), embeddings_moved(explainer.forward, ids + 10**6, 0.1, Generator()):
+        with pytest.raises(IndexError), embeddings_moved(layers, ids + 10**6, [0.1, 0.1], "0"):
             pass
         assert all(torch.equal(layer(ids), table) for layer, table in zip(layers, before, strict=True))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from numbers import Integral
 
 import torch
 from jaxtyping import Float
@@ -90,6 +91,6 @@ def on_units(values: Float[Tensor, "*p l d"], sample: Sample) -> Float[Tensor, "
 
 def check_count(value: object, option: str, least: int = 1) -> int:
     """A whole number of at least ``least``, or an error that names the option."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise OptionError(f"`{option}`: got {value!r}; pass a whole number of at least {least}.")
-    return value
+    return int(value)

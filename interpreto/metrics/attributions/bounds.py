@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,11 +13,12 @@ from torch import Tensor
 from interpreto.attributions.perturbations.base import check_count
 from interpreto.metrics.attributions.base import AttributionMetric, Explanations, Finding
 from interpreto.metrics.attributions.curves import read_measure
-from interpreto.metrics.attributions.game import Game, Question
+from interpreto.metrics.attributions.game import Answer, Game, Question
 from interpreto.metrics.attributions.measures import PROBABILITY
 from interpreto.metrics.attributions.rows import Row, read_explanations, rows_of
 from interpreto.metrics.orders import first_of
 from interpreto.metrics.result import MetricResult
+from interpreto.metrics.statistics import noise_of
 
 
 class NormalizedAOPC(AttributionMetric):
@@ -63,21 +65,30 @@ class NormalizedAOPC(AttributionMetric):
         rows = rows_of(read_explanations(explanations))
         flat = [row for own in rows for row in own if len(row)]
         walks = [first_of(row.orders, torch.arange(1, len(row) + 1)).flatten(0, 1) for row in flat]
-        drops = self._drops(flat, walks)
+        answers = self._answers(flat, walks)
+        drops = [self._lost(answer) for answer in answers]
+        noise = [noise_of(answer.whole[self.measure], answer.copies[self.measure]) for answer in answers]
         best, worst = self._bounds(flat)
         found = {}
         for i, row in enumerate(flat):
             reached, low, high = float(drops[i].mean()), float(worst[i]), float(best[i])
-            share = (reached - low) / (high - low) if high - low > 1e-12 else float("nan")
-            exact = len(row) <= self.exact_units
-            found[id(row)] = Finding(share, {"aopc": reached, "lowest": low, "highest": high, "exact": exact})
+            details = {"aopc": reached, "lowest": low, "highest": high, "exact": len(row) <= self.exact_units}
+            told = high - low > noise[i]
+            found[id(row)] = Finding((reached - low) / (high - low), details) if told else Finding.none(SAME)
         empty = Finding.none("nothing stands in front of the target that could be removed")
-        return self.result([[found.get(id(row), empty) for row in own] for own in rows])
+        result = self.result([[found.get(id(row), empty) for row in own] for own in rows])
+        exact = all(len(row) <= self.exact_units for row in flat)
+        return result if exact else replace(result, value_range=(None, None))
 
     def _drops(self, rows: Sequence[Row], removed: Sequence[Tensor]) -> list[Float[Tensor, " p"]]:
         """What the score loses without each set."""
-        questions = [Question(row, mask, (self.measure,)) for row, mask in zip(rows, removed, strict=True)]
-        return [answer.whole[self.measure] - answer.copies[self.measure] for answer in self.game(questions)]
+        return [self._lost(answer) for answer in self._answers(rows, removed)]
+
+    def _answers(self, rows: Sequence[Row], removed: Sequence[Tensor]) -> list[Answer]:
+        return self.game([Question(row, mask, (self.measure,)) for row, mask in zip(rows, removed, strict=True)])
+
+    def _lost(self, answer: Answer) -> Float[Tensor, " p"]:
+        return answer.whole[self.measure] - answer.copies[self.measure]
 
     def _bounds(self, rows: Sequence[Row]) -> tuple[list[float], list[float]]:
         """The best and the worst AOPC of each row, over all orders."""
@@ -142,3 +153,6 @@ def _best_of_equal_sets(sets: Bool[Tensor, "p u"], totals: Float[Tensor, " p"]) 
     distinct, which = sets.unique(dim=0, return_inverse=True)
     highest = totals.new_full((len(distinct),), -torch.inf).scatter_reduce(0, which, totals, "amax")
     return distinct, highest
+
+
+SAME = "every order of the units gets the same"

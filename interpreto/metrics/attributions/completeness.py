@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from interpreto.attributions.output import AttributionOutput
 from interpreto.metrics.attributions.base import AttributionMetric, Explanations, Finding
 from interpreto.metrics.attributions.rows import read_explanations
 from interpreto.metrics.result import MetricResult
+from interpreto.metrics.statistics import noise_of
 
 
 class Completeness(AttributionMetric):
@@ -37,8 +40,13 @@ class Completeness(AttributionMetric):
             return Finding.none(f"{output.method} answers magnitudes, which no score is the sum of")
         if output.reference_scores is None:
             return Finding.none(f"{output.method} has no reference to differ from")
-        gap = float(output.base_scores[i].double() - output.reference_scores[i].double())
+        if bool(output.attributions[i].isnan().all()):
+            return Finding.none("nothing has an attribution")
+        whole, reference = output.base_scores[i].double(), output.reference_scores[i].double()
+        gap, noise = float(whole - reference), noise_of(whole, reference)
         missing = abs(gap - float(output.attributions[i].double().nansum()))
-        share = missing / abs(gap) if gap else (0.0 if not missing else float("inf"))
-        details = {"missing": missing, "relative": share, "complete": share <= self.tolerance}
-        return Finding(share if self.relative else missing, details)
+        share = missing / abs(gap) if abs(gap) > noise else math.nan
+        complete = missing <= max(self.tolerance * abs(gap), noise)
+        if self.relative and math.isnan(share):
+            return Finding.none("f(x) is f(reference), of which nothing is a share")
+        return Finding(share if self.relative else missing, {"missing": missing, "relative": share, "complete": complete})

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import OptionError
-from interpreto.attributions.output import AttributionOutput
 from interpreto.metrics.attributions.base import Finding, GameMetric, Range
 from interpreto.metrics.attributions.game import Answer
 from interpreto.metrics.attributions.measures import HOLDS, LOG_PROBABILITY, PROBABILITY, SCORE
@@ -133,7 +133,8 @@ class CurveMetric(GameMetric):
         measure, counts = self.measures[0], self.counts(len(row))
         parts = answer.copies[measure].chunk(len(self.walks))
         curves = {walk: part.unflatten(0, (-1, len(counts))) for walk, part in zip(self.walks, parts, strict=True)}
-        walk = Walk(counts.double() / len(row), *map(curves.get, (REMOVED, KEPT, SPARED)), answer.whole[measure])
+        removed, kept, spared = map(curves.get, (REMOVED, KEPT, SPARED))
+        walk = Walk(counts.double() / len(row), removed, kept, spared, answer.whole[measure])
         found = self.value(walk)
         return replace(found, details={**found.details, "fractions": walk.fractions}) if found.details else found
 

@@ -200,8 +200,8 @@ def _beside_each_other(aims: Sequence[Aim]) -> Aim:
         return aims[0]
     readings = [aim.readings[0] for aim in aims]
     mix = torch.block_diag(*(torch.eye(len(r.ids)) if r.mix is None else r.mix for r in readings))
-    labels, spans = (tuple(item for part in parts for item in part) for parts in zip(*((a.labels, a.spans) for a in aims)))
-    return Aim((Reading(torch.cat([r.ids for r in readings]), mix=mix),), labels, spans)
+    labels = tuple(label for aim in aims for label in aim.labels)
+    return Aim((Reading(torch.cat([r.ids for r in readings]), mix=mix),), labels, (None,) * len(labels))
 
 
 def _warn_of_other_models(questions: Sequence[Question], answers: Sequence[Answer]) -> None:
@@ -224,7 +224,7 @@ def _explained_score(row: Row, whole: Mapping[str, float]) -> float | None:
     aim, mode = row.sample.aim, row.output.inference_mode
     if SCORE in whole:
         return whole[SCORE]
-    if aim is None or len(aim.readings) > 1 or len(aim.readings[0].ids) > 1 or mode != InferenceModes.LOG_SOFTMAX.value:
+    if aim is None or len(aim.readings) != 1 or len(aim.readings[0].ids) > 1 or mode != InferenceModes.LOG_SOFTMAX.value:
         return None
     if LOG_PROBABILITY in whole:
         return whole[LOG_PROBABILITY]

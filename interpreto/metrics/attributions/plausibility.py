@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics.attributions.base import AttributionMetric, Explanations, Finding
 from interpreto.metrics.attributions.rows import read_explanations
+from interpreto.metrics.orders import orders
 from interpreto.metrics.result import MetricResult
 
 
@@ -35,6 +37,8 @@ class PlausibilityMetric(AttributionMetric):
     value_range = (0.0, 1.0)
 
     def __init__(self, rationales: Sequence[Any]) -> None:
+        if isinstance(rationales, str) or not isinstance(rationales, Iterable):
+            raise InputError(f"`rationales`: got {rationales!r}; pass one rationale for each explanation, in a list.")
         self._rationales = list(rationales)
 
     def run(self, explanations: Explanations) -> MetricResult:
@@ -62,7 +66,7 @@ class PlausibilityMetric(AttributionMetric):
 
 
 class TopUnits(PlausibilityMetric):
-    """A comparison with the ``k`` units of largest attribution.
+    """A comparison with the ``k`` units of largest attribution; of equals, the mean over an order and its reverse.
 
     Args:
         rationales: See `PlausibilityMetric`.
@@ -79,10 +83,14 @@ class TopUnits(PlausibilityMetric):
         sizes = [int(row.sum()) for row in marked if bool(row.any())]
         self._used = self.k if self.k is not None else max(1, round(sum(sizes) / max(1, len(sizes))))
 
-    def chosen(self, values: Float[Tensor, " g"]) -> Bool[Tensor, " g"]:
-        """The units of largest attribution; of equals, the first."""
-        order = values.argsort(descending=True, stable=True)[: self._used]
-        return torch.zeros(len(values)).bool().scatter(0, order, True)
+    def value(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"]) -> Finding:
+        chosen = [places < self._used for places in orders(values)]
+        found = [self.compared(units, marked) for units in chosen]
+        return Finding(_mean(found), {"chosen": chosen[0]})
+
+    @abstractmethod
+    def compared(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> float:
+        """The comparison of the chosen units with the marked ones."""
 
 
 class TokenF1(TopUnits):
@@ -92,10 +100,8 @@ class TokenF1(TopUnits):
         DeYoung et al., ACL 2020, https://arxiv.org/abs/1911.03429.
     """
 
-    def value(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"]) -> Finding:
-        chosen = self.chosen(values)
-        both = int((chosen & marked).sum())
-        return Finding(2 * both / (int(chosen.sum()) + int(marked.sum())), {"chosen": chosen})
+    def compared(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> float:
+        return 2 * int((chosen & marked).sum()) / (int(chosen.sum()) + int(marked.sum()))
 
 
 class TokenIoU(TopUnits):
@@ -105,9 +111,8 @@ class TokenIoU(TopUnits):
         DeYoung et al., ACL 2020, https://arxiv.org/abs/1911.03429.
     """
 
-    def value(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"]) -> Finding:
-        chosen = self.chosen(values)
-        return Finding(int((chosen & marked).sum()) / int((chosen | marked).sum()), {"chosen": chosen})
+    def compared(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> float:
+        return int((chosen & marked).sum()) / int((chosen | marked).sum())
 
 
 class IOUF1(TopUnits):
@@ -125,23 +130,35 @@ class IOUF1(TopUnits):
 
     def __init__(self, rationales: Sequence[Any], *, k: int | None = None, threshold: int | float = 0.5) -> None:
         super().__init__(rationales, k=k)
-        self.threshold = threshold
+        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
+            raise OptionError(f"`threshold`: got {threshold!r}; pass a share in (0, 1].")
+        self.threshold = float(threshold)
 
     def value(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"]) -> Finding:
-        chosen = self.chosen(values)
+        chosen = [places < self._used for places in orders(values)]
+        precision = _mean([self._matched(runs(units), runs(marked)) for units in chosen])
+        recall = _mean([self._matched(runs(marked), runs(units)) for units in chosen])
+        found = _mean([self.compared(units, marked) for units in chosen])
+        return Finding(found, {"chosen": chosen[0], "precision": precision, "recall": recall})
+
+    def compared(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> float:
         ours, theirs = runs(chosen), runs(marked)
-        precision = sum(any(_overlap(a, b) >= self.threshold for b in theirs) for a in ours) / len(ours)
-        recall = sum(any(_overlap(a, b) >= self.threshold for a in ours) for b in theirs) / len(theirs)
-        return Finding(_harmonic(precision, recall), {"chosen": chosen, "precision": precision, "recall": recall})
+        return _harmonic(self._matched(ours, theirs), self._matched(theirs, ours))
+
+    def _matched(self, of: Sequence[tuple[int, int]], by: Sequence[tuple[int, int]]) -> float:
+        """Share of runs that one of the others overlaps."""
+        return sum(any(_overlap(a, b) >= self.threshold for b in by) for a in of) / len(of)
 
     def run(self, explanations: Explanations) -> MetricResult:
         result = super().run(explanations)
-        means = []
-        for name in ("precision", "recall"):
-            rows = [[v for v in row if v is not None] for row in result.details.get(name, [])]
-            values = [sum(row) / len(row) for row in rows if row]
-            means.append(sum(values) / len(values) if values else math.nan)
-        return replace(result, score=_harmonic(*means))
+        parts = torch.tensor(
+            [
+                [_mean([v for v in row if v is not None]) for row in result.details.get(name, [])]
+                for name in ("precision", "recall")
+            ],
+            dtype=torch.float64,
+        ).T
+        return replace(result, score=float(harmonic_mean(parts.nanmean(0))), parts=parts, combined=harmonic_mean)
 
 
 class AUPRC(PlausibilityMetric):
@@ -175,17 +192,25 @@ class AUPRC(PlausibilityMetric):
 def read_rationale(rationale: Any, output: AttributionOutput, position: int) -> Bool[Tensor, " g"]:
     """Which elements of an explanation are marked."""
     g, name = len(output.elements), f"`rationales[{position}]`"
-    values = list(rationale.tolist() if isinstance(rationale, Tensor) else rationale)
+    values = rationale.tolist() if hasattr(rationale, "tolist") else rationale
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"{name}: got {rationale!r}; pass 0 or 1 for each element, or character ranges (start, end).")
+    values = [value.tolist() if hasattr(value, "tolist") else value for value in values]
     if values and all(isinstance(value, (bool, int, float)) for value in values):
         if len(values) != g or any(value not in (0, 1) for value in values):
             raise InputError(f"{name}: got {len(values)} values for {g} elements; pass 0 or 1 for each, or character ranges.")
         return torch.tensor([bool(value) for value in values])
     marked = torch.zeros(g).bool()
     for item in values:
-        if not isinstance(item, Sequence) or len(item) != 2 or not 0 <= item[0] < item[1] <= len(output.text):
+        if not _is_range(item, len(output.text)):
             raise InputError(f"{name}: {item!r} is no range (start, end) of its text, which has {len(output.text)} characters.")
         marked |= torch.tensor([a < item[1] and item[0] < b for a, b in output.spans])
     return marked
+
+
+def _is_range(item: Any, length: int) -> bool:
+    whole = isinstance(item, Sequence) and len(item) == 2 and all(isinstance(i, Integral) for i in item)
+    return whole and 0 <= item[0] < item[1] <= length
 
 
 def runs(chosen: Bool[Tensor, " g"]) -> list[tuple[int, int]]:
@@ -201,3 +226,13 @@ def _overlap(a: tuple[int, int], b: tuple[int, int]) -> float:
 
 def _harmonic(a: float, b: float) -> float:
     return 2 * a * b / (a + b) if a + b > 0 else (0.0 if a + b == 0 else math.nan)
+
+
+def harmonic_mean(parts: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
+    """Of precision and recall; 0 where both are."""
+    total = parts.sum(-1)
+    return torch.where(total == 0, 0.0, 2 * parts.prod(-1) / total)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

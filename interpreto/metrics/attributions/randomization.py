@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from torch import Generator, Tensor, nn
 
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.output import AttributionOutput
+from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import OptionError
 from interpreto.inference.scorer import scoring
 from interpreto.metrics.attributions.base import Finding
@@ -24,16 +26,17 @@ from interpreto.samples import Aim, Sample
 from interpreto.tasks import Classification, Generation
 
 ALTERNATIVES = 10  # of a generated token: another one is drawn from so many of the most probable
+SPREAD = 2_654_435_761  # Knuth's multiplier: neighbouring numbers come far apart
 
 
 class ModelParameterRandomization(ExplainerMetric):
     """How alike explanations stay while the model's layers are randomised: Spearman's ρ, mean over layers. Lower is better.
 
     In [−1, 1]. An explanation that hardly changes does not speak of the model. A layer's parameters are shuffled, each
-    tensor within itself, so that they keep their distribution; layers are the parts of the model's longest list of
-    blocks, what comes before them, and what comes after. Weights are put back after every call, bit by bit, also when it
-    raises. ``details["layers"]`` names the layers and ``details["by_layer"]`` has ρ for each; an explanation is compared
-    with itself for a start, which gives 1.
+    tensor within itself, so that they keep their distribution (the paper draws them anew); layers are the blocks of the
+    model's stacks, what comes before them, and what comes after. Weights are put back after every call, bit by bit, also
+    when it raises. ``details["layers"]`` names the layers and ``details["by_layer"]`` has ρ for each;
+    ``details["unchanged"]`` is ρ before any layer is touched, which is 1 for any method that draws by a seed.
 
     Args:
         explainer: The method.
@@ -54,25 +57,27 @@ class ModelParameterRandomization(ExplainerMetric):
         super().__init__(explainer)
         if mode not in ("cascading", "independent"):
             raise OptionError(f"`mode`: got {mode!r}; pass 'cascading' or 'independent'.")
-        self.mode, self.absolute, self.random_state = mode, absolute, random_state
+        self.mode, self.absolute = mode, absolute
+        self.random_state = check_count(random_state, "random_state", 0)
 
     def _run(self, explanations: list[AttributionOutput]) -> MetricResult:
         model = self._explainer.forward.model
-        layers = layers_of(model)
+        layers, still = layers_of(model), self.own(explanations)
         generator = Generator().manual_seed(self.random_state)
         by_layer: list[list[list[float]]] = []
         with kept_weights([p for group in layers.values() for p in group] if self.mode == "cascading" else []):
             for parameters in reversed(layers.values()):
                 with kept_weights([] if self.mode == "cascading" else parameters):
                     shuffle(parameters, generator)
-                    by_layer.append([self._alike(b, a) for b, a in zip(explanations, self.again(explanations), strict=True)])
+                    by_layer.append([self._alike(b, a) for b, a in zip(still, self.again(explanations), strict=True)])
         names = list(reversed(layers))
         findings = [
             [self._finding([layer[e][t] for layer in by_layer]) for t in range(len(output.attributions))]
             for e, output in enumerate(explanations)
         ]
-        means = [float(torch.tensor([value for row in layer for value in row]).nanmean()) for layer in by_layer]
-        return self.result(findings, layers=names, means=means)
+        means = [_mean(layer) for layer in by_layer]
+        unchanged = _mean([self._alike(b, a) for b, a in zip(explanations, still, strict=True)])
+        return self.result(findings, layers=names, means=means, unchanged=unchanged)
 
     def _alike(self, before: AttributionOutput, after: AttributionOutput) -> list[float]:
         return [alike(a, b, self.absolute) for a, b in zip(before.attributions, after.attributions, strict=True)]
@@ -82,6 +87,10 @@ class ModelParameterRandomization(ExplainerMetric):
         if bool(found.isnan().all()):
             return Finding.none("the attributions are all the same")
         return Finding(float(found.nanmean()), {"by_layer": values})
+
+
+def _mean(rows: Sequence[Sequence[float]]) -> float:
+    return float(torch.tensor([value for row in rows for value in row]).nanmean())
 
 
 class RandomLogit(ExplainerMetric):
@@ -94,7 +103,7 @@ class RandomLogit(ExplainerMetric):
         explainer: The method.
         absolute: Compare sizes instead of signed values: of two classes whose logits mirror each other the signed values
             are opposite (−1), and the sizes equal (1): neither says anything of a method, so pass three classes or more.
-        random_state: Seed of the draws.
+        random_state: Seed of the draws; which target is drawn depends on the text alone.
 
     References:
         Sixt et al., ICML 2020, https://arxiv.org/abs/1912.09818.
@@ -105,7 +114,7 @@ class RandomLogit(ExplainerMetric):
 
     def __init__(self, explainer: AttributionExplainer, *, absolute: bool = False, random_state: int = 0) -> None:
         super().__init__(explainer)
-        self.absolute, self.random_state = absolute, random_state
+        self.absolute, self.random_state = absolute, check_count(random_state, "random_state", 0)
 
     def _run(self, explanations: list[AttributionOutput]) -> MetricResult:
         samples = self._aimed_elsewhere([output.sample for output in explanations])
@@ -123,15 +132,15 @@ class RandomLogit(ExplainerMetric):
         return Finding.none("the attributions are all the same") if math.isnan(found) else Finding(found, {"other": b})
 
     def _aimed_elsewhere(self, samples: Sequence[Sample]) -> list[Sample]:
-        task, generator = self._explainer.task, Generator().manual_seed(self.random_state)
+        task = self._explainer.task
         for sample in samples:
             assert sample.aim is not None
             if len(sample.aim.readings) > 1 or any(r.mix is not None and bool((r.mix < 0).any()) for r in sample.aim.readings):
                 raise OptionError("`explanations`: a contrast has no other target; pass explanations of classes or of texts.")
         if isinstance(task, Generation):
-            return [sample.aimed_at(aim) for sample, aim in zip(samples, self._other_tokens(samples, generator), strict=True)]
+            return [sample.aimed_at(aim) for sample, aim in zip(samples, self._other_tokens(samples), strict=True)]
         assert isinstance(task, Classification)
-        return [sample.aimed_at(_other_classes(sample, task, self._classes(), generator)) for sample in samples]
+        return [sample.aimed_at(_other_classes(sample, task, self._classes(), self.random_state)) for sample in samples]
 
     def _classes(self) -> int:
         count = len(getattr(self._explainer.task, "id2label", {}))
@@ -139,16 +148,17 @@ class RandomLogit(ExplainerMetric):
             raise OptionError(f"`explainer`: its model has {count} outputs; another target takes at least two.")
         return count
 
-    def _other_tokens(self, samples: Sequence[Sample], generator: Generator) -> Iterator[Aim]:
+    def _other_tokens(self, samples: Sequence[Sample]) -> Iterator[Aim]:
         """Each token's place in the ranking is drawn; one pass tells which token has it."""
+        seed = self.random_state
         explainer = self._explainer
 
         def ranked(logits: Float[Tensor, "b k v"], ids: Tensor | None) -> Float[Tensor, "b k"]:
             assert ids is not None
             own = ids.to(logits.device)[..., None]
             best = logits.scatter(-1, own, -torch.inf).topk(min(ALTERNATIVES, logits.shape[-1] - 1), dim=-1).indices
-            places = torch.randint(best.shape[-1], ids.shape, generator=generator).to(best.device)
-            return best.gather(-1, places[..., None])[..., 0].double()
+            places = ((ids + 1) * SPREAD + seed * 97_531) // 65_536 % best.shape[-1]  # drawn by the token, not by the batch
+            return best.gather(-1, places.to(best.device)[..., None])[..., 0].double()
 
         plain = []
         for sample in samples:
@@ -166,10 +176,11 @@ class RandomLogit(ExplainerMetric):
             yield Aim((reading,), labels, sample.aim.spans)
 
 
-def _other_classes(sample: Sample, task: Classification, classes: int, generator: Generator) -> Aim:
+def _other_classes(sample: Sample, task: Classification, classes: int, seed: int) -> Aim:
     assert sample.aim is not None
     reading = sample.aim.readings[0]
-    steps = torch.randint(1, classes, reading.ids.shape, generator=generator)
+    own = zlib.crc32(sample.input_ids.numpy().tobytes(), seed)
+    steps = torch.tensor([1 + zlib.crc32(str(int(i)).encode(), own) % (classes - 1) for i in reading.ids])
     ids = (reading.ids + steps) % classes
     return Aim((replace(reading, ids=ids),), tuple(task.label(int(i)) for i in ids), sample.aim.spans)
 
@@ -184,22 +195,28 @@ def alike(a: Float[Tensor, " g"], b: Float[Tensor, " g"], absolute: bool) -> flo
 def layers_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     """The parameters of each layer, from the input up: what comes before the blocks, each block, what comes behind them.
 
-    A parameter that two layers share belongs to the first of them.
+    Blocks are the parts of lists that are in no other list: an encoder-decoder has two such stacks. A parameter that two
+    layers share belongs to the first of them.
     """
     lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
-    name, blocks = max(lists, key=lambda item: len(item[1]), default=("", None))
-    groups: dict[str, list[nn.Parameter]] = {"before the blocks": []}
-    if blocks is not None:
-        groups |= {f"{name}.{i}": [] for i in range(len(blocks))}
-    groups["behind the blocks"] = []
-    inside = {} if blocks is None else {id(p): f"{name}.{i}" for i, block in enumerate(blocks) for p in block.parameters()}
-    reached = False
+    inner = {id(part) for _, module in lists for part in module.modules() if part is not module}
+    stacks = {name: module for name, module in lists if id(module) not in inner}
+    groups: dict[str, list[nn.Parameter]] = {}
+    inside: dict[int, str] = {}
+    for name, blocks in stacks.items():
+        for i, block in enumerate(blocks):
+            for parameter in block.parameters():
+                inside.setdefault(id(parameter), f"{name}.{i}")
+    last, final = "", list(stacks)[-1] if stacks else ""
     for parameter in model.parameters():
+        own = inside.get(id(parameter), "")
+        if own:
+            last = own.rpartition(".")[0]
         if parameter.is_floating_point():
-            reached = reached or id(parameter) in inside
-            outside = "behind the blocks" if reached or blocks is None else "before the blocks"
-            groups[inside.get(id(parameter), outside)].append(parameter)
-    return {name: parameters for name, parameters in groups.items() if parameters}
+            between = f"behind {last}" if last else "before the blocks"
+            outside = between if stacks and last != final else "behind the blocks"
+            groups.setdefault(own or outside, []).append(parameter)
+    return groups
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from interpreto.metrics.attributions.game import Game
 from interpreto.metrics.attributions.measures import PROBABILITY
 from interpreto.metrics.attributions.rows import Row, read_explanations, rows_of
 from interpreto.metrics.result import MetricResult
+from interpreto.metrics.statistics import noise_of
 from interpreto.progress import tqdm
 from interpreto.samples import Sample
 
@@ -24,7 +25,8 @@ from interpreto.samples import Sample
 class SoftMetric(AttributionMetric):
     """A metric of embeddings whose coordinates are zeroed at random, each unit's with its own probability.
 
-    A unit's weight is its attribution, scaled to [0, 1] over the row. Tokens in no unit, and the target's, are left whole.
+    A unit's weight is its attribution, scaled to [0, 1] over the row; ½ where all are equal. Tokens in no unit, and the
+    target's, are left whole.
 
     Args:
         model: The explained model. Left as it was after every call.
@@ -51,7 +53,8 @@ class SoftMetric(AttributionMetric):
         **options: Any,
     ) -> None:
         self.game = Game(model, tokenizer, batch_size, device=device, **options)
-        self.n_perturbations, self.random_state = check_count(n_perturbations, "n_perturbations"), random_state
+        self.n_perturbations = check_count(n_perturbations, "n_perturbations")
+        self.random_state = check_count(random_state, "random_state", 0)
 
     def run(self, explanations: Explanations) -> MetricResult:
         found = rows_of(read_explanations(explanations))
@@ -96,7 +99,7 @@ class SoftMetric(AttributionMetric):
     def _value(self, scores: Float[Tensor, " p"]) -> Finding:
         whole, zeroed, drawn = float(scores[0]), float(scores[1]), scores[2:]
         gap = max(0.0, whole - zeroed)  # 1 − S₀
-        if gap < 1e-9:
+        if gap <= noise_of(whole):
             return Finding.none("the score does not fall when all units are zeroed")
         return Finding(float(self.share((whole - drawn).clamp(min=0), gap).clamp(0, 1).mean()), {"scores": drawn})
 

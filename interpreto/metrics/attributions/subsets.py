@@ -15,12 +15,12 @@ from torch import Generator, Tensor
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import OptionError
-from interpreto.metrics.attributions.base import Explanations, Finding, GameMetric, run_together
+from interpreto.metrics.attributions.base import Explanations, Finding, GameMetric, findings_together, run_together
 from interpreto.metrics.attributions.game import Answer, Game
 from interpreto.metrics.attributions.measures import SCORE
 from interpreto.metrics.attributions.rows import Row, read_explanations
 from interpreto.metrics.result import MetricResult
-from interpreto.metrics.statistics import kendall, pearson, spearman
+from interpreto.metrics.statistics import kendall, noise_of, pearson, spearman
 
 SALT = 7919  # so that a metric's draws are not those that a method with the same seed explained by
 
@@ -53,7 +53,8 @@ class SubsetMetric(GameMetric):
         **options: Any,
     ) -> None:
         super().__init__(model, tokenizer, batch_size, device, **options)
-        self.n_perturbations, self.random_state = check_count(n_perturbations, "n_perturbations"), random_state
+        self.n_perturbations = check_count(n_perturbations, "n_perturbations")
+        self.random_state = check_count(random_state, "random_state", 0)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -74,12 +75,14 @@ class SubsetMetric(GameMetric):
         return found
 
     def of(self, row: Row, answer: Answer) -> Finding:
-        removed = self.copies(row)
-        return self.value(removed, removed.double() @ row.values, answer.whole[SCORE] - answer.copies[SCORE])
+        removed, whole, copies = self.copies(row), answer.whole[SCORE], answer.copies[SCORE]
+        return self.value(removed, removed.double() @ row.values, whole - copies, noise_of(whole, copies))
 
     @abstractmethod
-    def value(self, removed: Bool[Tensor, "p u"], sums: Float[Tensor, " p"], drops: Float[Tensor, " p"]) -> Finding:
-        """The metric, of each set's summed attribution and of what the score loses without it."""
+    def value(
+        self, removed: Bool[Tensor, "p u"], sums: Float[Tensor, " p"], drops: Float[Tensor, " p"], noise: float
+    ) -> Finding:
+        """The metric, of each set's summed attribution and of what the score loses without it, give or take ``noise``."""
 
 
 class FaithfulnessCorrelation(SubsetMetric):
@@ -107,8 +110,8 @@ class FaithfulnessCorrelation(SubsetMetric):
         size = math.ceil(self.subset_size * u - 1e-9) if self.subset_size < 1 else int(self.subset_size)
         return sets_of_size(u, min(size, u), self.n_perturbations, generator)
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor) -> Finding:
-        return _correlation(sums, drops)
+    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
+        return _correlation(sums, drops, noise)
 
 
 class SensitivityN(SubsetMetric):
@@ -136,9 +139,9 @@ class SensitivityN(SubsetMetric):
         each = max(3, self.n_perturbations // len(chosen))
         return torch.cat([sets_of_size(u, n, each, generator) for n in chosen])
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor) -> Finding:
+    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
         size = removed.sum(1)
-        found = {int(n): float(pearson(sums[size == n], drops[size == n])) for n in size.unique()}
+        found = {int(n): float(pearson(sums[size == n], drops[size == n], noise)) for n in size.unique()}
         known = [value for value in found.values() if not math.isnan(value)]
         if not known:
             return Finding.none(CONSTANT)
@@ -167,7 +170,7 @@ class Infidelity(SubsetMetric):
         super().__init__(model, tokenizer, *arguments, **options)
         self.normalize = normalize
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor) -> Finding:
+    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
         square = float(sums.square().mean())
         scale = float((sums * drops).mean()) / square if square > 0 else 0.0
         used = scale if self.normalize else 1.0
@@ -188,9 +191,9 @@ class SurrogateFidelity(SubsetMetric):
     value_range = (None, 1.0)
     signed_only = True
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor) -> Finding:
+    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
         variance = float((drops - drops.mean()).square().mean())
-        if variance < 1e-20:
+        if variance <= noise**2:
             return Finding.none(CONSTANT)
         return Finding(1 - float((sums - drops).square().mean()) / variance, {"residuals": sums - drops})
 
@@ -210,8 +213,8 @@ class LeaveOneOutCorrelation(SubsetMetric):
     def sets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
         return torch.eye(u).bool()
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor) -> Finding:
-        found = kendall(sums, drops)
+    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
+        found = math.nan if float(drops.max() - drops.min()) <= noise else kendall(sums, drops)
         return Finding.none(CONSTANT) if math.isnan(found) else Finding(found, {"drops": drops})
 
 
@@ -238,28 +241,29 @@ class MonotonicityCorrelation(SubsetMetric):
     def sets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
         return torch.eye(u).bool()
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor) -> Finding:
-        return self._compared(sums, drops.square())
+    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
+        return self._compared(sums, drops.square(), noise)
 
     def run(self, explanations: Explanations) -> MetricResult:
         found = read_explanations(explanations)
         if self.n_samples is None:
             return run_together([self], found, self.game)[0]
-        results = [run_together([_Squares(self)], found, game)[0] for game in self._games(found)]
+        every = [findings_together([_Squares(self)], found, game)[0][0] for game in self._games(found)]
         findings = []
         for e, output in enumerate(found):
             rows = [Row.of(output, i) for i in range(len(output.attributions))]
-            squares = [[result.details["squares"][e][i] for result in results] for i in range(len(rows))]
-            findings.append(
-                [
-                    self._compared(row.values, torch.stack(of).mean(0)) if of[0] is not None else Finding.none(CONSTANT)
-                    for row, of in zip(rows, squares, strict=True)
-                ]
-            )
-        return self.result(findings)
+            drawn = [[of[e][i] for of in every] for i in range(len(rows))]
+            findings.append([self._over_draws(row, of) for row, of in zip(rows, drawn, strict=True)])
+        return self.result(findings, found)
 
-    def _compared(self, values: Float[Tensor, " u"], changes: Float[Tensor, " u"]) -> Finding:
-        found = float(spearman(values.abs(), changes))
+    def _over_draws(self, row: Row, drawn: Sequence[Finding]) -> Finding:
+        if any(finding.why for finding in drawn):
+            return Finding.none(next(finding.why for finding in drawn if finding.why))
+        squares = torch.stack([finding.details["squares"] for finding in drawn]).mean(0)
+        return self._compared(row.values, squares, max(finding.details["noise"] for finding in drawn))
+
+    def _compared(self, values: Float[Tensor, " u"], changes: Float[Tensor, " u"], noise: float) -> Finding:
+        found = math.nan if float(changes.max()) <= noise**2 else float(spearman(values.abs(), changes))
         return Finding.none(CONSTANT) if math.isnan(found) else Finding(found, {"changes": changes})
 
     def _games(self, explanations: Sequence[AttributionOutput]) -> list[Game]:
@@ -281,8 +285,8 @@ class _Squares(SubsetMetric):
     def sets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
         return torch.eye(u).bool()
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor) -> Finding:
-        return Finding(0.0, {"squares": drops.square()})
+    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
+        return Finding(0.0, {"squares": drops.square(), "noise": noise})
 
 
 CONSTANT = "the attributions, or the score, are the same for all sets"
@@ -297,6 +301,6 @@ def sets_of_size(u: int, size: int, n: int, generator: Generator) -> Bool[Tensor
     return torch.zeros(len(members), u).bool().scatter(1, members, True)
 
 
-def _correlation(sums: Float[Tensor, " p"], drops: Float[Tensor, " p"]) -> Finding:
-    found = float(pearson(sums, drops))
+def _correlation(sums: Float[Tensor, " p"], drops: Float[Tensor, " p"], noise: float) -> Finding:
+    found = float(pearson(sums, drops, noise))
     return Finding.none(CONSTANT) if math.isnan(found) else Finding(found, {"sums": sums, "drops": drops})
