@@ -192,7 +192,11 @@ class TestCompare:
             ("text\n", [], "holds no text"),
             ("a,b\n1,2\n", ["--column", "c"], "has 'a', 'b'"),
             ("text\nGood.\n", ["--metrics", "Deletions"], "Did you mean Deletion?"),
+            ("text\nGood.\n", ["--metrics", "GameMetric"], "there is no 'GameMetric'"),
+            ("text\nGood.\n", ["--metrics", "TokenF1"], "there is no 'TokenF1'"),
             ("text\nGood.\n", ["--limit", "0"], "`--limit`"),
+            ("text\nGood.\n", ["--device", "cuda:99"], "`--device`: got 'cuda:99'"),
+            ("text\nGood.\n", ["--html", "/nowhere/t.html"], "there is no folder '/nowhere'"),
         ],
     )
     def test_what_cannot_be(self, capsys, tmp_path, content, options, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -121,6 +122,39 @@ class TestRuns:
         assert table["Occlusion", "Deletion"].config["n_perturbations"] == 3
         assert table["Occlusion", "ABPC"].config["replacement"] == "mask"
 
+    def test_one_metric_with_several_options_has_a_column_for_each(self, classifier, texts):
+        metrics = [Deletion(*classifier, replacement=name) for name in ("zero", "drop")]
+        table = Benchmark(*classifier, metrics=[*metrics, "ABPC", "ABPC"], baselines=()).run(
+            [Occlusion(*classifier)], texts[:3]
+        )
+        assert table.metrics == ["Deletion(replacement='zero')", "Deletion(replacement='drop')", "ABPC", "ABPC 2"]
+        zero, drop = (float(table["Occlusion", name]) for name in table.metrics[:2])
+        assert zero == pytest.approx(float(metrics[0].run(Occlusion(*classifier)(texts[:3]))), abs=1e-6)
+        assert zero != drop
+
+    def test_several_targets_and_equal_texts_cost_what_they_send(self, classifier, texts):
+        model, _ = classifier
+        outputs = Occlusion(*classifier)([texts[0], texts[0], texts[1]], [[0, 1]] * 3)
+        for metric in ("Deletion", "Infidelity", "ABPC"):
+            benchmark = Benchmark(*classifier, metrics=[metric], baselines=())
+            benchmark.run({"own": outputs})
+            with counted(model) as spent:
+                table = benchmark.run({"own": outputs})
+            assert table.cells["own"][metric].copies == spent.copies
+
+    def test_a_mean_over_some_texts_says_so(self, classifier, texts):
+        outputs = Occlusion(*classifier)(texts[:3])
+        outputs[0] = replace(outputs[0], attributions=torch.ones_like(outputs[0].attributions))
+        table = Benchmark(*classifier, metrics=["FaithfulnessCorrelation", "Deletion"], baselines=()).run({"own": outputs})
+        assert "(2 of 3)" in str(table)
+        assert "(3 of 3)" not in str(table)
+
+    def test_amounts_of_two_scores_are_not_compared(self, classifier, texts):
+        methods = {mode: Occlusion(*classifier, inference_mode=mode) for mode in ("logits", "softmax")}
+        with pytest.raises(InputError, match="they explain logits and softmax, and Infidelity is in units"):
+            Benchmark(*classifier, metrics=["ABPC", "Infidelity"]).run(methods, texts[:2])
+        assert Benchmark(*classifier, metrics=["ABPC"]).run(methods, texts[:2]).names[:2] == ["logits", "softmax"]
+
     def test_metrics_of_explainers_and_of_people(self, classifier, texts):
         metrics = [MaxSensitivity, TokenF1([[(0, 3)]] * 2)]
         table = Benchmark(*classifier, metrics=metrics, baselines=("random",)).run([Occlusion(*classifier)], texts[:2])
@@ -152,6 +186,8 @@ class TestRuns:
             ({"metrics": ["Deletions"]}, "'Deletions'"),
             ({"metrics": ["TokenF1"]}, "rationales"),
             ({"metrics": [3]}, "got 3"),
+            ({"metrics": ["GameMetric"]}, "'GameMetric'"),
+            ({"random_state": -1}, "random_state"),
             ({"baselines": ["best"]}, "'best'"),
             ({"random_draws": 0}, "random_draws"),
         ],
@@ -169,6 +205,8 @@ class TestRuns:
             benchmark.run({"a": one, "b": two})
         with pytest.raises(InputError, match="got none"):
             benchmark.run([occlusion])
+        with pytest.raises(InputError, match="'random' is what the table calls a baseline"):
+            benchmark.run({"a": one, "random": one})
         with pytest.raises(InputError, match="without a name"):
             benchmark.run([one])
         with pytest.raises(InputError, match="got none"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from dataclasses import replace
@@ -11,15 +12,16 @@ import pytest
 import torch
 
 import interpreto.attributions.metrics as of_attributions
-from interpreto import IntegratedGradients, Occlusion, Saliency, demo
+from interpreto import Contrast, IntegratedGradients, Occlusion, Saliency, demo
 from interpreto import metrics as home
-from interpreto.errors import InputError, OptionError
+from interpreto.errors import InputError, MismatchWarning, OptionError
 from interpreto.metrics import (
     ABPC,
     AOPCComprehensiveness,
     AOPCSufficiency,
     DecisionFlip,
     Deletion,
+    Infidelity,
     Insertion,
     LeRF,
     LogOdds,
@@ -273,6 +275,24 @@ class TestCalls:
         # No ties: the text, the text without all units, and two copies of each number in between.
         assert rows == [sum(2 * len(output.elements) for output in outputs)] * 2
 
+    def test_equals_take_twice_as_many_at_most(self):
+        game = model_of(random_game(8, 2)[0], 8)
+        metrics = [Deletion(*game), Insertion(*game), ABPC(*game)]
+        for row in ([3, 3, 3, 3, 1, 1, 1, 1], [3, 3, 2, 2, 1, 1, 0, 0], [1.0] * 8):
+            outputs, before = explained(*game, row), game[0].calls
+            run_together(metrics, outputs, metrics[0].game)
+            assert 2 * 8 <= game[0].calls - before <= 4 * 8
+
+    def test_targets_share_copies(self, classified):
+        """Two classes mirror each other: what is removed for one is kept for the other."""
+        model, tokenizer, _ = classified
+        (one,) = Occlusion(model, tokenizer, inference_mode="softmax")("A gorgeous, moving film.", 1)
+        (both,) = Occlusion(model, tokenizer, inference_mode="softmax")("A gorgeous, moving film.", [[0, 1]])
+        for metrics in ([Deletion(model, tokenizer), Insertion(model, tokenizer)], [Infidelity(model, tokenizer)]):
+            run_together(metrics, [one], metrics[0].game)
+            rows = [counted(model, run_together, metrics, [output], metrics[0].game) for output in (one, both)]
+            assert rows[0] == rows[1]
+
     def test_targets_are_judged_one_by_one(self, classified):
         model, tokenizer, _ = classified
         both = Occlusion(model, tokenizer)("A gorgeous, moving film.", [[0, 1]])
@@ -325,6 +345,12 @@ class TestCalls:
             (lambda m, t: Deletion(m, t, replacement="nothing"), "`replacement`: got 'nothing'"),
             (lambda m, t: AOPCSufficiency(m, t, bins=[]), "`bins`"),
             (lambda m, t: AOPCSufficiency(m, t, bins="some"), "`bins`: got 'some'"),
+            (lambda m, t: AOPCSufficiency(m, t, n_perturbations=3), "`n_perturbations`: AOPCSufficiency has no steps"),
+            (lambda m, t: LogOdds(m, t, max_percentage_perturbed=0.5), "`max_percentage_perturbed`: LogOdds"),
+            (lambda m, t: LogOdds(m, t, measure="score"), "`measure`: got 'score'; LogOdds reads 'log_probability'"),
+            (lambda m, t: DecisionFlip(m, t, measure="probability"), "DecisionFlip reads 'holds'"),
+            (lambda m, t: Deletion(m, t, max_percentage_perturbed=True), "max_percentage_perturbed"),
+            (lambda m, t: Monotonicity(m, t, tolerance=-1), "tolerance"),
             (lambda m, t: Deletion(None, None), "`model`"),
         ],
     )
@@ -380,6 +406,61 @@ class TestDecisions:
                 turned = ((p > 0.5) != (p[0] > 0.5)).nonzero()[:, 0]
                 expected = int(turned[0]) / len(output.elements) if len(turned) else 1.0
                 assert float(result.details["per_target"][e][t]) == pytest.approx(expected)
+
+
+class TestWhatARangeIsOf:
+    def test_of_a_probability_of_a_contrast_and_of_anything_else(self, classified):
+        model, tokenizer, outputs = classified
+        assert Deletion(model, tokenizer).run(outputs[:1]).value_range == (0.0, 1.0)
+        for metric in (Deletion, ABPC, AOPCSufficiency):
+            found = metric(model, tokenizer, measure="score").run(outputs[:1])
+            assert found.value_range == (None, None)
+            assert "in [−∞, ∞]" in repr(found)
+        assert Monotonicity(model, tokenizer, measure="score").run(outputs[:1]).value_range == (0.0, 1.0)
+        contrast = Occlusion(model, tokenizer)("A gorgeous, moving film.", Contrast("negative", "positive"))
+        found = Deletion(model, tokenizer).run(contrast)
+        assert found.value_range == (-1.0, 1.0)
+        assert float(found) < 0
+        assert ABPC(model, tokenizer).run(contrast).value_range == (-2.0, 2.0)
+
+    def test_of_a_regression(self):
+        model, tokenizer = tiny.CLASSIFIERS["bert"]()
+        model.config.problem_type = "regression"
+        assert Deletion(model, tokenizer).run(Occlusion(model, tokenizer)(tiny.SENTENCES[0])).value_range == (None, None)
+
+    def test_of_bounds_that_a_search_found(self, classified):
+        model, tokenizer, outputs = classified
+        assert NormalizedAOPC(model, tokenizer, exact_units=1, beam_size=1).run(outputs[:1]).value_range == (None, None)
+        short = Occlusion(model, tokenizer)("A gorgeous film.")
+        assert NormalizedAOPC(model, tokenizer).run(short).value_range == (0.0, 1.0)
+
+
+class TestAnotherModel:
+    """Explanations carry f(x): a model that answers something else is not the one that was explained."""
+
+    @pytest.mark.parametrize("metric", [Deletion, Infidelity, LogOdds])
+    def test_a_classifier_with_other_weights_is_noticed(self, classified, metric):
+        model, tokenizer, outputs = classified
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            other.classifier.weight.mul_(0.5)
+        with pytest.warns(MismatchWarning, match=r"was explained where f\(x\) = .*: was another model explained\?"):
+            metric(other, tokenizer).run(outputs[:2])
+
+    def test_a_language_model_with_other_weights_is_noticed(self):
+        model, tokenizer = tiny.CAUSAL_LMS["gpt2"]()
+        outputs = Occlusion(model, tokenizer)(["The film was great, and"], ["the actors were wonderful"])
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            other.lm_head.weight.add_(torch.randn(other.lm_head.weight.shape, generator=torch.Generator().manual_seed(0)))
+        for metric in (Deletion, LogOdds):
+            with pytest.warns(MismatchWarning, match="was another model explained"):
+                metric(other, tokenizer).run(outputs)
+
+    def test_tokens_that_a_model_does_not_know_are_an_error(self, classified):
+        _, _, outputs = classified
+        with pytest.raises(InputError, match=r"has token \d+, and this model knows \d+; pass the model that was explained"):
+            Deletion(*tiny.CLASSIFIERS["bert"]()).run(outputs)
 
 
 def test_equals_are_walked_both_ways():

@@ -12,7 +12,7 @@ from torch import Generator, nn
 from interpreto import AttributionExplainer, InputXGradient, KernelShap, Occlusion, Saliency, demo
 from interpreto.attributions.aggregations import OcclusionAggregator
 from interpreto.attributions.perturbations import OcclusionPerturbator
-from interpreto.errors import OptionError
+from interpreto.errors import InputError, OptionError
 from interpreto.metrics import AverageSensitivity, MaxSensitivity, ModelParameterRandomization, RandomLogit
 from interpreto.metrics.attributions.randomization import kept_weights, layers_of, shuffle
 from interpreto.metrics.attributions.robustness import embeddings_moved
@@ -87,6 +87,31 @@ class TestSensitivity:
             norm_ord="fro",
         )
         assert float(theirs) == pytest.approx(max(lengths), rel=1e-4)
+
+    def test_company_changes_nothing(self):
+        explainer = Occlusion(*demo.load_classifier())
+        outputs = explainer(TEXTS)
+        for metric in (MaxSensitivity(explainer, 2), AverageSensitivity(explainer, 2)):
+            alone = torch.cat([metric.run([output]).per_sample for output in outputs])
+            torch.testing.assert_close(alone, metric.run(outputs[::-1]).per_sample.flip(0), atol=1e-5, rtol=1e-4)
+
+    def test_explanations_of_another_method_or_of_other_options_are_refused(self):
+        model, tokenizer = demo.load_classifier()
+        saliency, occlusion = Saliency(model, tokenizer), Occlusion(model, tokenizer)
+        for metric in (MaxSensitivity(saliency, 1), ModelParameterRandomization(saliency), RandomLogit(saliency)):
+            with pytest.raises(InputError, match="Occlusion of logits made it, and the explainer is Saliency of logits"):
+                metric.run(occlusion(TEXTS))
+        with pytest.raises(InputError, match="Occlusion of softmax made it"):
+            MaxSensitivity(occlusion, 1).run(Occlusion(model, tokenizer, inference_mode="softmax")(TEXTS))
+        for metric in (MaxSensitivity, ModelParameterRandomization):
+            with pytest.raises(InputError, match="answers other attributions"):
+                metric(Occlusion(model, tokenizer, replacement="drop")).run(occlusion(TEXTS))
+
+    def test_a_generator_of_explanations_is_read_once(self):
+        explainer = Occlusion(*demo.load_classifier())
+        outputs = explainer(TEXTS)
+        for metric in (MaxSensitivity(explainer, 1), ModelParameterRandomization(explainer), RandomLogit(explainer)):
+            assert torch.equal(metric.run(output for output in outputs).per_sample, metric.run(outputs).per_sample)
 
     def test_what_does_not_hear_the_model_does_not_move(self):
         assert float(MaxSensitivity(Deaf(*demo.load_classifier())).run(TEXTS)) == 0
@@ -171,6 +196,17 @@ class TestRandomisedModels:
         assert len(every) == len(set(every)) == len(list(model.parameters()))
         assert any(p is model.lm_head.weight for p in groups["before the blocks"])  # tied to the embeddings
 
+    @pytest.mark.parametrize(
+        ("family", "stacks"), [("t5", ("encoder.block", "decoder.block")), ("bart", ("encoder.layers", "decoder.layers"))]
+    )
+    def test_both_stacks_of_an_encoder_decoder_are_layers_the_decoder_on_top(self, family, stacks):
+        model, _ = tiny.SEQ2SEQ[family]()
+        names = list(layers_of(model))
+        blocks = [name for name in names if "block" not in name.split(" ") and name.rpartition(".")[2].isdigit()]
+        assert [name.rpartition(".")[0].removeprefix("model.") for name in blocks] == [stacks[0]] * 2 + [stacks[1]] * 2
+        every = [id(p) for group in layers_of(model).values() for p in group]
+        assert len(every) == len(set(every)) == len(list(model.parameters()))
+
     def test_a_model_without_blocks_has_one_layer(self):
         assert list(layers_of(nn.Linear(2, 2))) == ["behind the blocks"]
 
@@ -203,6 +239,20 @@ class TestOtherTargets:
                 assert label != tiny.LABELS[t]
                 expected = every[e].attributions[tiny.LABELS.index(label)]
                 torch.testing.assert_close(result.details["other"][e][t], expected, atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("family", ["bert", "gpt2"])
+    def test_company_changes_nothing(self, family):
+        model, tokenizer = (tiny.CLASSIFIERS | tiny.CAUSAL_LMS)[family]()
+        explainer = Occlusion(model, tokenizer)
+        given = (["The film was", "What a"], [" great fun", " story"]) if family == "gpt2" else (TEXTS, None)
+        outputs = explainer(*given)
+        together = RandomLogit(explainer).run(outputs)
+        for i, output in enumerate(outputs):
+            alone = RandomLogit(explainer).run([output])
+            assert alone.details["others"][0] == together.details["others"][i]
+            assert float(alone) == pytest.approx(float(together.per_sample[i]), abs=1e-4)
+        seeds = [RandomLogit(explainer, random_state=seed).run(outputs).details["others"] for seed in range(6)]
+        assert any(other != seeds[0] for other in seeds)
 
     def test_two_classes_that_mirror_each_other_say_nothing(self):
         model, tokenizer = demo.load_classifier()

@@ -34,6 +34,15 @@ def test_the_interval_is_that_of_its_seed_and_grows_with_its_level():
     assert all(map(math.isnan, result([math.nan]).interval()))
 
 
+def test_a_difference_is_taken_sample_by_sample():
+    ours = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    low, high = result((ours + 0.25).tolist()).difference(result(ours.tolist()))
+    assert low == pytest.approx(0.25, abs=1e-6)
+    assert high == pytest.approx(0.25, abs=1e-6)
+    paired = result([1.0, math.nan, 3.0]).difference(result([0.5, 7.0, 2.5]))
+    assert paired == pytest.approx((0.5, 0.5))
+
+
 def test_a_score_of_all_together_has_none():
     with pytest.raises(OptionError, match="M is of all samples together"):
         result(None).interval()

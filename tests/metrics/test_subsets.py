@@ -17,6 +17,7 @@ from interpreto.errors import InputError, OptionError
 from interpreto.metrics import (
     AUPRC,
     IOUF1,
+    Benchmark,
     Completeness,
     Complexity,
     EffectiveComplexity,
@@ -24,6 +25,7 @@ from interpreto.metrics import (
     Infidelity,
     LeaveOneOutCorrelation,
     MonotonicityCorrelation,
+    NormalizedAOPC,
     SensitivityN,
     SoftComprehensiveness,
     SoftSufficiency,
@@ -34,6 +36,7 @@ from interpreto.metrics import (
 )
 from interpreto.metrics.attributions.subsets import sets_of_size
 from interpreto.metrics.statistics import kendall, mean_ranks, pearson, spearman
+from tests import tiny
 from tests.metrics.games import additive, explained, model_of
 from tests.problems import random_game
 
@@ -182,6 +185,55 @@ class TestCorrelations:
         assert result.n_skipped == 2
         assert result.details["skipped"] == ["the attributions, or the score, are the same for all sets"]
 
+    def test_what_differs_by_rounding_alone_is_constant(self):
+        model, tokenizer = tiny.CLASSIFIERS["bert"]()
+        with torch.no_grad():
+            model.classifier.weight.normal_(0, 1e-8, generator=torch.Generator().manual_seed(0))
+            model.classifier.bias.copy_(torch.tensor([0.3, 0.1, 0.5]))
+        outputs = [
+            replace(output, attributions=torch.arange(float(output.attributions.shape[1]))[None])
+            for output in Occlusion(model, tokenizer)(tiny.SENTENCES[:3])
+        ]
+        for metric in (
+            FaithfulnessCorrelation,
+            SensitivityN,
+            LeaveOneOutCorrelation,
+            MonotonicityCorrelation,
+            SurrogateFidelity,
+            SoftComprehensiveness,
+            SoftSufficiency,
+            NormalizedAOPC,
+        ):
+            result = metric(model, tokenizer).run(outputs)
+            assert result.n_skipped == 3, metric
+            assert result.details["skipped"], metric
+
+    @pytest.mark.parametrize("factor", [1e-20, 1e-6, 1e12])
+    def test_correlations_are_blind_to_any_scale(self, factor):
+        game = model_of(random_game(6, 5)[0], 6)
+        (output,) = explained(*game, [0.3, -0.1, 0.8, 0.4, -0.6, 0.2])
+        other = replace(output, attributions=output.attributions * factor)
+        for metric in (FaithfulnessCorrelation, SensitivityN, LeaveOneOutCorrelation, MonotonicityCorrelation):
+            one, two = (float(metric(*game).run(o)) for o in (output, other))
+            assert one == pytest.approx(two, abs=1e-5)
+
+    def test_what_has_no_units_to_remove_is_skipped_with_the_reason(self):
+        model, tokenizer = demo.load_classifier()
+        outputs = Occlusion(model, tokenizer)(["A gorgeous, moving film.", "Dull, and far too long."])
+        outputs[0] = replace(outputs[0], attributions=torch.full_like(outputs[0].attributions, torch.nan))
+        result = MonotonicityCorrelation(model, tokenizer, n_samples=2).run(outputs)
+        assert (result.n_valid, result.n_skipped) == (1, 1)
+        assert "nothing stands in front" in result.details["skipped"][0]
+        assert MonotonicityCorrelation(model, tokenizer, n_samples=2).run(outputs[:1]).n_skipped == 1
+
+    def test_company_changes_nothing(self):
+        model, tokenizer = demo.load_classifier()
+        outputs = Occlusion(model, tokenizer)([sentence.text for sentence in demo.load_sentences()[:4]])
+        for metric in (Infidelity, FaithfulnessCorrelation, SoftComprehensiveness, NormalizedAOPC):
+            alone = torch.cat([metric(model, tokenizer).run([output]).per_sample for output in outputs])
+            together = metric(model, tokenizer).run(outputs[::-1]).per_sample.flip(0)
+            torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-4)
+
     def test_draws_are_the_seeds_and_no_one_elses(self):
         value, _ = random_game(16, 5)
         game = model_of(value, 16)
@@ -255,6 +307,17 @@ class TestSums:
             result = Completeness().run(other(model, tokenizer)(text))
             assert math.isnan(float(result))
             assert why in result.details["skipped"][0]
+
+    def test_a_share_of_nothing_is_skipped_and_the_rest_has_a_mean(self):
+        model, tokenizer = demo.load_classifier()
+        outputs = KernelShap(model, tokenizer)(["A gorgeous, moving film.", "Dull, and far too long."])
+        outputs[0] = replace(outputs[0], reference_scores=outputs[0].base_scores)
+        result = Completeness(relative=True).run(outputs)
+        assert (result.n_valid, result.n_skipped) == (1, 1)
+        assert result.details["skipped"] == ["f(x) is f(reference), of which nothing is a share"]
+        assert 0 <= float(result) < 1e-3
+        nothing = replace(outputs[1], attributions=torch.full_like(outputs[1].attributions, torch.nan))
+        assert Completeness().run(nothing).n_skipped == 1
 
     def test_occlusion_of_an_exclusive_or_would_not_add_up(self):
         xor = model_of(lambda present: (present.sum(1) == 1).astype(float), 2)
@@ -347,6 +410,40 @@ class TestPlausibility:
         precision, recall = (0.5 + 1.0) / 2, (1.0 + 0.5) / 2
         assert float(result) == pytest.approx(2 * precision * recall / (precision + recall))
 
+    def test_the_interval_and_the_mean_of_draws_are_of_the_same_statistic(self):
+        rows = explained(*self.game, (0.9, 0, 0, 0, 0.7, 0), (0.9, 0.8, 0, 0, 0, 0))
+        marked = [(1, 0, 0, 0, 0, 0), (1, 1, 0, 0, 0, 1)]
+        result = IOUF1(marked, k=2).run(rows)
+        low, high = result.interval()
+        assert low <= float(result) <= high
+        assert result.parts.tolist() == [[0.5, 1.0], [1.0, 0.5]]
+        assert result.difference(result) == (0.0, 0.0)
+        table = Benchmark(*self.game, metrics=[IOUF1(marked, k=2)], baselines=("random",), random_draws=4).run({"own": rows})
+        random = table["random", "IOUF1"]
+        precision, recall = torch.stack([r.parts for r in random.details["results"]]).mean((0, 1)).tolist()
+        assert float(random) == pytest.approx(2 * precision * recall / (precision + recall))
+
+    def test_equals_are_chosen_from_both_ends(self):
+        """An explanation that knows nothing gets no credit for where the rationale happens to stand."""
+        flat = explained(*self.game, [0.0] * 6)
+        for metric in (TokenF1, TokenIoU, IOUF1):
+            first = float(metric([(1, 1, 0, 0, 0, 0)]).run(flat))
+            assert first == float(metric([(0, 0, 0, 0, 1, 1)]).run(flat)) == 0.5
+
+    def test_rationales_of_numpy(self):
+        row = explained(*self.game, self.chosen)
+        for metric in (TokenF1, AUPRC):
+            wanted = float(metric([[1, 0, 1, 0, 0, 0]]).run(row))
+            for values in (
+                np.array([1, 0, 1, 0, 0, 0]),
+                np.array([True, False] * 1 + [True] + [False] * 3),
+                torch.tensor([1, 0, 1, 0, 0, 0]),
+            ):
+                assert float(metric([values]).run(row)) == wanted
+            assert float(metric([list(np.array([1, 0, 1, 0, 0, 0]))]).run(row)) == wanted
+        ranges = [(0, 2), (6, 8)]
+        assert float(TokenF1([np.array(ranges)]).run(row)) == float(TokenF1([ranges]).run(row))
+
     def test_characters_become_units(self):
         model, tokenizer = demo.load_classifier()
         (output,) = Occlusion(model, tokenizer)("A gorgeous, moving film.")
@@ -363,12 +460,26 @@ class TestPlausibility:
 
     @pytest.mark.parametrize(
         ("rationales", "message"),
-        [([], "got 0 for 1"), ([(1, 0)], "2 values for 6"), ([[(5, 2)]], "no range"), ([[(0, 10_000)]], "no range")],
+        [
+            ([], "got 0 for 1"),
+            ([(1, 0)], "2 values for 6"),
+            ([[(5, 2)]], "no range"),
+            ([[(0, 10_000)]], "no range"),
+            ([[("a", "b")]], "no range"),
+            ([None], "got None; pass 0 or 1"),
+            (["text"], "got 'text'; pass 0 or 1"),
+        ],
     )
     def test_rationales_that_cannot_be(self, rationales, message):
         with pytest.raises(InputError, match=message):
             TokenF1(rationales).run(explained(*self.game, self.chosen))
 
+    def test_rationales_that_are_no_list(self):
+        with pytest.raises(InputError, match="one rationale for each explanation"):
+            TokenF1("text")
+
     def test_k_that_cannot_be(self):
+        with pytest.raises(OptionError, match="`threshold`"):
+            IOUF1([self.marked], threshold=5)
         with pytest.raises(OptionError, match="`k`"):
             TokenF1([self.marked], k=0)
