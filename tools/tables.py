@@ -118,6 +118,10 @@ def described(table: BenchmarkTable, facts: str, seconds: float) -> str:
         "",
         table.to_markdown(),
         "",
+        "The same with 95 % bootstrap intervals over the texts:",
+        "",
+        table.to_markdown(intervals=True),
+        "",
         "How much better than the same values in random places (ABPC, 95 % interval):",
         "",
     ]

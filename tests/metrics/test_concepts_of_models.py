@@ -295,7 +295,7 @@ def test_faithfulness_correlation_is_that_of_a_loop(binary):
     activations = explainer.splitter.get_activations(texts[:1])[0]
     codes, losses, sums = explainer.encode_activations(activations), [], []
     probability = lambda rows: float(explainer.splitter.activations_to_outputs(rows).softmax(-1)[0, text.read.ids[0]])  # noqa: E731
-    for removed in metric._draw(5, 0):
+    for removed in metric._draw(5, text.sample):
         assert int(removed.sum()) == 2
         moved = activations + explainer.decode_concepts(codes * ~removed) - explainer.decode_concepts(codes)
         losses.append(probability(activations) - probability(moved))
@@ -409,3 +409,68 @@ def test_models_that_mix_padding_in_are_run_in_batches_of_one_length():
 def test_completeness_is_of_classifiers(lm):
     with pytest.raises(TaskError, match="LossRecovered"):
         ConceptCompleteness(pca(lm, TEXTS)).run(TEXTS)
+
+
+class TestOtherKindsOfOutputs:
+    """Labels of their own have a sigmoid each, and a regression's output is what it is: no softmax is over them."""
+
+    @staticmethod
+    def of(problem_type):
+        model, tokenizer = CLASSIFIERS["bert"]()
+        model.config.problem_type = problem_type
+        splitter = SplitterForClassification(model, tokenizer=tokenizer)
+        rows = splitter.inputs_to_activations(TEXTS)
+        return NeuronsAsConcepts(splitter, nb_concepts=rows.shape[1]), rows, splitter.activations_to_outputs
+
+    @pytest.mark.parametrize(
+        ("problem_type", "score"), [("multi_label_classification", torch.sigmoid), ("regression", lambda logits: logits)]
+    )
+    def test_curves_are_of_the_targets_own_score(self, problem_type, score):
+        explainer, rows, run_on = self.of(problem_type)
+        importances = torch.randn(rows.shape, generator=torch.Generator().manual_seed(0))
+        for target in (0, 2):
+            curves = ConceptCurves(ConceptScores(explainer), 4)(TEXTS, importances, target)
+            for row, importance, curve in zip(rows, importances, curves, strict=True):
+                order = importance.argsort(descending=True)
+                for share, removed in zip(curve.fractions, curve.removed, strict=True):
+                    left = row.clone()
+                    left[order[: round(float(share) * len(row))]] = 0
+                    assert float(removed) == pytest.approx(float(score(run_on(left[None]))[0, target]), abs=1e-5)
+
+    def test_ranges_say_so(self):
+        explainer, rows, _ = self.of("regression")
+        assert ConceptDeletion(explainer).run(TEXTS[:2], rows[0], 0).value_range == (None, None)
+        explainer, rows, _ = self.of("multi_label_classification")
+        assert ConceptDeletion(explainer).run(TEXTS[:2], rows[0], 0).value_range == (0.0, 1.0)
+
+    @pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
+    def test_what_compares_distributions_is_refused(self, problem_type):
+        explainer, rows, _ = self.of(problem_type)
+        for make in (
+            lambda: LossRecovered(explainer),
+            lambda: ConceptCompleteness(explainer),
+            lambda: ReconstructionError(explainer, "logits", "kl"),
+        ):
+            with pytest.raises(TaskError, match="compares distributions over outputs"):
+                make()
+        assert ReconstructionError(explainer, "logits").run(rows).config["distance_function"] == "euclidean"
+
+
+def test_the_draws_of_a_text_do_not_depend_on_its_company(classifier):
+    explainer = pca(classifier, TEXTS)
+    importance = torch.tensor([0.3, -1.0, 2.0, 0.5, 0.1, 0.7])
+    metric = ConceptFaithfulnessCorrelation(explainer, 16, 0.4)
+    alone = torch.cat([metric.run([text], importance).per_sample for text in TEXTS])
+    torch.testing.assert_close(metric.run(TEXTS[::-1], importance).per_sample.flip(0), alone, atol=1e-4, rtol=0)
+
+
+def test_the_interval_of_completeness_is_of_completeness():
+    model, tokenizer = demo.load_classifier()
+    texts = [sentence.text for sentence in demo.load_sentences()[:60]]
+    labels = [int(sentence.score > 0) for sentence in demo.load_sentences()[:60]]
+    neurons = NeuronsAsConcepts(SplitterForClassification(model, tokenizer=tokenizer), nb_concepts=128)
+    result = ConceptCompleteness(neurons, width=0).run(texts, labels)
+    low, high = result.interval()
+    assert 0 < result.details["model"] < 1  # so that accuracy, and what of it is above chance, are different numbers
+    assert low <= float(result) <= high
+    assert float(result) == pytest.approx(1.0)

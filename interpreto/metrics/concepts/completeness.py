@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -88,6 +89,7 @@ class ConceptCompleteness:
             raise OptionError(f"`learning_rate`: got {learning_rate!r}; pass a number above 0.")
         tokens = activation_granularity is None and isinstance(concept_explainer.splitter, TokenSplitter)
         self.upper = AboveSplit(concept_explainer, ActivationGranularity.ALL_TOKENS if tokens else activation_granularity)
+        self.upper.check_distributes("ConceptCompleteness")
         self.width, self.epochs, self.learning_rate, self.batch_size = width, epochs, learning_rate, batch_size
         self.random_state = read_seed(random_state)
 
@@ -119,16 +121,17 @@ class ConceptCompleteness:
             chosen = trained if bool(better) else decoder
         right, guess = self._right(held_out, chosen), 1 / classes
         numbers = order[len(order) // 2 :]
-        model = sum(own[i] == texts[i].label for i in numbers) / len(numbers)
+        parts = torch.stack([right, torch.tensor([float(own[i] == texts[i].label) for i in numbers], dtype=torch.float64)], 1)
+        accuracies = parts.mean(0)
         details = {
-            "model": model,
+            "model": float(accuracies[1]),
             "decoder": float(self._right(held_out, decoder).mean()),
             "chosen": float(right.mean()),
             "guessing": guess,
             "held_out": numbers,
         }
         return MetricResult(
-            score=(float(right.mean()) - guess) / (model - guess) if model != guess else float("nan"),
+            score=float(above_chance(accuracies, guess)),
             per_sample=right,
             details=details,
             higher_is_better=True,
@@ -137,6 +140,8 @@ class ConceptCompleteness:
             n_skipped=0,
             config={"width": self.width, "epochs": self.epochs, "random_state": self.random_state},
             name=type(self).__name__,
+            parts=parts,
+            combined=partial(above_chance, guess=guess),
         )
 
     def compute(self, inputs: Any, labels: Any = None) -> float:
@@ -201,6 +206,12 @@ class ConceptCompleteness:
                 (cross_entropy(logits, labels, reduction="sum") / len(texts)).backward()
 
         self.upper.splitter.sweep([text.sample for text in texts], run)
+
+
+def above_chance(accuracies: Float[Tensor, "*b 2"], guess: float) -> Float[Tensor, "*b"]:
+    """How far the first accuracy is above guessing, as a share of how far the second is; NaN where that is nothing."""
+    first, second = (accuracies - guess).unbind(-1)
+    return torch.where(second == 0, torch.nan, first / second)
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,7 +59,8 @@ class ConceptScores:
 
     Only the difference that this makes to the decoded activations is taken from the model's own, so that the part that
     the concepts do not explain stays, and with all concepts in place the model answers as it does. A text's score is the
-    model's probability of its target; of a generated text, the mean over what was generated.
+    model's probability of its target (of a label of several, by sigmoid; a regression's own output); of a generated text,
+    the mean over what was generated.
 
     Args:
         concept_explainer: A fitted explainer with a splitter.
@@ -100,7 +101,7 @@ class ConceptScores:
         given = read_importances(importances, len(samples), self.upper.explainer.nb_concepts)
         for text, importance, target in zip(self.upper.read(samples), given, wanted, strict=True):
             present = (text.codes.abs().amax(0) > self.epsilon).nonzero()[:, 0].cpu()
-            read = predicted(text.logits, text.sample, target, self.upper.generates)
+            read = predicted(text.logits, text.sample, target, self.upper.generates, self.upper.kind)
             yield ConceptsOfText(text.sample, text.hidden, text.codes, present, importance[present], read)
 
     @torch.no_grad()
@@ -122,7 +123,7 @@ class ConceptScores:
             samples = [text.sample] * p
             hidden = upper.moved(samples, text.hidden.repeat(p, *[1] * (text.hidden.ndim - 1)), step)
             for i, logits in zip(picked, upper.outputs_from(samples, hidden), strict=True):
-                scores[i] = text.read.log_probabilities(logits).exp().mean().cpu()
+                scores[i] = text.read.scores(logits).mean().cpu()
 
         upper.splitter.sweep([text.sample] * len(unique), run)
         return scores[which]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -18,8 +19,8 @@ from interpreto.metrics.concepts.base import mean_of
 from interpreto.metrics.concepts.curves import ConceptCurve, ConceptCurves, ConceptScores, ConceptsOfText
 from interpreto.metrics.orders import area
 from interpreto.metrics.result import MetricResult
-
-ROUNDING = 1e-6
+from interpreto.metrics.statistics import noise_of, pearson
+from interpreto.samples import Sample
 
 
 class ConceptCurveMetric(ABC):
@@ -77,7 +78,7 @@ class ConceptCurveMetric(ABC):
             per_sample=values,
             details={"curves": list(curves)},
             higher_is_better=self.higher_is_better,
-            value_range=(0.0, 1.0),
+            value_range=(None, None) if self.curves.scores.upper.kind == "regression" else (0.0, 1.0),
             n_valid=len(values) - skipped,
             n_skipped=skipped,
             config={"points": self.curves.points, "keep_error": self.curves.scores.keep_error},
@@ -181,7 +182,7 @@ class ConceptFaithfulnessCorrelation:
     def run(self, inputs: Any, importances: Any, targets: Any = None) -> MetricResult:
         """The mean correlation over texts; for the arguments see `ConceptDeletion`."""
         texts = self.scores.read(inputs, importances, targets)
-        values = torch.tensor([self._correlation(text, i) for i, text in enumerate(texts)], dtype=torch.float64)
+        values = torch.tensor([self._correlation(text) for text in texts], dtype=torch.float64)
         skipped = int(values.isnan().sum())
         return MetricResult(
             score=mean_of(values),
@@ -199,26 +200,19 @@ class ConceptFaithfulnessCorrelation:
         """The score alone."""
         return float(self.run(inputs, importances, targets))
 
-    def _correlation(self, text: ConceptsOfText, position: int) -> float:
+    def _correlation(self, text: ConceptsOfText) -> float:
         a = len(text.present)
         if a < 2:
             return float("nan")
-        removed = self._draw(a, position)
+        removed = self._draw(a, text.sample)
         none = torch.zeros(1, a, dtype=torch.bool)
         scores = self.scores(text, torch.cat([none, removed]))
         importance = text.importance.double().nan_to_num(nan=0.0)
-        return _pearson(removed.double() @ importance, scores[0] - scores[1:])
+        return float(pearson(removed.double() @ importance, scores[0] - scores[1:], noise_of(scores)))
 
-    def _draw(self, a: int, position: int) -> Bool[Tensor, "p a"]:
-        generator = torch.Generator().manual_seed(self.random_state * 1_000_003 + position)
+    def _draw(self, a: int, sample: Sample) -> Bool[Tensor, "p a"]:
+        seed = zlib.crc32(sample.input_ids.numpy().tobytes(), self.random_state)  # of its own, whatever else is judged
+        generator = torch.Generator().manual_seed(seed)
         size = min(max(1, round(self.fraction * a)), a - 1)
         chosen = torch.rand(self.subsets, a, generator=generator).topk(size, dim=1).indices
         return torch.zeros(self.subsets, a, dtype=torch.bool).scatter_(1, chosen, True)
-
-
-def _pearson(sums: Float[Tensor, " p"], losses: Float[Tensor, " p"]) -> float:
-    """NaN where either is constant, but for rounding: a model's probabilities are float32."""
-    first, second = sums - sums.mean(), losses - losses.mean()
-    if first.abs().max() <= 1e-9 * sums.abs().max() or second.abs().max() <= ROUNDING:
-        return float("nan")
-    return float((first @ second) / (first.norm() * second.norm()))

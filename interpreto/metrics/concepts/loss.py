@@ -16,6 +16,7 @@ from interpreto.metrics.concepts.moments import Moments
 from interpreto.metrics.concepts.outputs import AboveSplit, Change, check_some, next_tokens, read_targets
 from interpreto.metrics.concepts.spaces import divergence
 from interpreto.metrics.result import MetricResult
+from interpreto.metrics.statistics import noise_of
 from interpreto.samples import Sample
 
 TOGETHER = 256  # texts whose activations are averaged at a time
@@ -54,6 +55,7 @@ class LossRecovered:
 
     Raises:
         OptionError: the explainer has no splitter.
+        TaskError: the model's outputs are no distribution: labels of their own, or a regression.
 
     Examples:
         >>> from interpreto import demo
@@ -80,6 +82,7 @@ class LossRecovered:
     ) -> None:
         self.loss, self.ablation = read_member(Loss, loss, "loss"), read_member(Ablation, ablation, "ablation")
         self.upper = AboveSplit(concept_explainer, activation_granularity, aggregation_strategy)
+        self.upper.check_distributes("LossRecovered")
 
     def run(self, inputs: Any, labels: Any = None) -> MetricResult:
         """The share.
@@ -152,4 +155,4 @@ class LossRecovered:
 def _recovered(losses: Float[Tensor, " 3"]) -> float:
     original, reconstructed, ablated = losses.tolist()
     lost = ablated - original
-    return (ablated - reconstructed) / lost if lost else float("nan")
+    return (ablated - reconstructed) / lost if abs(lost) > noise_of(ablated, original) else float("nan")

@@ -14,9 +14,10 @@ from torch import Tensor
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.splitters.pooling import BatchUnits
-from interpreto.errors import InputError, OptionError, TargetError
+from interpreto.errors import InputError, OptionError, TargetError, TaskError
 from interpreto.granularity import GranularityAggregationStrategy, read_member
 from interpreto.samples import Sample
+from interpreto.tasks import Classification, resolve_task
 
 Change = Callable[[Tensor], Tensor]
 """Activations ``(u, d)`` of units to what they become."""
@@ -70,6 +71,20 @@ class AboveSplit:
         self.granularity = activation_granularity
         self.strategy = read_member(GranularityAggregationStrategy, aggregation_strategy, "aggregation_strategy")
         self.generates = bool(getattr(self.splitter.model, "can_generate", bool)())
+        task = resolve_task(self.splitter.model, self.splitter.tokenizer, None, None)
+        self.kind = task.kind if isinstance(task, Classification) else "single-label"
+
+    def check_distributes(self, metric: str) -> None:
+        """A loss is of outputs that are one distribution.
+
+        Raises:
+            TaskError: the model's outputs are labels of their own, or numbers.
+        """
+        if self.kind != "single-label":
+            raise TaskError(
+                f"`concept_explainer`: {metric} compares distributions over outputs, and a {self.kind} model has none; "
+                "use ConceptDeletion and ConceptInsertion, or a ReconstructionError of another distance."
+            )
 
     def samples(self, inputs: Any) -> list[Sample]:
         """The inputs with their units."""
@@ -130,10 +145,13 @@ class Predicted:
     Attributes:
         at: Positions in the text; None where the model answers one row of logits a text.
         ids: The class, or token of the vocabulary, that is read at each.
+        kind: Of the model's outputs: ``"single-label"`` where they are one distribution, ``"multi-label"`` or
+            ``"regression"``.
     """
 
     at: Int[Tensor, " k"] | None
     ids: Int[Tensor, " k"]
+    kind: str = "single-label"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -147,8 +165,18 @@ class Predicted:
         """Those of what is read."""
         return self.log_distributions(logits).gather(1, self.ids.to(logits.device)[:, None])[:, 0]
 
+    def scores(self, logits: Float[Tensor, "*l v"]) -> Float[Tensor, " k"]:
+        """Probabilities of what is read: by softmax, of a label of several by sigmoid; a regression's own output."""
+        if self.kind == "single-label":
+            return self.log_probabilities(logits).exp()
+        rows = logits[None] if self.at is None else logits[self.at.to(logits.device)]
+        read = rows.double().gather(1, self.ids.to(logits.device)[:, None])[:, 0]
+        return read.sigmoid() if self.kind == "multi-label" else read
 
-def predicted(logits: Float[Tensor, "*l v"], sample: Sample, target: int | None, generates: bool) -> Predicted:
+
+def predicted(
+    logits: Float[Tensor, "*l v"], sample: Sample, target: int | None, generates: bool, kind: str = "single-label"
+) -> Predicted:
     """What a text is scored on.
 
     A class: the target, or the one predicted. A language model: the target after the text's last token; without a
@@ -160,7 +188,7 @@ def predicted(logits: Float[Tensor, "*l v"], sample: Sample, target: int | None,
             f"`targets`: got {target}, and the model has {logits.shape[-1]} outputs; pass 0 to {logits.shape[-1] - 1}."
         )
     if logits.ndim == 1:
-        return Predicted(None, torch.tensor([int(logits.argmax()) if target is None else target]))
+        return Predicted(None, torch.tensor([int(logits.argmax()) if target is None else target]), kind)
     last, start = len(sample) - 1, sample.prompt
     if generates and target is None and start is not None and start <= last:
         return Predicted(torch.arange(start - 1, last), sample.input_ids[start:])

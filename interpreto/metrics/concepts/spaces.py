@@ -69,7 +69,7 @@ class ReconstructionError(ConceptMetric):
         concept_explainer: A fitted concept explainer.
         reconstruction_space: Where they are compared; see `ReconstructionSpaces`.
         distance_function: A `RowDistance`, its name, or a function of two ``(n, d)`` to ``(n,)``. None: ``EUCLIDEAN`` of
-            activations, ``KL`` of logits.
+            activations, ``KL`` of logits; ``EUCLIDEAN`` where those are labels of their own, or a regression.
         activation_granularity: What the concepts were learned of, where texts are run.
         batch_size: Rows that are encoded together.
 
@@ -96,11 +96,14 @@ class ReconstructionError(ConceptMetric):
         super().__init__(concept_explainer, batch_size=batch_size)
         self.space = read_member(ReconstructionSpaces, reconstruction_space, "reconstruction_space")
         latent = self.space is ReconstructionSpaces.LATENT_ACTIVATIONS
-        default = RowDistance.EUCLIDEAN if latent else RowDistance.KL
-        self.distance = _read_distance(default if distance_function is None else distance_function)
-        if latent and self.distance is RowDistance.KL:
-            raise OptionError("`distance_function`: KL is of the model's answers; use reconstruction_space='logits'.")
         self.upper = None if latent else AboveSplit(concept_explainer, activation_granularity)
+        distributes = self.upper is not None and self.upper.kind == "single-label"
+        default = RowDistance.KL if distributes else RowDistance.EUCLIDEAN
+        self.distance = _read_distance(default if distance_function is None else distance_function)
+        if self.distance is RowDistance.KL:
+            if self.upper is None:
+                raise OptionError("`distance_function`: KL is of the model's answers; use reconstruction_space='logits'.")
+            self.upper.check_distributes("KL divergence")
         name = getattr(self.distance, "value", None) or getattr(self.distance, "__name__", type(self.distance).__name__)
         self.config = {"reconstruction_space": self.space.value, "distance_function": name}
 
