@@ -529,6 +529,7 @@ BAD = {
     "unfitted dictionary": (lambda: KMeansConcepts(None).get_dictionary(), r"not fitted"),
     "too many components": (lambda: fitted(PCAConcepts, nb_concepts=13), r"got 13.*at most 12"),
     "too many clusters": (lambda: fitted(KMeansConcepts, data(n=4)), r"got 5.*at most 4"),
+    "more parts than rows": (lambda: fitted(NMFConcepts, data(n=4).abs()), r"got 5.*at most 4"),
     "no concepts": (lambda: NMFConcepts(None, nb_concepts=0), r"`nb_concepts`: got 0"),
     "seed": (lambda: NMFConcepts(None, random_state=-1), r"`random_state`: got -1"),
     "device": (lambda: NMFConcepts(None, device="gpu0"), r"`device`: got 'gpu0'"),

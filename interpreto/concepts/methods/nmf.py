@@ -20,7 +20,7 @@ from interpreto.concepts.methods.factorization import (
     sweeps,
     to_unit_atoms,
 )
-from interpreto.concepts.model import Dictionary
+from interpreto.concepts.model import Dictionary, check_at_most
 from interpreto.errors import InputError
 
 
@@ -42,6 +42,7 @@ class NMF(Dictionary):
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
         """Alternate exact updates of codes and atoms, from the singular vectors' positive parts."""
+        check_at_most(self.nb_concepts, activations.n, "one for each row")
         rows = self._positive(activations.read())
         rows = rows / root_mean_square(rows)
         codes, dictionary = _start(rows, self.nb_concepts, Generator().manual_seed(random_state))
