@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from interpreto.concepts.methods.codes import SLOW, encode
+from interpreto.concepts.methods.codes import MILD, SLOW, encode
 from interpreto.concepts.methods.supports import LeastSquares, exchange
 
 
@@ -69,3 +69,19 @@ def test_codes_do_not_depend_on_their_company(alike, slow):
     for size in (1, 7, 128):
         apart = torch.cat([encode(part, dictionary) for part in rows[:60].split(size)])
         torch.testing.assert_close(apart, codes[:60], atol=1e-5 * float(codes.max()), rtol=0)
+
+
+@pytest.mark.parametrize(("spread", "mild"), [(0.05, True), (0.2, True), (0.4, False), (3.0, False)])
+def test_codes_of_float32_rows_are_those_of_float64_and_of_each_row_alone(spread, mild):
+    generator = torch.Generator().manual_seed(0)
+    dictionary = torch.rand(12, 40, generator=generator) * spread + torch.eye(12, 40)
+    assert (LeastSquares.of(dictionary.double() @ dictionary.double().T).condition <= MILD) == mild
+    rows = torch.rand(500, 12, generator=generator) @ dictionary + 0.3 * torch.rand(500, 40, generator=generator)
+    codes, wide = encode(rows, dictionary), encode(rows.double(), dictionary.double())
+    assert codes.dtype == torch.float32
+    largest = wide.abs().amax(1, keepdim=True)
+    assert float(((codes - wide).abs() / largest).max()) < 3e-5
+    alone = torch.cat([encode(row[None], dictionary) for row in rows[:50]])
+    assert float(((codes[:50] - alone).abs() / largest[:50]).max()) < 1e-5
+    theirs = torch.stack([torch.from_numpy(nnls(dictionary.double().T.numpy(), row.double().numpy())[0]) for row in rows[:50]])
+    assert float(((codes[:50] - theirs).abs() / largest[:50]).max()) < 3e-5

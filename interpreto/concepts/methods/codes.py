@@ -12,10 +12,11 @@ from torch import Tensor
 from interpreto.concepts.methods.supports import LeastSquares, exchange
 
 BLOCK = 32  # atoms whose correlations are kept up to date together: a product of matrices between blocks, not of vectors
-CHECK_EVERY = 5
+CHECK_EVERY = 7  # sweeps: what rows take in most dictionaries of activations
 ROWS = 32768  # encoded at a time
-SWEEPS = 50  # after which the atoms that a row uses are searched for exactly, from those that it uses then
+SWEEPS = 7 * CHECK_EVERY  # after which the atoms that a row uses are searched for exactly, from those that it uses then
 SMALL = 512  # most atoms for that
+MILD = 30.0  # condition of the atoms' Gram matrix up to which float32 has digits enough
 SLOW = 100.0  # condition of the atoms' Gram matrix above which sweeps take long
 
 
@@ -61,26 +62,30 @@ def encode(
 
 @torch.no_grad()
 def _solve(rows: Tensor, dictionary: Tensor, penalty: Penalty, tolerance: float, max_sweeps: int) -> Tensor:
-    # In float64: the Gram matrix of atoms that are nearly collinear has their condition squared, and what float32 rounds
-    # away depends on the shape of the product, so on the other rows of a batch.
-    wide = dictionary.double()
-    gram = wide @ wide.T
+    # In float64, but for atoms that are far from collinear: the condition of the atoms is squared in their Gram matrix, and
+    # what float32 rounds away depends on the shape of the product, so on the other rows of a batch.
+    gram = dictionary.double() @ dictionary.double().T
+    squares = LeastSquares.of(gram) if penalty == NON_NEGATIVE and len(gram) <= SMALL else None
+    mild = squares is not None and squares.condition <= MILD
+    dtype = torch.float32 if mild and rows.dtype != torch.float64 else torch.float64
+    atoms, gram = dictionary.to(dtype), gram.to(dtype)
     codes = [
-        _solve_columns(wide @ part.double().T, gram, penalty, tolerance=tolerance, max_sweeps=max_sweeps).T.to(rows)
+        _solve_columns(atoms @ part.to(dtype).T, gram, squares, penalty, tolerance=tolerance, max_sweeps=max_sweeps).T.to(rows)
         for part in rows.split(ROWS)
     ]
     return torch.cat(codes).contiguous() if codes else rows.new_zeros(0, len(dictionary))
 
 
-def _solve_columns(correlations: Tensor, gram: Tensor, penalty: Penalty, *, tolerance: float, max_sweeps: int) -> Tensor:
+def _solve_columns(
+    correlations: Tensor, gram: Tensor, squares: LeastSquares | None, penalty: Penalty, *, tolerance: float, max_sweeps: int
+) -> Tensor:
     """Codes ``(c, n)``: by coordinate descent, and by exchanges of atoms where that is slow.
 
     A column leaves when it has converged, whatever the others do.
     """
-    squares = LeastSquares.of(gram) if penalty == NON_NEGATIVE and len(gram) <= SMALL else None
     slow = squares is not None and SLOW < squares.condition < math.inf  # then least squares with all atoms are a better start
     if squares is not None and squares.inverse is not None:
-        codes = (squares.inverse @ correlations).clamp_min_(0)
+        codes = (squares.inverse.to(correlations) @ correlations).clamp_min_(0)
     else:
         codes = torch.zeros_like(correlations)
     open_columns = torch.arange(codes.shape[1], device=codes.device)
@@ -88,8 +93,8 @@ def _solve_columns(correlations: Tensor, gram: Tensor, penalty: Penalty, *, tole
     while done < max_sweeps and len(open_columns):
         if squares is not None and (done == SWEEPS or (slow and done == 0)):
             used = part.T > 0 if done else torch.ones_like(part.T, dtype=torch.bool)
-            found, exact = exchange(used, correlations.T, squares)
-            codes[:, open_columns[exact]] = found[exact].T
+            found, exact = exchange(used, correlations.T.double(), squares)
+            codes[:, open_columns[exact]] = found[exact].T.to(codes)
             open_columns, part, correlations = open_columns[~exact], part[:, ~exact], correlations[:, ~exact]
         for _ in range(CHECK_EVERY):
             sweep(part, correlations, gram, penalty)
