@@ -163,7 +163,7 @@ def check_finite(rows: Tensor) -> Tensor:
     Raises:
         InputError: some are not; says how many rows.
     """
-    if not bool(torch.isfinite(rows).all()):
+    if rows.numel() and not bool(torch.stack(torch.aminmax(rows)).isfinite().all()):  # NaN is least and largest
         broken = (~torch.isfinite(rows)).any(-1)
         raise InputError(
             f"`activations`: {int(broken.sum())} of {len(rows)} rows hold NaN or infinity, the first is row "

@@ -89,7 +89,7 @@ def _solve_columns(
     else:
         codes = torch.zeros_like(correlations)
     open_columns = torch.arange(codes.shape[1], device=codes.device)
-    part, done = codes.clone(), 0
+    part, done = codes, 0  # all columns, until some have converged
     while done < max_sweeps and len(open_columns):
         if squares is not None and (done == SWEEPS or (slow and done == 0)):
             used = part.T > 0 if done else torch.ones_like(part.T, dtype=torch.bool)
@@ -99,7 +99,8 @@ def _solve_columns(
         for _ in range(CHECK_EVERY):
             sweep(part, correlations, gram, penalty)
         done += CHECK_EVERY
-        codes[:, open_columns] = part
+        if part is not codes:
+            codes[:, open_columns] = part
         far = _distance(part, correlations, gram, penalty) > tolerance
         open_columns, part, correlations = open_columns[far], part[:, far], correlations[:, far]
     return codes
@@ -151,9 +152,10 @@ def _distance(codes: Tensor, correlations: Tensor, gram: Tensor, penalty: Penalt
     """How far each column is from where no coordinate moves, ``(n,)``, relative to its largest code."""
     diagonal = gram.diagonal()[:, None]
     inverse = torch.where(diagonal > 0, 1 / diagonal, 0.0)
-    moved = _shrink(codes + (correlations - gram @ codes) * inverse, penalty, inverse)
+    moved = _shrink(torch.addmm(correlations, gram, codes, alpha=-1).mul_(inverse).add_(codes), penalty, inverse)
     scale = diagonal.sqrt()
-    return ((moved - codes).abs() * scale).amax(0) / (codes.abs() * scale).amax(0).clamp_min(torch.finfo(codes.dtype).tiny)
+    largest = (codes.abs() * scale).amax(0).clamp_min(torch.finfo(codes.dtype).tiny)
+    return moved.sub_(codes).abs_().mul_(scale).amax(0) / largest
 
 
 class _Optimum(torch.autograd.Function):
