@@ -67,7 +67,7 @@ class NMF(Dictionary):
     def _positive(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         if self.force_relu:
             return rows.relu()
-        if rows.numel() and float(rows.amin()) < 0:
+        if rows.numel() and float(rows.detach().amin()) < 0:
             raise InputError(
                 f"`activations`: {float((rows < 0).float().mean()):.0%} of the numbers are negative, and this factorization "
                 "takes none; pass `force_relu=True` to keep their positive part, use SemiNMFConcepts, or split after a ReLU."
