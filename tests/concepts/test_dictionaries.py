@@ -29,7 +29,8 @@ from interpreto.concepts import (
     SVDConcepts,
 )
 from interpreto.concepts.activations import read_activations
-from interpreto.concepts.methods.codes import Penalty, encode
+from interpreto.concepts.methods.codes import encode
+from interpreto.concepts.methods.descent import Penalty
 from interpreto.concepts.methods.overcomplete import load_overcomplete
 from interpreto.errors import EstimateWarning, InputError, InterpretoError, ModelError, OptionError
 from tests.concepts.activations import demo_activations

@@ -10,6 +10,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from interpreto.concepts.methods.codes import MILD, SLOW, encode
+from interpreto.concepts.methods.descent import Descent, Penalty
 from interpreto.concepts.methods.supports import LeastSquares, exchange
 
 
@@ -85,3 +86,51 @@ def test_codes_of_float32_rows_are_those_of_float64_and_of_each_row_alone(spread
     assert float(((codes[:50] - alone).abs() / largest[:50]).max()) < 1e-5
     theirs = torch.stack([torch.from_numpy(nnls(dictionary.double().T.numpy(), row.double().numpy())[0]) for row in rows[:50]])
     assert float(((codes[:50] - theirs).abs() / largest[:50]).max()) < 3e-5
+
+
+def test_a_sweep_is_a_loop_over_coordinates():
+    dictionary, rows = problem(40, 50, rows=5)  # more atoms than a block
+    dictionary[3] = 0
+    gram, correlations = dictionary @ dictionary.T, dictionary @ rows.T
+    descent = Descent(gram)
+    codes = torch.rand(40, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected = codes.clone()
+    for i in range(40):
+        if i != 3:  # an atom of zeros keeps its code
+            others = gram[i] @ expected - gram[i, i] * expected[i]
+            expected[i] = ((correlations[i] - others) / gram[i, i]).clamp_min(0)
+    descent.sweep(codes, descent.targets(correlations))
+    torch.testing.assert_close(codes, expected)
+
+
+def test_distance_is_what_one_coordinate_would_move():
+    dictionary, rows = problem(5, 8, rows=3)
+    gram, correlations = dictionary @ dictionary.T, dictionary @ rows.T
+    penalty = Penalty(l1=0.1, signed=True)
+    codes = torch.randn(5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = Descent(gram, penalty).distance(codes, Descent(gram, penalty).targets(correlations))
+    for column in range(3):
+        moves, norms = [], gram.diagonal().sqrt()
+        for i in range(5):
+            pull = correlations[i, column] - gram[i] @ codes[:, column] + gram[i, i] * codes[i, column]
+            best = pull.sign() * (pull.abs() - 0.1).clamp_min(0) / gram[i, i]
+            moves.append(float((best - codes[i, column]).abs() * norms[i]))
+        assert float(found[column]) == pytest.approx(max(moves) / float((codes[:, column].abs() * norms).max()))
+
+
+def test_rows_are_left_after_so_many_sweeps():
+    dictionary, rows = problem(20, 60, 0.3)
+    best = encode(rows, dictionary)
+    gaps = [float((encode(rows, dictionary, max_sweeps=sweeps) - best).norm()) for sweeps in (1, 2, 4, 500)]
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[0] > gaps[2] > 0.0
+    assert gaps[3] == 0.0
+
+
+def test_orthogonal_atoms_take_one_sweep(monkeypatch):
+    swept = []
+    sweep = Descent.sweep
+    monkeypatch.setattr(Descent, "sweep", lambda self, codes, targets: (swept.append(1), sweep(self, codes, targets)))
+    rows = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(encode(rows, 2 * torch.eye(6)), rows.clamp_min(0) / 2)
+    assert len(swept) == 1

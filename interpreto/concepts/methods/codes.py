@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpreto.concepts.methods.descent import NON_NEGATIVE, Descent, Penalty
 from interpreto.concepts.methods.supports import LeastSquares, exchange
 
-BLOCK = 32  # atoms whose correlations are kept up to date together: a product of matrices between blocks, not of vectors
-CHECK_EVERY = 7  # sweeps: what rows take in most dictionaries of activations
+CHECK_EVERY = 7  # sweeps at most
 ROWS = 32768  # encoded at a time
 SWEEPS = 7 * CHECK_EVERY  # after which the atoms that a row uses are searched for exactly, from those that it uses then
 SMALL = 512  # most atoms for that
-MILD = 30.0  # condition of the atoms' Gram matrix up to which float32 has digits enough
-SLOW = 100.0  # condition of the atoms' Gram matrix above which sweeps take long
-
-
-class Penalty(NamedTuple):
-    """What a code costs beyond the squared error: ``l1`` times its magnitude, and whether it may be negative."""
-
-    l1: float = 0.0
-    signed: bool = False
-
-
-NON_NEGATIVE = Penalty()
+MILD = 12.0  # condition of the atoms' Gram matrix up to which float32 has digits enough
+SLOW = 40.0  # condition of the atoms' Gram matrix above which sweeps take long: the exact search begins after the first few
 
 
 def encode(
@@ -68,94 +58,54 @@ def _solve(rows: Tensor, dictionary: Tensor, penalty: Penalty, tolerance: float,
     squares = LeastSquares.of(gram) if penalty == NON_NEGATIVE and len(gram) <= SMALL else None
     mild = squares is not None and squares.condition <= MILD
     dtype = torch.float32 if mild and rows.dtype != torch.float64 else torch.float64
-    atoms, gram = dictionary.to(dtype), gram.to(dtype)
-    codes = [
-        _solve_columns(atoms @ part.to(dtype).T, gram, squares, penalty, tolerance=tolerance, max_sweeps=max_sweeps).T.to(rows)
-        for part in rows.split(ROWS)
-    ]
-    return torch.cat(codes).contiguous() if codes else rows.new_zeros(0, len(dictionary))
+    descent = Descent(gram.to(dtype), penalty)
+    atoms = descent.inverse * dictionary.to(dtype)
+    codes = rows.new_empty(len(rows), len(dictionary))
+    for part, out in zip(rows.split(ROWS), codes.split(ROWS), strict=True):
+        targets = atoms @ part.to(dtype).T
+        out.copy_(_solve_columns(targets, descent, squares, tolerance=tolerance, max_sweeps=max_sweeps).T)
+    return codes
 
 
 def _solve_columns(
-    correlations: Tensor, gram: Tensor, squares: LeastSquares | None, penalty: Penalty, *, tolerance: float, max_sweeps: int
+    targets: Tensor, descent: Descent, squares: LeastSquares | None, *, tolerance: float, max_sweeps: int
 ) -> Tensor:
     """Codes ``(c, n)``: by coordinate descent, and by exchanges of atoms where that is slow.
 
     A column leaves when it has converged, whatever the others do.
     """
-    slow = squares is not None and SLOW < squares.condition < math.inf  # then least squares with all atoms are a better start
     if squares is not None and squares.inverse is not None:
-        codes = (squares.inverse.to(correlations) @ correlations).clamp_min_(0)
+        codes = (squares.inverse * squares.gram.diagonal()).to(targets).mm(targets).clamp_min_(0)
     else:
-        codes = torch.zeros_like(correlations)
+        codes = torch.zeros_like(targets)
+    every = CHECK_EVERY if squares is None else _sweeps_expected(squares.condition, tolerance)
+    slow = squares is not None and SLOW < squares.condition < math.inf
+    exact_from = math.inf if squares is None else every if slow else SWEEPS
     open_columns = torch.arange(codes.shape[1], device=codes.device)
     part, done = codes, 0  # all columns, until some have converged
     while done < max_sweeps and len(open_columns):
-        if squares is not None and (done == SWEEPS or (slow and done == 0)):
-            used = part.T > 0 if done else torch.ones_like(part.T, dtype=torch.bool)
-            found, exact = exchange(used, correlations.T.double(), squares)
-            codes[:, open_columns[exact]] = found[exact].T.to(codes)
-            open_columns, part, correlations = open_columns[~exact], part[:, ~exact], correlations[:, ~exact]
-        for _ in range(CHECK_EVERY):
-            sweep(part, correlations, gram, penalty)
-        done += CHECK_EVERY
+        sweeps = min(every, max_sweeps - done)
+        for _ in range(sweeps):
+            descent.sweep(part, targets)
+        done += sweeps
         if part is not codes:
             codes[:, open_columns] = part
-        far = _distance(part, correlations, gram, penalty) > tolerance
-        open_columns, part, correlations = open_columns[far], part[:, far], correlations[:, far]
+        if squares is not None and done >= exact_from:
+            found, exact = exchange(part.T > 0, (targets * descent.norms.square()).T.double(), squares)
+            codes[:, open_columns[exact]] = found[exact].T.to(codes)
+            far, exact_from = ~exact, math.inf
+        else:
+            far = descent.distance(part, targets) > tolerance
+        open_columns, part, targets = open_columns[far], part[:, far], targets[:, far]
     return codes
 
 
-def sweep(codes: Tensor, correlations: Tensor, gram: Tensor, penalty: Penalty = NON_NEGATIVE) -> None:
-    """One pass of exact coordinate descent over the codes ``(c, n)``, in place.
-
-    Args:
-        codes: Changed.
-        correlations: Of the atoms with the rows, ``(c, n)``.
-        gram: Of the atoms with each other, ``(c, c)``.
-        penalty: See `Penalty`.
-
-    References:
-        Cichocki & Phan, 2009 (hierarchical alternating least squares), https://doi.org/10.1587/transfun.E92.A.708.
-    """
-    diagonal = gram.diagonal()
-    inverse = torch.where(diagonal > 0, 1 / diagonal, 0.0)
-    others = (gram * inverse[:, None]).fill_diagonal_(0.0)  # what a code of each atom takes from each other atom's code
-    steps = inverse.tolist()
-    for start in range(0, len(codes), BLOCK):
-        block = slice(start, start + BLOCK)
-        inside = others[block, block].clone()
-        left = correlations[block]
-        if len(codes) > BLOCK:  # what the codes of other blocks leave
-            outside = gram[block].clone()
-            outside[:, block] = 0.0
-            left = torch.addmm(left, outside, codes, alpha=-1)
-        current = codes[block]
-        for code, own, taken, step in zip(current.unbind(0), left.unbind(0), inside.unbind(0), steps[block], strict=True):
-            if step == 0.0:  # an atom of zeros has any code
-                continue
-            best = torch.addmv(own, current.T, taken, beta=step, alpha=-1)
-            if penalty == NON_NEGATIVE:
-                torch.clamp_min(best, 0.0, out=code)
-            else:
-                code.copy_(_shrink(best, penalty, step))
-
-
-def _shrink(code: Tensor, penalty: Penalty, inverse: Tensor | float) -> Tensor:
-    threshold = penalty.l1 * inverse
-    if not penalty.signed:
-        return (code - threshold).clamp_min_(0)
-    return code.sign() * (code.abs() - threshold).clamp_min_(0)
-
-
-def _distance(codes: Tensor, correlations: Tensor, gram: Tensor, penalty: Penalty) -> Tensor:
-    """How far each column is from where no coordinate moves, ``(n,)``, relative to its largest code."""
-    diagonal = gram.diagonal()[:, None]
-    inverse = torch.where(diagonal > 0, 1 / diagonal, 0.0)
-    moved = _shrink(torch.addmm(correlations, gram, codes, alpha=-1).mul_(inverse).add_(codes), penalty, inverse)
-    scale = diagonal.sqrt()
-    largest = (codes.abs() * scale).amax(0).clamp_min(torch.finfo(codes.dtype).tiny)
-    return moved.sub_(codes).abs_().mul_(scale).amax(0) / largest
+def _sweeps_expected(condition: float, tolerance: float) -> int:
+    """Before the first look at what has converged: a sweep does about what 3.3 steps of steepest descent do, as measured."""
+    if condition <= 1.0:
+        return 1
+    decay = math.log1p(2 / (condition - 1))
+    return CHECK_EVERY if decay == 0 else max(1, min(math.ceil(math.log(1 / tolerance) / (3.3 * decay)), CHECK_EVERY))
 
 
 class _Optimum(torch.autograd.Function):

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.concepts.activations import Activations
-from interpreto.concepts.methods.codes import encode, sweep
+from interpreto.concepts.methods.codes import encode
+from interpreto.concepts.methods.descent import Descent
 from interpreto.concepts.methods.dictionary import DictionaryLearningExplainer
 from interpreto.concepts.methods.factorization import descend, root_mean_square
 from interpreto.concepts.methods.semi_nmf import membership
@@ -55,10 +56,10 @@ class ConvexNMF(Dictionary):
 
         def step() -> None:
             atoms = weights @ candidates
-            atoms_gram = atoms @ atoms.T
-            correlations = atoms @ rows.T
+            descent = Descent(atoms @ atoms.T)
+            targets = descent.targets(atoms @ rows.T)
             for _ in range(2):
-                sweep(codes, correlations, atoms_gram)
+                descent.sweep(codes, targets)
             weights.copy_(_update(weights, codes, rows, candidates, gram))
             self.errors.append(error())
 

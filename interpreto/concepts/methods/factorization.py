@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from interpreto.concepts.methods.codes import sweep
+from interpreto.concepts.methods.descent import Descent
 from interpreto.errors import InputError
 from interpreto.progress import tqdm
 
@@ -24,10 +24,11 @@ def sweeps(codes: Float[Tensor, "c n"], correlations: Float[Tensor, "c n"], gram
     References:
         Gillis & Glineur, 2012, https://arxiv.org/abs/1107.5194.
     """
-    first = 0.0
+    descent, first = Descent(gram), 0.0
+    targets = descent.targets(correlations)
     for i in range(MAX_SWEEPS):
         before = codes.clone()
-        sweep(codes, correlations, gram)
+        descent.sweep(codes, targets)
         moved = float((codes - before).norm())
         first = first or moved
         if i and moved <= 0.1 * first:

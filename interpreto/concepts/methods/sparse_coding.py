@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.activations import Activations
-from interpreto.concepts.methods.codes import Penalty, encode
+from interpreto.concepts.methods.codes import encode
+from interpreto.concepts.methods.descent import Penalty
 from interpreto.concepts.methods.dictionary import DictionaryLearningExplainer
 from interpreto.concepts.methods.linear import spread
 from interpreto.concepts.methods.scikit_learn import load_scikit_learn, solving

@@ -26,7 +26,7 @@ class LeastSquares:
     Attributes:
         gram: Of the atoms with each other, in float64, with a ridge.
         inverse: Of it; None where it is too near to singular.
-        condition: The Gram matrix's condition number in the 1-norm; infinite where there is no inverse.
+        condition: The Gram matrix's condition number; infinite where there is no inverse.
     """
 
     gram: Float[Tensor, "c c"]
@@ -40,9 +40,10 @@ class LeastSquares:
         factor, failed = torch.linalg.cholesky_ex(ridged)
         if failed:
             return LeastSquares(ridged, None, math.inf)
-        inverse = torch.cholesky_inverse(factor)
-        condition = float(ridged.abs().sum(0).max() * inverse.abs().sum(0).max())
-        return LeastSquares(ridged, inverse, condition) if condition <= CONDITION else LeastSquares(ridged, None, math.inf)
+        values = torch.linalg.eigvalsh(ridged).tolist()
+        if values[-1] > CONDITION * values[0]:
+            return LeastSquares(ridged, None, math.inf)
+        return LeastSquares(ridged, torch.cholesky_inverse(factor), values[-1] / values[0])
 
     def on(self, correlations: Float[Tensor, "n c"], used: Bool[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         """Each row's correlations through the inverse of the Gram matrix of the atoms that it uses; zero on the others."""
