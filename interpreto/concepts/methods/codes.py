@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interpreto.concepts.methods.descent import NON_NEGATIVE, Descent, Penalty
@@ -17,7 +17,8 @@ ROWS = 32768  # encoded at a time
 SWEEPS = 7 * CHECK_EVERY  # after which the atoms that a row uses are searched for exactly, from those that it uses then
 SMALL = 512  # most atoms for that
 MILD = 12.0  # condition of the atoms' Gram matrix up to which float32 has digits enough
-SLOW = 40.0  # condition of the atoms' Gram matrix above which sweeps take long: the exact search begins after the first few
+SLOW = 40.0  # condition of the atoms' Gram matrix above which sweeps take long, so rows of small systems are solved at once
+SYSTEM = 24  # a small system: so many atoms, or a third of them
 
 
 def encode(
@@ -78,9 +79,10 @@ def _solve_columns(
         codes = (squares.inverse * squares.gram.diagonal()).to(targets).mm(targets).clamp_min_(0)
     else:
         codes = torch.zeros_like(targets)
-    every = CHECK_EVERY if squares is None else _sweeps_expected(squares.condition, tolerance)
-    slow = squares is not None and SLOW < squares.condition < math.inf
-    exact_from = math.inf if squares is None else every if slow else SWEEPS
+    condition = math.inf if squares is None else squares.condition
+    every, search_at = _sweeps_expected(condition, tolerance), math.inf if squares is None else SWEEPS
+    if SLOW < condition < math.inf:
+        search_at, tolerance = every, tolerance * SLOW / condition  # an optimum may be far from where a sweep moves little
     open_columns = torch.arange(codes.shape[1], device=codes.device)
     part, done = codes, 0  # all columns, until some have converged
     while done < max_sweeps and len(open_columns):
@@ -90,14 +92,22 @@ def _solve_columns(
         done += sweeps
         if part is not codes:
             codes[:, open_columns] = part
-        if squares is not None and done >= exact_from:
-            found, exact = exchange(part.T > 0, (targets * descent.norms.square()).T.double(), squares)
-            codes[:, open_columns[exact]] = found[exact].T.to(codes)
-            far, exact_from = ~exact, math.inf
-        else:
-            far = descent.distance(part, targets) > tolerance
+        far = descent.distance(part, targets) > tolerance
+        if squares is not None and done >= search_at:
+            last = done >= SWEEPS
+            search = far.nonzero()[:, 0] if last else _of_small_systems(part)
+            correlations = (targets[:, search] * descent.norms.square()).T.double()
+            found, exact = exchange((part[:, search] > 0).T, correlations, squares, whole=last)
+            codes[:, open_columns[search[exact]]] = found[exact].T.to(codes)
+            far[search], search_at = ~exact, math.inf if last else SWEEPS
         open_columns, part, targets = open_columns[far], part[:, far], targets[:, far]
     return codes
+
+
+def _of_small_systems(codes: Float[Tensor, "c n"]) -> Int[Tensor, " m"]:
+    """Columns whose atoms in use, or those out of use, are so few that solving with them costs less than many sweeps."""
+    used = (codes > 0).sum(0)
+    return (torch.minimum(used, len(codes) - used) <= max(SYSTEM, len(codes) // 3)).nonzero()[:, 0]
 
 
 def _sweeps_expected(condition: float, tolerance: float) -> int:

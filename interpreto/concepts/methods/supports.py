@@ -13,6 +13,7 @@ from torch import Tensor
 PAIRS = 1 << 23  # of atoms, over rows, whose systems are solved at a time
 PIVOTS = 10
 RIDGE = 1e-9  # of the mean squared norm of the atoms, which may be collinear
+ROUNDING = 2e-16  # of a number in float64, enlarged by the condition
 CONDITION = 1e8  # of the Gram matrix, up to which its inverse is trusted
 
 
@@ -24,7 +25,7 @@ class LeastSquares:
     solution with all atoms is corrected.
 
     Attributes:
-        gram: Of the atoms with each other, in float64, with a ridge.
+        gram: Of the atoms with each other, in float64; with a ridge where there is no inverse.
         inverse: Of it; None where it is too near to singular.
         condition: The Gram matrix's condition number; infinite where there is no inverse.
     """
@@ -35,15 +36,14 @@ class LeastSquares:
 
     @staticmethod
     def of(gram: Float[Tensor, "c c"]) -> LeastSquares:
-        """With the inverse, if it can be trusted."""
-        ridged = gram.double() + torch.diag(RIDGE * gram.diagonal().double().mean().expand(len(gram)))
-        factor, failed = torch.linalg.cholesky_ex(ridged)
-        if failed:
-            return LeastSquares(ridged, None, math.inf)
-        values = torch.linalg.eigvalsh(ridged).tolist()
-        if values[-1] > CONDITION * values[0]:
-            return LeastSquares(ridged, None, math.inf)
-        return LeastSquares(ridged, torch.cholesky_inverse(factor), values[-1] / values[0])
+        """With the inverse if it can be trusted, else with a ridge."""
+        wide = gram.double()
+        factor, failed = torch.linalg.cholesky_ex(wide)
+        values = torch.linalg.eigvalsh(wide).tolist()
+        if not failed and 0 < values[-1] <= CONDITION * values[0]:
+            return LeastSquares(wide, torch.cholesky_inverse(factor), values[-1] / values[0])
+        ridge = RIDGE * wide.diagonal().mean().expand(len(wide))
+        return LeastSquares(wide + torch.diag(ridge), None, math.inf)
 
     def on(self, correlations: Float[Tensor, "n c"], used: Bool[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         """Each row's correlations through the inverse of the Gram matrix of the atoms that it uses; zero on the others."""
@@ -54,6 +54,10 @@ class LeastSquares:
         corrected = whole - _restricted(self.inverse, whole, ~used & most[:, None]) @ self.inverse
         few = _restricted(self.gram, correlations, used & ~most[:, None])
         return torch.where(used, torch.where(most[:, None], corrected, few), 0.0)
+
+    def bound(self, correlations: Float[Tensor, "n c"]) -> Float[Tensor, "n 1"]:
+        """What is rounding in the correlations of residuals, ``(n, 1)``."""
+        return min(max(ROUNDING * self.condition, 1e-12), 1e-7) * correlations.abs().amax(1, keepdim=True)
 
 
 def _restricted(matrix: Tensor, values: Tensor, chosen: Tensor) -> Float[Tensor, "n c"]:
@@ -88,7 +92,7 @@ def _places(chosen: Bool[Tensor, "m c"], size: int) -> tuple[Int[Tensor, "m k"],
 
 
 def exchange(
-    used: Bool[Tensor, "n c"], correlations: Float[Tensor, "n c"], squares: LeastSquares
+    used: Bool[Tensor, "n c"], correlations: Float[Tensor, "n c"], squares: LeastSquares, *, whole: bool = True
 ) -> tuple[Float[Tensor, "n c"], Bool[Tensor, " n"]]:
     """Exact non-negative codes, and for which rows they were found.
 
@@ -98,6 +102,7 @@ def exchange(
         used: The sets to begin with.
         correlations: Of the rows with the atoms, in float64.
         squares: Of the atoms.
+        whole: Solve rows whose sets go round in circles by adding one atom after the other, which takes longer.
 
     References:
         Kim & Park, 2011 (block principal pivoting), https://doi.org/10.1137/110821172.
@@ -107,14 +112,14 @@ def exchange(
     rows = torch.arange(len(codes), device=codes.device)
     for _ in range(PIVOTS):
         found = squares.on(correlations[rows], used)
-        wrong = torch.where(used, found < 0, found @ squares.gram - correlations[rows] < -_bound(correlations[rows]))
+        wrong = torch.where(used, found < 0, found @ squares.gram - correlations[rows] < -squares.bound(correlations[rows]))
         ready = ~wrong.any(1)
         codes[rows[ready]] = found[ready]
         exact[rows[ready]] = True
         rows, used = rows[~ready], (used ^ wrong)[~ready]
         if len(rows) == 0:
             break
-    if len(rows) and squares.inverse is None:  # whole sets that are exchanged may be dependent, and go round in circles
+    if len(rows) and whole:
         codes[rows], exact[rows] = _grow(correlations[rows], squares)
     return codes, exact
 
@@ -130,7 +135,7 @@ def _grow(correlations: Tensor, squares: LeastSquares) -> tuple[Tensor, Tensor]:
     used, settled = codes > 0, torch.ones_like(exact)
     for _ in range(3 * len(squares.gram)):
         help_ = torch.where(used, 0.0, correlations[rows] - codes[rows] @ squares.gram)
-        done = settled & (help_ <= _bound(correlations[rows])).all(1)
+        done = settled & (help_ <= squares.bound(correlations[rows])).all(1)
         exact[rows[done]] = True
         rows, used, settled, help_ = rows[~done], used[~done], settled[~done], help_[~done]
         if len(rows) == 0:
@@ -145,7 +150,3 @@ def _grow(correlations: Tensor, squares: LeastSquares) -> tuple[Tensor, Tensor]:
         codes[rows] = torch.where(used, moved, 0.0)
         settled = ~falling.any(1)
     return codes, exact
-
-
-def _bound(correlations: Tensor) -> Tensor:
-    return 1e-7 * correlations.abs().amax(1, keepdim=True)
