@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.errors import FileError, OptionError
+from interpreto.files import read_file, write_file
 from interpreto.granularity import Units
 from interpreto.samples import Aim, Reading, Sample
 
@@ -168,9 +167,11 @@ class AttributionOutput:
         return f"AttributionOutput({self.method}, {self.target_labels}, {len(self.elements)} {self.granularity}s: {best})"
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write one safetensors file, with everything that is not a tensor as JSON in its header."""
-        from safetensors.torch import save_file  # noqa: PLC0415
+        """Write one safetensors file, with everything that is not a tensor as JSON in its header.
 
+        Raises:
+            FileError: there is no such folder, or a folder has that name.
+        """
         tensors = {name: value for name in TENSORS if (value := getattr(self, name)) is not None}
         tensors |= {"input_ids": self.sample.input_ids, "unit_index": self.sample.units.index}
         tensors |= {f"extras.{name}": value for name, value in self.sample.extras.items()}
@@ -178,9 +179,9 @@ class AttributionOutput:
             parts = {name: getattr(reading, name) for name in READING}
             tensors |= {f"reading.{i}.{name}": value for name, value in parts.items() if value is not None}
         facts = {name: getattr(self, name) for name in FACTS}
-        facts |= {"format": FORMAT, "text": self.text, "elements": self.elements, "spans": self.spans}
+        facts |= {"text": self.text, "elements": self.elements, "spans": self.spans}
         facts |= {"target_spans": self.target_spans, "source": self.sample.source, "prompt": self.sample.prompt}
-        save_file({k: v.contiguous() for k, v in tensors.items()}, str(path), metadata={"interpreto": json.dumps(facts)})
+        write_file(path, FORMAT, tensors, facts)
 
     @staticmethod
     def load(path: str | PathLike[str]) -> AttributionOutput:
@@ -189,7 +190,7 @@ class AttributionOutput:
         Raises:
             FileError: when the file is missing or holds something else.
         """
-        tensors, facts = _read(Path(path))
+        tensors, facts = read_file(path, FORMAT, "an explanation")
         try:
             extras = {k.removeprefix("extras."): v for k, v in tensors.items() if k.startswith("extras.")}
             spans = tuple((int(a), int(b)) for a, b in facts["spans"])
@@ -232,20 +233,3 @@ def _readings(tensors: dict[str, Tensor]) -> tuple[Reading, ...]:
 
 def _span(value: list[int] | None) -> tuple[int, int] | None:
     return None if value is None else (int(value[0]), int(value[1]))
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
-
-    if not path.is_file():
-        raise FileError(f"`path`: there is no file {str(path)!r}.")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("interpreto", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise FileError(f"`path`: {str(path)!r} cannot be read as an explanation ({error}).") from error
-    found = facts.get("format") if isinstance(facts, dict) else None
-    if found != FORMAT:
-        raise FileError(f"`path`: {str(path)!r} holds {found or 'no explanation'!r}; this version reads {FORMAT!r}.")
-    return tensors, facts

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import json
 from dataclasses import asdict
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.methods.dictionary import DictionaryLearningExplainer
@@ -22,14 +20,13 @@ from interpreto.concepts.methods.sae import SAEExplainer
 from interpreto.concepts.methods.training import TrainingRecord
 from interpreto.concepts.model import restore, state_of
 from interpreto.errors import FileError, ModelError, OptionError
+from interpreto.files import read_file, write_file
 
 FORMAT = "interpreto concepts 1"
 
 
 def save_concepts(explainer: ConceptAutoEncoderExplainer, path: str | PathLike[str]) -> None:
     """Write an explainer; see `ConceptAutoEncoderExplainer.save`."""
-    from safetensors.torch import save_file  # noqa: PLC0415
-
     explainer._check_fitted()
     model = explainer.concept_model
     foreign = getattr(model, "model", None)
@@ -39,7 +36,6 @@ def save_concepts(explainer: ConceptAutoEncoderExplainer, path: str | PathLike[s
             "one of interpreto's own, such as PCAConcepts, or a torch module with parameters or buffers."
         )
     facts = {
-        "format": FORMAT,
         "explainer": type(explainer).__name__,
         "concept_model": name_of(foreign) or (type(foreign or model).__name__),
         "width": int(explainer.get_dictionary().shape[1]),
@@ -49,12 +45,11 @@ def save_concepts(explainer: ConceptAutoEncoderExplainer, path: str | PathLike[s
         "options": explainer.concept_model_options,
         "history": [asdict(record) for record in getattr(explainer, "history", [])],
     }
+    tensors = {name: tensor.clone() for name, tensor in state_of(model).items()}
     try:
-        header = json.dumps(facts)
+        write_file(path, FORMAT, tensors, facts)
     except TypeError as error:
         raise ModelError(f"The options {explainer.concept_model_options} cannot be written as JSON ({error}).") from error
-    tensors = {name: tensor.clone().contiguous() for name, tensor in state_of(model).items()}
-    save_file(tensors, str(path), metadata={"interpreto": header})
 
 
 def load_concepts(
@@ -84,7 +79,7 @@ def load_concepts(
         ...     load_concepts(f"{folder}/concepts.safetensors")
         PCAConcepts(nb_concepts=2, split_point=None, fitted)
     """
-    tensors, facts = read_file(Path(path), FORMAT, "concepts")
+    tensors, facts = read_file(path, FORMAT, "concepts")
     try:
         explainer = _build(facts, splitter, device, concept_model)
         model = explainer.concept_model
@@ -119,25 +114,3 @@ def _build(facts: dict[str, Any], splitter: Any, device: torch.device | str, con
     if found is NeuronsAsConcepts:
         return build(splitter, facts["nb_concepts"], **common)
     return build(splitter, facts["nb_concepts"], **common, **options)
-
-
-def read_file(path: Path, expected: str, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of a file of ours.
-
-    Raises:
-        FileError: it is missing, cannot be read, or holds something else.
-    """
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
-
-    if not path.is_file():
-        raise FileError(f"`path`: there is no file {str(path)!r}.")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("interpreto", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise FileError(f"`path`: {str(path)!r} cannot be read as {what} ({error}).") from error
-    found = header.get("format") if isinstance(header, dict) else None
-    if found != expected:
-        raise FileError(f"`path`: {str(path)!r} holds {found or f'no {what}'!r}; this version reads {expected!r}.")
-    return tensors, header

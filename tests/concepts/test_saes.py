@@ -15,6 +15,7 @@ from interpreto.concepts import (
     TopKSAEConcepts,
     VanillaSAEConcepts,
 )
+from interpreto.concepts.methods import sparse_autoencoders
 from interpreto.concepts.methods.autoencoder import Autoencoder
 from interpreto.concepts.methods.overcomplete import load_overcomplete
 from interpreto.concepts.methods.sparse_autoencoders import JumpReLUSAE, MatchingPursuitSAE
@@ -160,7 +161,11 @@ def test_a_resumed_training_is_an_uninterrupted_one(kind, steps, tmp_path, monke
     with pytest.raises(Interruption):
         interrupted.fit(rows, checkpoint=path, checkpoint_every=1, **options)
     monkeypatch.undo()
-    resumed = explainer().fit(rows, checkpoint=path, **options)
+    assert not interrupted.is_fitted
+    assert not any(parameter.requires_grad for parameter in interrupted.concept_model.parameters())
+    with pytest.raises(ModelError, match="is not fitted"):
+        interrupted.encode_activations(rows)
+    resumed = interrupted.fit(rows, checkpoint=path, **options)
     assert torch.equal(resumed.encode_activations(rows), whole.encode_activations(rows))
     assert torch.equal(resumed.get_dictionary(), whole.get_dictionary())
     assert resumed.history == whole.history
@@ -173,9 +178,26 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         TopKSAEConcepts(None, 24).fit(some_rows(), nb_epochs=2, checkpoint=path)
     with pytest.raises(OptionError, match=r"model='TopKSAE'"):
         BatchTopKSAEConcepts(None, 24).fit(some_rows(), nb_epochs=1, checkpoint=path)
+    with pytest.raises(OptionError, match=r"`checkpoint`: .* is of a training on other activations"):
+        TopKSAEConcepts(None, 24).fit(some_rows() + 0.01, nb_epochs=1, checkpoint=path)
     path.write_text("nothing")
     with pytest.raises(FileError, match="cannot be read"):
         TopKSAEConcepts(None, 24).fit(some_rows(), nb_epochs=1, checkpoint=path)
+
+
+def test_where_no_checkpoint_can_be_written_is_told_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(Autoencoder, "start", lambda *_: pytest.fail("it began"))
+    with pytest.raises(FileError, match=r"`checkpoint`: there is no folder .*no' to write 'c' into"):
+        TopKSAEConcepts(None, 24).fit(some_rows(), checkpoint=tmp_path / "no" / "c")
+    with pytest.raises(FileError, match=r"`checkpoint`: .* is a folder"):
+        TopKSAEConcepts(None, 24).fit(some_rows(), checkpoint=tmp_path)
+
+
+def test_a_threshold_is_of_all_rows_in_whatever_order(monkeypatch):
+    monkeypatch.setattr(sparse_autoencoders, "MOST_CODES", 1 << 17)  # a quarter of them
+    rows = torch.cat([0.3 * some_rows(10_000), 3 * some_rows(10_000)])
+    explainer = BatchTopKSAEConcepts(None, 24, k=3).fit(rows, nb_epochs=1)
+    assert l0(explainer, rows) == pytest.approx(3, rel=0.05)
 
 
 def test_dead_concepts_are_revived():

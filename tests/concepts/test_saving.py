@@ -133,6 +133,26 @@ def test_what_cannot_be_written_is_told(tmp_path):
         explainer.save(tmp_path / "file")
 
 
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    explainer = concepts.PCAConcepts(None, 3).fit(data(60, 8))
+    path = tmp_path / "concepts.safetensors"
+    explainer.save(path)
+    before = path.read_bytes()
+
+    def half(_tensors, path, **_options):
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr("safetensors.torch.save_file", half)
+    with pytest.raises(OSError, match="no space left"):
+        explainer.save(path)
+    assert path.read_bytes() == before
+    with pytest.raises(FileError, match=r"`path`: there is no folder '.*nowhere' to write 'concepts' into"):
+        explainer.save(tmp_path / "nowhere" / "concepts")
+    with pytest.raises(FileError, match=r"`path`: .* is a folder; pass the name of a file"):
+        explainer.save(tmp_path)
+
+
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileError, match="there is no file"):
         load_concepts(tmp_path / "none")
@@ -140,7 +160,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileError, match="cannot be read as concepts"):
         load_concepts(tmp_path / "text")
     save_file({"a": torch.ones(1)}, tmp_path / "other")
-    with pytest.raises(FileError, match="no concepts"):
+    with pytest.raises(FileError, match="nothing of interpreto"):
         load_concepts(tmp_path / "other")
     PCAConcepts(None, 3).fit(data()).save(tmp_path / "file")
     with safe_open(tmp_path / "file", "pt") as file:

@@ -398,9 +398,13 @@ FILES: dict[str, Case] = {
     "missing": (FileError, r"`path`: there is no file 'explanation\.safetensors'", partial(load, None)),
     "empty": (FileError, r"`path`: 'explanation\.safetensors' cannot be read as an explanation", partial(load, b"")),
     "text": (FileError, r"`path`: .* cannot be read as an explanation", partial(load, b"an explanation, but in words")),
-    "foreign": (FileError, r"`path`: .* holds 'no explanation'; this version reads 'interpreto", partial(load, {"a": "b"})),
+    "foreign": (
+        FileError,
+        r"`path`: .* holds nothing of interpreto's; this version reads 'interpreto",
+        partial(load, {"a": "b"}),
+    ),
     "corrupt": (FileError, r"`path`: .* cannot be read as an explanation", partial(load, {"interpreto": "{"})),
-    "other facts": (FileError, r"`path`: .* holds 'no explanation'", partial(load, {"interpreto": "[1]"})),
+    "other facts": (FileError, r"`path`: .* holds nothing of interpreto's", partial(load, {"interpreto": "[1]"})),
     "newer": (
         FileError,
         r"`path`: .* holds 'interpreto\.attribution/99'; this version reads 'interpreto\.attribution/2'",

@@ -69,6 +69,11 @@ class Autoencoder(ConceptModel, ABC):
         self.scale = torch.tensor([(total / activations.n) ** 0.5], dtype=torch.float32, device=mean.device)
         self.draw(activations.d, activations.device, Generator().manual_seed(random_state))
 
+    def forget(self) -> None:
+        """Be as before any training."""
+        self.mean, self.scale = self.mean.new_empty(0), self.scale.new_empty(0)
+        self.requires_grad_(False)
+
     def normalized(self, activations: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """Rows in the units of the training."""
         return (activations - self.mean) / self.scale

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,27 +11,25 @@ import torch
 from interpreto.concepts.methods.autoencoder import Autoencoder
 from interpreto.concepts.model import restore, state_of
 from interpreto.errors import FileError, OptionError
+from interpreto.files import read_file, write_file
 
 if TYPE_CHECKING:
     from interpreto.concepts.methods.training import Progress
 
 FORMAT = "interpreto training 1"
+SAME = 1e-4  # of the typical norm of a row: how far centre and scale of the same activations may be apart
 
 
 def write_checkpoint(
     path: Path, facts: dict[str, Any], model: Autoencoder, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Write the whole state; a file that was there is replaced only once the new one is complete."""
-    from safetensors.torch import save_file  # noqa: PLC0415
-
     tensors = {f"model.{name}": tensor for name, tensor in state_of(model).items()}
     for name, parameter in model.named_parameters():
         tensors |= {f"optimizer.{name}.{key}": value for key, value in optimizer.state[parameter].items()}
     tensors |= {"sums": progress.sums, "fired": progress.fired}
-    header = {"format": FORMAT, "facts": facts, "step": progress.step, "history": [asdict(r) for r in progress.history]}
-    partial = path.with_name(path.name + ".partial")
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata={"interpreto": json.dumps(header)})
-    os.replace(partial, path)
+    history = [asdict(record) for record in progress.history]
+    write_file(path, FORMAT, tensors, {"facts": facts, "step": progress.step, "history": history})
 
 
 def read_checkpoint(
@@ -46,9 +42,8 @@ def read_checkpoint(
         OptionError: it is of another training.
     """
     from interpreto.concepts.methods.training import TrainingRecord  # noqa: PLC0415  (it imports this file)
-    from interpreto.concepts.saving import read_file  # noqa: PLC0415
 
-    tensors, header = read_file(path, FORMAT, "a training's checkpoint")
+    tensors, header = read_file(path, FORMAT, "a training's checkpoint", "checkpoint")
     known = header.get("facts", {})
     for name in {*facts, *known}:
         if facts.get(name) != known.get(name):
@@ -57,6 +52,7 @@ def read_checkpoint(
                 f"{facts.get(name)!r}; train as that one, or pass another file."
             )
     try:
+        _check_data(path, model, tensors)
         device = progress.sums.device
         restore(model, {k.removeprefix("model."): v.to(device) for k, v in tensors.items() if k.startswith("model.")})
         for name, parameter in model.named_parameters():
@@ -67,4 +63,14 @@ def read_checkpoint(
         progress.step = int(header["step"])
         progress.history.extend(TrainingRecord(**record) for record in header["history"])
     except (KeyError, TypeError) as error:
-        raise FileError(f"`path`: {str(path)!r} holds an incomplete checkpoint ({error}).") from error
+        raise FileError(f"`checkpoint`: {str(path)!r} holds an incomplete checkpoint ({error}).") from error
+
+
+def _check_data(path: Path, model: Autoencoder, tensors: dict[str, torch.Tensor]) -> None:
+    """The activations have the centre and the scale of those that the training began with, but for rounding."""
+    mean, scale = (tensors[f"model.{name}"].to(model.mean) for name in ("mean", "scale"))
+    far = torch.maximum((mean - model.mean).abs().max(), (scale - model.scale).abs().max())
+    if not float(far) <= SAME * float(model.scale):
+        raise OptionError(
+            f"`checkpoint`: {str(path)!r} is of a training on other activations; pass those, or another file for these."
+        )

@@ -93,6 +93,8 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
     ) -> SAE:
         """Train on activations, and answer the explainer itself; `history` tells how it went.
 
+        A training that is interrupted leaves the explainer unfitted; with a `checkpoint`, the same call goes on from there.
+
         Args:
             activations: ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`, which is streamed.
             overwrite: Train anew what was trained.
@@ -118,6 +120,7 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
         options = TrainingOptions(
             nb_epochs, batch_size, lr, warm_up, clip_grad, revive, mixed_precision, checkpoint, checkpoint_every
         )
+        self.history = []
         with torch.enable_grad():
             self.history = train(self.concept_model, rows, options, self.random_state, tqdm_bar)
         return self

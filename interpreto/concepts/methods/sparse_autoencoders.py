@@ -6,9 +6,9 @@ import math
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from interpreto.concepts.activations import Activations
+from interpreto.concepts.activations import ROWS, Activations
 from interpreto.concepts.methods.autoencoder import EncodedAutoencoder, Pass, SparseAutoencoder
 from interpreto.errors import OptionError
 
@@ -88,10 +88,10 @@ class BatchTopKSAE(EncodedAutoencoder):
         codes = torch.where(values >= _least_of_largest(values, self.k * len(rows)), values, 0.0)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
 
-    def calibrate(self, activations: Activations) -> None:
-        """Set the threshold with which rows have ``k`` concepts on average."""
+    def calibrate(self, activations: Activations, random_state: int) -> None:
+        """Set the threshold with which rows have ``k`` concepts on average: rows at random, where there are many."""
         rows, size = [], 0
-        for batch in activations.batches():
+        for batch in activations.batches(ROWS, Generator().manual_seed(random_state)):
             rows.append(self.preactivations(self.normalized(batch.float())).relu())
             size += rows[-1].numel()
             if size >= MOST_CODES:

@@ -16,6 +16,7 @@ from interpreto.concepts.methods.autoencoder import Autoencoder
 from interpreto.concepts.methods.checkpoint import read_checkpoint, write_checkpoint
 from interpreto.concepts.methods.sparse_autoencoders import BatchTopKSAE, check_positive
 from interpreto.errors import ModelError, OptionError
+from interpreto.files import check_writable
 from interpreto.progress import tqdm
 
 
@@ -94,8 +95,17 @@ class Progress:
 def train(
     model: Autoencoder, activations: Activations, options: TrainingOptions, random_state: int, tqdm_bar: bool
 ) -> list[TrainingRecord]:
-    """Train a model anew, or from where the checkpoint stands; one record an epoch."""
-    return _Run(model, activations, options, random_state).run(tqdm_bar)
+    """Train a model anew, or from where the checkpoint stands; one record an epoch.
+
+    A training that does not come to its end leaves no model behind, but its checkpoint.
+    """
+    if options.checkpoint is not None:
+        check_writable(options.checkpoint, "checkpoint")
+    try:
+        return _Run(model, activations, options, random_state).run(tqdm_bar)
+    except BaseException:  # KeyboardInterrupt above all
+        model.forget()
+        raise
 
 
 class _Run:
@@ -132,7 +142,7 @@ class _Run:
         self.model.requires_grad_(False)
         if isinstance(self.model, BatchTopKSAE):
             with torch.no_grad():
-                self.model.calibrate(self.activations)
+                self.model.calibrate(self.activations, self.random_state)
         return self.progress.history
 
     def rest_of_epoch(self) -> Iterator[Tensor]:
