@@ -84,7 +84,8 @@ def _of_generation(splitter: ModelSplitter, task: Generation, inputs: Any, targe
         return [_realised(i, sample) for i, sample in enumerate(splitter.samples(inputs, granularity))]
     unit = read_unit(splitter.default_granularity if granularity is None else granularity)
     reader = UnitReader(splitter.tokenizer, unit)
-    encoder = Encoder(splitter.tokenizer, splitter.encoder.max_length, replies=True, ends=False)
+    known = splitter.encoder
+    encoder = Encoder(splitter.tokenizer, known.max_length, known.truncation, replies=True, ends=False)
     prompts = list(encodings(encoder, inputs))
     read = task.read_targets(targets, prompts, is_single(inputs))
     assert read is not None

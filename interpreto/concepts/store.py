@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -120,10 +120,20 @@ class ActivationStore:
             shard = bisect_right(self._ends, start)
             before = self._ends[shard - 1] if shard else 0
             end = min(stop, self._ends[shard])
-            with safe_open(self.path / f"{_name(shard)}.safetensors", framework="pt") as file:
-                parts.append(file.get_slice("activations")[start - before : end - before])
+            place = self.path / f"{_name(shard)}.safetensors"
+            try:
+                with safe_open(place, framework="pt") as file:
+                    parts.append(file.get_slice("activations")[start - before : end - before])
+            except (OSError, SafetensorError) as error:
+                raise FileError(
+                    f"`path`: {str(place)!r} cannot be read ({error}); delete it, and repeat the call that wrote the store."
+                ) from error
+            if len(parts[-1]) != end - start:
+                raise FileError(f"`path`: {str(place)!r} is not the file that the store's index speaks of.")
             start = end
-        return torch.cat(parts) if len(parts) != 1 else parts[0]
+        if not parts:
+            return torch.empty(0, self.shape[1], dtype=self.dtype)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def read(self) -> Float[Tensor, "n d"]:
         """All rows, in memory."""
@@ -278,9 +288,9 @@ def _parts(samples: Iterable[Sample], rows: int) -> Iterator[list[Sample]]:
 
 
 def _finished(folder: Path, shard: int, part: Sequence[Sample]) -> dict[str, Any] | None:
-    """The index of a shard that is there already."""
+    """The index of a shard that is there already, with its activations."""
     place = folder / f"{_name(shard)}.json"
-    if not place.exists():
+    if not place.exists() or not place.with_suffix(".safetensors").exists():
         return None
     index = _read_json(place)
     if index["digest"] != _digest_samples(part):
@@ -342,8 +352,11 @@ def _write_json(path: Path, value: Any) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileError(f"`path`: {str(path.parent)!r} holds no activation store ({path.name} is missing).") from error
     except ValueError as error:
         raise FileError(f"`path`: {str(path)!r} cannot be read ({error}).") from error
+    if not isinstance(found, dict):
+        raise FileError(f"`path`: {str(path)!r} is no index of an activation store.")
+    return found

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModel, T5EncoderModel
 
-from interpreto.concepts.splitters import ActivationGranularity, ModelWithSplitPoints
+from interpreto.concepts.splitters import ActivationGranularity, ModelWithSplitPoints, SplitterForClassification
 from interpreto.errors import InputError, ModelError, OptionError, TaskError, TokenizerError
 from interpreto.granularity import Granularity, GranularityAggregationStrategy
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES, SEQ2SEQ, unigram
@@ -287,6 +287,22 @@ class TestInputs:
                 assert astuple(one.tokens) == astuple(other.tokens)
                 assert torch.equal(one.input_ids, other.input_ids)
                 assert {k: v.tolist() for k, v in one.extras.items()} == {k: v.tolist() for k, v in other.extras.items()}
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_long_texts_are_read_up_to_the_models_limit_where_that_is_asked_for(family):
+    model, tokenizer = CLASSIFIERS[family]()
+    long, limit = " ".join(SENTENCES) * 9, 128
+    cut = tokenizer(long, truncation=True, max_length=limit, return_tensors="pt")
+    for kind, options in ((ModelWithSplitPoints, {"split_points": [1]}), (SplitterForClassification, {})):
+        with pytest.raises(InputError, match=r"`inputs\[1\]`: \d+ tokens, and the model takes 128; .*truncation=True"):
+            kind(model, tokenizer=tokenizer, **options).get_activations([SENTENCES[0], long])
+        splitter = kind(model, tokenizer=tokenizer, truncation=True, **options)
+        (sample,) = splitter.samples([long])
+        assert torch.equal(sample.input_ids, cut["input_ids"][0])
+        whole, alone = splitter.get_activations([SENTENCES[0], long]), splitter.get_activations([cut["input_ids"][0]])
+        whole, alone = (next(iter(a.values())) if isinstance(a, dict) else a[0] for a in (whole, alone))
+        torch.testing.assert_close(whole[-len(alone) :], alone, atol=1e-5, rtol=1e-5)
 
 
 class SimpleColumn:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from interpreto import demo
+from interpreto.concepts import PCAConcepts
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
 from interpreto.errors import InputError, ModelError, OptionError, TaskError
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES, SEQ2SEQ, chat_lm
@@ -232,6 +233,20 @@ class TestGeneration:
         SplitterForGeneration(model, 0, tokenizer, max_new_tokens=2).get_activations(SENTENCES)
         assert before == (model.generation_config.to_dict(), model.config.to_dict(), tokenizer.pad_token)
         assert model.training
+
+    def test_prompts_are_cut_so_that_answer_and_targets_find_room(self):
+        model, tokenizer = CAUSAL_LMS["gpt2"]()
+        long = " ".join(SENTENCES) * 9
+        with pytest.raises(InputError, match=r"`inputs\[1\]`: \d+ tokens, and the model takes 128; .*truncation=True"):
+            SplitterForGeneration(model, 0, tokenizer, max_new_tokens=5).samples([SENTENCES[0], long])
+        splitter = SplitterForGeneration(model, 0, tokenizer, max_new_tokens=5, truncation=True)
+        short, cut = splitter.samples([SENTENCES[0], long])
+        assert cut.prompt == 123
+        assert cut.input_ids[:123].tolist() == tokenizer(long, truncation=True, max_length=123)["input_ids"]
+        assert short.input_ids.tolist()[: short.prompt] == tokenizer(SENTENCES[0])["input_ids"]
+        explainer = PCAConcepts(splitter, 2).fit(splitter.get_activations(SENTENCES))
+        (found,) = explainer.concept_output_gradient([long], targets=[" yes"])
+        assert found.shape[1:] == (123 + len(tokenizer(" yes")["input_ids"]), 2)
 
     def test_what_is_refused(self):
         model, tokenizer = CAUSAL_LMS["gpt2"]()

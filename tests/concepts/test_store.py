@@ -59,6 +59,8 @@ def test_batches_in_order_and_rows_across_shards(splitter, tmp_path):
         assert torch.equal(torch.cat(list(store.batches(size))), whole)
     assert torch.equal(store.rows(3, 40), whole[3:40])
     assert torch.equal(store.rows(-5, 10_000), whole)
+    for start, stop in ((5, 5), (9, 3), (len(store), len(store) + 4)):
+        assert store.rows(start, stop).shape == (0, whole.shape[1])
     assert {len(batch) for batch in list(store.batches(7))[:-1]} == {7}
 
 
@@ -119,6 +121,30 @@ def test_a_finished_store_is_not_computed_again(splitter, tmp_path):
     store = splitter.store_activations(SENTENCES, tmp_path)
     hook.remove()
     assert len(store)
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_a_damaged_shard_is_named_and_written_again(splitter, tmp_path, damage):
+    store = splitter.store_activations(SENTENCES, tmp_path, "word", rows_per_shard=15)
+    whole, place = store.read(), tmp_path / "shard-00001.safetensors"
+    content = place.read_bytes()
+    place.unlink()
+    if damage == "cut":
+        place.write_bytes(content[:-100])
+    assert torch.equal(store.rows(0, 15), whole[:15])
+    with pytest.raises(FileError, match=r"shard-00001.safetensors' cannot be read .* delete it, and repeat the call"):
+        store.read()
+    place.unlink(missing_ok=True)
+    again = splitter.store_activations(SENTENCES, tmp_path, "word", rows_per_shard=15)
+    assert torch.allclose(again.read(), whole, atol=1e-5)
+
+
+def test_a_shard_of_another_store_is_noticed(splitter, tmp_path):
+    store = splitter.store_activations(SENTENCES, tmp_path / "one", "word", rows_per_shard=15)
+    splitter.store_activations(SENTENCES[:1], tmp_path / "other", "word", rows_per_shard=15)
+    (tmp_path / "other" / "shard-00000.safetensors").replace(tmp_path / "one" / "shard-00000.safetensors")
+    with pytest.raises(FileError, match="not the file that the store's index speaks of"):
+        store.read()
 
 
 def test_memory_holds_one_shard(splitter, tmp_path):
@@ -205,6 +231,9 @@ def test_what_is_no_store(tmp_path):
         ActivationStore(tmp_path)
     (tmp_path / "index.json").write_text("{")
     with pytest.raises(FileError, match="cannot be read"):
+        ActivationStore(tmp_path)
+    (tmp_path / "index.json").write_text("[]")
+    with pytest.raises(FileError, match="no index of an activation store"):
         ActivationStore(tmp_path)
     (tmp_path / "index.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(FileError, match="no activation store of this version"):

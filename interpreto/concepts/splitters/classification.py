@@ -41,6 +41,7 @@ class SplitterForClassification(ModelSplitter):
         batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
         device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
         backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces.
+        truncation: Read the beginning of inputs that are longer than the model takes, instead of refusing them.
 
     Raises:
         ModelError: no module turns one vector a text into the logits, or not the one named.
@@ -70,6 +71,7 @@ class SplitterForClassification(ModelSplitter):
         device_map: Any = None,
         *,
         backend: str = "hooks",
+        truncation: bool = False,
     ) -> None:
         automodel = None
         if not isinstance(model_or_repo_id, nn.Module):
@@ -81,7 +83,7 @@ class SplitterForClassification(ModelSplitter):
         (probe,) = encodings(split.encoder, _PROBE)
         index = torch.zeros_like(probe.input_ids)
         self._cut = find_cut(split, Row(probe.input_ids, index, 1, probe.extras), self._filler, split_point)
-        super().__init__(SplitModel(model, tokenizer, [self._cut.port], batch_size, backend))
+        super().__init__(SplitModel(model, tokenizer, [self._cut.port], batch_size, backend, truncation=truncation))
 
     def get_activations(
         self, inputs: Any, tqdm_bar: bool = False, *, dtype: torch.dtype | None = None

@@ -48,6 +48,7 @@ class SplitterForGeneration(TokenSplitter):
         generation_kwargs: Options of ``model.generate``; by default the model writes its likeliest token each time.
         random_state: Seed of each text's draws, where ``generation_kwargs`` ask for sampling.
         backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces.
+        truncation: Read the beginning of inputs that leave no room for ``max_new_tokens``, instead of refusing them.
 
     Raises:
         TaskError: the model does not write on after a text.
@@ -76,6 +77,7 @@ class SplitterForGeneration(TokenSplitter):
         generation_kwargs: Mapping[str, Any] | None = None,
         random_state: int = 0,
         backend: str = "hooks",
+        truncation: bool = False,
     ) -> None:
         automodel = None
         if not isinstance(model_or_repo_id, nn.Module):
@@ -92,7 +94,9 @@ class SplitterForGeneration(TokenSplitter):
             raise OptionError(f"`max_new_tokens`: got {max_new_tokens!r}; pass a whole number of at least 0.")
         split = SplitModel(model, tokenizer, find_ports(model, split_point), batch_size, backend)
         # A text that goes on has no end; a chat ends where the answer begins.
-        super().__init__(split, Encoder(tokenizer, split.encoder.max_length, replies=True, ends=False))
+        self._limit = split.encoder.max_length
+        longest = self._limit if self._limit is None or not truncation else max(1, self._limit - max_new_tokens)
+        super().__init__(split, Encoder(tokenizer, longest, truncation, replies=True, ends=False))
         self.max_new_tokens, self.part, self.random_state = max_new_tokens, part, random_state
         self.generation_kwargs: dict[str, Any] = {"do_sample": False, **(generation_kwargs or {})}
         for name in ("max_new_tokens", "max_length", "num_return_sequences"):
@@ -144,12 +148,12 @@ class SplitterForGeneration(TokenSplitter):
         answers: list[Tensor] = [prompt.input_ids[:0] for prompt in prompts]
         if not self.max_new_tokens:
             return answers
-        limit, longest = self.encoder.max_length, max(len(prompt.input_ids) for prompt in prompts)
+        limit, longest = self._limit, max(len(prompt.input_ids) for prompt in prompts)
         if limit is not None and longest + self.max_new_tokens > limit:
             where = next(i for i, p in enumerate(prompts) if len(p.input_ids) == longest)
             raise InputError(
                 f"`inputs[{first + where}]`: {longest} tokens and `max_new_tokens={self.max_new_tokens}` are more than the "
-                f"{limit} that the model takes; shorten one of them."
+                f"{limit} that the model takes; shorten one of them, or pass `truncation=True` to read its beginning."
             )
         by_length: dict[int, list[int]] = {}
         for i, prompt in enumerate(prompts):

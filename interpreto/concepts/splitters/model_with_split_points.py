@@ -31,6 +31,7 @@ class ModelWithSplitPoints(TokenSplitter):
         batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
         device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
         backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces, which are slower and not safe in threads.
+        truncation: Read the beginning of inputs that are longer than the model takes, instead of refusing them.
 
     Raises:
         OptionError: the model has no such split point; the message lists its neighbours.
@@ -60,9 +61,11 @@ class ModelWithSplitPoints(TokenSplitter):
         batch_size: int | None = None,
         device_map: Any = None,
         backend: str = "hooks",
+        truncation: bool = False,
     ) -> None:
         model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
-        super().__init__(SplitModel(model, tokenizer, find_ports(model, split_points), batch_size, backend))
+        ports = find_ports(model, split_points)
+        super().__init__(SplitModel(model, tokenizer, ports, batch_size, backend, truncation=truncation))
 
     def get_activations(
         self,

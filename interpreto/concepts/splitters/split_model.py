@@ -46,12 +46,22 @@ class SplitModel:
         ports: Where activations are read, all in one pass.
         batch_size: Rows a pass; None: as many as a token budget holds, halved when the memory runs out.
         backend: ``"hooks"`` or ``"nnsight"``; see `tracing`.
+        truncation: Whether longer inputs are cut instead of refused.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, ports: Sequence[Port], batch_size: int | None, backend: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        ports: Sequence[Port],
+        batch_size: int | None,
+        backend: str,
+        *,
+        truncation: bool = False,
+    ) -> None:
         self.model, self.tokenizer, self.ports = model, tokenizer, list(ports)
         self.forward, self.tracing = Forward(model), tracing(model, backend)
-        self.encoder = Encoder(tokenizer, longest_input(model, tokenizer))
+        self.encoder = Encoder(tokenizer, longest_input(model, tokenizer), truncation)
         tokens = TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"]
         self.budget = Budget(check_batch_size(batch_size), tokens)
         self._layouts: dict[str, Layout] = {}
