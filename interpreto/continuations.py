@@ -58,7 +58,7 @@ class Continuer:
         ids, offsets = self._encode(text) if fresh else self._behind_anchor(text, name)
         if not ids:
             raise TargetError(f"{name}: {text!r:.60} has no token; there is nothing to explain.")
-        return self._finish(ids, text, offsets, self._lead())
+        return self._finish(ids, text, offsets, self.lead())
 
     def ids(self, ids: Sequence[int], context: Sequence[int], name: str, lead: Sequence[int] | None = None) -> Continuation:
         """Exactly these ids; ``context`` are those in front of them."""
@@ -76,7 +76,7 @@ class Continuer:
         whole, spans = decoded(self.tokenizer, [*before, *ids])
         shift = spans[len(before) - 1][1] if before else 0
         offsets = [(a - shift, b - shift) for a, b in spans[len(before) :]]
-        return self._finish(list(ids), whole[shift:], offsets, self._lead() if lead is None else tuple(lead))
+        return self._finish(list(ids), whole[shift:], offsets, self.lead() if lead is None else tuple(lead))
 
     def _finish(self, ids: list[int], text: str, offsets: list[Span], lead: tuple[int, ...]) -> Continuation:
         names = tuple(str(token) for token in self.tokenizer.convert_ids_to_tokens(ids))
@@ -106,7 +106,7 @@ class Continuer:
         alone, _ = self._encode("x")
         return not any(self._encode(anchor + "x")[0] == self._encode(anchor)[0] + alone for anchor in _ANCHORS[:2])
 
-    def _lead(self) -> tuple[int, ...]:
+    def lead(self) -> tuple[int, ...]:
         """What a decoder of its own reads first: its start, then what the tokenizer puts in front of a text."""
         if self.start is None:
             return ()

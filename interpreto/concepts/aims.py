@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.splitters.generation import SplitterForGeneration
-from interpreto.concepts.splitters.granularities import UnitReader, read_unit, restricted
+from interpreto.concepts.splitters.granularities import UnitReader, read_unit
 from interpreto.concepts.splitters.reading import encodings
 from interpreto.encoding import Encoder, is_single
 from interpreto.errors import InputError, TargetError, TaskError
@@ -29,15 +29,15 @@ def task_of(splitter: ModelSplitter, inference_mode: Any) -> Task:
     """What the outputs of a split model mean.
 
     Raises:
-        TaskError: it is an encoder-decoder that writes: its decoder reads other tokens than the concepts' text.
+        TaskError: it is an encoder-decoder that writes, and the splitter does not see what.
     """
     model, tokenizer = splitter.model, splitter.tokenizer
     mode = None if inference_mode is None else read_mode(inference_mode)
     task = resolve_task(model, tokenizer, mode, None, longest_input(model, tokenizer))
-    if isinstance(task, Generation) and task.encodes:
+    if isinstance(task, Generation) and task.encodes and not isinstance(splitter, SplitterForGeneration):
         raise TaskError(
-            f"`splitter`: what {type(model).__name__} writes is read by a decoder of its own; concepts are explained for "
-            "classifiers and for models that write on after a text."
+            f"`splitter`: what {type(model).__name__} writes is read by a decoder of its own, which {type(splitter).__name__} "
+            "does not run; use SplitterForGeneration."
         )
     return task
 
@@ -83,9 +83,10 @@ def _of_generation(splitter: ModelSplitter, task: Generation, inputs: Any, targe
     if targets is None:
         return [_realised(i, sample) for i, sample in enumerate(splitter.samples(inputs, granularity))]
     unit = read_unit(splitter.default_granularity if granularity is None else granularity)
-    reader = UnitReader(splitter.tokenizer, unit)
-    known = splitter.encoder
-    encoder = Encoder(splitter.tokenizer, known.max_length, known.truncation, replies=True, ends=False)
+    reader, encoder = UnitReader(splitter.tokenizer, unit), splitter.encoder
+    writes = splitter if isinstance(splitter, SplitterForGeneration) else None
+    if writes is None:
+        encoder = Encoder(splitter.tokenizer, encoder.max_length, encoder.truncation, replies=True, ends=False)
     prompts = list(encodings(encoder, inputs))
     read = task.read_targets(targets, prompts, is_single(inputs))
     assert read is not None
@@ -95,16 +96,16 @@ def _of_generation(splitter: ModelSplitter, task: Generation, inputs: Any, targe
         aim = task.aim(whole, target, REQUEST, lambda tokens: reader.units(whole, i))  # noqa: B023  # not called for tokens
         if any(reading.tail is not None for reading in aim.readings):
             raise TargetError("`targets`: concepts are explained for texts, not for a contrast of two; subtract the results.")
-        units, start = reader.units(whole, i), len(prompt.input_ids)
-        if isinstance(splitter, SplitterForGeneration) and splitter.part != "all":
-            units = restricted(units, (0, start) if splitter.part == "prompt" else (start, len(whole.input_ids)))
-        samples.append(Sample(whole.tokens.text, whole.input_ids, units, whole.extras, aim, prompt=start))
+        units = reader.units(whole, i, None if writes is None else writes.part_of(whole))
+        samples.append(Sample(whole.tokens.text, whole.input_ids, units, whole.extras, aim, whole.source, whole.prompt))
     return samples
 
 
 def _realised(position: int, sample: Sample) -> Sample:
     """A sample explained for the tokens that follow its prompt; without a prompt, for its own, but the first."""
     ids = sample.input_ids
+    if sample.source and sample.prompt == len(ids):
+        raise InputError(f"`inputs[{position}]`: the model writes nothing after {sample.text[:60]!r}; pass `targets`.")
     start = 1 if sample.prompt is None or sample.prompt >= len(ids) else max(1, sample.prompt)
     if start >= len(ids):
         raise InputError(f"`inputs[{position}]`: {sample.text[:60]!r} has one token, and none that follows it; pass `targets`.")

@@ -156,7 +156,7 @@ class ConceptAutoEncoderExplainer(ABC):
             targets: Of a classifier, class ids or names: one, several for all inputs, or a list of such lists, one for each
                 input; None: every output. Of a language model, what follows each input, as text or ids, explained token by
                 token; None: what the splitter's model writes, or, where it writes nothing, the text's own tokens from the
-                second on.
+                second on, if a decoder reads them.
             split_point: The concepts' own, or None.
             activation_granularity: What a unit is. None: a token; the text where activations have one row a text.
             aggregation_strategy: How the activations of a unit's tokens become the row that is encoded.

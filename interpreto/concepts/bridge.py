@@ -33,7 +33,7 @@ class InputsToConcepts(nn.Module):
         pooling: ``"mean"`` or ``"max"`` over tokens.
 
     Raises:
-        ModelError: the concepts are not fitted.
+        ModelError: the concepts are not fitted, or are of a decoder beside an encoder.
         OptionError: there is no splitter, or no such pooling.
 
     Examples:
@@ -53,6 +53,11 @@ class InputsToConcepts(nn.Module):
         splitter = splitter_of(explainer, None)
         if pooling not in POOLINGS:
             raise OptionError(f"`pooling`: got {pooling!r}; pass one of {', '.join(map(repr, POOLINGS))}.")
+        if splitter.port(explainer.split_point).stack == "decoder":
+            raise ModelError(
+                f"`concept_explainer`: {explainer.split_point!r} reads what {type(splitter.model).__name__} writes, and its "
+                "concepts do not follow from a text alone; use concepts of the encoder."
+            )
         self.explainer, self.pooling = explainer, pooling
         self.model = splitter.model
         self.config = ConceptsConfig(getattr(splitter.model, "config", None), explainer.nb_concepts)

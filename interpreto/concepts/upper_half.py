@@ -120,7 +120,8 @@ class UpperHalf:
         ids = pad_sequence([reading.ids for reading in readings], batch_first=True)
         at = [reading.at for reading in readings if reading.at is not None]
         if at:
-            logits = selected(logits, pad_sequence(at, batch_first=True))
+            sources = torch.tensor([sample.source for sample in samples])  # a decoder answers for its own tokens alone
+            logits = selected(logits, (pad_sequence(at, batch_first=True) - sources[:, None]).clamp(min=0))
         return mixed_rows(self.task.read(logits, ids), readings)
 
 

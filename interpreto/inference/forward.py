@@ -127,7 +127,7 @@ class Forward:
 
     def __call__(self, batch: Batch) -> Float[Tensor, "b ..."]:
         """Logits ``(b, c)`` in float32 where ``at`` is None, else ``(b, k, v)`` as the model has them."""
-        arguments = self._arguments(batch)
+        arguments = self.arguments(batch)
         if self.takes("use_cache"):
             arguments["use_cache"] = batch.past is not None
         if batch.past is not None:
@@ -137,7 +137,8 @@ class Forward:
         at = batch.at if batch.sources is None else (batch.at - batch.sources[:, None]).clamp(min=0)  # fillers are in front
         return self._logits_at(at.to(self.device), arguments)
 
-    def _arguments(self, batch: Batch) -> dict[str, Any]:
+    def arguments(self, batch: Batch) -> dict[str, Any]:
+        """What the model is called with; an encoder and a decoder each with its own part of the rows."""
         device = self.device
         if batch.sources is None:
             extras = {name: value.to(device, non_blocking=True) for name, value in batch.extras.items()}

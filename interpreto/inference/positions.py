@@ -7,28 +7,40 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 Part = Callable[[Tensor, Any], Tensor]
-"""Cuts values ``(b, l, ...)`` of rows to a part of their tokens, padded on the right with the second argument."""
+"""Takes values ``(b, l, ...)`` of rows to other columns: those of a part of the tokens, padded on the right with the second
+argument, or back."""
 
 
 def streams(sources: Int[Tensor, " b"], lengths: Int[Tensor, " b"]) -> tuple[Part, Part]:
     """How rows are cut into what an encoder reads and what a decoder reads."""
     zero = torch.zeros_like(sources)
-    return _part(zero, sources), _part(sources, lengths)
+    return taken(zero, sources), taken(sources, lengths)
 
 
-def _part(start: Int[Tensor, " b"], end: Int[Tensor, " b"]) -> Part:
+def taken(start: Int[Tensor, " b"], end: Int[Tensor, " b"]) -> Part:
+    """How values of whole rows are cut to the tokens from ``start`` to ``end``."""
     columns = start[:, None] + torch.arange(int((end - start).max()))
-    inside = columns < end[:, None]
+    return _chosen(columns, columns < end[:, None])
+
+
+def put_back(start: Int[Tensor, " b"], end: Int[Tensor, " b"], length: int) -> Part:
+    """How values of the tokens from ``start`` to ``end`` come to their places in whole rows."""
+    places = torch.arange(length).expand(len(start), -1)
+    return _chosen(places - start[:, None], (places >= start[:, None]) & (places < end[:, None]))
+
+
+def _chosen(columns: Int[Tensor, "b m"], inside: Bool[Tensor, "b m"]) -> Part:
+    """The values in some columns of each row, and a filler where they are not ``inside``."""
 
     def cut(values: Shaped[Tensor, "b l *rest"], filler: Any) -> Shaped[Tensor, "b m *rest"]:
-        where = columns.clamp(max=values.shape[1] - 1).to(values.device)
-        taken = values[torch.arange(len(where), device=values.device)[:, None], where]
+        where = columns.clamp(0, values.shape[1] - 1).to(values.device)
+        found = values[torch.arange(len(where), device=values.device)[:, None], where]
         kept = inside.to(values.device).reshape(*inside.shape, *(1,) * (values.ndim - 2))
-        return torch.where(kept, taken, torch.as_tensor(filler, dtype=values.dtype, device=values.device))
+        return torch.where(kept, found, torch.as_tensor(filler, dtype=values.dtype, device=values.device))
 
     return cut
 

@@ -13,8 +13,8 @@ from interpreto.concepts import (
     TopKSAEConcepts,
 )
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
-from interpreto.errors import ModelError, TargetError, TaskError
-from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES, SEQ2SEQ
+from interpreto.errors import ModelError, TargetError
+from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
 
 FEW = SENTENCES[1:5]
 
@@ -258,12 +258,6 @@ class TestTargets:
         length = len(tokenizer("The film was")["input_ids"])
         assert written.shape == (4, length, 5)
         assert given.shape[1] == length
-
-    def test_encoder_decoders_are_refused(self):
-        model, tokenizer = SEQ2SEQ["t5"]()
-        explainer = words(model, tokenizer, "encoder.block.0")
-        with pytest.raises(TaskError, match="decoder of its own"):
-            explainer.concept_output_gradient(FEW)
 
 
 @pytest.mark.parametrize("kind", [ICAConcepts, KMeansConcepts, NeuronsAsConcepts])

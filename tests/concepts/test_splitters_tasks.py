@@ -6,8 +6,8 @@ import torch
 from interpreto import demo
 from interpreto.concepts import PCAConcepts
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
-from interpreto.errors import InputError, ModelError, OptionError, TaskError
-from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES, SEQ2SEQ, chat_lm
+from interpreto.errors import InputError, ModelError, OptionError
+from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES, chat_lm
 
 
 def logits_of(model, tokenizer, texts):
@@ -159,11 +159,20 @@ class TestGeneration:
             counts[part] = [len(sample.units) for sample in samples]
             rows[part] = splitter.activations_of(samples).split(counts[part])
         if granularity == "sample":
-            assert counts["all"] == [1, 1, 1]
+            assert counts["all"] == counts["prompt"] == counts["generated"] == [1, 1, 1]
             return
         assert counts["all"] == [a + b for a, b in zip(counts["prompt"], counts["generated"], strict=True)]
         for whole, prompt, generated in zip(rows["all"], rows["prompt"], rows["generated"], strict=True):
             assert torch.allclose(whole, torch.cat([prompt, generated]), atol=1e-5)
+
+    def test_a_part_s_text_is_pooled_over_its_own_tokens(self):
+        model, tokenizer = CAUSAL_LMS["gpt2"]()
+        for part in ("prompt", "generated"):
+            splitter = SplitterForGeneration(model, 0, tokenizer, max_new_tokens=3, part=part)
+            (tokens,), (whole,) = (splitter.get_activations(SENTENCES[:1], g).values() for g in ("token", "sample"))
+            assert torch.allclose(whole[0], tokens.mean(0), atol=1e-6)
+            (sample,) = splitter.samples(SENTENCES[0], "sample")
+            assert sample.units.texts == ((SENTENCES[0],) if part == "prompt" else (sample.text[len(SENTENCES[0]) :],))
 
     def test_special_tokens_in_or_out(self):
         model, tokenizer = CAUSAL_LMS["llama"]()
@@ -256,6 +265,3 @@ class TestGeneration:
             SplitterForGeneration(model, 0, tokenizer, generation_kwargs={"num_return_sequences": 2})
         with pytest.raises(InputError, match=r"`inputs\[7\]`: .* `max_new_tokens=120` are more than the 128"):
             SplitterForGeneration(model, 0, tokenizer, max_new_tokens=120).samples(SENTENCES)
-        for other, other_tokenizer in (CLASSIFIERS["bert"](), SEQ2SEQ["t5"]()):
-            with pytest.raises(TaskError, match="does not write on after a text"):
-                SplitterForGeneration(other, 0, other_tokenizer)

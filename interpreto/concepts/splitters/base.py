@@ -85,7 +85,8 @@ class ModelSplitter(ABC):
         """Logits ``(b, c)`` or ``(b, l, v)`` of one batch when its activations go through ``edit``.
 
         ``edit`` is given ``(b, l, d)``, padded on the right, or ``(b, d)``. The outputs are differentiable in what it
-        adds; no gradient reaches the parameters or the layers below. ``inputs`` may be samples.
+        adds; no gradient reaches the parameters or the layers below. ``inputs`` may be samples. Where a model has an
+        encoder and a decoder, the logits are those of the decoder's tokens.
         """
 
     @abstractmethod
@@ -233,7 +234,7 @@ class TokenSplitter(ModelSplitter):
 
 def as_row(sample: Sample) -> Row:
     """What the model needs of a sample."""
-    return Row(sample.input_ids, sample.units.index, len(sample.units), sample.extras)
+    return Row(sample.input_ids, sample.units.index, len(sample.units), sample.extras, sample.source)
 
 
 def _one_after_the_other(parts: Sequence[Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from interpreto.concepts.splitters.base import ModelSplitter, as_row
 from interpreto.concepts.splitters.granularities import ActivationGranularity, Row, UnitReader, read_unit
 from interpreto.concepts.splitters.heads import find_cut, run_on
 from interpreto.concepts.splitters.loading import load
+from interpreto.concepts.splitters.ports import refuse_decoders
 from interpreto.concepts.splitters.reading import encodings
 from interpreto.concepts.splitters.split_model import SplitModel
 from interpreto.concepts.splitters.tracing import Edit, frozen, lock_of
@@ -83,6 +84,7 @@ class SplitterForClassification(ModelSplitter):
         (probe,) = encodings(split.encoder, _PROBE)
         index = torch.zeros_like(probe.input_ids)
         self._cut = find_cut(split, Row(probe.input_ids, index, 1, probe.extras), self._filler, split_point)
+        refuse_decoders(model, [self._cut.port])
         super().__init__(SplitModel(model, tokenizer, [self._cut.port], batch_size, backend, truncation=truncation))
 
     def get_activations(

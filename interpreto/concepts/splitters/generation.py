@@ -11,22 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from interpreto.concepts.splitters.base import Activations, TokenSplitter, as_row, read_strategy
-from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit, restricted
-from interpreto.concepts.splitters.loading import load
-from interpreto.concepts.splitters.ports import find_ports
+from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
+from interpreto.concepts.splitters.loading import AnyLanguageModel, load
+from interpreto.concepts.splitters.ports import STACKS, Port, Stack, find_ports
 from interpreto.concepts.splitters.reading import encodings
 from interpreto.concepts.splitters.split_model import SplitModel
 from interpreto.concepts.splitters.tracing import lock_of
-from interpreto.continuations import Continuer
+from interpreto.continuations import Continuation
 from interpreto.encoding import Encoder, Encoding
 from interpreto.errors import InputError, OptionError, TaskError
-from interpreto.granularity import GranularityAggregationStrategy, Units
+from interpreto.granularity import GranularityAggregationStrategy, Span, Tokens
 from interpreto.inference.contexts import evaluating
 from interpreto.progress import tqdm
 from interpreto.samples import Sample
+from interpreto.tasks import Generation, Request, resolve_task
 
 Part = Literal["all", "prompt", "generated"]
 PARTS = ("all", "prompt", "generated")
+NOTHING = Tokens("", (), (), (), ())
 TOGETHER = 64  # prompts that are read ahead, to be run with others of their length
 
 
@@ -37,21 +39,26 @@ class SplitterForGeneration(TokenSplitter):
     ids that were written are read as they are: nothing is decoded and tokenized again. Special tokens, among them the
     end that the model writes, are left out but at granularity ``ALL_TOKENS``.
 
+    Of an encoder-decoder (T5, BART), a split point in the encoder has the activations of the text, one in the decoder
+    those of the answer. What an edit, or ``hidden``, holds at tokens of the other stack is not read.
+
     Args:
-        model_or_repo_id: A Hugging Face causal language model, a repository's id, or a folder.
-        split_point: Paths of modules, or numbers of blocks (``-1``: the last); one or several.
+        model_or_repo_id: A Hugging Face language model, causal or encoder-decoder; a repository's id, or a folder.
+        split_point: Paths of modules, or of a causal model numbers of blocks (``-1``: the last); one or several. Of an
+            encoder-decoder, all in one of its two stacks.
         tokenizer: The model's tokenizer; None: the one beside the repository. A fast one, for texts.
         batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
         device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
         max_new_tokens: Tokens that the model writes at most; 0: it only reads.
-        part: Whose units are answered: ``"all"``, the ``"prompt"``'s, or the ``"generated"`` ones.
+        part: Whose units are answered: ``"all"`` that the split point has, the ``"prompt"``'s, or the ``"generated"`` ones.
         generation_kwargs: Options of ``model.generate``; by default the model writes its likeliest token each time.
         random_state: Seed of each text's draws, where ``generation_kwargs`` ask for sampling.
         backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces.
         truncation: Read the beginning of inputs that leave no room for ``max_new_tokens``, instead of refusing them.
 
     Raises:
-        TaskError: the model does not write on after a text.
+        TaskError: the model does not write.
+        OptionError: split points, or a split point and the part, are of different stacks.
 
     Examples:
         >>> from transformers import GPT2Config, GPT2LMHeadModel
@@ -79,30 +86,31 @@ class SplitterForGeneration(TokenSplitter):
         backend: str = "hooks",
         truncation: bool = False,
     ) -> None:
-        automodel = None
-        if not isinstance(model_or_repo_id, nn.Module):
-            from transformers import AutoModelForCausalLM as automodel  # noqa: PLC0415, N813  # slow to import
+        automodel = None if isinstance(model_or_repo_id, nn.Module) else AnyLanguageModel
         model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
-        if getattr(getattr(model, "config", None), "is_encoder_decoder", False) or not getattr(model, "can_generate", bool)():
+        task = resolve_task(model, tokenizer, None, None)
+        if not isinstance(task, Generation):
             raise TaskError(
-                f"`model_or_repo_id`: {type(model).__name__} does not write on after a text; pass a causal language model, "
-                "or use ModelWithSplitPoints."
+                f"`model_or_repo_id`: {type(model).__name__} does not write; pass a language model, or use "
+                "ModelWithSplitPoints."
             )
         if part not in PARTS:
             raise OptionError(f"`part`: got {part!r}; pass one of {', '.join(map(repr, PARTS))}.")
         if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
             raise OptionError(f"`max_new_tokens`: got {max_new_tokens!r}; pass a whole number of at least 0.")
-        split = SplitModel(model, tokenizer, find_ports(model, split_point), batch_size, backend)
+        ports = find_ports(model, split_point)
+        self._task, self._stack = task, _one_stack(ports, part) if task.encodes else None
+        split = SplitModel(model, tokenizer, ports, batch_size, backend)
+        self._limit = longest = split.encoder.max_length
+        if longest is not None and truncation and not task.encodes:
+            longest = max(1, longest - max_new_tokens)
         # A text that goes on has no end; a chat ends where the answer begins.
-        self._limit = split.encoder.max_length
-        longest = self._limit if self._limit is None or not truncation else max(1, self._limit - max_new_tokens)
-        super().__init__(split, Encoder(tokenizer, longest, truncation, replies=True, ends=False))
+        super().__init__(split, Encoder(tokenizer, longest, truncation, replies=True, ends=task.encodes))
         self.max_new_tokens, self.part, self.random_state = max_new_tokens, part, random_state
         self.generation_kwargs: dict[str, Any] = {"do_sample": False, **(generation_kwargs or {})}
         for name in ("max_new_tokens", "max_length", "num_return_sequences"):
             if name in self.generation_kwargs:
                 raise OptionError(f"`generation_kwargs`: {name!r} is not for it; `max_new_tokens` says how long an answer is.")
-        self._continuer = Continuer(tokenizer)
 
     def get_activations(
         self,
@@ -119,42 +127,39 @@ class SplitterForGeneration(TokenSplitter):
         answers once only, call it, and then `activations_of`.
         """
         strategy, total = read_strategy(aggregation_strategy), len(inputs) if isinstance(inputs, (list, tuple)) else None
-        rows = (as_row(sample) for sample in self.iter_samples(inputs, activation_granularity))
+        # What the model writes changes nothing of what it reads in front of it.
+        write = self._stack == "decoder" or (self._stack is None and self.part != "prompt")
+        rows = (as_row(sample) for sample in self._iter_samples(inputs, activation_granularity, write=write))
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
             return self._joined(list(self._split.read(rows, strategy, dtype=dtype, on_rows=bar.update)))
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
+        return self._iter_samples(inputs, activation_granularity, write=True)
+
+    def _iter_samples(self, inputs: Any, activation_granularity: Any, *, write: bool) -> Iterator[Sample]:
         reader, position = UnitReader(self.tokenizer, read_unit(activation_granularity)), 0
         stream = encodings(self.encoder, inputs)
         while prompts := list(islice(stream, TOGETHER)):
-            for prompt, answer in zip(prompts, self._answers(prompts, position), strict=True):
-                yield self._sample(prompt, answer, reader, position)
+            for prompt, answer in zip(prompts, self._answers(prompts, position, write), strict=True):
+                whole = self._task.joined(prompt, answer, Request())
+                units = reader.units(whole, position, self.part_of(whole))
+                yield Sample(whole.tokens.text, whole.input_ids, units, whole.extras, None, whole.source, whole.prompt)
                 position += 1
 
-    def _sample(self, prompt: Encoding, answer: Tensor, reader: UnitReader, position: int) -> Sample:
-        start, whole = len(prompt.input_ids), prompt
-        if len(answer):
-            name = f"`inputs[{position}]`"
-            after = self._continuer.ids(answer.tolist(), prompt.input_ids.tolist(), name, lead=())
-            extras = {key: torch.nn.functional.pad(value, (0, len(answer))) for key, value in prompt.extras.items()}
-            whole = Encoding(prompt.tokens.followed_by(after.tokens), torch.cat([prompt.input_ids, answer]), extras)
-        units: Units = reader.units(whole, position)
-        if self.part != "all":
-            units = restricted(units, (0, start) if self.part == "prompt" else (start, len(whole.input_ids)))
-        return Sample(whole.tokens.text, whole.input_ids, units, whole.extras, prompt=start)
+    def part_of(self, whole: Encoding) -> Span | None:
+        """Which tokens of a prompt and what follows it are cut into units, from one to another; None: all."""
+        length = len(whole.input_ids)
+        if self._stack is not None:
+            return (0, whole.source) if self._stack == "encoder" else (whole.source, length)
+        assert whole.prompt is not None
+        return {"all": None, "prompt": (0, whole.prompt), "generated": (whole.prompt, length)}[self.part]
 
-    def _answers(self, prompts: Sequence[Encoding], first: int) -> list[Tensor]:
+    def _answers(self, prompts: Sequence[Encoding], first: int, write: bool) -> list[Continuation]:
         """What the model writes after each prompt, its end included; prompts of one length share passes, without padding."""
-        answers: list[Tensor] = [prompt.input_ids[:0] for prompt in prompts]
-        if not self.max_new_tokens:
+        answers = [Continuation(prompt.input_ids[:0], NOTHING, self._task.continuer.lead()) for prompt in prompts]
+        if not self.max_new_tokens or not write:
             return answers
-        limit, longest = self._limit, max(len(prompt.input_ids) for prompt in prompts)
-        if limit is not None and longest + self.max_new_tokens > limit:
-            where = next(i for i, p in enumerate(prompts) if len(p.input_ids) == longest)
-            raise InputError(
-                f"`inputs[{first + where}]`: {longest} tokens and `max_new_tokens={self.max_new_tokens}` are more than the "
-                f"{limit} that the model takes; shorten one of them, or pass `truncation=True` to read its beginning."
-            )
+        self._check_room(prompts, first)
         by_length: dict[int, list[int]] = {}
         for i, prompt in enumerate(prompts):
             by_length.setdefault(len(prompt.input_ids), []).append(i)
@@ -166,8 +171,25 @@ class SplitterForGeneration(TokenSplitter):
                 batch = group[k : k + rows]
                 written = self._generate(torch.stack([prompts[i].input_ids for i in batch]))
                 for i, ids in zip(batch, written, strict=True):
-                    answers[i] = self._ended(ids[length:])
+                    answers[i] = self._read_answer(ids.tolist(), prompts[i], f"`inputs[{first + i}]`")
         return answers
+
+    def _check_room(self, prompts: Sequence[Encoding], first: int) -> None:
+        """Refuse what the model cannot read again when it is written."""
+        limit, more = self._limit, self.max_new_tokens
+        if limit is None:
+            return
+        if self._task.encodes:
+            if (begin := len(self._task.continuer.lead())) + more > limit:
+                raise OptionError(f"`max_new_tokens`: got {more}, and the decoder takes {limit - begin} at most.")
+            return
+        longest = max(len(prompt.input_ids) for prompt in prompts)
+        if longest + more > limit:
+            where = next(i for i, p in enumerate(prompts) if len(p.input_ids) == longest)
+            raise InputError(
+                f"`inputs[{first + where}]`: {longest} tokens and `max_new_tokens={more}` are more than the "
+                f"{limit} that the model takes; shorten one of them, or pass `truncation=True` to read its beginning."
+            )
 
     def _generate(self, ids: Tensor) -> Tensor:
         model, device = self.model, self._split.forward.device
@@ -179,7 +201,35 @@ class SplitterForGeneration(TokenSplitter):
                 torch.manual_seed(self.random_state)
             return self._split.forward.generate(ids, options)
 
-    def _ended(self, ids: Tensor) -> Tensor:
-        """Ids up to the first that ends a text: what follows is padding."""
-        ends = [i for i, token in enumerate(ids.tolist()) if token in self._split.forward.end_ids]
-        return ids[: ends[0] + 1] if ends else ids
+    def _read_answer(self, row: list[int], prompt: Encoding, name: str) -> Continuation:
+        """What was written, up to the first token that ends a text: what follows is padding."""
+        continuer, ends = self._task.continuer, self._split.forward.end_ids
+        given = prompt.input_ids.tolist()
+        start = len(given)
+        if self._task.encodes:  # the row is the decoder's own: what it begins with, then the answer
+            begins = range(1, len(row))
+            start = next((k for k in begins if row[k] not in continuer.special_ids or row[k] in ends), len(row))
+        end = next((k + 1 for k in range(start, len(row)) if row[k] in ends), len(row))
+        lead = tuple(row[:start]) if self._task.encodes else ()
+        if start == end:
+            return Continuation(prompt.input_ids[:0], NOTHING, lead)
+        return continuer.ids(row[start:end], given, name, lead)
+
+
+def _one_stack(ports: Sequence[Port], part: Part) -> Stack:
+    """The stack of an encoder-decoder that all split points are in.
+
+    Raises:
+        OptionError: they are in both, or the part of the text is read by the other.
+    """
+    stacks: list[Stack] = ["encoder" if port.stack == "encoder" else "decoder" for port in ports]  # a head reads the decoder
+    if len(set(stacks)) > 1:
+        names = [next(port.name for port, own in zip(ports, stacks, strict=True) if own == stack) for stack in STACKS]
+        raise OptionError(
+            f"`split_point`: {names[0]!r} reads the text and {names[1]!r} the answer, so their units are not the same; make a "
+            "splitter for each."
+        )
+    if part == ("generated" if stacks[0] == "encoder" else "prompt"):
+        what = "the text" if stacks[0] == "encoder" else "the answer"
+        raise OptionError(f"`part`: got {part!r}, and {ports[0].name!r} reads {what}; choose a module of the other stack.")
+    return stacks[0]

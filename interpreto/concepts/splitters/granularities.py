@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -53,12 +54,17 @@ def read_unit(value: object) -> Unit:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One text as the model takes it, and the unit of each of its tokens: all that reading activations needs."""
+    """One text as the model takes it, and the unit of each of its tokens: all that reading activations needs.
+
+    Attributes:
+        source: Tokens that an encoder reads, where a decoder reads the others; 0: the text is all that is read.
+    """
 
     input_ids: Int[Tensor, " l"]
     index: Int[Tensor, " l"]
     u: int
     extras: Any
+    source: int = 0
 
     def __len__(self) -> int:
         return self._length
@@ -100,22 +106,33 @@ class UnitReader:
         self._check(u, encoding, position)
         return Row(encoding.input_ids, index, u, encoding.extras)
 
-    def units(self, encoding: Encoding, position: int) -> Units:
-        """The units of a text, with what a reader sees of them: the whole text for the units of which it has one."""
+    def units(self, encoding: Encoding, position: int, part: Span | None = None) -> Units:
+        """The units of a text, with what a reader sees of them: the whole text for the units of which it has one.
+
+        Args:
+            encoding: The text.
+            position: Its number among the inputs.
+            part: The tokens, from one to another, that are cut into units; there may be none. None: all, and some unit.
+        """
+        if part is not None:
+            encoding = replace(encoding, tokens=encoding.tokens.without(_outside(part, len(encoding.input_ids))))
         if self.unit in _ONE_A_TEXT:
-            text, index = encoding.tokens.text, self._one(encoding)
+            index = self._one(encoding)
             u = int(index.max()) + 1
-            units = Units(index, (text,) * u, ((0, len(text)),) * u)
+            span = (0, len(encoding.tokens.text)) if part is None else _characters(encoding.tokens.offsets[slice(*part)])
+            units = Units(index, (encoding.tokens.text[slice(*span)],) * u, (span,) * u)
         else:
             unit = Granularity[self.unit.name] if isinstance(self.unit, ActivationGranularity) else self.unit
             units = segment(encoding.tokens, unit)
-        self._check(len(units), encoding, position)
+        if part is None or self.unit is ActivationGranularity.CLS_TOKEN:
+            self._check(len(units), encoding, position)
         return units
 
     def _one(self, encoding: Encoding) -> Tensor:
         if self.unit is ActivationGranularity.SAMPLE:
             return torch.tensor(encoding.tokens.frozen).long().neg()
-        places = (encoding.input_ids == self.class_id).nonzero()[:, 0]
+        held = torch.tensor(encoding.tokens.fixed or (False,) * len(encoding.input_ids))
+        places = ((encoding.input_ids == self.class_id) & ~held).nonzero()[:, 0]
         index = torch.full_like(encoding.input_ids, -1)
         # The tokenizer puts it first or (XLNet) last; one that a user wrote stands in between.
         ends = [i for i in places.tolist() if i in (0, len(index) - 1)]
@@ -130,13 +147,11 @@ class UnitReader:
             )
 
 
-def restricted(units: Units, kept: Span) -> Units:
-    """Only the units whose tokens all lie at positions ``kept`` (start included, end excluded)."""
-    inside = torch.zeros_like(units.free)
-    inside[slice(*kept)] = True
-    lost = set(units.index[~inside & units.free].tolist())
-    stay = [i for i in range(len(units)) if i not in lost]
-    numbers = units.index.new_full((len(units) + 1,), -1)
-    numbers[stay] = torch.arange(len(stay))
-    texts, spans = tuple(units.texts[i] for i in stay), tuple(units.spans[i] for i in stay)
-    return Units(torch.where(units.free, numbers[units.index], -1), texts, spans)
+def _outside(part: Span, length: int) -> list[bool]:
+    return [not part[0] <= i < part[1] for i in range(length)]
+
+
+def _characters(offsets: Sequence[Span]) -> Span:
+    """From the first to the last character of some tokens."""
+    own = [span for span in offsets if span[1] > span[0]]
+    return (min(a for a, _ in own), max(b for _, b in own)) if own else (0, 0)

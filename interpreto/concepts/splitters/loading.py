@@ -38,6 +38,18 @@ def load(model_or_repo_id: Any, tokenizer: Any, automodel: Any, device_map: Any)
     return model, _tokenizer(source if tokenizer is None else tokenizer)
 
 
+class AnyLanguageModel:
+    """Loads a repository as a language model, whether its decoder reads the text or an encoder does."""
+
+    @staticmethod
+    def from_pretrained(source: str, **placed: Any) -> nn.Module:
+        import transformers  # noqa: PLC0415  # slow to import
+
+        encodes = transformers.AutoConfig.from_pretrained(source).is_encoder_decoder
+        automodel = transformers.AutoModelForSeq2SeqLM if encodes else transformers.AutoModelForCausalLM
+        return automodel.from_pretrained(source, **placed)
+
+
 def _tokenizer(value: Any) -> Any:
     if isinstance(value, (str, os.PathLike)):
         from transformers import AutoTokenizer  # noqa: PLC0415  # slow to import, and models come with it

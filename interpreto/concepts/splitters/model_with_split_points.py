@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from interpreto.concepts.splitters.base import Activations, TokenSplitter, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
 from interpreto.concepts.splitters.loading import load
-from interpreto.concepts.splitters.ports import find_ports
+from interpreto.concepts.splitters.ports import find_ports, refuse_decoders
 from interpreto.concepts.splitters.reading import encodings
 from interpreto.concepts.splitters.split_model import SplitModel
 from interpreto.granularity import GranularityAggregationStrategy
@@ -65,6 +65,7 @@ class ModelWithSplitPoints(TokenSplitter):
     ) -> None:
         model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
         ports = find_ports(model, split_points)
+        refuse_decoders(model, ports)
         super().__init__(SplitModel(model, tokenizer, ports, batch_size, backend, truncation=truncation))
 
     def get_activations(

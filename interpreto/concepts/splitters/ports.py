@@ -11,17 +11,24 @@ from torch import Tensor, nn
 
 from interpreto.errors import ModelError, OptionError
 
+Stack = Literal["encoder", "decoder"]
+STACKS: tuple[Stack, ...] = ("encoder", "decoder")
+
 
 @dataclass(frozen=True, eq=False)
 class Port:
     """What a module answers, or what it is given first.
 
     A module that runs several times in a pass, as ALBERT's only layer does, is read and edited at its first run.
+
+    Attributes:
+        stack: The part of an encoder-decoder that the module is in; None: in neither, or there are no two.
     """
 
     name: str
     module: nn.Module
     side: Literal["output", "input"] = "output"
+    stack: Stack | None = None
 
 
 def find_ports(model: nn.Module, split_points: object) -> list[Port]:
@@ -34,7 +41,7 @@ def find_ports(model: nn.Module, split_points: object) -> list[Port]:
         raise OptionError("`split_points`: got an empty list; pass the path of at least one module, or a block's number.")
     modules = dict(model.named_modules())
     names = dict.fromkeys(_resolve(model, modules, point) for point in asked)
-    return [Port(name, modules[name]) for name in names]
+    return [Port(name, modules[name], stack=_stack_of(model, modules[name])) for name in names]
 
 
 def _resolve(model: nn.Module, modules: Mapping[str, nn.Module], point: object) -> str:
@@ -61,6 +68,17 @@ def _resolve(model: nn.Module, modules: Mapping[str, nn.Module], point: object) 
     raise OptionError(f"`split_points`: the model has no module {point!r}. {where}: {shown}.")
 
 
+def _stack_of(model: nn.Module, module: nn.Module) -> Stack | None:
+    """The part of an encoder-decoder that a module is in; the encoder, which runs first, where it is in both."""
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return None
+    for stack in STACKS:
+        part = getattr(model, f"get_{stack}", lambda: None)()
+        if isinstance(part, nn.Module) and part is not model and any(module is inner for inner in part.modules()):
+            return stack
+    return None
+
+
 def _example(modules: Mapping[str, nn.Module]) -> str:
     lists = [name for name, module in modules.items() if isinstance(module, nn.ModuleList) and len(module)]
     return f"{lists[0]}.0" if lists else next(name for name in modules if name)
@@ -83,6 +101,20 @@ def block_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
         what = f"several stacks of blocks ({', '.join(repr(name) for name, _ in best)})" if best else "no stack of blocks"
         raise OptionError(f"`split_points`: the model has {what}, so a number names none; pass a module's path.")
     return best[0]
+
+
+def refuse_decoders(model: nn.Module, ports: Iterable[Port]) -> None:
+    """A decoder beside an encoder reads other tokens than the text's.
+
+    Raises:
+        ModelError: one of the ports is in it.
+    """
+    for port in ports:
+        if port.stack == "decoder":
+            raise ModelError(
+                f"`split_points`: {port.name!r} is in the decoder of {type(model).__name__}, which reads other tokens than the "
+                "text's; choose a module of its encoder, or use SplitterForGeneration, which reads what a decoder writes."
+            )
 
 
 def main_tensor(value: Any, port: Port) -> Tensor:

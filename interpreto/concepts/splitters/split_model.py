@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -21,8 +22,9 @@ from interpreto.encoding import Encoder
 from interpreto.errors import ModelError, OptionError, TaskError
 from interpreto.granularity import GranularityAggregationStrategy
 from interpreto.inference.batching import TOKENS_A_PASS, Budget, sweep, windows
-from interpreto.inference.contexts import evaluating, padding_absent
-from interpreto.inference.forward import Forward, longest_input, read_logits
+from interpreto.inference.contexts import evaluating
+from interpreto.inference.forward import Batch, Forward, longest_input, read_logits
+from interpreto.inference.positions import put_back, taken
 
 WINDOW = 16  # batches whose texts are sorted by length together, where batches are counted in rows
 TOKEN_WINDOW = 4, 64  # fewest and most batches, where they are counted in tokens, and between these
@@ -67,57 +69,73 @@ class SplitModel:
         self._layouts: dict[str, Layout] = {}
         self._skipped: dict[str, list[nn.Module]] = {}
         self._pads_well: bool | None = None
-        self._constants = _constants(model)
-        for port in ports:
-            _refuse_decoder(model, port)
+        self._constants, self._start = _constants(model), _start_of(model)
 
     @contextmanager
     def session(self, rows: Sequence[Row]) -> Iterator[None]:
         """Within, the model is ready for these rows and this thread's alone; all is restored after."""
         used = set(torch.cat([row.input_ids for row in rows]).unique().tolist())
-        with lock_of(self.model), evaluating(self.model), padding_absent(self.model, used) as self.pad_id:
+        with lock_of(self.model), evaluating(self.model), self.forward.padding(used):
             yield
 
     def inputs(self, rows: Sequence[Row]) -> dict[str, Any]:
         """What the model is called with: rows padded on the right with an id that none of them contains."""
-        device = self.forward.device
-        ids = pad_sequence([row.input_ids for row in rows], batch_first=True, padding_value=self.pad_id)
-        lengths = torch.tensor([len(row) for row in rows])
-        visible = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-        given: dict[str, Any] = {"input_ids": ids.to(device), "attention_mask": visible.to(device)}
+        ids = pad_sequence([row.input_ids for row in rows], batch_first=True, padding_value=self.forward.pad_id)
+        lengths, sources = torch.tensor([len(row) for row in rows]), torch.tensor([row.source for row in rows])
+        visible = torch.arange(ids.shape[1]) < lengths[:, None]
+        extras = {}
         for name in {name for row in rows for name in row.extras}:
             values = [row.extras.get(name, torch.zeros_like(row.input_ids)) for row in rows]
-            given[name] = pad_sequence(values, batch_first=True).to(device)
-        return self._completed(given)
+            extras[name] = pad_sequence(values, batch_first=True)
+        batch = Batch(ids, lengths, visible, extras, sources=sources if rows[0].source else None)
+        return self._completed(self.forward.arguments(batch))
 
     def _completed(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """With the arguments that are the same for every batch."""
         given, ids = {**inputs, **self._constants}, inputs["input_ids"]
-        if "decoder_input_ids" in given:
-            given["decoder_input_ids"] = given["decoder_input_ids"].to(ids.device).expand(len(ids), 1)
+        if self._start is not None and "decoder_input_ids" not in given:  # the decoder has to begin with something
+            given["decoder_input_ids"] = torch.full((len(ids), 1), self._start, device=ids.device)
         return given
 
     def of_inputs(self, port: Port, inputs: Mapping[str, Any]) -> Tensor:
-        """Activations of a batch as the model is called with it, at a port whose layout is known; differentiable."""
+        """Activations of a batch as the model is called with it, at a port whose layout is known; differentiable.
+
+        Raises:
+            ModelError: a decoder beside an encoder is asked, which is given nothing to read.
+        """
+        _check_written(port)
         (value,), _ = self.tracing.read([port], self._completed(inputs), stop=True)
         return self._layouts[port.name].read(value, len(inputs["input_ids"]))
 
     def hidden(self, rows: Sequence[Row], with_output: bool = False) -> tuple[list[Tensor], Any]:
-        """Activations ``(b, l, d)`` of a batch at every port, or ``(b, d)`` where there are no tokens."""
+        """Activations ``(b, l, d)`` of a batch at every port, or ``(b, d)`` where there are no tokens.
+
+        Of an encoder-decoder those of one stack, each at its token's place in the row; zero at the other's tokens.
+        """
         with torch.no_grad():
             values, output = self.tracing.read(self.ports, self.inputs(rows), stop=not with_output)
-        layouts = [self.layout(port, rows) for port in self.ports]
-        return [layout.read(value, len(rows)) for layout, value in zip(layouts, values, strict=True)], output
+        return [self._in_place(port, value, rows) for port, value in zip(self.ports, values, strict=True)], output
+
+    def _in_place(self, port: Port, value: Tensor, rows: Sequence[Row]) -> Tensor:
+        """What a port gives, as activations of whole rows."""
+        hidden = self.layout(port, rows).read(value, len(rows))
+        start, end = _stretch(port, rows)
+        return hidden if hidden.ndim == 2 or not rows[0].source else put_back(start, end, max(map(len, rows)))(hidden, 0.0)
+
+    def _handed_back(self, port: Port, hidden: Tensor, rows: Sequence[Row]) -> Tensor:
+        """Activations of whole rows, as the port gives them."""
+        if hidden.ndim == 3 and rows[0].source:
+            hidden = taken(*_stretch(port, rows))(hidden, 0.0)
+        return self.layout(port, rows).write(hidden)
 
     def layout(self, port: Port, rows: Sequence[Row]) -> Layout:
         """How a port lays a batch out."""
         if port.name not in self._layouts:
-            row = max(rows, key=len)
-            if len(row) < 2:  # of one token every layout looks alike
-                row = Row(row.input_ids.repeat(2), row.index.repeat(2), row.u, {k: v.repeat(2) for k, v in row.extras.items()})
+            row = _told_apart(max(rows, key=len))
+            start, end = _stretch(port, [row])
             with torch.no_grad():
                 (value,), _ = self.tracing.read([port], self.inputs([row]), stop=True)
-            self._layouts[port.name] = find_layout(value, len(row), port)
+            self._layouts[port.name] = find_layout(value, int(end - start), port)
         return self._layouts[port.name]
 
     def sweep(self, rows: Sequence[Row], run: Callable[[list[int]], None], budget: Budget | None = None) -> None:
@@ -206,9 +224,12 @@ class SplitModel:
             return self._edited(rows, port, lambda _: hidden, self._unneeded(port, rows))
 
     def _edited(self, rows: Sequence[Row], port: Port, edit: Edit, skipped: Sequence[nn.Module]) -> Tensor:
-        layout, b = self.layout(port, rows), len(rows)
-        output = self.tracing.edited(port, self.inputs(rows), lambda value: layout.write(edit(layout.read(value, b))), skipped)
-        return read_logits(output).float()
+        self.layout(port, rows)  # before anything is edited
+
+        def change(value: Tensor) -> Tensor:
+            return self._handed_back(port, edit(self._in_place(port, value, rows)), rows)
+
+        return read_logits(self.tracing.edited(port, self.inputs(rows), change, skipped)).float()
 
     def may_mix(self, rows: Sequence[Row]) -> bool:
         """Whether rows of unequal lengths may share a batch: measured once, on the shortest beside the longest.
@@ -216,7 +237,7 @@ class SplitModel:
         Models that mix padding in, or read the last position whatever the mask says (XLNet), get batches of one length.
         """
         vocabulary = getattr(getattr(self.model, "config", None), "vocab_size", None)
-        spare = not isinstance(vocabulary, int) or self.pad_id < vocabulary  # else no id is left to pad with
+        spare = not isinstance(vocabulary, int) or self.forward.pad_id < vocabulary  # else no id is left to pad with
         if spare and self._pads_well:
             return True
         short, long = min(rows, key=len), max(rows, key=len)
@@ -233,8 +254,10 @@ class SplitModel:
         for rows in ([short, long], [short]):
             hidden, output = self.hidden(rows, with_output=True)
             logits = getattr(output, "logits", None)
-            values = [*hidden, logits] if isinstance(logits, Tensor) else hidden
-            readings.append([value[0, : len(short)] if value.ndim > 2 else value[0] for value in values])
+            read = [value[0, : len(short)] if value.ndim > 2 else value[0] for value in hidden]
+            if isinstance(logits, Tensor):
+                read.append(logits[0, : len(short) - short.source] if logits.ndim > 2 else logits[0])
+            readings.append(read)
         return all(alike(together, alone) for together, alone in zip(*readings, strict=True))
 
     def check_mix(self, rows: Sequence[Row]) -> None:
@@ -247,7 +270,8 @@ class SplitModel:
         """The blocks that need not run when the activations at a port are given."""
         if port.name not in self._skipped:
             row = max(rows, key=len)
-            if len(row) < 3:
+            start, end = _stretch(port, [row])
+            if int(end - start) < 3:
                 return []  # attention over so few tokens may hide what a block adds to it
             try:
                 below = self._below(port, row)
@@ -270,18 +294,20 @@ class SplitModel:
         """The same, within a session."""
         with torch.no_grad():
             (value,), _ = self.tracing.read([port], self.inputs(rows), stop=True)
-        return self.layout(port, rows).read(value, len(rows))
+        return self._in_place(port, value, rows)
 
     def _below(self, port: Port, row: Row) -> list[nn.Module]:
-        """The blocks that have run when the port is reached, the port's own among them."""
+        """The blocks of its stack that have run when the port is reached, the port's own among them."""
         done: list[nn.Module] = []
-        hooks = [block.register_forward_hook(lambda module, *_: done.append(module)) for block in block_list(self.model)[1]]
+        stack = self.model if port.stack is None else getattr(self.model, f"get_{port.stack}")()
+        blocks = block_list(stack)[1]
+        hooks = [block.register_forward_hook(lambda module, *_: done.append(module)) for block in blocks]
         try:
             self.hidden_at(port, [row])
         finally:
             for hook in hooks:
                 hook.remove()
-        if port.side == "output" and port.module in set(block_list(self.model)[1]):
+        if port.side == "output" and port.module in set(blocks):
             done.append(port.module)  # it is left by the stop before its hook above has run, or is in already
         return list(dict.fromkeys(done))
 
@@ -314,24 +340,45 @@ def alike(first: Tensor, second: Tensor) -> bool:
 def _constants(model: nn.Module) -> Mapping[str, Any]:
     """Arguments that are the same for every batch."""
     # of the class: a tracer may have put another forward on the object
-    parameters, config = inspect.signature(type(model).forward).parameters, getattr(model, "config", None)
-    constants: dict[str, Any] = {}
-    if "use_cache" in parameters:
-        constants["use_cache"] = False  # nothing is generated here: the cache would be thrown away
-    start = getattr(config, "decoder_start_token_id", None)
+    # nothing is generated here: the cache would be thrown away
+    return {"use_cache": False} if "use_cache" in inspect.signature(type(model).forward).parameters else {}
+
+
+def _start_of(model: nn.Module) -> int | None:
+    """What the decoder of an encoder-decoder begins with; None where there is none, or where the model sees to it itself."""
+    config, parameters = getattr(model, "config", None), inspect.signature(type(model).forward).parameters
     generates = getattr(model, "can_generate", bool)()  # a classifier makes its decoder's inputs itself
-    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in parameters and generates and start is not None:
-        constants["decoder_input_ids"] = torch.tensor([[start]])
-    return constants
+    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in parameters and generates:
+        return getattr(config, "decoder_start_token_id", None)
+    return None
 
 
-def _refuse_decoder(model: nn.Module, port: Port) -> None:
-    """A decoder beside an encoder reads other tokens than the text's."""
-    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        return
-    decoder = getattr(model, "get_decoder", lambda: None)()
-    if isinstance(decoder, nn.Module) and decoder is not model and port.module in set(decoder.modules()):
+def _stretch(port: Port, rows: Sequence[Row]) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
+    """Where the tokens begin and end, in each row, that a port's stack reads.
+
+    Raises:
+        ModelError: its decoder is given nothing to read.
+    """
+    lengths, sources = torch.tensor([len(row) for row in rows]), torch.tensor([row.source for row in rows])
+    if not rows[0].source:
+        _check_written(port)
+        return torch.zeros_like(lengths), lengths
+    return (torch.zeros_like(lengths), sources) if port.stack == "encoder" else (sources, lengths)
+
+
+def _check_written(port: Port) -> None:
+    if port.stack == "decoder":
         raise ModelError(
-            f"`split_points`: {port.name!r} is in the decoder of {type(model).__name__}, which reads other tokens than the "
-            "text's; choose a module of its encoder."
+            f"`split_points`: {port.name!r} is in a decoder, and these inputs are read by the encoder alone; choose a module "
+            "of the encoder."
         )
+
+
+def _told_apart(row: Row) -> Row:
+    """A row, or a part of it, that shows where a port has its tokens: with several, and of two stacks unequally many."""
+    if row.source:
+        ids = torch.cat([row.input_ids[: row.source].repeat(2)[:2], row.input_ids[row.source :].repeat(3)[:3]])
+        return Row(ids, torch.full_like(ids, -1), 0, {}, 2)
+    if len(row) > 1:
+        return row
+    return Row(row.input_ids.repeat(2), row.index.repeat(2), row.u, {k: v.repeat(2) for k, v in row.extras.items()})

@@ -33,7 +33,8 @@ class TextReading:
         sample: The text.
         hidden: Its activations before they are pooled: ``(1, l, d)``, or ``(1, d)``.
         codes: Of its units, ``(g, c)``.
-        logits: What the model answers, ``(v,)`` or ``(l, v)`` and what padding adds.
+        logits: What the model answers, ``(v,)`` or ``(l, v)`` and what padding adds; of an encoder-decoder, for its
+            decoder's tokens.
     """
 
     sample: Sample
@@ -143,7 +144,7 @@ class Predicted:
     """What is read off one text's logits: some outputs, one at each of some positions.
 
     Attributes:
-        at: Positions in the text; None where the model answers one row of logits a text.
+        at: Rows of the logits; None where the model answers one row a text.
         ids: The class, or token of the vocabulary, that is read at each.
         kind: Of the model's outputs: ``"single-label"`` where they are one distribution, ``"multi-label"`` or
             ``"regression"``.
@@ -189,9 +190,9 @@ def predicted(
         )
     if logits.ndim == 1:
         return Predicted(None, torch.tensor([int(logits.argmax()) if target is None else target]), kind)
-    last, start = len(sample) - 1, sample.prompt
-    if generates and target is None and start is not None and start <= last:
-        return Predicted(torch.arange(start - 1, last), sample.input_ids[start:])
+    last, start = len(sample) - 1 - sample.source, sample.prompt
+    if generates and target is None and start is not None and start < len(sample):
+        return Predicted(torch.arange(start - 1 - sample.source, last), sample.input_ids[start:])
     if generates or target is not None:
         return Predicted(torch.tensor([last]), torch.tensor([int(logits[last].argmax()) if target is None else target]))
     return Predicted(torch.arange(last + 1), logits[: last + 1].argmax(-1).cpu())
@@ -202,7 +203,8 @@ def next_tokens(logits: Float[Tensor, "*l v"], sample: Sample, label: int | None
     if logits.ndim == 2 and generates:
         if label is not None:
             raise TargetError("`labels`: a language model's loss is of the texts' own next tokens; leave them out.")
-        return Predicted(torch.arange(len(sample) - 1), sample.input_ids[1:])
+        ids = sample.input_ids[sample.source :]
+        return Predicted(torch.arange(len(ids) - 1), ids[1:])
     return predicted(logits, sample, label, generates)
 
 
