@@ -52,7 +52,7 @@ def test_exchanged_sets_are_scipys(atoms, width, alike):
     dictionary, rows = problem(atoms, width, alike)
     squares = LeastSquares.of(dictionary @ dictionary.T)
     assert (squares.inverse is None) == (atoms > width)
-    codes, exact = exchange(torch.ones(len(rows), atoms, dtype=torch.bool), rows @ dictionary.T, squares)
+    codes, exact = exchange(torch.ones(len(rows), atoms, dtype=rows.dtype), rows @ dictionary.T, squares)
     theirs = torch.stack([torch.from_numpy(nnls(dictionary.T.numpy(), row.numpy())[0]) for row in rows])
     assert bool(exact.all())
     torch.testing.assert_close(codes @ dictionary, theirs @ dictionary, atol=1e-6, rtol=1e-6)
@@ -92,11 +92,11 @@ def test_sets_that_go_round_in_circles_are_left_or_solved_atom_by_atom(monkeypat
     monkeypatch.setattr(supports, "PIVOTS", 1)
     dictionary, rows = problem(20, 30, 0.9)
     squares, correlations = LeastSquares.of(dictionary @ dictionary.T), rows @ dictionary.T
-    used = torch.ones(len(rows), 20, dtype=torch.bool)
-    codes, exact = exchange(used, correlations, squares, whole=False)
+    start = torch.rand(len(rows), 20, dtype=rows.dtype, generator=torch.Generator().manual_seed(0)) - 0.3
+    codes, exact = exchange(start.clamp_min(0), correlations, squares, whole=False)
     assert not exact.all()
     assert bool((codes[~exact] == 0).all())
-    codes, exact = exchange(used, correlations, squares)
+    codes, exact = exchange(start.clamp_min(0), correlations, squares)
     assert bool(exact.all())
     theirs = torch.stack([torch.from_numpy(nnls(dictionary.T.numpy(), row.numpy())[0]) for row in rows])
     torch.testing.assert_close(codes, theirs, atol=1e-6, rtol=1e-6)

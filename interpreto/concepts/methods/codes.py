@@ -97,7 +97,7 @@ def _solve_columns(
             last = done >= SWEEPS
             search = far.nonzero()[:, 0] if last else _of_small_systems(part)
             correlations = (targets[:, search] * descent.norms.square()).T.double()
-            found, exact = exchange((part[:, search] > 0).T, correlations, squares, whole=last)
+            found, exact = exchange(part[:, search].T.double(), correlations, squares, whole=last)
             codes[:, open_columns[search[exact]]] = found[exact].T.to(codes)
             far[search], search_at = ~exact, math.inf if last else SWEEPS
         open_columns, part, targets = open_columns[far], part[:, far], targets[:, far]

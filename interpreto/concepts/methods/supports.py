@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 PAIRS = 1 << 23  # of atoms, over rows, whose systems are solved at a time
-PIVOTS = 10
+PIVOTS = 10  # exchanges of all atoms on the wrong side, before they are exchanged one by one
 RIDGE = 1e-9  # of the mean squared norm of the atoms, which may be collinear
 ROUNDING = 2e-16  # of a number in float64, enlarged by the condition
 CONDITION = 1e8  # of the Gram matrix, up to which its inverse is trusted
@@ -65,7 +65,7 @@ def _restricted(matrix: Tensor, values: Tensor, chosen: Tensor) -> Float[Tensor,
     found = torch.zeros_like(values)
     for rows, size in _alike(chosen.sum(1)):
         index, valid = _places(chosen[rows], size)
-        systems = matrix[index[:, :, None], index[:, None, :]] * (valid[:, :, None] & valid[:, None, :])
+        systems = matrix[index[:, :, None], index[:, None, :]].mul_(valid[:, :, None] & valid[:, None, :])
         systems.diagonal(dim1=1, dim2=2).add_((~valid).to(systems.dtype))
         factors, _ = torch.linalg.cholesky_ex(systems)
         right = values[rows].gather(1, index) * valid
@@ -92,25 +92,25 @@ def _places(chosen: Bool[Tensor, "m c"], size: int) -> tuple[Int[Tensor, "m k"],
 
 
 def exchange(
-    used: Bool[Tensor, "n c"], correlations: Float[Tensor, "n c"], squares: LeastSquares, *, whole: bool = True
+    start: Float[Tensor, "n c"], correlations: Float[Tensor, "n c"], squares: LeastSquares, *, whole: bool = True
 ) -> tuple[Float[Tensor, "n c"], Bool[Tensor, " n"]]:
     """Exact non-negative codes, and for which rows they were found.
 
-    From a set of atoms for each row, exchange all atoms that are on the wrong side, until none is.
+    From the atoms that each row uses, exchange all that are on the wrong side, until none is.
 
     Args:
-        used: The sets to begin with.
+        start: Codes to begin with, none of them negative.
         correlations: Of the rows with the atoms, in float64.
         squares: Of the atoms.
-        whole: Solve rows whose sets go round in circles by adding one atom after the other, which takes longer.
+        whole: Solve rows whose sets go round in circles by exchanging one atom after the other, which takes longer.
 
     References:
         Kim & Park, 2011 (block principal pivoting), https://doi.org/10.1137/110821172.
     """
     codes = torch.zeros_like(correlations)
     exact = torch.zeros(len(codes), dtype=torch.bool, device=codes.device)
-    rows = torch.arange(len(codes), device=codes.device)
-    for _ in range(PIVOTS):
+    rows, used = torch.arange(len(codes), device=codes.device), start > 0
+    for _ in range(0 if squares.inverse is None else PIVOTS):  # sets of dependent atoms seldom settle so
         found = squares.on(correlations[rows], used)
         wrong = torch.where(used, found < 0, found @ squares.gram - correlations[rows] < -squares.bound(correlations[rows]))
         ready = ~wrong.any(1)
@@ -120,19 +120,19 @@ def exchange(
         if len(rows) == 0:
             break
     if len(rows) and whole:
-        codes[rows], exact[rows] = _grow(correlations[rows], squares)
+        codes[rows], exact[rows] = _one_by_one(start[rows], correlations[rows], squares)
     return codes, exact
 
 
-def _grow(correlations: Tensor, squares: LeastSquares) -> tuple[Tensor, Tensor]:
-    """Exact codes from none: take the atom that helps most, drop what turns negative on the way, and again.
+def _one_by_one(start: Tensor, correlations: Tensor, squares: LeastSquares) -> tuple[Tensor, Tensor]:
+    """Exact codes: solve with the atoms in use, drop what turns negative on the way, take the atom that helps most, and again.
 
     References:
         Lawson & Hanson, 1974, https://doi.org/10.1137/1.9781611971217.
     """
-    codes, exact = torch.zeros_like(correlations), torch.zeros(len(correlations), dtype=torch.bool, device=correlations.device)
+    codes, exact = start.clone(), torch.zeros(len(start), dtype=torch.bool, device=start.device)
     rows = torch.arange(len(codes), device=codes.device)
-    used, settled = codes > 0, torch.ones_like(exact)
+    used, settled = codes > 0, torch.zeros_like(exact)
     for _ in range(3 * len(squares.gram)):
         help_ = torch.where(used, 0.0, correlations[rows] - codes[rows] @ squares.gram)
         done = settled & (help_ <= squares.bound(correlations[rows])).all(1)
