@@ -72,6 +72,17 @@ def test_codes_do_not_depend_on_their_company(alike, slow):
         torch.testing.assert_close(apart, codes[:60], atol=1e-5 * float(codes.max()), rtol=0)
 
 
+@pytest.mark.parametrize(("atoms", "width"), [(44, 40), (60, 30)])
+def test_codes_of_more_atoms_than_dimensions_are_optimal_and_each_row_s_own(atoms, width):
+    dictionary, rows = problem(atoms, width, rows=80)
+    codes = encode(rows, dictionary)
+    theirs = torch.stack([torch.from_numpy(nnls(dictionary.T.numpy(), row.numpy())[0]) for row in rows])
+    torch.testing.assert_close(codes @ dictionary, theirs @ dictionary, atol=1e-6, rtol=1e-6)
+    for size in (1, 7):
+        apart = torch.cat([encode(part, dictionary) for part in rows.split(size)])
+        torch.testing.assert_close(apart, codes, atol=1e-6 * float(codes.max()), rtol=0)
+
+
 @pytest.mark.parametrize(("spread", "mild"), [(0.05, True), (0.2, True), (0.4, False), (3.0, False)])
 def test_codes_of_float32_rows_are_those_of_float64_and_of_each_row_alone(spread, mild):
     generator = torch.Generator().manual_seed(0)
