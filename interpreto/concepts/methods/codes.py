@@ -18,6 +18,7 @@ SWEEPS = 7 * CHECK_EVERY  # after which the atoms that a row uses are searched f
 SMALL = 512  # most atoms for that
 MILD = 12.0  # condition of the atoms' Gram matrix up to which float32 has digits enough
 SLOW = 40.0  # condition of the atoms' Gram matrix above which sweeps take long, so rows of small systems are solved at once
+DEPENDENT = 1e-3  # of the tolerance is what is asked where atoms are dependent
 SYSTEM = 24  # a small system: so many atoms, or a third of them
 
 
@@ -81,8 +82,10 @@ def _solve_columns(
         codes = torch.zeros_like(targets)
     condition = math.inf if squares is None else squares.condition
     every, search_at = _sweeps_expected(condition, tolerance), math.inf if squares is None else SWEEPS
-    if SLOW < condition < math.inf:
-        search_at, tolerance = every, tolerance * SLOW / condition  # an optimum may be far from where a sweep moves little
+    if squares is not None and condition > SLOW:  # an optimum may be far from where a sweep moves little
+        dependent = squares.inverse is None
+        tolerance *= DEPENDENT if dependent else SLOW / condition
+        search_at = SWEEPS if dependent else every
     open_columns = torch.arange(codes.shape[1], device=codes.device)
     part, done = codes, 0  # all columns, until some have converged
     while done < max_sweeps and len(open_columns):
