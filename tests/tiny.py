@@ -378,6 +378,11 @@ CAUSAL_LMS: Zoo = {
     "mamba": partial(_build, "MambaForCausalLM", byte_bpe, {"hidden_size": 32, "num_hidden_layers": 2}),
 }
 
+SEQ2SEQ_CLASSIFIERS: Zoo = {
+    "t5": partial(_build, "T5ForSequenceClassification", unigram, _T5),
+    "bart": partial(_build, "BartForSequenceClassification", roberta_bpe, _BART),
+}
+
 SEQ2SEQ: Zoo = {
     "t5": partial(_build, "T5ForConditionalGeneration", unigram, _T5),
     "bart": partial(_build, "BartForConditionalGeneration", roberta_bpe, _BART),

@@ -13,6 +13,7 @@ from interpreto.concepts.splitters.reading import encodings
 from interpreto.concepts.splitters.tracing import lock_of
 from interpreto.errors import ModelError, OptionError
 from interpreto.inference.contexts import evaluating
+from interpreto.inference.forward import Forward
 
 if TYPE_CHECKING:
     from transformers.modeling_outputs import SequenceClassifierOutput
@@ -74,9 +75,15 @@ class InputsToConcepts(nn.Module):
         return next(self.model.parameters()).device
 
     def get_input_embeddings(self) -> nn.Module:
-        """The model's own."""
-        getter: Any = self.model.get_input_embeddings
-        return getter()
+        """The model's own; of an encoder-decoder, those that its encoder reads."""
+        reader: Any = self.model
+        if Forward(reader).encodes:
+            reader = reader.get_encoder()
+        return reader.get_input_embeddings()
+
+    def get_echo_embeddings(self) -> nn.Module | None:
+        """Those by which a classifier's decoder reads the text again; see `Forward.echo`."""
+        return Forward(self.model).echo
 
     def forward(
         self, input_ids: Int[Tensor, "b l"], attention_mask: Tensor | None = None, **others: Any

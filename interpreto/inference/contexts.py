@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,6 +93,21 @@ def embeddings_replaced(
         yield
 
 
+@contextmanager
+def echo_changed(layer: nn.Module, ids: Int[Tensor, "b l"], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within, what a decoder reads of ``ids``, a token behind, goes through ``change``: embeddings ``(b, l - 1, d)``."""
+
+    def behind(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        return torch.cat([output[:, :1], change(output[:, 1:])], 1) if _is_echo(inputs[0], ids) else None
+
+    with _hooked(layer, behind):
+        yield
+
+
+def _is_echo(asked: Tensor, ids: Int[Tensor, "b l"]) -> bool:
+    return asked.shape == ids.shape and torch.equal(asked[:, 1:].cpu(), ids[:, :-1].cpu())
+
+
 def _laid_out(values: Tensor, ids: Int[Tensor, "b l"], asked: Tensor, others: Sequence[Tensor]) -> Tensor | None:
     """Values as the layer was asked for them: some models (XLNet) look ids up position by row. None: for other ids."""
     known = asked.cpu()
@@ -100,7 +115,7 @@ def _laid_out(values: Tensor, ids: Int[Tensor, "b l"], asked: Tensor, others: Se
         return values
     if asked.shape == ids.T.shape and torch.equal(known, ids.T.cpu()):
         return values.transpose(0, 1)
-    if any(torch.equal(known, other.cpu()) for other in others):
+    if _is_echo(asked, ids) or any(torch.equal(known, other.cpu()) for other in others):
         return None
     raise ModelError(
         f"`model`: its embedding layer was asked for ids of shape {tuple(asked.shape)}, and the batch has {tuple(ids.shape)}; "

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interpreto.errors import ModelError, OptionError, TaskError
-from interpreto.inference.contexts import embeddings_given, embeddings_replaced, evaluating, moved, padding_absent
+from interpreto.inference.contexts import echo_changed, embeddings_given, embeddings_replaced, evaluating, moved, padding_absent
 from interpreto.inference.positions import Part, heard_at, selected, streams
 from interpreto.inference.prefix import Past
 
@@ -82,6 +82,23 @@ class Forward:
         """The layer that turns ids into embeddings for a decoder of its own."""
         return self._embedding(self._part("decoder"))
 
+    @property
+    def echoes(self) -> bool:
+        """Whether a decoder reads the text again, a token behind the encoder, as those of classifiers do (BART, T5)."""
+        return self.encodes and not getattr(self.model, "can_generate", bool)()
+
+    @property
+    def echo(self) -> nn.Module | None:
+        """The layer by which it does; None where it has embeddings of its own, which no step in the encoder's moves."""
+        if callable(own := getattr(self.model, "get_echo_embeddings", None)):
+            return own()  # type: ignore[no-any-return]  # a model of ours that holds another
+        if not self.echoes:
+            return None
+        first, second = (_embedding_layer(self._part(stack)) for stack in ("encoder", "decoder"))
+        if first is None or second is None or next(first.parameters()) is not next(second.parameters()):
+            return None
+        return second
+
     def _part(self, name: str) -> nn.Module:
         getter: Any = getattr(self.model, f"get_{name}")
         return getter()
@@ -142,7 +159,8 @@ class Forward:
         device = self.device
         if batch.sources is None:
             extras = {name: value.to(device, non_blocking=True) for name, value in batch.extras.items()}
-            return {"input_ids": batch.ids.to(device), "attention_mask": batch.visible.to(device, torch.long), **extras}
+            given = {"input_ids": batch.ids.to(device), "attention_mask": batch.visible.to(device, torch.long), **extras}
+            return self.hidden_in_echo(given)
         (read, seen), (written, known) = (
             (part(batch.ids, self.pad_id), part(batch.visible, 0)) for part in streams(batch.sources, batch.lengths)
         )
@@ -152,6 +170,15 @@ class Forward:
             "decoder_input_ids": written.to(device),
             "decoder_attention_mask": known.to(device, torch.long),
         }
+
+    def hidden_in_echo(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by which a decoder that reads the text again does not see the tokens that the encoder does not see."""
+        given, mask = dict(arguments), arguments["attention_mask"]
+        if not self.echoes or not self.takes("decoder_attention_mask"):
+            return given
+        if bool((mask[:, 1:] > mask[:, :-1]).any()):  # elsewhere than at the end, where padding is
+            given["decoder_attention_mask"] = torch.cat([torch.ones_like(mask[:, :1]), mask[:, :-1]], 1)
+        return given
 
     def _logits_at(self, at: Int[Tensor, "b k"], arguments: dict[str, Any]) -> Float[Tensor, "b k v"]:
         """The head on the asked tokens alone: by the model's own option where all rows ask for the same, else by a hook."""
@@ -181,16 +208,21 @@ class Forward:
 
     def given(self, batch: Batch, embeddings: Float[Tensor, "b l d"]) -> ExitStack:
         """Within, the embedding layers answer ``embeddings`` for the batch; the model still sees its ids."""
-        stack = ExitStack()
+        stack, echo = ExitStack(), self.echo
         for layer, ids, part, others in self._streams(batch):
             stack.enter_context(embeddings_given(layer, ids, part(embeddings, 0), others))
+        if batch.sources is None and echo is not None:
+            stack.enter_context(echo_changed(echo, batch.ids, embeddings[:, :-1].to))
         return stack
 
     def replacing(self, batch: Batch, where: Bool[Tensor, "b l"], vector: Float[Tensor, " d"]) -> ExitStack:
         """Within, the embedding layers answer ``vector`` at some tokens of the batch."""
-        stack = ExitStack()
+        stack, echo = ExitStack(), self.echo
         for layer, ids, part, others in self._streams(batch):
             stack.enter_context(embeddings_replaced(layer, ids, part(where, False), vector, others))
+        if batch.sources is None and echo is not None:
+            gone = where[:, :-1, None].to(self.device)
+            stack.enter_context(echo_changed(echo, batch.ids, lambda read: torch.where(gone, vector.to(read), read)))
         return stack
 
     def _streams(self, batch: Batch) -> list[tuple[nn.Module, Tensor, Part, list[Tensor]]]:
@@ -202,9 +234,9 @@ class Forward:
         return [(self.embedding, read, parts[0], [written]), (self.decoder_embedding, written, parts[1], [read])]
 
     def embed(self, ids: Int[Tensor, " l"], source: int = 0) -> Float[Tensor, "l d"]:
-        """Embeddings of one row, as the layers answer them; ``source``: tokens that an encoder reads."""
+        """Embeddings of one row, as the layers answer them; ``source``: tokens that an encoder alone reads."""
         with torch.no_grad():
-            if not self.encodes:
+            if not self.encodes or not source:
                 return self.embedding(ids[None].to(self.device))[0].float()
             parts = zip((self.embedding, self.decoder_embedding), (ids[:source], ids[source:]), strict=True)
             return torch.cat([layer(part[None].to(self.device))[0].float() for layer, part in parts if len(part)])

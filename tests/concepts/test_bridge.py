@@ -160,6 +160,21 @@ def test_input_x_gradient_is_that_of_plain_autograd():
     assert_close(output.attributions[0], (gradient * embeddings)[0, 1:-1].sum(-1).detach())
 
 
+@pytest.mark.parametrize(("family", "point"), [("t5", "encoder.block.0"), ("bart", "model.encoder.layers.0")])
+def test_gradients_of_an_encoder_decoder_are_in_what_its_encoder_reads(family, point):
+    explainer = of_tokens(SEQ2SEQ[family], point)
+    tokenizer, encoder = explainer.splitter.tokenizer, explainer.splitter.model.get_encoder()
+    bridge = explainer.get_inputs_to_concepts_model()
+    (output,) = InputXGradient(bridge, tokenizer, granularity="all_tokens")(SENTENCES[3], [2])
+    ids = output.sample.input_ids[None]
+    embeddings = encoder.get_input_embeddings()(ids).detach().requires_grad_()
+    states = encoder(inputs_embeds=embeddings, output_hidden_states=True).hidden_states[1][0]
+    inside = ~torch.isin(ids[0], torch.tensor(tokenizer.all_special_ids))
+    concept = explainer.encode_activations(states[inside]).mean(0)[2]
+    (gradient,) = torch.autograd.grad(concept, embeddings)
+    assert_close(output.attributions[0], (gradient * embeddings)[0].sum(-1).detach())
+
+
 def test_integrated_gradients_are_complete():
     explainer = of_tokens()
     (output,) = IntegratedGradients(

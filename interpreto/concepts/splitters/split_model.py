@@ -95,7 +95,7 @@ class SplitModel:
         given, ids = {**inputs, **self._constants}, inputs["input_ids"]
         if self._start is not None and "decoder_input_ids" not in given:  # the decoder has to begin with something
             given["decoder_input_ids"] = torch.full((len(ids), 1), self._start, device=ids.device)
-        return given
+        return self.forward.hidden_in_echo(given)
 
     def of_inputs(self, port: Port, inputs: Mapping[str, Any]) -> Tensor:
         """Activations of a batch as the model is called with it, at a port whose layout is known; differentiable.
