@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ def check_writable(path: str | PathLike[str], name: str = "path") -> Path:
     return found
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write in the place of another, which is there until this one is complete."""
+    partial = path.with_name(path.name + ".partial")
+    yield partial
+    os.replace(partial, path)
+
+
 def write_file(path: str | PathLike[str], kind: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write a file of a kind; one that was there is replaced only once the new one is complete.
 
@@ -38,10 +47,8 @@ def write_file(path: str | PathLike[str], kind: str, tensors: Mapping[str, Tenso
     from safetensors.torch import save_file  # noqa: PLC0415
 
     header = json.dumps({"format": kind, **facts})
-    found = check_writable(path)
-    partial = found.with_name(found.name + ".partial")
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata={"interpreto": header})
-    os.replace(partial, found)
+    with replacing(check_writable(path)) as partial:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata={"interpreto": header})
 
 
 def read_file(path: str | PathLike[str], kind: str, what: str, name: str = "path") -> tuple[dict[str, Tensor], dict[str, Any]]:

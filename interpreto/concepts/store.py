@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from interpreto.errors import FileError, ModelError, OptionError
+from interpreto.files import replacing
 from interpreto.granularity import Span
 from interpreto.progress import tqdm
 from interpreto.samples import Sample
@@ -303,10 +303,8 @@ def _write_shard(folder: Path, shard: int, part: Sequence[Sample], first: int, a
     counts = [len(sample.units) for sample in part]
     if len(activations) != sum(counts):
         raise ModelError(f"`activations_of`: answered {len(activations)} rows for {sum(counts)} units.")
-    place = folder / f"{_name(shard)}.safetensors"
-    partial = place.with_suffix(".partial")
-    save_file({"activations": activations.contiguous()}, partial)
-    os.replace(partial, place)
+    with replacing(folder / f"{_name(shard)}.safetensors") as partial:
+        save_file({"activations": activations.contiguous()}, partial)
     index = {
         "digest": _digest_samples(part),
         "rows": sum(counts),
@@ -345,9 +343,8 @@ def _digest(value: Any) -> str:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -95,9 +95,8 @@ class Forward:
         if not self.echoes:
             return None
         first, second = (_embedding_layer(self._part(stack)) for stack in ("encoder", "decoder"))
-        if first is None or second is None or next(first.parameters()) is not next(second.parameters()):
-            return None
-        return second
+        tables = [None if layer is None else next(layer.parameters(), None) for layer in (first, second)]
+        return second if tables[0] is not None and tables[0] is tables[1] else None
 
     def _part(self, name: str) -> nn.Module:
         getter: Any = getattr(self.model, f"get_{name}")
@@ -173,9 +172,10 @@ class Forward:
 
     def hidden_in_echo(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by which a decoder that reads the text again does not see the tokens that the encoder does not see."""
-        given, mask = dict(arguments), arguments["attention_mask"]
+        given = dict(arguments)
         if not self.echoes or not self.takes("decoder_attention_mask"):
             return given
+        mask = given["attention_mask"]
         if bool((mask[:, 1:] > mask[:, :-1]).any()):  # elsewhere than at the end, where padding is
             given["decoder_attention_mask"] = torch.cat([torch.ones_like(mask[:, :1]), mask[:, :-1]], 1)
         return given

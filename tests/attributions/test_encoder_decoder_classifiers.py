@@ -44,7 +44,8 @@ def test_gradients_are_those_of_the_table_that_both_read(family):
     expected = (table(model).grad[ids] * table(model)[ids]).sum(-1).detach()
     inside = slice(0, -2) if family == "bart" else slice(0, -1)  # what the decoder begins with is no token of the text
     torch.testing.assert_close(output.attributions[0, 1:][inside], expected[1:][inside], atol=1e-5, rtol=1e-4)
-    assert norms.attributions.abs().max() > 0
+    expected = table(model).grad[ids].norm(dim=-1)
+    torch.testing.assert_close(norms.attributions[0, 1:][inside], expected[1:][inside], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

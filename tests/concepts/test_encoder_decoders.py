@@ -173,6 +173,27 @@ def test_attributions_of_a_given_target(family, stack):
     assert [value.shape[0] for value in steps] == [value.shape[0] for value in together]
 
 
+@pytest.mark.parametrize(("family", "stack"), EVERY)
+def test_ablation_is_what_the_answer_loses_without_one_concept_of_one_word(family, stack):
+    splitter = split(family, stack)
+    explainer = PCAConcepts(splitter, nb_concepts=3).fit(splitter.get_activations(SENTENCES, "word"))
+    (sample,) = splitter.samples(FEW[0], "word")
+    options = {"method": "ablation", "activation_granularity": "word"}
+    (values,) = explainer.concept_output_attribution(FEW[0], **options)
+    codes = explainer.encode_activations(splitter.activations_of([sample]))
+    at, targets = torch.arange(sample.prompt - 1, len(sample) - 1) - sample.source, sample.input_ids[sample.prompt :]
+    index = sample.units.index[own(splitter, sample)]
+    with torch.no_grad():
+        whole = run(splitter, sample)[1].log_softmax(-1)[at, targets]
+        for unit, concept in ((0, 0), (len(codes) - 1, 2), (0, 1)):
+            less = codes.clone()
+            less[unit, concept] = 0.0
+            gone = (explainer.decode_concepts(less) - explainer.decode_concepts(codes))[unit]
+            moved = run(splitter, sample, lambda h, where=index == unit, gone=gone: h + where[None, :, None] * gone)[1]
+            close(values[:, unit, concept], whole - moved.log_softmax(-1)[at, targets], 1e-4)
+    assert values.abs().max() > 1e-3
+
+
 def test_integrated_gradients_are_complete():
     splitter = split("bart", 0)
     explainer = PCAConcepts(splitter, nb_concepts=4).fit(splitter.get_activations(SENTENCES))
@@ -193,13 +214,18 @@ def test_integrated_gradients_are_complete():
 
 
 @pytest.mark.parametrize("family", POINTS)
-def test_what_the_encoder_reads_does_not_wait_for_an_answer(family, monkeypatch):
+def test_what_the_encoder_reads_does_not_wait_for_an_answer(family, monkeypatch, tmp_path):
     splitter = split(family, 0)
     (rows,) = splitter.get_activations(SENTENCES).values()
     expected = splitter.activations_of(splitter.samples(SENTENCES))
     monkeypatch.setattr(splitter.model, "generate", lambda **_: pytest.fail("the model wrote"))
     assert torch.equal(splitter.get_activations(SENTENCES)[splitter.split_points[0]], rows)
     close(rows, expected)
+    close(splitter.store_activations(SENTENCES, tmp_path).read(), rows)
+    explainer = NeuronsAsConcepts(splitter).fit(rows)
+    given = TopKInputs(explainer, "token", k=2).interpret(inputs=SENTENCES, latent_activations=rows)
+    found = TopKInputs(explainer, "token", k=2).interpret(inputs=SENTENCES)
+    assert all(found[concept] == pytest.approx(best, rel=1e-4) for concept, best in given.items())
     plain = ModelWithSplitPoints(splitter.model, splitter.split_points, tokenizer=splitter.tokenizer)
     close(plain.get_activations(SENTENCES)[splitter.split_points[0]], rows)
 

@@ -204,7 +204,7 @@ class TopKInputs:
         splitter, inputs = self._needed_splitter(), _needed(inputs)
         if not is_single(inputs) and isinstance(inputs, (list, tuple)) and all(isinstance(item, Sample) for item in inputs):
             return iter(inputs)
-        return splitter.iter_samples(inputs, self.activation_granularity)
+        return splitter.iter_read(inputs, self.activation_granularity)
 
     def _labels(self, sample: Sample) -> list[str]:
         return [

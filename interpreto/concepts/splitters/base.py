@@ -66,6 +66,10 @@ class ModelSplitter(ABC):
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         """Inputs, one after the other, with the units that their rows of activations stand for."""
 
+    def iter_read(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
+        """As `iter_samples`, for their activations alone: without anything that these do not depend on."""
+        return self.iter_samples(inputs, activation_granularity)
+
     @abstractmethod
     def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Tensor:
         """Activations of one batch before they are pooled: ``(b, l, d)``, padded on the right, or ``(b, d)``."""
@@ -163,7 +167,7 @@ class ModelSplitter(ABC):
         )
         return ActivationStore.write(
             path,
-            self.iter_samples(inputs, unit),
+            self.iter_read(inputs, unit),
             lambda samples: self.activations_of(samples, strategy, name, dtype),
             config,
             tqdm_bar=tqdm_bar,

@@ -127,14 +127,17 @@ class SplitterForGeneration(TokenSplitter):
         answers once only, call it, and then `activations_of`.
         """
         strategy, total = read_strategy(aggregation_strategy), len(inputs) if isinstance(inputs, (list, tuple)) else None
-        # What the model writes changes nothing of what it reads in front of it.
-        write = self._stack == "decoder" or (self._stack is None and self.part != "prompt")
-        rows = (as_row(sample) for sample in self._iter_samples(inputs, activation_granularity, write=write))
+        rows = (as_row(sample) for sample in self.iter_read(inputs, activation_granularity))
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
             return self._joined(list(self._split.read(rows, strategy, dtype=dtype, on_rows=bar.update)))
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         return self._iter_samples(inputs, activation_granularity, write=True)
+
+    def iter_read(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
+        """As `iter_samples`; the model writes only where activations depend on it, and in front of an answer none do."""
+        write = self._stack == "decoder" or (self._stack is None and self.part != "prompt")
+        return self._iter_samples(inputs, activation_granularity, write=write)
 
     def _iter_samples(self, inputs: Any, activation_granularity: Any, *, write: bool) -> Iterator[Sample]:
         reader, position = UnitReader(self.tokenizer, read_unit(activation_granularity)), 0
@@ -156,7 +159,8 @@ class SplitterForGeneration(TokenSplitter):
 
     def _answers(self, prompts: Sequence[Encoding], first: int, write: bool) -> list[Continuation]:
         """What the model writes after each prompt, its end included; prompts of one length share passes, without padding."""
-        answers = [Continuation(prompt.input_ids[:0], NOTHING, self._task.continuer.lead()) for prompt in prompts]
+        lead = self._task.continuer.lead()
+        answers = [Continuation(prompt.input_ids[:0], NOTHING, lead) for prompt in prompts]
         if not self.max_new_tokens or not write:
             return answers
         self._check_room(prompts, first)
