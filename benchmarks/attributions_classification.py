@@ -18,7 +18,7 @@ from torch import Tensor
 
 from interpreto import IntegratedGradients, KernelShap, Lime, Occlusion, Sobol, demo
 from interpreto.attributions.base import AttributionExplainer
-from interpreto.inference.scorer import unique_rows
+from interpreto.models.scorer import unique_rows
 
 BATCHES = (64, 128)
 PEER_ROUNDS = 2  # peers take many times as long, and are less moved by a busy moment

@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from interpreto import IntegratedGradients, KernelShap, Occlusion
-from interpreto.inference import Shortcuts
+from interpreto.models import EngineOptions
 
 VOCABULARY = 32000
 BATCHES = (8, 16, 32, 64)
@@ -116,13 +116,13 @@ def table(title: str, measured: dict[str, float], unit: float) -> None:
 def occlusions(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> dict[str, Run]:
     """By the prompt alone, as captum does; a removed unit becomes id 0, as captum's does."""
 
-    def run(shortcuts: Shortcuts, **asked: bool) -> Run:
+    def run(shortcuts: EngineOptions, **asked: bool) -> Run:
         explainer = Occlusion(model, tokenizer, granularity="token", replacement=0, shortcuts=shortcuts)
         return lambda: explainer(prompt, target, **({"attribute_targets": False} | asked))
 
-    runs = {"ours": run(Shortcuts()), "ours, targets' tokens too": run(Shortcuts(), attribute_targets=True)}
-    names = [field.name for field in fields(Shortcuts) if field.name not in ("shared_backward", "distinct")]
-    runs |= {f"ours without {name}": run(Shortcuts(**{name: False})) for name in names}  # type: ignore[arg-type]
+    runs = {"ours": run(EngineOptions()), "ours, targets' tokens too": run(EngineOptions(), attribute_targets=True)}
+    names = [field.name for field in fields(EngineOptions) if field.name not in ("shared_backward", "distinct")]
+    runs |= {f"ours without {name}": run(EngineOptions(**{name: False})) for name in names}  # type: ignore[arg-type]
     shap = {"granularity": "token", "replacement": 0, "n_perturbations": SHAP}
     explainer = KernelShap(model, tokenizer, **shap)  # type: ignore[arg-type]
     return runs | {f"ours, KernelShap of {SHAP}": lambda: explainer(prompt, target, attribute_targets=False)}
@@ -170,16 +170,16 @@ def inseq_occlusion(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast,
 
 
 def gradients(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: str, target: str) -> dict[str, Run]:
-    def run(shortcuts: Shortcuts, **asked: str) -> Run:
+    def run(shortcuts: EngineOptions, **asked: str) -> Run:
         explainer = IntegratedGradients(model, tokenizer, granularity="token", n_perturbations=STEPS, shortcuts=shortcuts)
         return lambda: explainer(prompt, target, attribute_targets=False, **asked)
 
     return {
-        "ours, sequence": run(Shortcuts(), aggregate="sequence"),
-        "ours, a row a target": run(Shortcuts()),
-        "ours, a row a target, without shared_backward": run(Shortcuts(shared_backward=False)),
-        "ours, a row a target, without one_pass": run(Shortcuts(one_pass=False)),
-        "ours, sequence, without kept_logits": run(Shortcuts(kept_logits=False), aggregate="sequence"),
+        "ours, sequence": run(EngineOptions(), aggregate="sequence"),
+        "ours, a row a target": run(EngineOptions()),
+        "ours, a row a target, without shared_backward": run(EngineOptions(shared_backward=False)),
+        "ours, a row a target, without one_pass": run(EngineOptions(one_pass=False)),
+        "ours, sequence, without kept_logits": run(EngineOptions(kept_logits=False), aggregate="sequence"),
         "bare, sequence: forward and backward": bare_gradient(model, tokenizer, prompt, target),
     }
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from interpreto import demo
 from interpreto.concepts import MpSAEConcepts, NMFConcepts, SemiNMFConcepts, TopKSAEConcepts
-from interpreto.concepts.methods.codes import encode
-from interpreto.concepts.methods.overcomplete import load_overcomplete
-from interpreto.concepts.methods.seeding import seeded
+from interpreto.concepts.adapters.overcomplete import load_overcomplete
+from interpreto.concepts.solvers.least_squares import encode
+from interpreto.seeding import seeded
 
 ITERATIONS = (3, 5, 8, 10, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320)
 STEPS, BATCH, SAE_CONCEPTS, K = 40, 512, 512, 32

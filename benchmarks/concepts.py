@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from interpreto import demo
 from interpreto.concepts import PCAConcepts
 from interpreto.concepts.splitters import ModelWithSplitPoints
-from interpreto.samples import Sample
+from interpreto.inputs.samples import Sample
 
 Run = Callable[[], object]
 ARRIVAL = 32

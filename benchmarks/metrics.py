@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from interpreto import AttributionOutput, Occlusion, demo
 from interpreto.attributions import metrics
-from interpreto.inference.scorer import unique_rows
 from interpreto.metrics.attributions.base import GameMetric, run_together
-from interpreto.metrics.attributions.rows import rows_of
+from interpreto.metrics.attributions.cases import rows_of
 from interpreto.metrics.benchmark import counted
+from interpreto.models.scorer import unique_rows
 
 Run = Callable[[], object]
 AREAS = ("Deletion", "Insertion")

@@ -12,8 +12,8 @@ from torch import Generator
 from interpreto.attributions.aggregations import ShapleyAggregator
 from interpreto.attributions.perturbations import ShapTokenPerturbator
 from interpreto.errors import OptionError
-from interpreto.granularity import Units
-from interpreto.samples import MaskVariants, Sample
+from interpreto.inputs.samples import MaskVariants, Sample
+from interpreto.inputs.units import Units
 
 GAMES = 30
 CASES = ((12, 200), (24, 100), (24, 200), (24, 500), (48, 100), (48, 200), (48, 500))

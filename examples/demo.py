@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from interpreto import IntegratedGradients, KernelShap, Occlusion, demo
 from interpreto.visualizations.attributions import to_html
-from interpreto.visualizations.terminal import to_text
+from interpreto.visualizations.terminal.attributions import to_text
 
 TEXTS = (
     "A gorgeous, moving film with terrific actors.",

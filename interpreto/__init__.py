@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from interpreto import _moved
+
 __version__ = "0.1.0"
 
 _HOMES = {
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
-    "Contrast": "targets",
+    "Contrast": "inputs.targets",
     "GradientShap": "attributions.methods",
-    "Granularity": "granularity",
-    "GranularityAggregationStrategy": "granularity",
-    "InferenceModes": "inference.modes",
+    "Granularity": "inputs.units",
+    "GranularityAggregationStrategy": "inputs.units",
+    "InferenceModes": "models.modes",
     "InputXGradient": "attributions.methods",
     "IntegratedGradients": "attributions.methods",
     "KernelShap": "attributions.methods",
@@ -86,9 +88,9 @@ if TYPE_CHECKING:
     )
     from interpreto.attributions.output import AttributionOutput
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
-    from interpreto.granularity import Granularity, GranularityAggregationStrategy
-    from interpreto.inference.modes import InferenceModes
-    from interpreto.targets import Contrast
+    from interpreto.inputs.targets import Contrast
+    from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.models.modes import InferenceModes
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
@@ -107,3 +109,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+_moved.install()

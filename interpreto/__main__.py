@@ -2,6 +2,6 @@
 
 import sys
 
-from interpreto.cli import main
+from interpreto.cli.explain import main
 
 sys.exit(main())

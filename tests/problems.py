@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from interpreto.samples import Sample
+from interpreto.inputs.samples import Sample
 
 
 class Toy(nn.Module):

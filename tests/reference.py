@@ -33,13 +33,13 @@ class Reference:
 
     def score(self, sample, embeddings, k):
         """log P of the k-th target, given the embeddings of what stands in front of it."""
-        reading = sample.aim.readings[0]
-        run, source = embeddings[None, : int(reading.at[k]) + 1], sample.source
+        readout = sample.targets.readouts[0]
+        run, source = embeddings[None, : int(readout.at[k]) + 1], sample.source
         if self.encodes:
             logits = self.model(inputs_embeds=run[:, :source], decoder_inputs_embeds=run[:, source:]).logits
         else:
             logits = self.model(inputs_embeds=run).logits
-        return logits[0, -1].log_softmax(-1)[reading.ids[k]]
+        return logits[0, -1].log_softmax(-1)[readout.ids[k]]
 
     def without(self, sample, removed):
         """Embeddings with the mean in place of some units."""
@@ -50,13 +50,13 @@ class Reference:
 
     def players(self, sample, k):
         """The units that begin in front of the k-th target."""
-        last = int(sample.aim.readings[0].at[k])
+        last = int(sample.targets.readouts[0].at[k])
         return [u for u in range(len(sample.units)) if int((sample.units.index == u).nonzero()[0]) <= last]
 
     def rows(self, sample, value):
         """A row for each target: ``value(k, players)`` at the players, NaN elsewhere."""
-        out = torch.full((len(sample.aim), len(sample.units)), torch.nan, dtype=torch.float64)
-        for k in range(len(sample.aim)):
+        out = torch.full((len(sample.targets), len(sample.units)), torch.nan, dtype=torch.float64)
+        for k in range(len(sample.targets)):
             players = self.players(sample, k)
             out[k, players] = torch.as_tensor(value(k, players), dtype=torch.float64)
         return out

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from interpreto import Contrast, KernelShap, Occlusion, demo
-from interpreto.cli import METHODS, main
+from interpreto.cli.explain import METHODS, main
 from interpreto.metrics import Benchmark
 from tests import tiny
 
@@ -149,7 +149,8 @@ def test_methods_lists_all(capsys):
 
 def test_help_loads_no_torch():
     code = (
-        "import sys\ntry:\n from interpreto.cli import main; main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+        "import sys\ntry:\n from interpreto.cli.explain import main; main(['--help'])\n"
+        "except SystemExit: print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.endswith("False\n")
 

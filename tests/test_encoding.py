@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
-from interpreto.encoding import Encoder, Encoding, decoded
 from interpreto.errors import InputError, TokenizerError
-from interpreto.granularity import Granularity, Units, segment
+from interpreto.inputs.text import InputReader, TokenizedInput, decoded
+from interpreto.inputs.units import Granularity, Units, segment
 from tests import tiny
 
 TOKENIZERS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
@@ -35,11 +35,11 @@ def padding(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def words(encoding: Encoding) -> Units:
+def words(encoding: TokenizedInput) -> Units:
     return segment(encoding.tokens, Granularity.WORD)
 
 
-def assert_same_ids(found: Encoding, expected: Encoding) -> None:
+def assert_same_ids(found: TokenizedInput, expected: TokenizedInput) -> None:
     """The same inputs of the model, free tokens and units; ids do not tell white space nor, in WordPiece, case."""
     assert found.input_ids.tolist() == expected.input_ids.tolist()
     assert {k: v.tolist() for k, v in found.extras.items()} == {k: v.tolist() for k, v in expected.extras.items()}
@@ -49,7 +49,7 @@ def assert_same_ids(found: Encoding, expected: Encoding) -> None:
     assert words(found).texts == words(expected).texts
 
 
-def assert_same(found: Encoding, expected: Encoding) -> None:
+def assert_same(found: TokenizedInput, expected: TokenizedInput) -> None:
     assert_same_ids(found, expected)
     assert found.tokens.text == expected.tokens.text
     assert found.tokens.offsets == expected.tokens.offsets
@@ -60,7 +60,7 @@ def assert_same(found: Encoding, expected: Encoding) -> None:
 def test_a_text_is_what_the_tokenizer_says(name: str) -> None:
     tokenizer = TOKENIZERS[name]()
     for text in tiny.SENTENCES + tiny.NON_LATIN:
-        (encoding,) = Encoder(tokenizer)(text)
+        (encoding,) = InputReader(tokenizer)(text)
         expected = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
         assert encoding.tokens.text == text
         assert encoding.input_ids.tolist() == expected["input_ids"]
@@ -74,7 +74,7 @@ def test_a_text_is_what_the_tokenizer_says(name: str) -> None:
 @pytest.mark.parametrize("name", TOKENIZERS)
 @pytest.mark.parametrize("form", [list, iter, tuple], ids=["list", "generator", "tuple"])
 def test_texts_in_a_row_are_the_texts(name: str, form: Callable[[list[str]], object]) -> None:
-    encode = Encoder(TOKENIZERS[name]())
+    encode = InputReader(TOKENIZERS[name]())
     for found, text in zip(encode(form(TEXTS)), TEXTS, strict=True):
         assert_same(found, encode(text)[0])
 
@@ -97,17 +97,17 @@ def test_padding_is_removed_on_either_side(name: str, side: str, form: str) -> N
         "with more of the tokenizer's answer": dict(batch)
         | {"special_tokens_mask": batch["attention_mask"], "offset_mapping": batch["input_ids"]},
     }[form]
-    encode = Encoder(tokenizer)
+    encode = InputReader(tokenizer)
     for found, text in zip(encode(given), TEXTS, strict=True):
         assert_same_ids(found, encode(text)[0])
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_ids_alone_are_the_texts_where_no_types_are_needed(name: str) -> None:
-    encode = Encoder(TOKENIZERS[name]())
+    encode = InputReader(TOKENIZERS[name]())
     for text in TEXTS:
         expected = encode(text)[0]
-        plain = Encoding(expected.tokens, expected.input_ids, {})
+        plain = TokenizedInput(expected.tokens, expected.input_ids, {})
         ids = expected.input_ids
         for form in (ids, ids[None], [ids], {"input_ids": ids}, {"input_ids": ids[None]}, ids.to(torch.int32)):
             (found,) = encode(form)
@@ -117,7 +117,7 @@ def test_ids_alone_are_the_texts_where_no_types_are_needed(name: str) -> None:
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_forms_mix_in_a_list(name: str) -> None:
     tokenizer = padding(TOKENIZERS[name]())
-    encode = Encoder(tokenizer)
+    encode = InputReader(tokenizer)
     batch = batches_of(tokenizer, "right")
     found = encode([TEXTS[1], batch, ("great film", "bad end"), encode(TEXTS[2])[0].input_ids, dict(tokenizer(TEXTS[0]))])
     assert len(found) == 1 + 3 + 1 + 1 + 1
@@ -131,7 +131,7 @@ def test_forms_mix_in_a_list(name: str) -> None:
 def test_a_pair_keeps_its_types_and_its_texts_apart(name: str) -> None:
     tokenizer = TOKENIZERS[name]()
     first, second = "the film was great", "no end to it"
-    (encoding,) = Encoder(tokenizer)((first, second))
+    (encoding,) = InputReader(tokenizer)((first, second))
     expected = tokenizer(first, second)
     assert encoding.input_ids.tolist() == expected["input_ids"]
     types = [expected["token_type_ids"]] if "token_type_ids" in expected else []
@@ -144,7 +144,7 @@ def test_a_pair_keeps_its_types_and_its_texts_apart(name: str) -> None:
 @pytest.mark.parametrize("name", ["wordpiece", "xlnet_unigram"])
 def test_a_pair_given_as_tensors_is_the_pair(name: str) -> None:
     tokenizer = TOKENIZERS[name]()
-    encode, pair = Encoder(tokenizer), ("the film was great", "no end to it")
+    encode, pair = InputReader(tokenizer), ("the film was great", "no end to it")
     (found,) = encode(tokenizer(*pair, return_tensors="pt"))
     assert_same_ids(found, encode(pair)[0])
     assert len(found.extras["token_type_ids"].unique()) > 1
@@ -156,7 +156,7 @@ def test_unknown_and_mask_tokens_stay_free(name: str) -> None:
     tokenizer = TOKENIZERS[name]()
     kept = [i for i in (tokenizer.unk_token_id, tokenizer.mask_token_id) if i is not None]
     ids = torch.tensor([*tokenizer("the film", add_special_tokens=False)["input_ids"], *kept, tokenizer.pad_token_id])
-    (encoding,) = Encoder(tokenizer)(ids)
+    (encoding,) = InputReader(tokenizer)(ids)
     assert list(encoding.tokens.frozen) == [False] * (len(ids) - 1) + [True]
     names = [tokenizer.convert_ids_to_tokens(i) for i in kept]
     assert list(words(encoding).texts[:2]) == ["the", "film"]
@@ -181,7 +181,7 @@ def test_a_chat_is_as_its_template_writes_it_and_only_its_messages_are_free(case
     template, messages = CHATS[case]
     tokenizer = tiny.chat()
     tokenizer.chat_template = template
-    (encoding,) = Encoder(tokenizer)(messages)
+    (encoding,) = InputReader(tokenizer)(messages)
     tokens = encoding.tokens
     assert tokens.text == tokenizer.apply_chat_template(messages, tokenize=False)
     rendered = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)
@@ -196,7 +196,7 @@ def test_a_chat_is_as_its_template_writes_it_and_only_its_messages_are_free(case
 
 
 def test_a_chat_may_stand_in_a_list() -> None:
-    encode = Encoder(tiny.chat())
+    encode = InputReader(tiny.chat())
     found = encode([CHAT, "a text", CHAT[:1]])
     assert_same(found[0], encode(CHAT)[0])
     assert_same(found[1], encode("a text")[0])
@@ -207,7 +207,7 @@ def test_a_template_that_rewrites_messages_is_refused() -> None:
     tokenizer = tiny.chat()
     tokenizer.chat_template = tiny.CHATML.replace("message['content']", "message['content'] | upper")
     with pytest.raises(InputError, match="the chat template rewrites the messages; render the chat yourself"):
-        Encoder(tokenizer)(CHAT)
+        InputReader(tokenizer)(CHAT)
 
 
 @pytest.mark.parametrize("template", [None, ""])
@@ -215,7 +215,7 @@ def test_a_chat_needs_a_template(template: str | None) -> None:
     tokenizer = tiny.byte_bpe()
     tokenizer.chat_template = template
     with pytest.raises(TokenizerError, match="no chat template; pass a text"):
-        Encoder(tokenizer)(CHAT)
+        InputReader(tokenizer)(CHAT)
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -223,11 +223,11 @@ def test_a_long_text_is_refused_or_cut_as_the_tokenizer_cuts(name: str) -> None:
     tokenizer = TOKENIZERS[name]()
     text, limit = tiny.SENTENCES[-1], 9
     with pytest.raises(InputError, match=r"^`inputs`: \d+ tokens, and the model takes 9; .*truncation=True"):
-        Encoder(tokenizer, limit)(text)
-    (cut,) = Encoder(tokenizer, limit, truncation=True)(text)
+        InputReader(tokenizer, limit)(text)
+    (cut,) = InputReader(tokenizer, limit, truncation=True)(text)
     assert cut.input_ids.tolist() == tokenizer(text, truncation=True, max_length=limit)["input_ids"]
     assert len(cut.input_ids) == limit
-    whole = list(words(Encoder(tokenizer)(text)[0]).texts)
+    whole = list(words(InputReader(tokenizer)(text)[0]).texts)
     found = list(words(cut).texts)
     assert 1 <= len(found) < len(whole)
     assert found == whole[: len(found)]
@@ -237,12 +237,12 @@ def test_a_text_as_long_as_the_model_takes_is_left_whole() -> None:
     tokenizer = tiny.wordpiece()
     length = len(tokenizer(TEXTS[0])["input_ids"])
     for truncation in (False, True):
-        assert_same(Encoder(tokenizer, length, truncation)(TEXTS[0])[0], Encoder(tokenizer)(TEXTS[0])[0])
+        assert_same(InputReader(tokenizer, length, truncation)(TEXTS[0])[0], InputReader(tokenizer)(TEXTS[0])[0])
 
 
 def test_ids_are_never_cut() -> None:
     with pytest.raises(InputError, match=r"`inputs`: 5 ids, and the model takes 4; cut them yourself"):
-        Encoder(tiny.wordpiece(), 4, truncation=True)(torch.tensor([2, 20, 21, 22, 3]))
+        InputReader(tiny.wordpiece(), 4, truncation=True)(torch.tensor([2, 20, 21, 22, 3]))
 
 
 def state(tokenizer: PreTrainedTokenizerFast) -> dict[str, object]:
@@ -261,7 +261,7 @@ def state(tokenizer: PreTrainedTokenizerFast) -> dict[str, object]:
 def test_the_tokenizer_is_left_as_it_was(name: str, truncation: bool) -> None:
     tokenizer = TOKENIZERS[name]()
     before = state(tokenizer)
-    encode = Encoder(tokenizer, 12, truncation)
+    encode = InputReader(tokenizer, 12, truncation)
     encode(["The film", ("a", "b"), torch.tensor([5, 6]), {"input_ids": torch.tensor([[5, 6]])}])
     assert state(tokenizer) == before
     with pytest.raises(InputError):  # after an error too
@@ -275,7 +275,7 @@ def test_backend_settings_of_the_caller_survive(name: str) -> None:
     tokenizer.backend_tokenizer.enable_truncation(5)
     tokenizer.backend_tokenizer.enable_padding(length=7)
     before = state(tokenizer)
-    (encoding,) = Encoder(tokenizer)(TEXTS[1])
+    (encoding,) = InputReader(tokenizer)(TEXTS[1])
     assert encoding.input_ids.tolist() == TOKENIZERS[name]()(TEXTS[1])["input_ids"]
     assert state(tokenizer) == before
 
@@ -286,7 +286,7 @@ def test_inputs_are_not_changed_and_not_shared() -> None:
     ids = batch["input_ids"].clone()
     inputs = [dict(batch), ids, ids[0], "a text", ("one", "two")]
     before = copy.deepcopy(inputs)
-    found = Encoder(tokenizer)(inputs)
+    found = InputReader(tokenizer)(inputs)
     for given, kept in zip(inputs, before, strict=True):
         if isinstance(given, dict):
             assert all(torch.equal(given[k], kept[k]) for k in kept) and given.keys() == kept.keys()
@@ -318,7 +318,7 @@ def test_a_split_character_belongs_to_the_token_that_finishes_it(name: str) -> N
     pieces = [text[a:b] for a, b in spans]
     assert [piece for piece in pieces if piece.strip()][1] == "🎬"
     assert pieces.count("") == 3  # the first three of its four bytes
-    (encoding,) = Encoder(tokenizer)(torch.tensor(ids))
+    (encoding,) = InputReader(tokenizer)(torch.tensor(ids))
     units = words(encoding)
     assert list(units.texts) == ["a", "🎬", "b"]
     assert int((units.index == 1).sum()) == 5  # with the space in front of it
@@ -331,4 +331,4 @@ def test_ids_that_end_within_a_character_are_covered_too(name: str) -> None:
     text, spans = decoded(tokenizer, ids)
     assert text.startswith("a \ufffd")
     assert "".join(text[a:b] for a, b in spans) == text
-    assert words(Encoder(tokenizer)(torch.tensor(ids))[0]).free.all()
+    assert words(InputReader(tokenizer)(torch.tensor(ids))[0]).free.all()

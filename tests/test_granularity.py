@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from interpreto.encoding import Encoder
 from interpreto.errors import InputError, OptionError
-from interpreto.granularity import (
+from interpreto.inputs.text import InputReader
+from interpreto.inputs.units import (
     Granularity,
     GranularityAggregationStrategy,
     Span,
@@ -64,7 +64,7 @@ BY_TEXT = [
 
 
 def tokens_of(tokenizer: PreTrainedTokenizerFast, text: str) -> Tokens:
-    return Encoder(tokenizer)(text)[0].tokens
+    return InputReader(tokenizer)(text)[0].tokens
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)

@@ -41,7 +41,7 @@ from interpreto.concepts import SemiNMFConcepts, TopKSAEConcepts  # noqa: E402
 from interpreto.concepts.interpretations import TopKInputs  # noqa: E402
 from interpreto.metrics import Benchmark  # noqa: E402
 from interpreto.visualizations.attributions import to_html  # noqa: E402
-from interpreto.visualizations.terminal import to_text  # noqa: E402
+from interpreto.visualizations.terminal.attributions import to_text  # noqa: E402
 from tests.visualizations.browser import CHROMIUM, Browser  # noqa: E402
 
 ASSETS = ROOT / "docs" / "assets"

@@ -16,7 +16,7 @@ from interpreto.attributions.methods import (
 )
 from interpreto.attributions.options import Options
 from interpreto.attributions.output import AttributionOutput
-from interpreto.inference.modes import InferenceModes
+from interpreto.models.modes import InferenceModes
 
 __all__ = [
     "AttributionExplainer",

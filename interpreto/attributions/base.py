@@ -22,18 +22,18 @@ from interpreto.attributions.perturbations.base import (
     UntouchedPerturbator,
     check_count,
 )
-from interpreto.encoding import Encoder, Encoding, is_single
 from interpreto.errors import CompletenessWarning, InputError, OptionError
-from interpreto.granularity import Granularity, GranularityAggregationStrategy, Span, segment
-from interpreto.inference.batching import windows
-from interpreto.inference.embedding import Baseline, EmbeddingSpace
-from interpreto.inference.forward import Forward, longest_input
-from interpreto.inference.gradients import ContractedGradients, GradientReducer
-from interpreto.inference.replacement import read_replacement
-from interpreto.inference.scorer import Scorer, mixed, scoring
+from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
+from interpreto.inputs.text import InputReader, TokenizedInput, is_single
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Span, segment
+from interpreto.models.batching import windows
+from interpreto.models.embeddings import Baseline, EmbeddingSpace
+from interpreto.models.forward import Forward, longest_input
+from interpreto.models.gradients import ContractedGradients, GradientReducer
+from interpreto.models.masking import read_replacement
+from interpreto.models.scorer import Scorer, mixed, scoring
+from interpreto.models.tasks import Generation, GenerationRequest, resolve_task
 from interpreto.progress import tqdm
-from interpreto.samples import EmbeddingVariants, MaskVariants, Sample
-from interpreto.tasks import Generation, Request, resolve_task
 
 TOLERANCE = 0.05  # share of the score gap that an integral may miss before it warns
 
@@ -94,7 +94,7 @@ class AttributionExplainer:
         self.task = resolve_task(model, tokenizer, self.settings.inference_mode, self.settings.task, longest)
         self.forward = Forward(model, self.settings.device, self.settings.shortcuts.kept_logits)
         replies, ends = isinstance(self.task, Generation), not isinstance(self.task, Generation) or self.task.encodes
-        self.encode = Encoder(tokenizer, longest, self.settings.truncation, replies=replies, ends=ends)
+        self.encode = InputReader(tokenizer, longest, self.settings.truncation, replies=replies, ends=ends)
         self.replacement = None if use_gradient else read_replacement(replacement, tokenizer)
         if use_gradient or self.replacement is None or self.replacement.name in ("mean", "zero"):
             _ = self.forward.embedding  # a model without embeddings is refused here, not in the middle of a call
@@ -171,7 +171,9 @@ class AttributionExplainer:
                 self._check_completeness(output)
         return outputs
 
-    def _sample(self, i: int, encoding: Encoding, target: Any, request: Request, spans: list[Span] | None) -> Sample:
+    def _sample(
+        self, i: int, encoding: TokenizedInput, target: Any, request: GenerationRequest, spans: list[Span] | None
+    ) -> Sample:
         granularity = self.settings.granularity
         joined = self.task.joined(encoding, target, request)
         units = segment(joined.tokens, granularity, spans)
@@ -180,8 +182,10 @@ class AttributionExplainer:
                 f"`inputs[{i}]`: {encoding.tokens.text[:60]!r} has no unit to explain: all its tokens are special ones, "
                 "or lie outside `spans`. Granularity.ALL_TOKENS explains special tokens too."
             )
-        aim = None if target is None else self.task.aim(joined, target, request, lambda tokens: segment(tokens, granularity))
-        return Sample(joined.tokens.text, joined.input_ids, units, joined.extras, aim, joined.source, joined.prompt)
+        targets = (
+            None if target is None else self.task.targets(joined, target, request, lambda tokens: segment(tokens, granularity))
+        )
+        return Sample(joined.tokens.text, joined.input_ids, units, joined.extras, targets, joined.source, joined.prompt)
 
     def _by_masks(self, scorer: Scorer, samples: Iterable[Sample]) -> Iterator[AttributionOutput]:
         assert self.replacement is not None
@@ -196,11 +200,11 @@ class AttributionExplainer:
         """The sample with its aim, and the scores of it. Where it had none, all outputs came back, the untouched
         input's first, and the prediction is read off it: it costs no pass of its own.
         """
-        if sample.aim is not None:
+        if sample.targets is not None:
             return sample, outputs
-        aim = self.task.predicted(outputs[0])
-        ids = aim.readings[0].ids.expand(len(outputs), -1)
-        return sample.aimed_at(aim), mixed(self.task.read(outputs, ids), aim.readings[0])
+        targets = self.task.predicted(outputs[0])
+        ids = targets.readouts[0].ids.expand(len(outputs), -1)
+        return sample.with_targets(targets), mixed(self.task.read(outputs, ids), targets.readouts[0])
 
     def _aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
         if self.aggregator is None:
@@ -233,7 +237,7 @@ class AttributionExplainer:
             sample, scores[i] = self._aimed(v.sample, scores[i])
             aimed.append(EmbeddingVariants(sample, v.points, v.direction, v.weights, v.baseline))
         kind = ContractedGradients if self.aggregator is None else self.aggregator.reducer
-        reducers = [kind(v, len(v.sample.aim)) for v in aimed]  # type: ignore[arg-type]  # all are aimed now
+        reducers = [kind(v, len(v.sample.targets)) for v in aimed]  # type: ignore[arg-type]  # all are aimed now
         scorer.gradients(aimed, reducers)
         for v, reducer, score in zip(aimed, reducers, scores, strict=True):
             estimate = self._pooled(self._aggregate_gradients(reducer, v), v, score)
@@ -269,9 +273,9 @@ class AttributionExplainer:
     def _output(
         self, sample: Sample, estimate: Estimate, base: Float[Tensor, " t"], residual: Tensor | None = None
     ) -> AttributionOutput:
-        assert sample.aim is not None
+        assert sample.targets is not None
         reference = estimate.reference
-        shape = (len(sample.aim), len(sample.units))
+        shape = (len(sample.targets), len(sample.units))
         values = within_reach(estimate.values, sample)
         if tuple(values.shape) != shape:
             raise OptionError(
@@ -285,7 +289,7 @@ class AttributionExplainer:
         return AttributionOutput(
             attributions=values.float(),
             sample=sample,
-            target_labels=list(sample.aim.labels),
+            target_labels=list(sample.targets.labels),
             model_task=self.task.name,
             method=type(self).__name__,
             granularity=granularity.value if isinstance(granularity, Granularity) else "custom",

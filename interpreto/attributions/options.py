@@ -9,10 +9,10 @@ from typing import Any, TypedDict
 import torch
 
 from interpreto.errors import OptionError
-from interpreto.granularity import Granularity, GranularityAggregationStrategy, Splitter, read_granularity, read_member
-from interpreto.inference.modes import InferenceModes, Mode, read_mode
-from interpreto.inference.shortcuts import Shortcuts
-from interpreto.tasks import Task
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, read_granularity, read_member
+from interpreto.models.modes import InferenceModes, Mode, read_mode
+from interpreto.models.options import EngineOptions
+from interpreto.models.tasks import Task
 
 
 class Options(TypedDict, total=False):
@@ -29,7 +29,7 @@ class Options(TypedDict, total=False):
     task: What the model does, when its config does not say: ``"single-label"``, ``"multi-label"``, ``"regression"``,
         ``"generation"``.
     truncation: Explain the beginning of texts that are longer than the model takes, instead of refusing them.
-    shortcuts: What the engine may save; see `Shortcuts`.
+    shortcuts: What the engine may save; see `EngineOptions`.
     """
 
     granularity: Granularity | str | Splitter
@@ -40,7 +40,7 @@ class Options(TypedDict, total=False):
     tqdm_bar: bool
     task: str | Task | None
     truncation: bool
-    shortcuts: Shortcuts
+    shortcuts: EngineOptions
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Settings:
     tqdm_bar: bool = False
     task: Any = None
     truncation: bool = False
-    shortcuts: Shortcuts = field(default_factory=Shortcuts)
+    shortcuts: EngineOptions = field(default_factory=EngineOptions)
 
     @staticmethod
     def read(options: dict[str, Any], method: str) -> Settings:
@@ -71,9 +71,9 @@ class Settings:
         seed = options.get("random_state", 0)
         if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
             raise OptionError(f"`random_state`: got {seed!r}; pass a whole number of at least 0, or None for fresh draws.")
-        mode, shortcuts = options.get("inference_mode"), options.get("shortcuts", Shortcuts())
-        if not isinstance(shortcuts, Shortcuts):
-            raise OptionError(f"`shortcuts`: got {shortcuts!r}; pass interpreto.inference.Shortcuts(...).")
+        mode, shortcuts = options.get("inference_mode"), options.get("shortcuts", EngineOptions())
+        if not isinstance(shortcuts, EngineOptions):
+            raise OptionError(f"`shortcuts`: got {shortcuts!r}; pass interpreto.models.EngineOptions(...).")
         return Settings(
             **options
             | {

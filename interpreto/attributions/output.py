@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.errors import FileError, OptionError
-from interpreto.files import read_file, write_file
-from interpreto.granularity import Units
-from interpreto.samples import Aim, Reading, Sample
+from interpreto.inputs.samples import Readout, Sample, Targets
+from interpreto.inputs.units import Units
+from interpreto.storage import read_file, write_file
 
 if TYPE_CHECKING:
     import pandas
@@ -67,7 +67,7 @@ class AttributionOutput:
     @property
     def targets(self) -> Tensor:
         """The class or token that each row is about, ``(t,)``; -1 for a sum or a contrast of several."""
-        return self._aim.targets
+        return self._aim.ids
 
     @property
     def target_spans(self) -> list[tuple[int, int] | None]:
@@ -75,9 +75,9 @@ class AttributionOutput:
         return list(self._aim.spans)
 
     @property
-    def _aim(self) -> Aim:
-        assert self.sample.aim is not None
-        return self.sample.aim
+    def _aim(self) -> Targets:
+        assert self.sample.targets is not None
+        return self.sample.targets
 
     @property
     def text(self) -> str:
@@ -116,8 +116,8 @@ class AttributionOutput:
         for name in ("reference_scores", "residual"):
             value = getattr(self, name)
             numbers[name] = None if value is None else value.sum()[None]
-        sample = self.sample.aimed_at(self._aim.summed(self.text))
-        labels = list(sample.aim.labels) if sample.aim else []
+        sample = self.sample.with_targets(self._aim.summed(self.text))
+        labels = list(sample.targets.labels) if sample.targets else []
         return replace(self, sample=sample, target_labels=labels, standard_error=None, **numbers)
 
     def top(self, k: int = 5, target: int = 0) -> list[tuple[str, float]]:
@@ -158,7 +158,7 @@ class AttributionOutput:
         return plot_attributions(self, backend=backend)
 
     def __str__(self) -> str:
-        from interpreto.visualizations.terminal import to_text  # noqa: PLC0415
+        from interpreto.visualizations.terminal.attributions import to_text  # noqa: PLC0415
 
         return to_text(self)
 
@@ -175,8 +175,8 @@ class AttributionOutput:
         tensors = {name: value for name in TENSORS if (value := getattr(self, name)) is not None}
         tensors |= {"input_ids": self.sample.input_ids, "unit_index": self.sample.units.index}
         tensors |= {f"extras.{name}": value for name, value in self.sample.extras.items()}
-        for i, reading in enumerate(self._aim.readings):
-            parts = {name: getattr(reading, name) for name in READING}
+        for i, readout in enumerate(self._aim.readouts):
+            parts = {name: getattr(readout, attribute) for name, attribute in READOUT.items()}
             tensors |= {f"reading.{i}.{name}": value for name, value in parts.items() if value is not None}
         facts = {name: getattr(self, name) for name in FACTS}
         facts |= {"text": self.text, "elements": self.elements, "spans": self.spans}
@@ -195,9 +195,9 @@ class AttributionOutput:
             extras = {k.removeprefix("extras."): v for k, v in tensors.items() if k.startswith("extras.")}
             spans = tuple((int(a), int(b)) for a, b in facts["spans"])
             units = Units(tensors["unit_index"], tuple(facts["elements"]), spans)
-            aim = Aim(_readings(tensors), tuple(facts["target_labels"]), tuple(map(_span, facts["target_spans"])))
+            targets = Targets(_readings(tensors), tuple(facts["target_labels"]), tuple(map(_span, facts["target_spans"])))
             places = {"source": facts["source"], "prompt": facts["prompt"]}
-            sample = Sample(facts["text"], tensors["input_ids"], units, extras, aim, **places)
+            sample = Sample(facts["text"], tensors["input_ids"], units, extras, targets, **places)
             values = {name: tensors[name] for name in TENSORS if name in tensors}
             return AttributionOutput(sample=sample, **values, **{name: facts[name] for name in FACTS})
         except (KeyError, TypeError) as error:
@@ -205,7 +205,7 @@ class AttributionOutput:
 
 
 TENSORS = ("attributions", "base_scores", "reference_scores", "residual", "standard_error")
-READING = ("ids", "at", "mix", "tail")
+READOUT = {"ids": "ids", "at": "positions", "mix": "weights", "tail": "suffix"}  # names in files: attributes
 FACTS = (
     "target_labels",
     "model_task",
@@ -224,10 +224,14 @@ def _summed(rows: Float[Tensor, "t g"]) -> Float[Tensor, "1 g"]:
     return torch.where(rows.isnan().all(0), torch.nan, rows.nansum(0))[None]
 
 
-def _readings(tensors: dict[str, Tensor]) -> tuple[Reading, ...]:
+def _readings(tensors: dict[str, Tensor]) -> tuple[Readout, ...]:
     count = len([name for name in tensors if name.startswith("reading.") and name.endswith(".ids")])
     return tuple(
-        Reading(tensors[f"reading.{i}.ids"], *(tensors.get(f"reading.{i}.{n}") for n in READING[1:])) for i in range(count)
+        Readout(
+            tensors[f"reading.{i}.ids"],
+            **{attribute: tensors.get(f"reading.{i}.{name}") for name, attribute in READOUT.items() if name != "ids"},
+        )
+        for i in range(count)
     )
 
 

@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "ActivationSource": "activations",
-    "BatchTopKSAEConcepts": "methods.sae",
-    "Cockatiel": "methods.nmf",
+    "BatchTopKSAEConcepts": "saes.explainers",
+    "Cockatiel": "dictionaries.nmf",
     "ConceptAutoEncoderExplainer": "base",
-    "ConceptModel": "model",
-    "ConvexNMFConcepts": "methods.convex_nmf",
-    "DictionaryLearningConcepts": "methods.sparse_coding",
-    "DictionaryLearningExplainer": "methods.dictionary",
-    "ICAConcepts": "methods.linear",
-    "JumpReLUSAEConcepts": "methods.sae",
-    "KMeansConcepts": "methods.kmeans",
-    "MpSAEConcepts": "methods.sae",
-    "NMFConcepts": "methods.nmf",
-    "NeuronsAsConcepts": "methods.neurons",
-    "PCAConcepts": "methods.linear",
-    "SAEExplainer": "methods.sae",
-    "SVDConcepts": "methods.linear",
-    "SemiNMFConcepts": "methods.semi_nmf",
-    "SparsePCAConcepts": "methods.linear",
-    "TopKSAEConcepts": "methods.sae",
-    "TrainingRecord": "methods.training",
-    "VanillaSAEConcepts": "methods.sae",
-    "load_concepts": "saving",
+    "ConceptModel": "concept_model",
+    "ConvexNMFConcepts": "dictionaries.convex_nmf",
+    "DictionaryLearningConcepts": "dictionaries.sparse_coding",
+    "DictionaryLearningExplainer": "dictionaries.explainer",
+    "ICAConcepts": "dictionaries.linear",
+    "JumpReLUSAEConcepts": "saes.explainers",
+    "KMeansConcepts": "dictionaries.kmeans",
+    "MpSAEConcepts": "saes.explainers",
+    "NMFConcepts": "dictionaries.nmf",
+    "NeuronsAsConcepts": "dictionaries.neurons",
+    "PCAConcepts": "dictionaries.linear",
+    "SAEExplainer": "saes.explainers",
+    "SVDConcepts": "dictionaries.linear",
+    "SemiNMFConcepts": "dictionaries.semi_nmf",
+    "SparsePCAConcepts": "dictionaries.linear",
+    "TopKSAEConcepts": "saes.explainers",
+    "TrainingRecord": "saes.trainer",
+    "VanillaSAEConcepts": "saes.explainers",
+    "load_concepts": "serialization",
 }
 
 __all__ = [
@@ -60,13 +60,16 @@ __all__ = [
 if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer
-    from interpreto.concepts.methods.convex_nmf import ConvexNMFConcepts
-    from interpreto.concepts.methods.dictionary import DictionaryLearningExplainer
-    from interpreto.concepts.methods.kmeans import KMeansConcepts
-    from interpreto.concepts.methods.linear import ICAConcepts, PCAConcepts, SparsePCAConcepts, SVDConcepts
-    from interpreto.concepts.methods.neurons import NeuronsAsConcepts
-    from interpreto.concepts.methods.nmf import Cockatiel, NMFConcepts
-    from interpreto.concepts.methods.sae import (
+    from interpreto.concepts.concept_model import ConceptModel
+    from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
+    from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+    from interpreto.concepts.dictionaries.kmeans import KMeansConcepts
+    from interpreto.concepts.dictionaries.linear import ICAConcepts, PCAConcepts, SparsePCAConcepts, SVDConcepts
+    from interpreto.concepts.dictionaries.neurons import NeuronsAsConcepts
+    from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
+    from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
+    from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
         JumpReLUSAEConcepts,
         MpSAEConcepts,
@@ -74,11 +77,8 @@ if TYPE_CHECKING:
         TopKSAEConcepts,
         VanillaSAEConcepts,
     )
-    from interpreto.concepts.methods.semi_nmf import SemiNMFConcepts
-    from interpreto.concepts.methods.sparse_coding import DictionaryLearningConcepts
-    from interpreto.concepts.methods.training import TrainingRecord
-    from interpreto.concepts.model import ConceptModel
-    from interpreto.concepts.saving import load_concepts
+    from interpreto.concepts.saes.trainer import TrainingRecord
+    from interpreto.concepts.serialization import load_concepts
 
 
 def __getattr__(name: str) -> Any:

@@ -13,16 +13,16 @@ from torch import Tensor
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.splitters.generation import SplitterForGeneration
 from interpreto.concepts.splitters.granularities import UnitReader, read_unit
-from interpreto.concepts.splitters.reading import encodings
-from interpreto.encoding import Encoder, is_single
 from interpreto.errors import InputError, TargetError, TaskError
-from interpreto.inference.forward import longest_input
-from interpreto.inference.modes import read_mode
-from interpreto.samples import Aim, Reading, Sample
-from interpreto.targets import Contrast
-from interpreto.tasks import Classification, Generation, Request, Task, resolve_task
+from interpreto.inputs.samples import Readout, Sample, Targets
+from interpreto.inputs.streaming import encodings
+from interpreto.inputs.targets import Contrast
+from interpreto.inputs.text import InputReader, is_single
+from interpreto.models.forward import longest_input
+from interpreto.models.modes import read_mode
+from interpreto.models.tasks import Classification, Generation, GenerationRequest, Task, resolve_task
 
-REQUEST = Request()  # a score for each token of a generation, whose own tokens explain those behind them
+REQUEST = GenerationRequest()  # a score for each token of a generation, whose own tokens explain those behind them
 
 
 def task_of(splitter: ModelSplitter, inference_mode: Any) -> Task:
@@ -59,7 +59,7 @@ def aimed_samples(splitter: ModelSplitter, task: Task, inputs: Any, targets: Any
     rows = [targets] * len(read) if _shared(targets) else list(_listed(targets))
     aims = task.read_targets([list(_listed(row)) for row in rows], read, False)
     assert aims is not None
-    return [sample.aimed_at(aim) for sample, aim in zip(samples, aims, strict=True)]
+    return [sample.with_targets(own) for sample, own in zip(samples, aims, strict=True)]
 
 
 def _shared(targets: Any) -> bool:
@@ -86,18 +86,18 @@ def _of_generation(splitter: ModelSplitter, task: Generation, inputs: Any, targe
     reader, encoder = UnitReader(splitter.tokenizer, unit), splitter.encoder
     writes = splitter if isinstance(splitter, SplitterForGeneration) else None
     if writes is None:
-        encoder = Encoder(splitter.tokenizer, encoder.max_length, encoder.truncation, replies=True, ends=False)
+        encoder = InputReader(splitter.tokenizer, encoder.max_length, encoder.truncation, replies=True, ends=False)
     prompts = list(encodings(encoder, inputs))
     read = task.read_targets(targets, prompts, is_single(inputs))
     assert read is not None
     samples = []
     for i, (prompt, target) in enumerate(zip(prompts, read, strict=True)):
         whole = task.joined(prompt, target, REQUEST)
-        aim = task.aim(whole, target, REQUEST, lambda tokens: reader.units(whole, i))  # noqa: B023  # not called for tokens
-        if any(reading.tail is not None for reading in aim.readings):
+        own = task.targets(whole, target, REQUEST, lambda tokens: reader.units(whole, i))  # noqa: B023  # not called for tokens
+        if any(readout.suffix is not None for readout in own.readouts):
             raise TargetError("`targets`: concepts are explained for texts, not for a contrast of two; subtract the results.")
         units = reader.units(whole, i, None if writes is None else writes.part_of(whole))
-        samples.append(Sample(whole.tokens.text, whole.input_ids, units, whole.extras, aim, whole.source, whole.prompt))
+        samples.append(Sample(whole.tokens.text, whole.input_ids, units, whole.extras, own, whole.source, whole.prompt))
     return samples
 
 
@@ -111,4 +111,4 @@ def _realised(position: int, sample: Sample) -> Sample:
         raise InputError(f"`inputs[{position}]`: {sample.text[:60]!r} has one token, and none that follows it; pass `targets`.")
     at = torch.arange(start - 1, len(ids) - 1)
     labels = tuple(map(str, ids[start:].tolist()))
-    return sample.aimed_at(Aim((Reading(ids[start:], at),), labels, (None,) * len(labels)))
+    return sample.with_targets(Targets((Readout(ids[start:], at),), labels, (None,) * len(labels)))

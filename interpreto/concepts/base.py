@@ -12,13 +12,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.activations import Activations, ActivationSource, read_activations
-from interpreto.concepts.model import ConceptModel, read_seed
+from interpreto.concepts.concept_model import ConceptModel, read_seed
 from interpreto.errors import InputError, ModelError, OptionError
-from interpreto.granularity import GranularityAggregationStrategy
-from interpreto.inference.forward import read_device
+from interpreto.inputs.units import GranularityAggregationStrategy
+from interpreto.models.forward import read_device
 
 if TYPE_CHECKING:
-    from interpreto.concepts.bridge import InputsToConcepts
+    from interpreto.concepts.inputs_to_concepts import InputsToConcepts
 
 Explainer = TypeVar("Explainer", bound="ConceptAutoEncoderExplainer")
 
@@ -129,7 +129,7 @@ class ConceptAutoEncoderExplainer(ABC):
         Raises:
             ModelError: the concepts have not been learned, or the concept model cannot be written as tensors.
         """
-        from interpreto.concepts.saving import save_concepts  # noqa: PLC0415  (it imports every explainer)
+        from interpreto.concepts.serialization import save_concepts  # noqa: PLC0415  (it imports every explainer)
 
         save_concepts(self, path)
 
@@ -182,7 +182,7 @@ class ConceptAutoEncoderExplainer(ABC):
             >>> [tuple(gradients.shape) for gradients in explainer.concept_output_gradient(texts, targets=["positive"])]
             [(1, 1, 2), (1, 1, 2), (1, 1, 2)]
         """
-        from interpreto.concepts.attribution import normalized  # noqa: PLC0415  (it loads the splitters)
+        from interpreto.concepts.importance import normalized  # noqa: PLC0415  (it loads the splitters)
 
         found = self.concept_output_attribution(
             inputs,
@@ -231,7 +231,7 @@ class ConceptAutoEncoderExplainer(ABC):
             Sundararajan, Taly and Yan, ICML 2017, https://arxiv.org/abs/1703.01365; over concepts, Fel et al., 2023,
             https://arxiv.org/abs/2306.07304.
         """
-        from interpreto.concepts.attribution import output_attribution  # noqa: PLC0415  (it loads the splitters)
+        from interpreto.concepts.importance import output_attribution  # noqa: PLC0415  (it loads the splitters)
 
         return output_attribution(
             self,
@@ -258,7 +258,7 @@ class ConceptAutoEncoderExplainer(ABC):
             ModelError: the concepts are not fitted.
             OptionError: there is no splitter, or no such pooling.
         """
-        from interpreto.concepts.bridge import InputsToConcepts  # noqa: PLC0415  (it loads the splitters)
+        from interpreto.concepts.inputs_to_concepts import InputsToConcepts  # noqa: PLC0415  (it loads the splitters)
 
         return InputsToConcepts(self, pooling)
 

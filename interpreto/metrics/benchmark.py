@@ -23,11 +23,11 @@ from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics import attributions as known
 from interpreto.metrics.attributions.base import AttributionMetric, GameMetric, findings_together
+from interpreto.metrics.attributions.cases import random_like, read_explanations, reversed_of
 from interpreto.metrics.attributions.complexity import ComplexityMetric
 from interpreto.metrics.attributions.game import Game, copies_of
 from interpreto.metrics.attributions.plausibility import PlausibilityMetric
 from interpreto.metrics.attributions.robustness import ExplainerMetric
-from interpreto.metrics.attributions.rows import random_like, read_explanations, reversed_of
 from interpreto.metrics.result import MetricResult
 from interpreto.progress import tqdm
 

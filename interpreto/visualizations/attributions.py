@@ -8,9 +8,9 @@ from typing import Any
 
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError
-from interpreto.visualizations.payload import payload
-from interpreto.visualizations.showing import Look, check_backend, drawing, fragment, goes_to_notebook, show_html, write_page
-from interpreto.visualizations.terminal import to_text
+from interpreto.visualizations.display import Look, check_backend, drawing, fragment, goes_to_notebook, show_html, write_page
+from interpreto.visualizations.html.attributions import payload
+from interpreto.visualizations.terminal.attributions import to_text
 
 LOOK = Look(["attributions.js"])
 
@@ -66,7 +66,7 @@ def plot_attributions(
     shown = _checked([explanations] if isinstance(explanations, AttributionOutput) else explanations)
     check_backend(backend)
     if backend == "matplotlib":
-        figure = drawing("static").draw(shown)
+        figure = drawing("figures.attributions").draw(shown)
         if path is not None:
             figure.savefig(path)
         return figure

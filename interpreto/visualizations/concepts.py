@@ -6,14 +6,14 @@ from os import PathLike
 from typing import Any
 
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
-from interpreto.encoding import is_single
+from interpreto.concepts.summaries import global_concepts, local_concepts
+from interpreto.concepts.views import ConceptView, GlobalConcepts, LocalConcepts
 from interpreto.errors import OptionError
-from interpreto.visualizations.concept_data import global_concepts, local_concepts
-from interpreto.visualizations.concept_payload import concept_payload
-from interpreto.visualizations.concept_text import concepts_to_text
-from interpreto.visualizations.concept_views import ConceptView, GlobalConcepts, LocalConcepts
-from interpreto.visualizations.reading import visible
-from interpreto.visualizations.showing import Look, check_backend, drawing, fragment, goes_to_notebook, show_html, write_page
+from interpreto.inputs.text import is_single
+from interpreto.visualizations.display import Look, check_backend, drawing, fragment, goes_to_notebook, show_html, write_page
+from interpreto.visualizations.html.concepts import concept_payload
+from interpreto.visualizations.terminal.concepts import concepts_to_text
+from interpreto.visualizations.text_layout import visible
 
 LOOK = Look(["concepts.js"], ["concepts.css"], name="concepts")
 
@@ -96,7 +96,7 @@ def show_concepts(view: ConceptView, path: str | PathLike[str] | None = None, *,
     """
     check_backend(backend)
     if backend == "matplotlib":
-        figure = drawing("static_concepts").draw_concepts(view)
+        figure = drawing("figures.concepts").draw_concepts(view)
         if path is not None:
             figure.savefig(path)
         return figure

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from interpreto.errors import InputError
 from interpreto.metrics.result import MetricResult
-from interpreto.visualizations.showing import check_backend, drawing, goes_to_notebook, show_html
+from interpreto.visualizations.display import check_backend, drawing, goes_to_notebook, show_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -211,7 +211,7 @@ def _short(name: str, length: int = 17) -> str:
 
 
 def _figure(curves: Sequence[Curve], label: str) -> Figure:
-    figure = drawing("static").Drawing(figsize=(5.6, 3.6), layout="constrained")
+    figure = drawing("figures.attributions").Drawing(figsize=(5.6, 3.6), layout="constrained")
     axes, grid = figure.add_subplot(), np.linspace(0, 1, GRID)
     for i, curve in enumerate(curves):
         colour = COLOURS[i % len(COLOURS)]

@@ -25,8 +25,8 @@ from interpreto import (
 from interpreto.attributions.aggregations import DistancesFromMask, LinearRegressionAggregator
 from interpreto.attributions.perturbations import ShapTokenPerturbator
 from interpreto.errors import CompletenessWarning, OptionError
-from interpreto.granularity import Units
-from interpreto.samples import Sample
+from interpreto.inputs.samples import Sample
+from interpreto.inputs.units import Units
 from tests import problems, tiny
 
 TEXTS = ["The film was not good.", "It's a great story, and the actors are terrible", "Good"]

@@ -23,8 +23,8 @@ from interpreto.attributions.perturbations import (
     RandomMaskedTokenPerturbator,
 )
 from interpreto.errors import OptionError
-from interpreto.granularity import Units
-from interpreto.samples import EmbeddingVariants, MaskVariants, Sample
+from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
+from interpreto.inputs.units import Units
 from tests import tiny
 
 TEXT = "The film was not good"

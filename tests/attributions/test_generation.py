@@ -21,8 +21,8 @@ from interpreto import (
     Sobol,
 )
 from interpreto.errors import OptionError
-from interpreto.granularity import Units
-from interpreto.samples import Aim, MaskVariants, Reading, Sample
+from interpreto.inputs.samples import MaskVariants, Readout, Sample, Targets
+from interpreto.inputs.units import Units
 from tests import problems, tiny
 from tests.contracts.zoo import METHODS, SAMPLED
 from tests.reference import Reference
@@ -216,8 +216,8 @@ def test_coalitions_drawn_for_all_units_serve_scores_that_see_fewer():
         for m, own in errors.items():
             value, phi = problems.random_game(m, seed)
             units = Units(torch.arange(u), ("x",) * u, ((0, 1),) * u)
-            aim = Aim((Reading(torch.tensor([0, 0]), torch.tensor([m - 1, u - 1])),), ("a", "b"), (None, None))
-            sample = Sample("", torch.arange(u), units, {}, aim)
+            targets = Targets((Readout(torch.tensor([0, 0]), torch.tensor([m - 1, u - 1])),), ("a", "b"), (None, None))
+            sample = Sample("", torch.arange(u), units, {}, targets)
             assert sample.reach.tolist() == [m, u]
             explainer = KernelShap(problems.Game(value, m), problems.GameTokenizer(m), n_perturbations=200)
             mask = explainer.perturbator(sample, torch.Generator().manual_seed(seed))

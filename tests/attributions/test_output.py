@@ -14,7 +14,7 @@ from torch import Tensor
 
 from interpreto import AttributionOutput, GradientShap, IntegratedGradients, KernelShap, Occlusion, Saliency, SmoothGrad
 from interpreto.errors import FileError
-from interpreto.granularity import Granularity
+from interpreto.inputs.units import Granularity
 from tests import tiny
 
 TEXTS = ["The film was terrible, and great.", ("A шедевр, she said", "no end 🎬")]

@@ -29,9 +29,9 @@ from interpreto.concepts import (
     SVDConcepts,
 )
 from interpreto.concepts.activations import read_activations
-from interpreto.concepts.methods.codes import encode
-from interpreto.concepts.methods.descent import Penalty
-from interpreto.concepts.methods.overcomplete import load_overcomplete
+from interpreto.concepts.adapters.overcomplete import load_overcomplete
+from interpreto.concepts.solvers.coordinate_descent import Penalty
+from interpreto.concepts.solvers.least_squares import encode
 from interpreto.errors import EstimateWarning, InputError, InterpretoError, ModelError, OptionError
 from tests.concepts.activations import demo_activations
 
@@ -474,7 +474,7 @@ def test_an_instance_is_used_itself():
 def test_overcomplete_is_loaded_without_its_top_level_which_still_answers():
     code = """
 import sys
-from interpreto.concepts.methods.overcomplete import load_overcomplete
+from interpreto.concepts.adapters.overcomplete import load_overcomplete
 sae = load_overcomplete("sae")
 print("torchvision" in sys.modules, "timm" in sys.modules, "matplotlib" in sys.modules)
 import overcomplete
@@ -491,7 +491,7 @@ except ImportError as error:
 
 @pytest.mark.parametrize("missing", ["overcomplete", "sklearn"])
 def test_a_missing_package_says_what_to_type(missing, monkeypatch):
-    import interpreto.concepts.methods.overcomplete as home
+    import interpreto.concepts.adapters.overcomplete as home
 
     if missing == "overcomplete":
         for name in [name for name in sys.modules if name.split(".")[0] == "overcomplete"]:

@@ -9,7 +9,7 @@ from interpreto.concepts.interpretations import TopKInputs
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForGeneration
 from interpreto.errors import InputError, ModelError, OptionError, TaskError
 from interpreto.metrics.concepts import ConceptDeletion, LossRecovered
-from interpreto.metrics.concepts.curves import ConceptScores
+from interpreto.metrics.concepts.perturbation_curves import ConceptScores
 from tests.tiny import CLASSIFIERS, SENTENCES, SEQ2SEQ
 
 POINTS = {
@@ -238,10 +238,10 @@ def test_a_model_that_writes_nothing(family):
     (sample,) = splitter.samples("A charming film.")
     assert len(sample.units) == 0
     assert sample.input_ids[-1] == tokenizer.eos_token_id
-    reading = SplitterForGeneration(model, POINTS[family][0], tokenizer, max_new_tokens=0)
-    (sample,) = reading.samples("A charming film.")
+    readout = SplitterForGeneration(model, POINTS[family][0], tokenizer, max_new_tokens=0)
+    (sample,) = readout.samples("A charming film.")
     assert sample.input_ids[sample.source :].tolist()[:1] == [model.config.decoder_start_token_id]
-    explainer = PCAConcepts(reading, 2).fit(reading.get_activations(SENTENCES))
+    explainer = PCAConcepts(readout, 2).fit(readout.get_activations(SENTENCES))
     with pytest.raises(InputError, match=r"`inputs\[0\]`: the model writes nothing after 'A charming film"):
         explainer.concept_output_gradient("A charming film.")
     (found,) = explainer.concept_output_gradient("A charming film.", "good")

@@ -121,12 +121,12 @@ def test_neither_company_nor_batch_size_changes_anything(bert, method):
 def test_untouched_concepts_leave_the_output_exactly_the_model_s(bert):
     """The reconstruction error is kept: six concepts do not explain 32 dimensions."""
     from interpreto.concepts.aims import aimed_samples, task_of
+    from interpreto.concepts.downstream import Downstream
     from interpreto.concepts.splitters.base import read_strategy
-    from interpreto.concepts.upper_half import UpperHalf
 
     splitter = bert.splitter
     samples = aimed_samples(splitter, task_of(splitter, None), FEW, None, "word")
-    upper = UpperHalf.of(bert, task_of(splitter, None), samples, read_strategy("mean"), splitter.budget())
+    upper = Downstream.of(bert, task_of(splitter, None), samples, read_strategy("mean"), splitter.budget())
     scores = upper.scores(upper.concepts[None])[0]
     for score, text in zip(scores, FEW, strict=True):
         assert_close(score, splitter.model(**splitter.tokenizer(text, return_tensors="pt")).logits[0].detach(), 1e-5)
@@ -150,7 +150,7 @@ def test_integrated_gradients_are_complete(bert, granularity):
 
 
 def read_mean():
-    from interpreto.granularity import GranularityAggregationStrategy
+    from interpreto.inputs.units import GranularityAggregationStrategy
 
     return GranularityAggregationStrategy.MEAN
 

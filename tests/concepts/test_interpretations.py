@@ -6,7 +6,7 @@ import torch
 from interpreto import demo
 from interpreto.concepts import ICAConcepts, NeuronsAsConcepts, NMFConcepts
 from interpreto.concepts.interpretations import TopKInputs
-from interpreto.concepts.interpretations.ranking import Ranking
+from interpreto.concepts.interpretations.top_k import Ranking
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES, SEQ2SEQ
 

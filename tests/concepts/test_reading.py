@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from interpreto.concepts.splitters.reading import CHUNK, encodings
-from interpreto.encoding import Encoder
 from interpreto.errors import InputError
+from interpreto.inputs.streaming import CHUNK, encodings
+from interpreto.inputs.text import InputReader
 from tests.tiny import NON_LATIN, SENTENCES, roberta_bpe, sentencepiece_bpe, unigram, wordpiece
 
 TOKENIZERS = [wordpiece, roberta_bpe, sentencepiece_bpe, unigram]
@@ -28,7 +28,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("make", TOKENIZERS)
 @pytest.mark.parametrize("options", [{}, {"max_length": 6, "truncation": True}, {"ends": False}])
 def test_together_is_one_by_one(make, options):
-    encoder = Encoder(make(), **options)
+    encoder = InputReader(make(), **options)
     alone = [encoder(text)[0] for text in TEXTS]
     assert_same(list(encodings(encoder, iter(TEXTS))), alone)
     assert encoder.takes_many == options.get("ends", True)
@@ -41,13 +41,13 @@ def test_the_backend_s_settings_are_left_alone():
     tokenizer.backend_tokenizer.enable_truncation(max_length=4)
     tokenizer.backend_tokenizer.enable_padding(length=9)
     before = tokenizer.backend_tokenizer.truncation, tokenizer.backend_tokenizer.padding
-    assert max(len(each.input_ids) for each in encodings(Encoder(tokenizer), TEXTS)) > 9
+    assert max(len(each.input_ids) for each in encodings(InputReader(tokenizer), TEXTS)) > 9
     assert (tokenizer.backend_tokenizer.truncation, tokenizer.backend_tokenizer.padding) == before
 
 
 @pytest.mark.parametrize("bad", ["", "  ", 7, "a film " * 40])
 def test_what_cannot_be_read_is_named_by_its_place(bad):
-    encoder = Encoder(wordpiece(), max_length=60)
+    encoder = InputReader(wordpiece(), max_length=60)
     items = ["A film."] * (CHUNK + 3) + [bad, "A film."]
     seen = []
     with pytest.raises(InputError, match=rf"`inputs\[{CHUNK + 3}\]`"):
@@ -56,7 +56,7 @@ def test_what_cannot_be_read_is_named_by_its_place(bad):
 
 def test_forms_are_mixed_in_their_order():
     tokenizer = wordpiece()
-    encoder = Encoder(tokenizer)
+    encoder = InputReader(tokenizer)
     pair, ids = ("A film.", "A cast."), torch.tensor(tokenizer("Long ago.")["input_ids"])
     items = ["A film.", "A cast.", pair, ids, "Dull.", "Fine."]
     assert_same(list(encodings(encoder, items)), [encoder(item)[0] for item in items])

@@ -15,11 +15,11 @@ from interpreto.concepts import (
     TopKSAEConcepts,
     VanillaSAEConcepts,
 )
-from interpreto.concepts.methods import sparse_autoencoders
-from interpreto.concepts.methods.autoencoder import Autoencoder
-from interpreto.concepts.methods.overcomplete import load_overcomplete
-from interpreto.concepts.methods.sparse_autoencoders import JumpReLUSAE, MatchingPursuitSAE
-from interpreto.concepts.methods.training import TrainingOptions
+from interpreto.concepts.adapters.overcomplete import load_overcomplete
+from interpreto.concepts.saes import architectures as sparse_autoencoders
+from interpreto.concepts.saes.architectures import JumpReLUSAE, MatchingPursuitSAE
+from interpreto.concepts.saes.base import Autoencoder
+from interpreto.concepts.saes.trainer import TrainingOptions
 from interpreto.errors import FileError, InputError, InterpretoError, ModelError, OptionError
 from tests.concepts.activations import demo_activations
 from tests.concepts.test_dictionaries import Store

@@ -12,7 +12,7 @@ from transformers import AutoModel, T5EncoderModel
 
 from interpreto.concepts.splitters import ActivationGranularity, ModelWithSplitPoints, SplitterForClassification
 from interpreto.errors import InputError, ModelError, OptionError, TaskError, TokenizerError
-from interpreto.granularity import Granularity, GranularityAggregationStrategy
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES, SEQ2SEQ, unigram
 
 GRANULARITIES = ModelWithSplitPoints.activation_granularities
@@ -277,7 +277,7 @@ class TestInputs:
         assert taken <= 600
 
     def test_texts_tokenized_together_are_as_those_tokenized_alone(self):
-        from interpreto.concepts.splitters.reading import encodings
+        from interpreto.inputs.streaming import encodings
 
         for factory in CLASSIFIERS.values():
             model, tokenizer = factory()

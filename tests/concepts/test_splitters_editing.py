@@ -5,7 +5,7 @@ import torch
 
 from interpreto.concepts.splitters import BatchUnits, ModelWithSplitPoints
 from interpreto.errors import ModelError, OptionError
-from interpreto.granularity import GranularityAggregationStrategy
+from interpreto.inputs.units import GranularityAggregationStrategy
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
 
 MODELS = {f"{kind}_{name}": zoo[name] for kind, zoo in (("classifier", CLASSIFIERS), ("lm", CAUSAL_LMS)) for name in zoo}

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from interpreto import demo
+from interpreto.concepts.activation_store import ActivationStore, identity
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
-from interpreto.concepts.store import ActivationStore, identity
 from interpreto.errors import FileError, OptionError
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
 
@@ -91,7 +91,7 @@ def test_shuffled_batches_have_every_row_once_and_follow_their_seed(tmp_path):
 
 
 def test_an_interrupted_call_goes_on_at_the_first_missing_shard(splitter, tmp_path, monkeypatch):
-    monkeypatch.setattr("interpreto.concepts.splitters.reading.CHUNK", 2)
+    monkeypatch.setattr("interpreto.inputs.streaming.CHUNK", 2)
     whole = splitter.store_activations(SENTENCES, tmp_path / "whole", "word", rows_per_shard=15)
 
     def broken():

@@ -9,10 +9,10 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from interpreto.concepts.methods import supports
-from interpreto.concepts.methods.codes import MILD, SLOW, encode
-from interpreto.concepts.methods.descent import Descent, Penalty
-from interpreto.concepts.methods.supports import LeastSquares, exchange
+from interpreto.concepts.solvers import active_set as supports
+from interpreto.concepts.solvers.active_set import LeastSquares, exchange
+from interpreto.concepts.solvers.coordinate_descent import Descent, Penalty
+from interpreto.concepts.solvers.least_squares import MILD, SLOW, encode
 
 
 def problem(atoms: int, width: int, alike: float = 0.0, rows: int = 40) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from interpreto import InputXGradient, Occlusion
 from interpreto.concepts import PCAConcepts
 from interpreto.concepts.splitters import ModelWithSplitPoints
-from interpreto.inference.forward import Forward, device_of
+from interpreto.models.forward import Forward, device_of
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
 
 accelerate = pytest.importorskip("accelerate")

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from interpreto import IntegratedGradients, KernelShap, Occlusion, SmoothGrad
-from interpreto.inference.batching import Budget, sweep
-from interpreto.inference.scorer import WINDOW, unique_rows
+from interpreto.models.batching import Budget, sweep
+from interpreto.models.scorer import WINDOW, unique_rows
 from tests import problems, tiny
 
 TEXTS = list(tiny.SENTENCES)

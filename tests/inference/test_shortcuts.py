@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from interpreto import Contrast, IntegratedGradients, KernelShap, Lime, Occlusion, Saliency, Sobol
-from interpreto.inference import Shortcuts
-from interpreto.inference.prefix import new_cache, recorded
+from interpreto.models import EngineOptions
+from interpreto.models.kv_cache import new_cache, recorded
 from tests import tiny
 
-NAMES = [field.name for field in fields(Shortcuts)]
+NAMES = [field.name for field in fields(EngineOptions)]
 FAMILIES = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}
 PROMPTS = ["A long and dull story with no end in sight, she said", "The film was good and the story was not"]
 TARGETS = [" but the film was so good", " at all"]
@@ -58,15 +58,15 @@ def assert_same(a, b, bound=1e-4):
 def test_no_shortcut_changes_a_number(name, family):
     for method in METHODS:
         options = {} if method is Saliency else {"batch_size": 6}
-        fast, _ = explained(family, method, Shortcuts(), **options)
-        slow, _ = explained(family, method, Shortcuts(**{name: False}), **options)
+        fast, _ = explained(family, method, EngineOptions(), **options)
+        slow, _ = explained(family, method, EngineOptions(**{name: False}), **options)
         assert_same(fast, slow)
 
 
 def test_all_of_them_off_is_one_run_a_target_and_a_copy():
-    off = Shortcuts(**dict.fromkeys(NAMES, False))
+    off = EngineOptions(**dict.fromkeys(NAMES, False))
     for method in METHODS:
-        fast, quick = explained("llama", method, Shortcuts())
+        fast, quick = explained("llama", method, EngineOptions())
         slow, watch = explained("llama", method, off)
         assert_same(fast, slow)
         assert watch.tokens > 3 * quick.tokens
@@ -79,7 +79,7 @@ def test_the_prefix_is_run_once(family):
     explainer = Occlusion(model, tokenizer, batch_size=6)
     explainer(PROMPTS[0], TARGETS[0])
     shared, tokens = watch.pasts, watch.tokens
-    _, whole = explained(family, Occlusion, Shortcuts(prefix=False), batch_size=6)
+    _, whole = explained(family, Occlusion, EngineOptions(prefix=False), batch_size=6)
     if family == "mamba":  # its state does not continue by several tokens
         assert not shared and explainer.forward.shares_prefix is None
         return
@@ -87,7 +87,7 @@ def test_the_prefix_is_run_once(family):
     Watch(model)
     model, tokenizer = FAMILIES[family]()
     watch = Watch(model)
-    Occlusion(model, tokenizer, batch_size=6, shortcuts=Shortcuts(prefix=False))(PROMPTS[0], TARGETS[0])
+    Occlusion(model, tokenizer, batch_size=6, shortcuts=EngineOptions(prefix=False))(PROMPTS[0], TARGETS[0])
     assert tokens < 0.8 * watch.tokens
 
 
@@ -95,15 +95,15 @@ def test_the_prefix_is_run_once(family):
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma3_text", "gpt_neo"])
 def test_every_replacement_behind_a_prefix(family, replacement):
     fast, _ = (
-        explained(family, Occlusion, Shortcuts(), batch_size=6, replacement=replacement)
+        explained(family, Occlusion, EngineOptions(), batch_size=6, replacement=replacement)
         if family != "gpt_neo"
         else (None, None)
     )
     if fast is None:
         if replacement in ("drop", "attention"):
             return
-        fast, _ = explained(family, Occlusion, Shortcuts(), batch_size=6, replacement=replacement)
-    slow, _ = explained(family, Occlusion, Shortcuts(prefix=False), batch_size=6, replacement=replacement)
+        fast, _ = explained(family, Occlusion, EngineOptions(), batch_size=6, replacement=replacement)
+    slow, _ = explained(family, Occlusion, EngineOptions(prefix=False), batch_size=6, replacement=replacement)
     assert_same(fast, slow)
 
 
@@ -113,7 +113,7 @@ def test_windows_shorter_than_the_prefix_are_kept():
         model, tokenizer = FAMILIES[family]()
         prompt = " ".join(PROMPTS)
         fast = Occlusion(model, tokenizer, batch_size=8)(prompt, TARGETS[0])
-        slow = Occlusion(model, tokenizer, batch_size=8, shortcuts=Shortcuts(prefix=False))(prompt, TARGETS[0])
+        slow = Occlusion(model, tokenizer, batch_size=8, shortcuts=EngineOptions(prefix=False))(prompt, TARGETS[0])
         assert fast[0].sample.input_ids.shape[0] > 40
         assert_same(fast, slow)
 
@@ -146,12 +146,12 @@ def test_an_unknown_state_is_no_prefix():
 
 def test_logits_are_computed_at_targets_alone():
     for family in ("llama", "mamba", "t5"):
-        outputs, watch = explained(family, Occlusion, Shortcuts(prefix=False, distinct=False))
+        outputs, watch = explained(family, Occlusion, EngineOptions(prefix=False, distinct=False))
         copies = [len(output.elements) + 1 for output in outputs]
         most = max(len(output.targets) for output in outputs)
         slack = 2 * most  # two rows measure what padding does
         assert watch.logits <= (sum(copies) + 2) * most + slack
-        _, whole = explained(family, Occlusion, Shortcuts(prefix=False, distinct=False, kept_logits=False))
+        _, whole = explained(family, Occlusion, EngineOptions(prefix=False, distinct=False, kept_logits=False))
         assert whole.logits > 2 * watch.logits or family == "t5"
 
 
@@ -187,7 +187,7 @@ def test_contrasts_take_the_shortcuts_too():
     model, tokenizer = FAMILIES["llama"]()
     for contrast in (Contrast(" good", " dull"), Contrast(" so good", " very dull")):
         fast = Occlusion(model, tokenizer, batch_size=6)(PROMPTS, contrast)
-        off = Shortcuts(**dict.fromkeys(NAMES, False))
+        off = EngineOptions(**dict.fromkeys(NAMES, False))
         assert_same(fast, Occlusion(model, tokenizer, batch_size=6, shortcuts=off)(PROMPTS, contrast))
     watch = Watch(model)
     Occlusion(model, tokenizer)(PROMPTS[0], Contrast(torch.tensor([300]), torch.tensor([301])))
@@ -197,5 +197,5 @@ def test_contrasts_take_the_shortcuts_too():
 def test_shortcuts_are_an_object():
     from interpreto.errors import OptionError
 
-    with pytest.raises(OptionError, match=r"`shortcuts`: got \{'prefix': False\}; pass interpreto.inference.Shortcuts"):
+    with pytest.raises(OptionError, match=r"`shortcuts`: got \{'prefix': False\}; pass interpreto.models.EngineOptions"):
         Occlusion(*FAMILIES["llama"](), shortcuts={"prefix": False})

@@ -11,7 +11,7 @@ import torch
 from interpreto import IntegratedGradients, KernelShap, Occlusion, Saliency, demo
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics import ABPC, Benchmark, Deletion, MaxSensitivity, MetricResult, TokenF1
-from interpreto.metrics.attributions.rows import random_like, reversed_of
+from interpreto.metrics.attributions.cases import random_like, reversed_of
 from interpreto.metrics.benchmark import DEFAULT, counted
 from tests import tiny
 

@@ -272,7 +272,7 @@ def test_collinearity_by_a_loop(monkeypatch):
     atoms = torch.randn(9, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     cosines = np.abs(cosine(atoms.numpy(), atoms.numpy()))
     others = [cosines[i, j] for i in range(9) for j in range(9) if i != j]
-    monkeypatch.setattr("interpreto.metrics.concepts.dictionary.TOGETHER", 4)
+    monkeypatch.setattr("interpreto.metrics.concepts.stability.TOGETHER", 4)
     result = Collinearity(atoms).run()
     assert result.score == pytest.approx(max(others)) and result.details["mean"] == pytest.approx(np.mean(others))
     i, j = result.details["closest"]

@@ -30,8 +30,8 @@ from interpreto.metrics import (
     NormalizedAOPC,
 )
 from interpreto.metrics.attributions.base import run_together
-from interpreto.metrics.attributions.bounds import every_set, highest_walk
-from interpreto.metrics.orders import orders, steps
+from interpreto.metrics.attributions.normalized_aopc import every_set, highest_walk
+from interpreto.metrics.ranking import orders, steps
 from tests import tiny
 from tests.metrics.games import additive, explained, model_of
 from tests.problems import random_game

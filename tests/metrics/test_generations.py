@@ -19,7 +19,7 @@ from interpreto.metrics import (
     LogOdds,
     SoftComprehensiveness,
 )
-from interpreto.metrics.attributions.rows import Row
+from interpreto.metrics.attributions.cases import Row
 from tests import tiny
 
 PROMPT, ANSWER = "The film was great, and", "the actors were wonderful"
@@ -55,10 +55,10 @@ def test_each_token_is_judged_by_a_loop(family):
         metric(model, tokenizer, replacement="mean", **more).run(output)
         for metric, more in ((Deletion, {}), (Insertion, {}), (LogOdds, {"bins": "all"}))
     )
-    reading = sample.aim.readings[0]
+    readout = sample.targets.readouts[0]
     ends = [int((sample.units.index == j).nonzero().max()) for j in range(len(sample.units))]
     for t in range(len(output.target_labels)):
-        place, token = int(reading.at[t]), int(reading.ids[t])
+        place, token = int(readout.at[t]), int(readout.ids[t])
         values = output.attributions[t]
         units = [j for j in range(len(values)) if not values[j].isnan() and ends[j] <= place]
         order = sorted(units, key=lambda j: -float(values[j]))
@@ -83,8 +83,8 @@ def test_the_explained_tokens_and_those_behind_are_never_removed(family, aggrega
     sample = output.sample
     for t in range(len(output.target_labels)):
         row = Row.of(output, t)
-        reading = row.sample.aim.readings[0]
-        first = int(reading.at.min()) + 1
+        readout = row.sample.targets.readouts[0]
+        first = int(readout.at.min()) + 1
         assert len(row) > 0
         for unit in row.units:
             assert int((sample.units.index == unit).nonzero().max()) < first
@@ -110,7 +110,7 @@ def test_a_word_of_several_tokens_does_not_leak_its_second_one():
 
 
 def _unit_of(output, t):
-    return int(output.sample.units.index[int(output.sample.aim.readings[0].at[t]) + 1])
+    return int(output.sample.units.index[int(output.sample.targets.readouts[0].at[t]) + 1])
 
 
 def test_a_target_of_one_token_has_no_step_that_changes_nothing():

@@ -34,7 +34,7 @@ from interpreto.metrics import (
     TokenF1,
     TokenIoU,
 )
-from interpreto.metrics.attributions.subsets import sets_of_size
+from interpreto.metrics.attributions.subset_correlations import sets_of_size
 from interpreto.metrics.statistics import kendall, mean_ranks, pearson, spearman
 from tests import tiny
 from tests.metrics.games import additive, explained, model_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from interpreto.visualizations.concept_views import About, GlobalConcepts, LocalConcepts, Passage
+from interpreto.concepts.views import About, GlobalConcepts, LocalConcepts, Passage
 
 EFFECTS = torch.tensor([[[0.5, -0.25, 0.0], [-0.1, 1.0, 0.0]], [[-0.5, 0.25, 0.1], [0.1, -1.0, 0.2]]])
 ACTIVATIONS = torch.tensor([[2.0, 0.0, 1.0], [0.5, 4.0, 0.0]])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from interpreto.attributions.output import AttributionOutput
-from interpreto.granularity import Units
-from interpreto.samples import Aim, Reading, Sample
+from interpreto.inputs.samples import Readout, Sample, Targets
+from interpreto.inputs.units import Units
 
 INJECTIONS = (
     "</script><img src=x onerror=alert(1)>",
@@ -44,8 +44,8 @@ def explanation(
     t = len(values)
     units = Units(torch.arange(len(words)), tuple(words), tuple(spans))
     labels = labels or [f"class {i}" for i in range(t)]
-    aim = Aim((Reading(torch.arange(t)),), tuple(labels), (None,) * t)
-    sample = Sample(text, torch.arange(len(words)), units, {}, aim)
+    targets = Targets((Readout(torch.arange(t)),), tuple(labels), (None,) * t)
+    sample = Sample(text, torch.arange(len(words)), units, {}, targets)
     numbers = facts.pop("attributions", None)
     numbers = torch.tensor(values) if numbers is None else numbers
     base = torch.arange(t) + 0.5
@@ -76,8 +76,8 @@ def generation(prompt: str, answer: list[str], values: list[list[float]] | None 
     )
     numbers = torch.tensor(values) if values else torch.arange(1.0, t * (u + t) + 1).reshape(t, u + t) / 10
     numbers = numbers.masked_fill(torch.ones(t, u + t).triu(u).bool(), torch.nan)
-    reading = Reading(torch.arange(t), torch.arange(u - 1, u - 1 + t))
-    sample = Sample(text, torch.arange(u + t), units, {}, Aim((reading,), tuple(answer), tuple(spans)), prompt=u)
+    reading = Readout(torch.arange(t), torch.arange(u - 1, u - 1 + t))
+    sample = Sample(text, torch.arange(u + t), units, {}, Targets((reading,), tuple(answer), tuple(spans)), prompt=u)
     known: dict = {
         "model_task": "generation",
         "method": "Occlusion",
@@ -97,14 +97,14 @@ def conversation(question: str = "Was it good?", answer: str = "Yes.") -> Attrib
     spans = [(end - len(part), end) for part, end in zip(parts, ends, strict=True)]
     middle = spans[5][0] + (len(answer) + 1) // 2
     units = Units(torch.tensor([-1, 0, -1, 1, -1, 2, 2]), tuple(parts[1::2]), tuple(spans[1::2]))
-    reading = Reading(torch.arange(2), torch.tensor([4, 5]))
+    reading = Readout(torch.arange(2), torch.tensor([4, 5]))
     halves = (spans[5][0], middle), (middle, spans[5][1])
-    aim = Aim((reading,), tuple("".join(parts)[a:b] for a, b in halves), halves)
-    sample = Sample("".join(parts), torch.arange(7), units, {}, aim, prompt=5)
+    targets = Targets((reading,), tuple("".join(parts)[a:b] for a, b in halves), halves)
+    sample = Sample("".join(parts), torch.arange(7), units, {}, targets, prompt=5)
     return AttributionOutput(
         torch.tensor([[0.5, -0.25, torch.nan], [0.1, 0.2, 0.3]]),
         sample,
-        list(aim.labels),
+        list(targets.labels),
         model_task="generation",
         method="Occlusion",
         granularity="turn",

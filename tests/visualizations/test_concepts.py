@@ -18,12 +18,12 @@ from interpreto import demo
 from interpreto.concepts import ICAConcepts, NMFConcepts, PCAConcepts, SemiNMFConcepts
 from interpreto.concepts.interpretations import TopKInputs
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+from interpreto.concepts.summaries import global_concepts, local_concepts
 from interpreto.errors import InputError, ModelError, OptionError, TargetError
-from interpreto.targets import Contrast
-from interpreto.visualizations.concept_data import global_concepts, local_concepts
-from interpreto.visualizations.concept_text import concepts_to_text
+from interpreto.inputs.targets import Contrast
 from interpreto.visualizations.concepts import concepts_to_fragment, concepts_to_html, plot_concepts
-from interpreto.visualizations.static_concepts import signed_importances
+from interpreto.visualizations.figures.concepts import signed_importances
+from interpreto.visualizations.terminal.concepts import concepts_to_text
 from tests.tiny import CAUSAL_LMS, SENTENCES
 from tests.visualizations.concept_examples import ACTIVATIONS, EFFECTS, dataset, local
 from tests.visualizations.examples import INJECTIONS
@@ -151,7 +151,7 @@ class TestGlobal:
 
     def test_parts_of_a_data_set_add_up(self, explainer, monkeypatch):
         whole = global_concepts(explainer, iter(TEXTS), 1)
-        monkeypatch.setattr("interpreto.visualizations.concept_data.TOGETHER", 3)
+        monkeypatch.setattr("interpreto.concepts.summaries.TOGETHER", 3)
         parts = global_concepts(explainer, TEXTS, 1)
         assert whole.outputs == parts.outputs == ("positive",) and whole.shown == parts.shown
         assert close(whole.importances, parts.importances) and close(whole.effects, parts.effects)

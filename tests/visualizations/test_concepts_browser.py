@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from interpreto.concepts.views import GlobalConcepts, LocalConcepts
 from interpreto.visualizations import to_fragment
-from interpreto.visualizations.concept_views import GlobalConcepts, LocalConcepts
 from interpreto.visualizations.concepts import concepts_to_fragment, concepts_to_html
 from tests.visualizations.browser import Browser, needs_chromium
 from tests.visualizations.concept_examples import about, dataset, local, passage

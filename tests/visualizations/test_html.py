@@ -183,7 +183,7 @@ def test_a_backend_that_is_missing_or_unknown_is_told(monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
         for loaded in [name for name in sys.modules if name.startswith(f"{module}.")]:
             monkeypatch.setitem(sys.modules, loaded, None)
-        monkeypatch.delitem(sys.modules, "interpreto.visualizations.static", raising=False)
-        monkeypatch.delattr("interpreto.visualizations.static", raising=False)
+        monkeypatch.delitem(sys.modules, "interpreto.visualizations.figures.attributions", raising=False)
+        monkeypatch.delattr("interpreto.visualizations.figures.attributions", raising=False)
         with pytest.raises(OptionError, match=r'pip install "interpreto\[notebook\]"'):
             plot_attributions(film(), backend=backend)

@@ -6,7 +6,7 @@ import pytest
 
 from interpreto import KernelShap, Occlusion
 from interpreto.visualizations import to_text
-from interpreto.visualizations.reading import SAME_CHARACTER, Piece, answered, blocks, grouped, pieces, with_rows
+from interpreto.visualizations.text_layout import SAME_CHARACTER, Piece, answered, blocks, grouped, pieces, with_rows
 from tests import tiny
 from tests.visualizations.examples import film, generation
 

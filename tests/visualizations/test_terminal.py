@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from interpreto.errors import TargetError
-from interpreto.visualizations.terminal import to_text
+from interpreto.visualizations.terminal.attributions import to_text
 from tests.visualizations.examples import INJECTIONS, conversation, explanation, film, generation
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")

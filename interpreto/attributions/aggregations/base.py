@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.errors import OptionError
-from interpreto.inference.gradients import ContractedGradients, GradientReducer
-from interpreto.samples import MaskVariants, Variants
+from interpreto.inputs.samples import MaskVariants, Variants
+from interpreto.models.gradients import ContractedGradients, GradientReducer
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach
 from interpreto.errors import OptionError
-from interpreto.samples import MaskVariants
+from interpreto.inputs.samples import MaskVariants
 
 
 class DistancesFromMask(Enum):

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.attributions.aggregations.base import Aggregator, Estimate
-from interpreto.inference.gradients import GradientMoments, Moments
-from interpreto.samples import EmbeddingVariants
+from interpreto.inputs.samples import EmbeddingVariants
+from interpreto.models.gradients import GradientMoments, Moments
 
 
 class MomentsAggregator(Aggregator, ABC):

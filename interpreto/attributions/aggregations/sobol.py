@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.attributions.aggregations.base import Aggregator, Estimate
-from interpreto.samples import MaskVariants
+from interpreto.inputs.samples import MaskVariants
 
 
 class SobolIndicesOrders(Enum):

@@ -10,7 +10,7 @@ from interpreto.attributions.aggregations import MeanAggregator
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import GradientShapPerturbator
-from interpreto.inference.embedding import Baseline, read_baseline
+from interpreto.models.embeddings import Baseline, read_baseline
 
 
 class GradientShap(AttributionExplainer):

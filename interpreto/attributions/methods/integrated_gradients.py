@@ -10,7 +10,7 @@ from interpreto.attributions.aggregations import WeightedMeanAggregator
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import LinearInterpolationPerturbator
-from interpreto.inference.embedding import Baseline, read_baseline
+from interpreto.models.embeddings import Baseline, read_baseline
 
 
 class IntegratedGradients(AttributionExplainer):

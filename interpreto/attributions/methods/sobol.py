@@ -10,7 +10,7 @@ from interpreto.attributions.aggregations import SobolAggregator, SobolIndicesOr
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import SequenceSamplers, SobolTokenPerturbator
-from interpreto.granularity import read_member
+from interpreto.inputs.units import read_member
 
 
 class Sobol(AttributionExplainer):

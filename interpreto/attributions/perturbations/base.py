@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.errors import OptionError
-from interpreto.inference.embedding import EmbeddingSpace
-from interpreto.samples import EmbeddingVariants, MaskVariants, Sample
+from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
+from interpreto.models.embeddings import EmbeddingSpace
 
 
 class Perturbator(ABC):  # noqa: B024  (its two kinds see different things)

@@ -8,8 +8,8 @@ from torch import Generator
 
 from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, check_count, on_units
 from interpreto.errors import OptionError
-from interpreto.inference.embedding import Baseline, EmbeddingSpace
-from interpreto.samples import EmbeddingVariants, Sample
+from interpreto.inputs.samples import EmbeddingVariants, Sample
+from interpreto.models.embeddings import Baseline, EmbeddingSpace
 
 
 class LinearInterpolationPerturbator(EmbeddingsPerturbator):

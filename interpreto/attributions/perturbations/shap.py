@@ -11,7 +11,7 @@ from torch import Generator
 
 from interpreto.attributions.perturbations.base import WeightedMaskPerturbator, check_count, over_units
 from interpreto.errors import OptionError
-from interpreto.samples import MaskVariants, Sample
+from interpreto.inputs.samples import MaskVariants, Sample
 
 
 class ShapTokenPerturbator(WeightedMaskPerturbator):

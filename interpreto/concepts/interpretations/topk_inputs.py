@@ -13,15 +13,15 @@ from torch import Tensor
 
 from interpreto.concepts.activations import Activations, ActivationSource, check_finite, read_activations
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
-from interpreto.concepts.interpretations.ranking import Ranking
-from interpreto.concepts.interpretations.surface import Surface, alone, runs_of_words, vocabulary
+from interpreto.concepts.interpretations.token_text import Surface, alone, runs_of_words, vocabulary
+from interpreto.concepts.interpretations.top_k import Ranking
 from interpreto.concepts.splitters.base import read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, read_unit
-from interpreto.encoding import is_single
 from interpreto.errors import InputError, OptionError
-from interpreto.granularity import GranularityAggregationStrategy
+from interpreto.inputs.samples import Sample
+from interpreto.inputs.text import is_single
+from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.progress import tqdm
-from interpreto.samples import Sample
 
 CODES = 2**22  # concepts × rows that are held at once
 WINDOW = 1024  # inputs whose activations are computed together

@@ -5,7 +5,7 @@ from interpreto.concepts.splitters.classification import SplitterForClassificati
 from interpreto.concepts.splitters.generation import SplitterForGeneration
 from interpreto.concepts.splitters.granularities import ActivationGranularity
 from interpreto.concepts.splitters.model_with_split_points import ModelWithSplitPoints
-from interpreto.concepts.splitters.pooling import BatchUnits
+from interpreto.inputs.pooling import BatchUnits
 
 __all__ = [
     "ActivationGranularity",

@@ -12,16 +12,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from interpreto.concepts.splitters.granularities import ActivationGranularity, Row, Unit, read_unit
-from interpreto.concepts.splitters.ports import Port
-from interpreto.concepts.splitters.split_model import SplitModel, WindowActivations, check_batch_size
-from interpreto.concepts.splitters.tracing import Edit, wrapped
-from interpreto.concepts.store import ActivationStore, StoreConfig, identity
-from interpreto.encoding import Encoder
+from interpreto.concepts.activation_store import ActivationStore, StoreConfig, identity
+from interpreto.concepts.splitters.granularities import ActivationGranularity, SplitInput, Unit, read_unit
 from interpreto.errors import OptionError
-from interpreto.granularity import GranularityAggregationStrategy, read_member
-from interpreto.inference.batching import Budget
-from interpreto.samples import Sample
+from interpreto.inputs.samples import Sample
+from interpreto.inputs.text import InputReader
+from interpreto.inputs.units import GranularityAggregationStrategy, read_member
+from interpreto.models.activations import ActivationRecorder, WindowActivations, check_batch_size
+from interpreto.models.batching import Budget
+from interpreto.models.hook_points import HookPoint
+from interpreto.models.interventions import Edit, wrapped
 
 Activations = dict[str, Tensor]
 """Split point to activations ``(n·g, d)``: the units of all inputs, in order."""
@@ -37,7 +37,7 @@ class ModelSplitter(ABC):
     activation_granularities = ActivationGranularity
     default_granularity = ActivationGranularity.TOKEN
 
-    def __init__(self, split: SplitModel, encoder: Encoder | None = None) -> None:
+    def __init__(self, split: ActivationRecorder, encoder: InputReader | None = None) -> None:
         self._split = split
         self.encoder = split.encoder if encoder is None else encoder
 
@@ -173,7 +173,7 @@ class ModelSplitter(ABC):
             tqdm_bar=tqdm_bar,
         )
 
-    def port(self, split_point: str | None) -> Port:
+    def port(self, split_point: str | None) -> HookPoint:
         """Where activations are read; None: at the only split point."""
         ports = {port.name: port for port in self._split.ports}
         if split_point is None and len(ports) == 1:
@@ -210,8 +210,8 @@ class TokenSplitter(ModelSplitter):
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "u d"]:
         where = self._split.ports.index(self.port(split_point))
-        readings = self._split.read(map(as_row, samples), read_strategy(aggregation_strategy), dtype=dtype)
-        return _one_after_the_other([reading.activations[where] for reading in readings])
+        readouts = self._split.read(map(as_row, samples), read_strategy(aggregation_strategy), dtype=dtype)
+        return _one_after_the_other([reading.activations[where] for reading in readouts])
 
     def of_batch(
         self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
@@ -229,16 +229,16 @@ class TokenSplitter(ModelSplitter):
     def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b ..."]:
         return self._split.outputs_from([as_row(sample) for sample in samples], self.port(split_point), hidden)
 
-    def _joined(self, readings: Sequence[WindowActivations]) -> Activations:
+    def _joined(self, readouts: Sequence[WindowActivations]) -> Activations:
         return {
-            name: _one_after_the_other([reading.activations[i] for reading in readings])
+            name: _one_after_the_other([reading.activations[i] for reading in readouts])
             for i, name in enumerate(self.split_points)
         }
 
 
-def as_row(sample: Sample) -> Row:
+def as_row(sample: Sample) -> SplitInput:
     """What the model needs of a sample."""
-    return Row(sample.input_ids, sample.units.index, len(sample.units), sample.extras, sample.source)
+    return SplitInput(sample.input_ids, sample.units.index, len(sample.units), sample.extras, sample.source)
 
 
 def _one_after_the_other(parts: Sequence[Tensor]) -> Tensor:

@@ -10,18 +10,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interpreto.concepts.splitters.base import ModelSplitter, as_row
-from interpreto.concepts.splitters.granularities import ActivationGranularity, Row, UnitReader, read_unit
-from interpreto.concepts.splitters.heads import find_cut, run_on
-from interpreto.concepts.splitters.loading import load
-from interpreto.concepts.splitters.ports import refuse_decoders
-from interpreto.concepts.splitters.reading import encodings
-from interpreto.concepts.splitters.split_model import SplitModel
-from interpreto.concepts.splitters.tracing import Edit, frozen, lock_of
+from interpreto.concepts.splitters.granularities import ActivationGranularity, SplitInput, UnitReader, read_unit
 from interpreto.errors import OptionError
-from interpreto.granularity import GranularityAggregationStrategy
-from interpreto.inference.contexts import evaluating
+from interpreto.inputs.samples import Sample
+from interpreto.inputs.streaming import encodings
+from interpreto.inputs.units import GranularityAggregationStrategy
+from interpreto.models.activations import ActivationRecorder
+from interpreto.models.classifier_head import find_cut, run_on
+from interpreto.models.contexts import evaluating
+from interpreto.models.hook_points import refuse_decoders
+from interpreto.models.interventions import Edit, frozen, lock_of
+from interpreto.models.loading import load
 from interpreto.progress import tqdm
-from interpreto.samples import Sample
 
 MEAN = GranularityAggregationStrategy.MEAN
 _PROBE = "It is so, and it was so."
@@ -80,12 +80,12 @@ class SplitterForClassification(ModelSplitter):
         model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
         ids = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.cls_token_id)
         self._filler = next((i for i in ids if i is not None), 0)
-        split = SplitModel(model, tokenizer, [], batch_size, backend)
+        split = ActivationRecorder(model, tokenizer, [], batch_size, backend)
         (probe,) = encodings(split.encoder, _PROBE)
         index = torch.zeros_like(probe.input_ids)
-        self._cut = find_cut(split, Row(probe.input_ids, index, 1, probe.extras), self._filler, split_point)
+        self._cut = find_cut(split, SplitInput(probe.input_ids, index, 1, probe.extras), self._filler, split_point)
         refuse_decoders(model, [self._cut.port])
-        super().__init__(SplitModel(model, tokenizer, [self._cut.port], batch_size, backend, truncation=truncation))
+        super().__init__(ActivationRecorder(model, tokenizer, [self._cut.port], batch_size, backend, truncation=truncation))
 
     def get_activations(
         self, inputs: Any, tqdm_bar: bool = False, *, dtype: torch.dtype | None = None
@@ -166,8 +166,8 @@ class SplitterForClassification(ModelSplitter):
             raise OptionError(f"`hidden`: got {len(hidden)} rows for {len(samples)} samples; pass one a sample.")
         return self.activations_to_outputs(hidden)
 
-    def _row(self, encoding: Any) -> Row:
-        return self._cut.row(Row(encoding.input_ids, encoding.input_ids, 1, encoding.extras))
+    def _row(self, encoding: Any) -> SplitInput:
+        return self._cut.row(SplitInput(encoding.input_ids, encoding.input_ids, 1, encoding.extras))
 
-    def _one_token(self) -> Row:
-        return Row(torch.tensor([self._filler]), torch.tensor([0]), 1, {})
+    def _one_token(self) -> SplitInput:
+        return SplitInput(torch.tensor([self._filler]), torch.tensor([0]), 1, {})

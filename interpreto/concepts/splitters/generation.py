@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 from interpreto.concepts.splitters.base import Activations, TokenSplitter, as_row, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
-from interpreto.concepts.splitters.loading import AnyLanguageModel, load
-from interpreto.concepts.splitters.ports import STACKS, Port, Stack, find_ports
-from interpreto.concepts.splitters.reading import encodings
-from interpreto.concepts.splitters.split_model import SplitModel
-from interpreto.concepts.splitters.tracing import lock_of
-from interpreto.continuations import Continuation
-from interpreto.encoding import Encoder, Encoding
 from interpreto.errors import InputError, OptionError, TaskError
-from interpreto.granularity import GranularityAggregationStrategy, Span, Tokens
-from interpreto.inference.contexts import evaluating
+from interpreto.inputs.continuations import Continuation
+from interpreto.inputs.samples import Sample
+from interpreto.inputs.streaming import encodings
+from interpreto.inputs.text import InputReader, TokenizedInput
+from interpreto.inputs.units import GranularityAggregationStrategy, Span, Tokens
+from interpreto.models.activations import ActivationRecorder
+from interpreto.models.contexts import evaluating
+from interpreto.models.hook_points import STACKS, HookPoint, Stack, find_ports
+from interpreto.models.interventions import lock_of
+from interpreto.models.loading import AnyLanguageModel, load
+from interpreto.models.tasks import Generation, GenerationRequest, resolve_task
 from interpreto.progress import tqdm
-from interpreto.samples import Sample
-from interpreto.tasks import Generation, Request, resolve_task
 
 Part = Literal["all", "prompt", "generated"]
 PARTS = ("all", "prompt", "generated")
@@ -100,12 +100,12 @@ class SplitterForGeneration(TokenSplitter):
             raise OptionError(f"`max_new_tokens`: got {max_new_tokens!r}; pass a whole number of at least 0.")
         ports = find_ports(model, split_point)
         self._task, self._stack = task, _one_stack(ports, part) if task.encodes else None
-        split = SplitModel(model, tokenizer, ports, batch_size, backend)
+        split = ActivationRecorder(model, tokenizer, ports, batch_size, backend)
         self._limit = longest = split.encoder.max_length
         if longest is not None and truncation and not task.encodes:
             longest = max(1, longest - max_new_tokens)
         # A text that goes on has no end; a chat ends where the answer begins.
-        super().__init__(split, Encoder(tokenizer, longest, truncation, replies=True, ends=task.encodes))
+        super().__init__(split, InputReader(tokenizer, longest, truncation, replies=True, ends=task.encodes))
         self.max_new_tokens, self.part, self.random_state = max_new_tokens, part, random_state
         self.generation_kwargs: dict[str, Any] = {"do_sample": False, **(generation_kwargs or {})}
         for name in ("max_new_tokens", "max_length", "num_return_sequences"):
@@ -144,12 +144,12 @@ class SplitterForGeneration(TokenSplitter):
         stream = encodings(self.encoder, inputs)
         while prompts := list(islice(stream, TOGETHER)):
             for prompt, answer in zip(prompts, self._answers(prompts, position, write), strict=True):
-                whole = self._task.joined(prompt, answer, Request())
+                whole = self._task.joined(prompt, answer, GenerationRequest())
                 units = reader.units(whole, position, self.part_of(whole))
                 yield Sample(whole.tokens.text, whole.input_ids, units, whole.extras, None, whole.source, whole.prompt)
                 position += 1
 
-    def part_of(self, whole: Encoding) -> Span | None:
+    def part_of(self, whole: TokenizedInput) -> Span | None:
         """Which tokens of a prompt and what follows it are cut into units, from one to another; None: all."""
         length = len(whole.input_ids)
         if self._stack is not None:
@@ -157,7 +157,7 @@ class SplitterForGeneration(TokenSplitter):
         assert whole.prompt is not None
         return {"all": None, "prompt": (0, whole.prompt), "generated": (whole.prompt, length)}[self.part]
 
-    def _answers(self, prompts: Sequence[Encoding], first: int, write: bool) -> list[Continuation]:
+    def _answers(self, prompts: Sequence[TokenizedInput], first: int, write: bool) -> list[Continuation]:
         """What the model writes after each prompt, its end included; prompts of one length share passes, without padding."""
         lead = self._task.continuer.lead()
         answers = [Continuation(prompt.input_ids[:0], NOTHING, lead) for prompt in prompts]
@@ -178,7 +178,7 @@ class SplitterForGeneration(TokenSplitter):
                     answers[i] = self._read_answer(ids.tolist(), prompts[i], f"`inputs[{first + i}]`")
         return answers
 
-    def _check_room(self, prompts: Sequence[Encoding], first: int) -> None:
+    def _check_room(self, prompts: Sequence[TokenizedInput], first: int) -> None:
         """Refuse what the model cannot read again when it is written."""
         limit, more = self._limit, self.max_new_tokens
         if limit is None:
@@ -205,7 +205,7 @@ class SplitterForGeneration(TokenSplitter):
                 torch.manual_seed(self.random_state)
             return self._split.forward.generate(ids, options)
 
-    def _read_answer(self, row: list[int], prompt: Encoding, name: str) -> Continuation:
+    def _read_answer(self, row: list[int], prompt: TokenizedInput, name: str) -> Continuation:
         """What was written, up to the first token that ends a text: what follows is padding."""
         continuer, ends = self._task.continuer, self._split.forward.end_ids
         given = prompt.input_ids.tolist()
@@ -220,7 +220,7 @@ class SplitterForGeneration(TokenSplitter):
         return continuer.ids(row[start:end], given, name, lead)
 
 
-def _one_stack(ports: Sequence[Port], part: Part) -> Stack:
+def _one_stack(ports: Sequence[HookPoint], part: Part) -> Stack:
     """The stack of an encoder-decoder that all split points are in.
 
     Raises:

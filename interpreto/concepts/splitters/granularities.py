@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interpreto.encoding import Encoding
 from interpreto.errors import InputError, TokenizerError
-from interpreto.granularity import Granularity, Span, Splitter, Units, read_member, segment
+from interpreto.inputs.text import TokenizedInput
+from interpreto.inputs.units import Granularity, Span, Splitter, Units, read_member, segment
 
 
 class ActivationGranularity(Enum):
@@ -53,7 +53,7 @@ def read_unit(value: object) -> Unit:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class SplitInput:
     """One text as the model takes it, and the unit of each of its tokens: all that reading activations needs.
 
     Attributes:
@@ -90,7 +90,7 @@ class UnitReader:
                 "use SAMPLE, or TOKEN with the LAST token of each text."
             )
 
-    def row(self, encoding: Encoding, position: int) -> Row:
+    def row(self, encoding: TokenizedInput, position: int) -> SplitInput:
         """A text's row, without the texts of its units where these are not needed to find the units."""
         tokens, unit = encoding.tokens, self.unit
         if unit is ActivationGranularity.ALL_TOKENS and not tokens.fixed:
@@ -104,9 +104,9 @@ class UnitReader:
             index = self.units(encoding, position).index
         u = int(index.max()) + 1
         self._check(u, encoding, position)
-        return Row(encoding.input_ids, index, u, encoding.extras)
+        return SplitInput(encoding.input_ids, index, u, encoding.extras)
 
-    def units(self, encoding: Encoding, position: int, part: Span | None = None) -> Units:
+    def units(self, encoding: TokenizedInput, position: int, part: Span | None = None) -> Units:
         """The units of a text, with what a reader sees of them: the whole text for the units of which it has one.
 
         Args:
@@ -128,7 +128,7 @@ class UnitReader:
             self._check(len(units), encoding, position)
         return units
 
-    def _one(self, encoding: Encoding) -> Tensor:
+    def _one(self, encoding: TokenizedInput) -> Tensor:
         if self.unit is ActivationGranularity.SAMPLE:
             return torch.tensor(encoding.tokens.frozen).long().neg()
         held = torch.tensor(encoding.tokens.fixed or (False,) * len(encoding.input_ids))
@@ -139,7 +139,7 @@ class UnitReader:
         index[ends[:1]] = 0
         return index
 
-    def _check(self, u: int, encoding: Encoding, position: int) -> None:
+    def _check(self, u: int, encoding: TokenizedInput, position: int) -> None:
         if not u:
             what = "class token" if self.unit is ActivationGranularity.CLS_TOKEN else "unit: all its tokens are special"
             raise InputError(

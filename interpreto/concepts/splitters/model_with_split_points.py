@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from interpreto.concepts.splitters.base import Activations, TokenSplitter, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
-from interpreto.concepts.splitters.loading import load
-from interpreto.concepts.splitters.ports import find_ports, refuse_decoders
-from interpreto.concepts.splitters.reading import encodings
-from interpreto.concepts.splitters.split_model import SplitModel
-from interpreto.granularity import GranularityAggregationStrategy
+from interpreto.inputs.samples import Sample
+from interpreto.inputs.streaming import encodings
+from interpreto.inputs.units import GranularityAggregationStrategy
+from interpreto.models.activations import ActivationRecorder
+from interpreto.models.hook_points import find_ports, refuse_decoders
+from interpreto.models.loading import load
 from interpreto.progress import tqdm
-from interpreto.samples import Sample
 
 
 class ModelWithSplitPoints(TokenSplitter):
@@ -66,7 +66,7 @@ class ModelWithSplitPoints(TokenSplitter):
         model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
         ports = find_ports(model, split_points)
         refuse_decoders(model, ports)
-        super().__init__(SplitModel(model, tokenizer, ports, batch_size, backend, truncation=truncation))
+        super().__init__(ActivationRecorder(model, tokenizer, ports, batch_size, backend, truncation=truncation))
 
     def get_activations(
         self,
@@ -102,13 +102,13 @@ class ModelWithSplitPoints(TokenSplitter):
         rows = (reader.row(encoding, i) for i, encoding in enumerate(stream))
         total = len(inputs) if isinstance(inputs, (list, tuple)) else None
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
-            readings = list(
+            readouts = list(
                 self._split.read(rows, strategy, dtype=dtype, with_logits=include_predicted_classes, on_rows=bar.update)
             )
         if not include_predicted_classes:
-            return self._joined(readings)
-        logits = torch.cat([reading.logits for reading in readings if reading.logits is not None])
-        return self._joined(readings), logits.argmax(-1)
+            return self._joined(readouts)
+        logits = torch.cat([reading.logits for reading in readouts if reading.logits is not None])
+        return self._joined(readouts), logits.argmax(-1)
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         reader = UnitReader(self.tokenizer, read_unit(activation_granularity))

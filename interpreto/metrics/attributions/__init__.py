@@ -1,10 +1,10 @@
 """Metrics of attributions: faithful, complete, simple, robust, dependent on the model, and like people's own."""
 
 from interpreto.metrics.attributions.base import AttributionMetric, GameMetric
-from interpreto.metrics.attributions.bounds import NormalizedAOPC
 from interpreto.metrics.attributions.completeness import Completeness
 from interpreto.metrics.attributions.complexity import Complexity, EffectiveComplexity, Sparseness
-from interpreto.metrics.attributions.curves import (
+from interpreto.metrics.attributions.normalized_aopc import NormalizedAOPC
+from interpreto.metrics.attributions.perturbation_curves import (
     ABPC,
     AOPCComprehensiveness,
     AOPCSufficiency,
@@ -19,8 +19,8 @@ from interpreto.metrics.attributions.curves import (
 from interpreto.metrics.attributions.plausibility import AUPRC, IOUF1, TokenF1, TokenIoU
 from interpreto.metrics.attributions.randomization import ModelParameterRandomization, RandomLogit
 from interpreto.metrics.attributions.robustness import AverageSensitivity, MaxSensitivity
-from interpreto.metrics.attributions.soft import SoftComprehensiveness, SoftSufficiency
-from interpreto.metrics.attributions.subsets import (
+from interpreto.metrics.attributions.soft_perturbation import SoftComprehensiveness, SoftSufficiency
+from interpreto.metrics.attributions.subset_correlations import (
     FaithfulnessCorrelation,
     Infidelity,
     LeaveOneOutCorrelation,

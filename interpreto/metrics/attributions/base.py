@@ -13,8 +13,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from interpreto.attributions.output import AttributionOutput
+from interpreto.metrics.attributions.cases import Row, read_explanations, rows_of
 from interpreto.metrics.attributions.game import Answer, Game, Question
-from interpreto.metrics.attributions.rows import Row, read_explanations, rows_of
 from interpreto.metrics.result import MetricResult
 
 Range = tuple[float | None, float | None]

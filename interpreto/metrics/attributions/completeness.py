@@ -6,7 +6,7 @@ import math
 
 from interpreto.attributions.output import AttributionOutput
 from interpreto.metrics.attributions.base import AttributionMetric, Explanations, Finding
-from interpreto.metrics.attributions.rows import read_explanations
+from interpreto.metrics.attributions.cases import read_explanations
 from interpreto.metrics.result import MetricResult
 from interpreto.metrics.statistics import noise_of
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interpreto.errors import OptionError
 from interpreto.metrics.attributions.base import AttributionMetric, Explanations, Finding
-from interpreto.metrics.attributions.rows import read_explanations
+from interpreto.metrics.attributions.cases import read_explanations
 from interpreto.metrics.result import MetricResult
 
 

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import InputError, MismatchWarning, OptionError
-from interpreto.inference.embedding import EmbeddingSpace
-from interpreto.inference.forward import Forward, longest_input
-from interpreto.inference.modes import InferenceModes, read_mode
-from interpreto.inference.replacement import read_replacement
-from interpreto.inference.scorer import scoring, unique_rows
-from interpreto.metrics.attributions.measures import LOG_PROBABILITY, PROBABILITY, SCORE, Measures
-from interpreto.metrics.attributions.rows import Row
+from interpreto.inputs.samples import MaskVariants, Readout, Targets
+from interpreto.metrics.attributions.cases import Row
+from interpreto.metrics.attributions.readouts import LOG_PROBABILITY, PROBABILITY, SCORE, Measures
+from interpreto.models.embeddings import EmbeddingSpace
+from interpreto.models.forward import Forward, longest_input
+from interpreto.models.masking import read_replacement
+from interpreto.models.modes import InferenceModes, read_mode
+from interpreto.models.scorer import scoring, unique_rows
 from interpreto.progress import tqdm
-from interpreto.samples import Aim, MaskVariants, Reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,19 +147,19 @@ class _Group:
         rows: dict[tuple[object, ...], list[Question]] = {}
         for question in questions:
             rows.setdefault(question.row.scored, []).append(question)
-        aims: list[Aim] = []
+        aims: list[Targets] = []
         for key, about in rows.items():
             row = about[0].row
-            assert row.sample.aim is not None
+            assert row.sample.targets is not None
             mode = row.output.inference_mode
             names = dict.fromkeys(name for question in about for name in question.measures)
             if row.of_classes and measures.knows(mode):
                 names[SCORE] = None  # one more column of logits that are there: it tells whether the model is the explained one
             before = sum(map(len, aims))
             self._columns[key] = {name: before + i for i, name in enumerate(names)}
-            aims.append(measures.aim(row.sample.aim, tuple(names), mode))
+            aims.append(measures.targets(row.sample.targets, tuple(names), mode))
         sample = questions[0].row.sample
-        self.variants = MaskVariants(sample.aimed_at(_beside_each_other(aims)), torch.cat([_mask(q) for q in questions]))
+        self.variants = MaskVariants(sample.with_targets(_beside_each_other(aims)), torch.cat([_mask(q) for q in questions]))
 
     def shared_out(self, scores: Float[Tensor, "p1 m"]) -> list[Answer]:
         """The answer to each question, of the scores of all copies."""
@@ -194,14 +194,14 @@ def _distinct(masks: Sequence[Tensor]) -> int:
     return len(unique_rows(torch.cat([torch.zeros_like(masks[0][:1]), *masks]))[0])
 
 
-def _beside_each_other(aims: Sequence[Aim]) -> Aim:
+def _beside_each_other(aims: Sequence[Targets]) -> Targets:
     """Aims at classes as one."""
     if len(aims) == 1:
         return aims[0]
-    readings = [aim.readings[0] for aim in aims]
-    mix = torch.block_diag(*(torch.eye(len(r.ids)) if r.mix is None else r.mix for r in readings))
-    labels = tuple(label for aim in aims for label in aim.labels)
-    return Aim((Reading(torch.cat([r.ids for r in readings]), mix=mix),), labels, (None,) * len(labels))
+    readouts = [targets.readouts[0] for targets in aims]
+    weights = torch.block_diag(*(torch.eye(len(r.ids)) if r.weights is None else r.weights for r in readouts))
+    labels = tuple(label for targets in aims for label in targets.labels)
+    return Targets((Readout(torch.cat([r.ids for r in readouts]), weights=weights),), labels, (None,) * len(labels))
 
 
 def _warn_of_other_models(questions: Sequence[Question], answers: Sequence[Answer]) -> None:
@@ -221,10 +221,15 @@ def _warn_of_other_models(questions: Sequence[Question], answers: Sequence[Answe
 
 def _explained_score(row: Row, whole: Mapping[str, float]) -> float | None:
     """f(x) in the explanation's own terms, where what was asked for tells it."""
-    aim, mode = row.sample.aim, row.output.inference_mode
+    targets, mode = row.sample.targets, row.output.inference_mode
     if SCORE in whole:
         return whole[SCORE]
-    if aim is None or len(aim.readings) != 1 or len(aim.readings[0].ids) > 1 or mode != InferenceModes.LOG_SOFTMAX.value:
+    if (
+        targets is None
+        or len(targets.readouts) != 1
+        or len(targets.readouts[0].ids) > 1
+        or mode != InferenceModes.LOG_SOFTMAX.value
+    ):
         return None
     if LOG_PROBABILITY in whole:
         return whole[LOG_PROBABILITY]

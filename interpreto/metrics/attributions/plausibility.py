@@ -16,8 +16,8 @@ from torch import Tensor
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics.attributions.base import AttributionMetric, Explanations, Finding
-from interpreto.metrics.attributions.rows import read_explanations
-from interpreto.metrics.orders import orders
+from interpreto.metrics.attributions.cases import read_explanations
+from interpreto.metrics.ranking import orders
 from interpreto.metrics.result import MetricResult
 
 

@@ -17,13 +17,13 @@ from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import OptionError
-from interpreto.inference.scorer import scoring
+from interpreto.inputs.samples import Sample, Targets
 from interpreto.metrics.attributions.base import Finding
 from interpreto.metrics.attributions.robustness import ExplainerMetric
 from interpreto.metrics.result import MetricResult
 from interpreto.metrics.statistics import spearman
-from interpreto.samples import Aim, Sample
-from interpreto.tasks import Classification, Generation
+from interpreto.models.scorer import scoring
+from interpreto.models.tasks import Classification, Generation
 
 ALTERNATIVES = 10  # of a generated token: another one is drawn from so many of the most probable
 SPREAD = 2_654_435_761  # Knuth's multiplier: neighbouring numbers come far apart
@@ -134,13 +134,15 @@ class RandomLogit(ExplainerMetric):
     def _aimed_elsewhere(self, samples: Sequence[Sample]) -> list[Sample]:
         task = self._explainer.task
         for sample in samples:
-            assert sample.aim is not None
-            if len(sample.aim.readings) > 1 or any(r.mix is not None and bool((r.mix < 0).any()) for r in sample.aim.readings):
+            assert sample.targets is not None
+            if len(sample.targets.readouts) > 1 or any(
+                r.weights is not None and bool((r.weights < 0).any()) for r in sample.targets.readouts
+            ):
                 raise OptionError("`explanations`: a contrast has no other target; pass explanations of classes or of texts.")
         if isinstance(task, Generation):
-            return [sample.aimed_at(aim) for sample, aim in zip(samples, self._other_tokens(samples), strict=True)]
+            return [sample.with_targets(targets) for sample, targets in zip(samples, self._other_tokens(samples), strict=True)]
         assert isinstance(task, Classification)
-        return [sample.aimed_at(_other_classes(sample, task, self._classes(), self.random_state)) for sample in samples]
+        return [sample.with_targets(_other_classes(sample, task, self._classes(), self.random_state)) for sample in samples]
 
     def _classes(self) -> int:
         count = len(getattr(self._explainer.task, "id2label", {}))
@@ -148,7 +150,7 @@ class RandomLogit(ExplainerMetric):
             raise OptionError(f"`explainer`: its model has {count} outputs; another target takes at least two.")
         return count
 
-    def _other_tokens(self, samples: Sequence[Sample]) -> Iterator[Aim]:
+    def _other_tokens(self, samples: Sequence[Sample]) -> Iterator[Targets]:
         """Each token's place in the ranking is drawn; one pass tells which token has it."""
         seed = self.random_state
         explainer = self._explainer
@@ -162,27 +164,27 @@ class RandomLogit(ExplainerMetric):
 
         plain = []
         for sample in samples:
-            assert sample.aim is not None
-            reading = replace(sample.aim.readings[0], mix=None)
-            plain.append(sample.aimed_at(Aim((reading,), ("",) * len(reading.ids), (None,) * len(reading.ids))))
+            assert sample.targets is not None
+            readout = replace(sample.targets.readouts[0], weights=None)
+            plain.append(sample.with_targets(Targets((readout,), ("",) * len(readout.ids), (None,) * len(readout.ids))))
         with explainer.forward.session(), scoring(explainer.forward, plain, ranked, batch_size=explainer.batch_size) as scorer:
             points = [(sample, explainer.forward.embed(sample.input_ids, sample.source)[None]) for sample in plain]
             found = scorer.at_points(points)
         for sample, ids in zip(samples, found, strict=True):
-            assert sample.aim is not None
-            reading = replace(sample.aim.readings[0], ids=ids[0].long())
+            assert sample.targets is not None
+            readout = replace(sample.targets.readouts[0], ids=ids[0].long())
             names = explainer.tokenizer.convert_ids_to_tokens(ids[0].long().tolist())
-            labels = tuple(map(str, names)) if len(names) == len(sample.aim.labels) else sample.aim.labels
-            yield Aim((reading,), labels, sample.aim.spans)
+            labels = tuple(map(str, names)) if len(names) == len(sample.targets.labels) else sample.targets.labels
+            yield Targets((readout,), labels, sample.targets.spans)
 
 
-def _other_classes(sample: Sample, task: Classification, classes: int, seed: int) -> Aim:
-    assert sample.aim is not None
-    reading = sample.aim.readings[0]
+def _other_classes(sample: Sample, task: Classification, classes: int, seed: int) -> Targets:
+    assert sample.targets is not None
+    readout = sample.targets.readouts[0]
     own = zlib.crc32(sample.input_ids.numpy().tobytes(), seed)
-    steps = torch.tensor([1 + zlib.crc32(str(int(i)).encode(), own) % (classes - 1) for i in reading.ids])
-    ids = (reading.ids + steps) % classes
-    return Aim((replace(reading, ids=ids),), tuple(task.label(int(i)) for i in ids), sample.aim.spans)
+    steps = torch.tensor([1 + zlib.crc32(str(int(i)).encode(), own) % (classes - 1) for i in readout.ids])
+    ids = (readout.ids + steps) % classes
+    return Targets((replace(readout, ids=ids),), tuple(task.label(int(i)) for i in ids), sample.targets.spans)
 
 
 def alike(a: Float[Tensor, " g"], b: Float[Tensor, " g"], absolute: bool) -> float:

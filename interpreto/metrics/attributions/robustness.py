@@ -18,10 +18,10 @@ from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import CompletenessWarning, InputError, OptionError
-from interpreto.inference.forward import Forward
 from interpreto.metrics.attributions.base import AttributionMetric, Finding
-from interpreto.metrics.attributions.rows import read_explanations
+from interpreto.metrics.attributions.cases import read_explanations
 from interpreto.metrics.result import MetricResult
+from interpreto.models.forward import Forward
 
 
 class ExplainerMetric(AttributionMetric):

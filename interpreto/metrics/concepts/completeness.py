@@ -14,13 +14,13 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
-from interpreto.concepts.model import read_seed
+from interpreto.concepts.concept_model import read_seed
 from interpreto.concepts.splitters.base import TokenSplitter
 from interpreto.concepts.splitters.granularities import ActivationGranularity
 from interpreto.errors import InputError, OptionError, TargetError, TaskError
+from interpreto.inputs.samples import Sample
 from interpreto.metrics.concepts.outputs import AboveSplit, read_targets
 from interpreto.metrics.result import MetricResult
-from interpreto.samples import Sample
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,15 +12,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
-from interpreto.concepts.model import read_seed
+from interpreto.concepts.concept_model import read_seed
 from interpreto.errors import OptionError
-from interpreto.granularity import GranularityAggregationStrategy
+from interpreto.inputs.samples import Sample
+from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.metrics.concepts.base import mean_of
-from interpreto.metrics.concepts.curves import ConceptCurve, ConceptCurves, ConceptScores, ConceptsOfText
-from interpreto.metrics.orders import area
+from interpreto.metrics.concepts.perturbation_curves import ConceptCurve, ConceptCurves, ConceptScores, ConceptsOfText
+from interpreto.metrics.ranking import area
 from interpreto.metrics.result import MetricResult
 from interpreto.metrics.statistics import noise_of, pearson
-from interpreto.samples import Sample
 
 
 class ConceptCurveMetric(ABC):

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.splitters.base import ModelSplitter
-from interpreto.concepts.splitters.pooling import BatchUnits
 from interpreto.errors import InputError, OptionError, TargetError, TaskError
-from interpreto.granularity import GranularityAggregationStrategy, read_member
-from interpreto.samples import Sample
-from interpreto.tasks import Classification, resolve_task
+from interpreto.inputs.pooling import BatchUnits
+from interpreto.inputs.samples import Sample
+from interpreto.inputs.units import GranularityAggregationStrategy, read_member
+from interpreto.models.tasks import Classification, resolve_task
 
 Change = Callable[[Tensor], Tensor]
 """Activations ``(u, d)`` of units to what they become."""
@@ -96,9 +96,9 @@ class AboveSplit:
         """Every text, in order; some texts are in memory at a time."""
         for start in range(0, len(samples), TOGETHER):
             part = samples[start : start + TOGETHER]
-            readings: dict[int, TextReading] = {}
+            readouts: dict[int, TextReading] = {}
 
-            def run(picked: list[int], part: Sequence[Sample] = part, readings: dict[int, TextReading] = readings) -> None:
+            def run(picked: list[int], part: Sequence[Sample] = part, readouts: dict[int, TextReading] = readouts) -> None:
                 batch = [part[i] for i in picked]
                 hidden = self.splitter.batch_activations(batch, self.explainer.split_point)
                 codes = self.explainer.encode_activations(self.rows(batch, hidden))
@@ -106,10 +106,10 @@ class AboveSplit:
                 logits = self.outputs_from(batch, hidden)
                 for row, (i, own) in enumerate(zip(picked, codes.split(counts), strict=True)):
                     alone = hidden[row : row + 1] if hidden.ndim == 2 else hidden[row : row + 1, : len(part[i])]
-                    readings[i] = TextReading(part[i], alone, own, logits[row])
+                    readouts[i] = TextReading(part[i], alone, own, logits[row])
 
             self.splitter.sweep(part, run)
-            yield from (readings[i] for i in range(len(part)))
+            yield from (readouts[i] for i in range(len(part)))
 
     def rows(self, samples: Sequence[Sample], hidden: Tensor) -> Float[Tensor, "u d"]:
         """Activations of all units of a batch."""
@@ -150,7 +150,7 @@ class Predicted:
             ``"regression"``.
     """
 
-    at: Int[Tensor, " k"] | None
+    positions: Int[Tensor, " k"] | None
     ids: Int[Tensor, " k"]
     kind: str = "single-label"
 
@@ -159,7 +159,7 @@ class Predicted:
 
     def log_distributions(self, logits: Float[Tensor, "*l v"]) -> Float[Tensor, "k v"]:
         """The model's log-probabilities wherever one is read, in float64."""
-        rows = logits[None] if self.at is None else logits[self.at.to(logits.device)]
+        rows = logits[None] if self.positions is None else logits[self.positions.to(logits.device)]
         return rows.double().log_softmax(-1)
 
     def log_probabilities(self, logits: Float[Tensor, "*l v"]) -> Float[Tensor, " k"]:
@@ -170,7 +170,7 @@ class Predicted:
         """Probabilities of what is read: by softmax, of a label of several by sigmoid; a regression's own output."""
         if self.kind == "single-label":
             return self.log_probabilities(logits).exp()
-        rows = logits[None] if self.at is None else logits[self.at.to(logits.device)]
+        rows = logits[None] if self.positions is None else logits[self.positions.to(logits.device)]
         read = rows.double().gather(1, self.ids.to(logits.device)[:, None])[:, 0]
         return read.sigmoid() if self.kind == "multi-label" else read
 

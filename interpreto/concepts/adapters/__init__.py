@@ -1,0 +1,1 @@
+"""Adapters for concept models of other libraries."""

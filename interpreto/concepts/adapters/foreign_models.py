@@ -1,0 +1,143 @@
+"""Concept models from elsewhere: overcomplete's, or anything with ``fit``, ``encode`` and ``decode``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from interpreto.concepts.activations import Activations
+from interpreto.concepts.adapters.overcomplete import find_class, name_of
+from interpreto.concepts.concept_model import ConceptModel, read_seed, restore, state_of
+from interpreto.errors import ModelError, OptionError
+from interpreto.seeding import seeded
+
+
+def build_model(model: Any, nb_concepts: int | None, random_state: int, options: Mapping[str, Any]) -> ConceptModel:
+    """The concept model that a class, an instance, or a name of overcomplete's stands for.
+
+    Raises:
+        OptionError: it has no ``fit``, ``encode`` and ``decode``, or the class does not take the options.
+    """
+    found = find_class(model) if isinstance(model, str) else model
+    if not isinstance(found, type):
+        if options:
+            raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(options)} beside it.")
+        return found if isinstance(found, ConceptModel) else ExternalModel(found, nb_concepts, random_state)
+    read_seed(random_state)
+    arguments = {"nb_concepts": 20 if nb_concepts is None else nb_concepts, **options}
+    with seeded(random_state):
+        try:
+            instance = found(**arguments)
+        except TypeError as error:
+            if (name_of_class := f"{found.__module__}").startswith("overcomplete.sae"):
+                raise OptionError(
+                    f"`concept_model`: {found.__name__} is of {name_of_class}; pass it to SAEExplainer."
+                ) from error
+            raise OptionError(f"`concept_model`: {found.__name__} cannot be made with {arguments} ({error}).") from error
+    return instance if isinstance(instance, ConceptModel) else ExternalModel(instance, None, random_state)
+
+
+class ExternalModel(ConceptModel):
+    """A foreign model behind the interface of ours.
+
+    While it runs, the global generators are seeded, and restored after: so it learns and encodes the same each time.
+
+    Args:
+        model: Has ``fit``, ``encode`` and ``decode``; ``get_dictionary`` where the decoder is not linear.
+        nb_concepts: Number of concepts, if the model does not say it.
+        random_state: Seed of the global generators while it runs.
+    """
+
+    def __init__(self, model: Any, nb_concepts: int | None, random_state: int) -> None:
+        missing = [name for name in ("fit", "encode", "decode") if not callable(getattr(model, name, None))]
+        if missing:
+            raise OptionError(
+                f"`concept_model`: {type(model).__name__} has no {', '.join(missing)}; a concept model has all three."
+            )
+        if (name_of(model) or "").startswith("overcomplete.sae."):
+            raise OptionError(f"`concept_model`: {type(model).__name__} is trained by gradients; pass it to SAEExplainer.")
+        count = getattr(model, "nb_concepts", nb_concepts)
+        if count is None:
+            raise OptionError(f"`nb_concepts`: {type(model).__name__} does not say how many it learns; pass the number.")
+        if nb_concepts not in (None, count):
+            raise OptionError(f"`nb_concepts`: got {nb_concepts}, and this {type(model).__name__} learns {count}.")
+        super().__init__(int(count))
+        self.model = model
+        self.random_state = random_state
+        self.learned = bool(getattr(model, "fitted", False))
+        if self.learned:
+            self._probe()
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it was fitted here, or says so itself by an attribute ``fitted``."""
+        return self.learned
+
+    def loaded(self) -> None:
+        """It holds what was learned and written."""
+        if isinstance(self.model, nn.Module) and "fitted" in vars(self.model):
+            vars(self.model)["fitted"] = True
+        self.learned = True
+        self._probe()
+
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+        """Learn the concepts by the foreign ``fit``."""
+        self._place(activations.device)
+        with seeded(random_state, activations.device):
+            self.model.fit(activations.read())
+        if isinstance(self.model, nn.Module):
+            restore(self.model, state_of(self.model))  # laid out as they will be when they are loaded
+        self.learned = True
+        self._probe()
+
+    def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """How much of each concept is in each row; of several answers, the last (overcomplete's are pre-codes and codes)."""
+        self._place(activations.device)
+        with seeded(self.random_state, activations.device):
+            codes = self.model.encode(activations)
+        return self._as_rows(codes[-1] if isinstance(codes, tuple) else codes, activations, "encode")
+
+    def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
+        """The rows that these concepts stand for."""
+        self._place(concepts.device)
+        return self._as_rows(self.model.decode(concepts), concepts, "decode")
+
+    def get_dictionary(self) -> Float[Tensor, "c d"]:
+        """The direction of each concept."""
+        if callable(getattr(self.model, "get_dictionary", None)):
+            return torch.as_tensor(self.model.get_dictionary()).detach()
+        one_each = torch.eye(self.nb_concepts)
+        with torch.no_grad():
+            return self.decode(one_each) - self.decode(torch.zeros_like(one_each))
+
+    def _as_rows(self, value: Any, given: Tensor, name: str) -> Tensor:
+        rows = torch.as_tensor(value).to(given.device)
+        if rows.ndim != 2 or len(rows) != len(given):
+            raise ModelError(
+                f"`concept_model`: its `{name}` gave {tuple(rows.shape)} for {tuple(given.shape)}; one row for each."
+            )
+        return rows
+
+    def _place(self, device: torch.device) -> None:
+        if isinstance(self.model, nn.Module) and "device" in vars(self.model):
+            vars(self.model)["device"] = device  # overcomplete's keep it beside their tensors, which have moved
+
+    def _probe(self) -> None:
+        """Find out through which of the two gradients pass."""
+        width = self.get_dictionary().shape[1]
+        self.has_differentiable_encoder = _passes_gradients(self.encode, width)
+        self.has_differentiable_decoder = _passes_gradients(self.decode, self.nb_concepts)
+
+
+def _passes_gradients(function: Any, width: int) -> bool:
+    with torch.enable_grad():
+        rows = torch.ones(1, width, requires_grad=True)
+        try:
+            (gradient,) = torch.autograd.grad(function(rows).sum(), rows, allow_unused=True)
+        except (RuntimeError, TypeError, ValueError):
+            return False
+    return gradient is not None

@@ -1,0 +1,43 @@
+"""scikit-learn's solvers, which fit some of the concept models: imported when one is fitted."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Literal
+
+from interpreto.errors import EstimateWarning
+from interpreto.seeding import seeded
+
+
+def load_scikit_learn(part: Literal["cluster", "decomposition"]) -> ModuleType:
+    """A part of scikit-learn.
+
+    Raises:
+        ImportError: it is not installed; says what to type.
+    """
+    try:
+        return importlib.import_module(f"sklearn.{part}")
+    except ImportError as error:
+        raise ImportError('scikit-learn fits this concept model. Type: pip install "interpreto[concepts]".') from error
+
+
+@contextmanager
+def solving(name: str, random_state: int, advice: str) -> Iterator[None]:
+    """Within, scikit-learn may draw from the global generators, which are restored after.
+
+    Its warning that it did not converge becomes one of ours, which says what to do.
+    """
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415  (optional)
+
+    with seeded(random_state), warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        yield
+    for warning in seen:
+        if not issubclass(warning.category, ConvergenceWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if any(issubclass(warning.category, ConvergenceWarning) for warning in seen):
+        warnings.warn(f"{name} stopped before it converged; {advice}.", EstimateWarning, stacklevel=2)

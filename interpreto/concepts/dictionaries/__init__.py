@@ -1,0 +1,1 @@
+"""Dictionary learning: concept models and their explainers."""

@@ -1,0 +1,283 @@
+"""Concepts that are linear both ways: principal, singular, independent and sparse components."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpreto.concepts.activations import Activations
+from interpreto.concepts.adapters.scikit_learn import load_scikit_learn, solving
+from interpreto.concepts.concept_model import Dictionary, check_at_most
+from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+
+
+class LinearConcepts(Dictionary):
+    """A linear encoder on centred rows: concepts are ``(x − centre) E`` and rows are ``concepts D + centre``."""
+
+    encoder: Tensor
+
+    def __init__(self, nb_concepts: int) -> None:
+        super().__init__(nb_concepts)
+        self.register_buffer("encoder", torch.empty(0))
+
+    def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """How much of each concept is in each row."""
+        return (activations - self.offset) @ self.encoder
+
+    def learned_both(self, encoder: Tensor, dictionary: Tensor, centre: Tensor, dtype: torch.dtype) -> None:
+        """Keep an encoder ``(d, c)``, a dictionary ``(c, d)`` and a centre ``(d,)``."""
+        self.encoder = encoder.to(dtype).contiguous()
+        self.learned(dictionary.to(dtype), centre.to(dtype))
+
+
+def leading_eigenvectors(matrix: Float[Tensor, "d d"], count: int) -> Float[Tensor, "c d"]:
+    """Of largest eigenvalue, one a row; each with its largest number positive, as scikit-learn has them."""
+    vectors = torch.linalg.eigh(matrix).eigenvectors.flip(1)[:, :count].T
+    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
+    return vectors * largest.sign()
+
+
+class PCA(LinearConcepts):
+    """Principal components: the orthogonal directions of largest variance. A store is read a batch at a time."""
+
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+        """Diagonalise the covariance."""
+        check_at_most(self.nb_concepts, min(activations.n, activations.d), f"rows {activations.n}, width {activations.d}")
+        mean, covariance = activations.moments()
+        components = leading_eigenvectors(covariance, self.nb_concepts)
+        self.learned_both(components.T, components, mean, activations.dtype)
+
+
+class SVD(LinearConcepts):
+    """Right singular vectors: as principal components, of rows that are not centred. A store is read a batch at a time."""
+
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+        """Diagonalise the matrix of second moments."""
+        check_at_most(self.nb_concepts, min(activations.n, activations.d), f"rows {activations.n}, width {activations.d}")
+        mean, covariance = activations.moments()
+        components = leading_eigenvectors(covariance + mean.outer(mean), self.nb_concepts)
+        self.learned_both(components.T, components, torch.zeros_like(mean), activations.dtype)
+
+
+class ICA(LinearConcepts):
+    """Independent components, by scikit-learn's FastICA.
+
+    Args:
+        nb_concepts: Number of components.
+        max_iter: Most iterations.
+        tolerance: On the change of the unmixing matrix.
+    """
+
+    def __init__(self, nb_concepts: int, max_iter: int = 1000, tolerance: float = 1e-3) -> None:
+        super().__init__(nb_concepts)
+        self.max_iter = max_iter
+        self.tolerance = tolerance
+
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+        """Whiten the rows, and turn them until their components are as independent as can be."""
+        check_at_most(self.nb_concepts, min(activations.n, activations.d), f"rows {activations.n}, width {activations.d}")
+        ica = load_scikit_learn("decomposition").FastICA(
+            self.nb_concepts,
+            whiten="unit-variance",
+            whiten_solver="eigh" if activations.n > activations.d else "svd",
+            max_iter=self.max_iter,
+            tol=self.tolerance,
+            random_state=random_state,
+        )
+        rows = activations.read()
+        with solving("ICA", random_state, "raise `max_iter` or `tolerance`, or ask for fewer concepts"):
+            ica.fit(rows.double().cpu().numpy())
+        encoder, mixing, mean = (torch.from_numpy(array).to(rows.device) for array in (ica.components_, ica.mixing_, ica.mean_))
+        self.learned_both(encoder.T, mixing.T, mean, activations.dtype)
+
+
+class SparsePCA(LinearConcepts):
+    """Components most of whose numbers are zero, by scikit-learn's mini-batch solver; codes are a ridge regression.
+
+    Args:
+        nb_concepts: Number of components.
+        alpha: Weight of the L1 penalty on the components, for rows whose numbers have a variance of 1 on average.
+        ridge_alpha: Weight of the L2 penalty on the codes.
+        max_iter: Most passes over the rows.
+        batch_size: Rows of a step.
+    """
+
+    def __init__(
+        self, nb_concepts: int, alpha: float = 1.0, ridge_alpha: float = 0.01, max_iter: int = 20, batch_size: int = 256
+    ) -> None:
+        super().__init__(nb_concepts)
+        self.alpha = alpha
+        self.ridge_alpha = ridge_alpha
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+        """Learn the components of the rows, brought to a variance of 1."""
+        rows = activations.read().double()
+        centre, scale = rows.mean(0), spread(rows)
+        solver = load_scikit_learn("decomposition").MiniBatchSparsePCA(
+            self.nb_concepts,
+            alpha=self.alpha,
+            ridge_alpha=self.ridge_alpha,
+            max_iter=self.max_iter,
+            batch_size=min(self.batch_size, len(rows)),
+            random_state=random_state,
+        )
+        with solving("SparsePCA", random_state, "raise `max_iter`"):
+            solver.fit(((rows - centre) / scale).cpu().numpy())
+        components = torch.from_numpy(solver.components_).to(rows)
+        gram = components @ components.T
+        gram.diagonal().add_(self.ridge_alpha)
+        encoder = torch.linalg.solve(gram, components).T / scale
+        self.learned_both(encoder, components * scale, centre, activations.dtype)
+
+
+def spread(rows: Float[Tensor, "n d"]) -> float:
+    """Standard deviation of the numbers around their column's mean: one scale for all columns; 1 where nothing varies."""
+    return float((rows - rows.mean(0)).square().mean().sqrt()) or 1.0
+
+
+class PCAConcepts(DictionaryLearningExplainer):
+    """Concepts by principal components: orthogonal directions, in the order of the variance that they explain.
+
+    Args:
+        splitter: See `ConceptAutoEncoderExplainer`.
+        nb_concepts: Number of concepts, at most the width.
+        split_point: See `ConceptAutoEncoderExplainer`.
+        device: See `ConceptAutoEncoderExplainer`.
+        random_state: Not used: nothing is drawn.
+
+    Examples:
+        >>> import torch
+        >>> activations = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) + 100
+        >>> explainer = PCAConcepts(None, nb_concepts=4).fit(activations)
+        >>> explainer.decode_concepts(explainer.encode_activations(activations)).allclose(activations)
+        True
+
+    References:
+        Pearson, 1901, https://doi.org/10.1080/14786440109462720.
+    """
+
+    def __init__(
+        self,
+        splitter: Any,
+        nb_concepts: int = 20,
+        split_point: str | None = None,
+        device: torch.device | str = "cpu",
+        random_state: int = 0,
+    ) -> None:
+        super().__init__(splitter, PCA, nb_concepts, split_point, device, random_state=random_state)
+
+
+class SVDConcepts(DictionaryLearningExplainer):
+    """Concepts by singular vectors: as principal components, of activations that are not centred.
+
+    Args:
+        splitter: See `ConceptAutoEncoderExplainer`.
+        nb_concepts: Number of concepts, at most the width.
+        split_point: See `ConceptAutoEncoderExplainer`.
+        device: See `ConceptAutoEncoderExplainer`.
+        random_state: Not used: nothing is drawn.
+
+    Examples:
+        >>> import torch
+        >>> explainer = SVDConcepts(None, nb_concepts=1).fit(torch.tensor([[3.0, 4.0], [6.0, 8.0]]))
+        >>> explainer.get_dictionary()
+        tensor([[0.6000, 0.8000]])
+
+    References:
+        Halko, Martinsson & Tropp, 2011, https://arxiv.org/abs/0909.4061.
+    """
+
+    def __init__(
+        self,
+        splitter: Any,
+        nb_concepts: int = 20,
+        split_point: str | None = None,
+        device: torch.device | str = "cpu",
+        random_state: int = 0,
+    ) -> None:
+        super().__init__(splitter, SVD, nb_concepts, split_point, device, random_state=random_state)
+
+
+class ICAConcepts(DictionaryLearningExplainer):
+    """Concepts by independent component analysis: directions whose amounts tell least about each other.
+
+    Args:
+        splitter: See `ConceptAutoEncoderExplainer`.
+        nb_concepts: Number of concepts, at most the width.
+        split_point: See `ConceptAutoEncoderExplainer`.
+        device: See `ConceptAutoEncoderExplainer`.
+        random_state: See `ConceptAutoEncoderExplainer`.
+        max_iter: Most iterations.
+        tolerance: On the change of the unmixing matrix.
+
+    Examples:
+        >>> import torch
+        >>> activations = torch.rand(200, 3, generator=torch.Generator().manual_seed(0))
+        >>> concepts = ICAConcepts(None, nb_concepts=3).fit(activations).encode_activations(activations)
+        >>> concepts.T.cov(correction=0).allclose(torch.eye(3), atol=1e-4)
+        True
+
+    References:
+        Hyvärinen & Oja, 2000, https://doi.org/10.1016/S0893-6080(00)00026-5.
+    """
+
+    def __init__(
+        self,
+        splitter: Any,
+        nb_concepts: int = 20,
+        split_point: str | None = None,
+        device: torch.device | str = "cpu",
+        random_state: int = 0,
+        *,
+        max_iter: int = 1000,
+        tolerance: float = 1e-3,
+    ) -> None:
+        options = {"max_iter": max_iter, "tolerance": tolerance}
+        super().__init__(splitter, ICA, nb_concepts, split_point, device, random_state=random_state, **options)
+
+
+class SparsePCAConcepts(DictionaryLearningExplainer):
+    """Concepts by sparse principal components: directions that use few of the model's neurons.
+
+    Args:
+        splitter: See `ConceptAutoEncoderExplainer`.
+        nb_concepts: Number of concepts.
+        split_point: See `ConceptAutoEncoderExplainer`.
+        device: See `ConceptAutoEncoderExplainer`.
+        random_state: See `ConceptAutoEncoderExplainer`.
+        alpha: Weight of the L1 penalty on the directions, for activations brought to a variance of 1.
+        ridge_alpha: Weight of the L2 penalty on the amounts.
+        max_iter: Most passes over the activations.
+        batch_size: Rows of a step.
+
+    Examples:
+        >>> import torch
+        >>> activations = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+        >>> dictionary = SparsePCAConcepts(None, nb_concepts=3).fit(activations).get_dictionary()
+        >>> bool((dictionary == 0).any())
+        True
+
+    References:
+        Mairal et al., 2009, https://arxiv.org/abs/0908.0050.
+    """
+
+    def __init__(
+        self,
+        splitter: Any,
+        nb_concepts: int = 20,
+        split_point: str | None = None,
+        device: torch.device | str = "cpu",
+        random_state: int = 0,
+        *,
+        alpha: float = 1.0,
+        ridge_alpha: float = 0.01,
+        max_iter: int = 20,
+        batch_size: int = 256,
+    ) -> None:
+        options = {"alpha": alpha, "ridge_alpha": ridge_alpha, "max_iter": max_iter, "batch_size": batch_size}
+        super().__init__(splitter, SparsePCA, nb_concepts, split_point, device, random_state=random_state, **options)

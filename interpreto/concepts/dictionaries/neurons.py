@@ -1,0 +1,87 @@
+"""The model's own neurons as concepts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpreto.concepts.activations import Activations
+from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer, Explainer
+from interpreto.concepts.concept_model import ConceptModel
+from interpreto.errors import OptionError
+
+
+class Neurons(ConceptModel):
+    """The identity: each dimension of the activations is a concept."""
+
+    width: Tensor
+
+    def __init__(self, nb_concepts: int | None = None) -> None:
+        super().__init__(1 if nb_concepts is None else nb_concepts)
+        self.register_buffer("width", torch.zeros(() if nb_concepts is not None else 0))
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the width is known: there is nothing else to learn."""
+        return self.width.numel() > 0
+
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+        """Take the width of the activations."""
+        self.nb_concepts = activations.d
+        self.width = torch.zeros((), dtype=activations.dtype, device=activations.device)
+
+    def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """The activations."""
+        return activations
+
+    def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
+        """The concepts."""
+        return concepts
+
+    def get_dictionary(self) -> Float[Tensor, "c d"]:
+        """The identity matrix."""
+        return torch.eye(self.nb_concepts, dtype=self.width.dtype, device=self.width.device)
+
+
+class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
+    """Concepts that are the neurons themselves: nothing is learned.
+
+    Args:
+        splitter: See `ConceptAutoEncoderExplainer`.
+        nb_concepts: The width; where it is not given, `fit` takes it from activations.
+        split_point: See `ConceptAutoEncoderExplainer`.
+        device: See `ConceptAutoEncoderExplainer`.
+        random_state: Not used: nothing is drawn.
+
+    Examples:
+        >>> import torch
+        >>> NeuronsAsConcepts(None, nb_concepts=2).encode_activations(torch.tensor([[1.0, -2.0]]))
+        tensor([[ 1., -2.]])
+    """
+
+    def __init__(
+        self,
+        splitter: Any,
+        nb_concepts: int | None = None,
+        split_point: str | None = None,
+        device: torch.device | str = "cpu",
+        random_state: int = 0,
+    ) -> None:
+        super().__init__(splitter, Neurons(nb_concepts), split_point, device, random_state=random_state)
+
+    def fit(self: Explainer, activations: AnyActivations, overwrite: bool = False) -> Explainer:
+        """Take the width of the activations; again and again without ``overwrite``, where it stays the same.
+
+        Raises:
+            OptionError: the width is known, and is another.
+        """
+        rows = self._read_to_fit(activations, overwrite=True)
+        if self.is_fitted and rows.d != self.nb_concepts and not overwrite:
+            raise OptionError(
+                f"`activations`: got width {rows.d}, and the neurons are {self.nb_concepts}; pass overwrite=True."
+            )
+        self.concept_model.fit(rows, self.random_state, tqdm_bar=False)
+        return self

@@ -1,1 +1,0 @@
-"""Concept methods: a model of concepts each, and what fits it."""

@@ -1,0 +1,221 @@
+"""The sparse autoencoders: how each makes sparse codes, and what it pays for them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+from interpreto.concepts.activations import ROWS, Activations
+from interpreto.concepts.saes.base import EncodedAutoencoder, Pass, SparseAutoencoder
+from interpreto.errors import OptionError
+
+MOST_CODES = 1 << 24  # held at once to find a threshold
+
+
+class VanillaSAE(EncodedAutoencoder):
+    """Codes are the positive part of the pre-activations, and pay an L1 penalty.
+
+    Args:
+        nb_concepts: Number of concepts.
+        l1: Weight of the penalty against the unexplained fraction of the variance; a concept whose amount stays below
+            about half of it, in units of the typical norm of a row, is not worth its price.
+    """
+
+    def __init__(self, nb_concepts: int, l1: float = 0.1) -> None:
+        super().__init__(nb_concepts)
+        self.l1 = check_positive(l1, "l1")
+
+    def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        """The positive part of the pre-activations."""
+        return self.preactivations(rows).relu()
+
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
+        """A forward pass, with the mean L1 norm of the codes."""
+        codes = self.codes(rows)
+        return Pass(codes, self.reconstruct(codes), sparsity * self.l1 * codes.sum(1).mean())
+
+
+class TopKSAE(EncodedAutoencoder):
+    """Codes are each row's ``k`` largest pre-activations, where they are positive.
+
+    Args:
+        nb_concepts: Number of concepts.
+        k: Concepts of a row.
+    """
+
+    def __init__(self, nb_concepts: int, k: int | None = None) -> None:
+        super().__init__(nb_concepts)
+        self.k = check_k(k, nb_concepts)
+
+    def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        """Each row's largest pre-activations."""
+        values, concepts = self.preactivations(rows).topk(self.k, dim=1)
+        empty = torch.zeros(len(rows), self.nb_concepts, dtype=values.dtype, device=values.device)
+        return empty.scatter(1, concepts, values.relu())
+
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
+        """A forward pass; sparsity is in the codes, and costs nothing."""
+        codes = self.codes(rows)
+        return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
+
+
+class BatchTopKSAE(EncodedAutoencoder):
+    """Codes are a batch's largest pre-activations, ``k`` a row on average; once trained, those above a threshold.
+
+    Args:
+        nb_concepts: Number of concepts.
+        k: Concepts of a row, on average.
+    """
+
+    threshold: Tensor
+
+    def __init__(self, nb_concepts: int, k: int | None = None) -> None:
+        super().__init__(nb_concepts)
+        self.k = check_k(k, nb_concepts)
+        self.register_buffer("threshold", torch.zeros(1))
+
+    def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        """The pre-activations above the threshold: a row's codes depend on no other row."""
+        values = self.preactivations(rows).relu()
+        return torch.where(values >= self.threshold, values, 0.0)
+
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
+        """A forward pass with the largest pre-activations of the batch."""
+        values = self.preactivations(rows).relu()
+        codes = torch.where(values >= _least_of_largest(values, self.k * len(rows)), values, 0.0)
+        return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
+
+    def calibrate(self, activations: Activations, random_state: int) -> None:
+        """Set the threshold with which rows have ``k`` concepts on average: rows at random, where there are many."""
+        rows, size = [], 0
+        for batch in activations.batches(ROWS, Generator().manual_seed(random_state)):
+            rows.append(self.preactivations(self.normalized(batch.float())).relu())
+            size += rows[-1].numel()
+            if size >= MOST_CODES:
+                break
+        values = torch.cat(rows)
+        self.threshold = _least_of_largest(values, self.k * len(values)).reshape(1)
+
+
+def _least_of_largest(values: Float[Tensor, "b c"], count: int) -> Float[Tensor, ""]:
+    """The least positive number that is among the ``count`` largest."""
+    flat = values.detach().flatten()
+    least = flat.kthvalue(max(1, len(flat) - count + 1)).values
+    return least.clamp_min(torch.finfo(flat.dtype).tiny)
+
+
+class JumpReLUSAE(EncodedAutoencoder):
+    """Codes are the pre-activations above a learned threshold each, and pay for their number.
+
+    A step has no gradient; that of the thresholds is estimated from the pre-activations near them.
+
+    Args:
+        nb_concepts: Number of concepts.
+        l0: Weight of the mean number of a row's concepts against the unexplained fraction of the variance.
+        bandwidth: Of the pre-activations that count as near, in units of the typical norm of a row.
+        start: Of the thresholds, in the same units.
+    """
+
+    log_threshold: nn.Parameter
+
+    def __init__(self, nb_concepts: int, l0: float = 3e-3, bandwidth: float = 0.03, start: float = 0.03) -> None:
+        super().__init__(nb_concepts, log_threshold=math.log(check_positive(start, "start")))
+        self.l0 = check_positive(l0, "l0")
+        self.bandwidth = check_positive(bandwidth, "bandwidth")
+        self.start_threshold = start
+
+    def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        """The pre-activations above their thresholds."""
+        values = self.preactivations(rows)
+        return torch.where(values > self.log_threshold.exp(), values, 0.0)
+
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
+        """A forward pass, with the mean number of codes.
+
+        The two terms that are zero in value carry the thresholds' pseudo-gradients, −θ/ε·K and −1/ε·K with a rectangular
+        kernel K of width ε.
+        """
+        values = self.preactivations(rows)
+        threshold = self.log_threshold.exp()
+        still = threshold - threshold.detach()  # 0, with the thresholds' gradient
+        near = ((values - threshold).abs() < self.bandwidth / 2).to(values) / self.bandwidth
+        open_gates = (values > threshold).to(values)
+        codes = values * open_gates - (near * threshold).detach() * still
+        number = (open_gates - near.detach() * still).sum(1).mean()
+        return Pass(codes, self.reconstruct(codes), sparsity * self.l0 * number)
+
+
+class MatchingPursuitSAE(SparseAutoencoder):
+    """Codes by matching pursuit: ``k`` times, the atom that best fits what is left. There is no encoder to learn.
+
+    Args:
+        nb_concepts: Number of concepts.
+        k: Choices for a row; an atom may be chosen again.
+    """
+
+    def __init__(self, nb_concepts: int, k: int | None = None) -> None:
+        super().__init__(nb_concepts)
+        self.k = check_k(k, nb_concepts)
+
+    def allocate(self) -> None:
+        """Nothing but the atoms."""
+
+    def follow(self, concepts: Int[Tensor, " k"]) -> None:
+        """Nothing but the atoms."""
+
+    def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        """The chosen atoms' amounts.
+
+        The choices need no gradient; given them, each amount is the correlation less what earlier choices took: a
+        triangular system.
+        """
+        centred = rows - self.decoder_bias
+        with torch.autocast(rows.device.type, enabled=False):
+            choices, best = self._choose(centred.detach().float())
+        empty = best.new_zeros(len(rows), self.nb_concepts)
+        if not torch.is_grad_enabled():
+            return empty.scatter_add(1, choices, best)
+        correlations = (centred @ self.atoms.T).gather(1, choices).float()
+        pairs = (choices[:, :, None] * self.nb_concepts + choices[:, None, :]).flatten()
+        gram = (self.atoms @ self.atoms.T).flatten().index_select(0, pairs).view(-1, self.k, self.k).float()
+        amounts = torch.linalg.solve_triangular(gram, correlations[..., None], upper=False, unitriangular=True)[..., 0]
+        return empty.scatter_add(1, choices, torch.where(best > 0, amounts, 0.0))
+
+    @torch.no_grad()
+    def _choose(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Which atoms are chosen, ``(b, k)``, and how much they take: nothing, once no atom fits what is left.
+
+        Correlations follow each choice by the atoms' Gram matrix, without a new residual.
+        """
+        left = rows @ self.atoms.float().T
+        gram = self.atoms.float() @ self.atoms.float().T
+        steps = []
+        for _ in range(self.k):
+            best, concept = left.max(1)
+            steps.append((concept, best.clamp_min_(0)))
+            left.addcmul_(best[:, None], gram[concept], value=-1)
+        return torch.stack([concept for concept, _ in steps], 1), torch.stack([best for _, best in steps], 1)
+
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
+        """A forward pass; sparsity is in the codes, and costs nothing."""
+        codes = self.codes(rows)
+        return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
+
+
+def check_k(k: int | None, nb_concepts: int) -> int:
+    """How many concepts a row has: from 1 to all; None for a tenth, at most 32."""
+    if k is None:
+        return min(32, max(1, nb_concepts // 10))
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= nb_concepts:
+        raise OptionError(f"`k`: got {k!r}; pass an integer from 1 to the number of concepts, {nb_concepts}.")
+    return k
+
+
+def check_positive(value: float, name: str) -> float:
+    """A number above 0."""
+    if not value > 0 or math.isinf(value):
+        raise OptionError(f"`{name}`: got {value!r}; pass a number above 0.")
+    return value

@@ -1,0 +1,76 @@
+"""The state of a training, in one safetensors file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from interpreto.concepts.concept_model import restore, state_of
+from interpreto.concepts.saes.base import Autoencoder
+from interpreto.errors import FileError, OptionError
+from interpreto.storage import read_file, write_file
+
+if TYPE_CHECKING:
+    from interpreto.concepts.saes.trainer import Progress
+
+FORMAT = "interpreto training 1"
+SAME = 1e-4  # of the typical norm of a row: how far centre and scale of the same activations may be apart
+
+
+def write_checkpoint(
+    path: Path, facts: dict[str, Any], model: Autoencoder, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write the whole state; a file that was there is replaced only once the new one is complete."""
+    tensors = {f"model.{name}": tensor for name, tensor in state_of(model).items()}
+    for name, parameter in model.named_parameters():
+        tensors |= {f"optimizer.{name}.{key}": value for key, value in optimizer.state[parameter].items()}
+    tensors |= {"sums": progress.sums, "fired": progress.fired}
+    history = [asdict(record) for record in progress.history]
+    write_file(path, FORMAT, tensors, {"facts": facts, "step": progress.step, "history": history})
+
+
+def read_checkpoint(
+    path: Path, facts: dict[str, Any], model: Autoencoder, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Bring model, optimizer and progress to where the file says that they stood.
+
+    Raises:
+        FileError: the file holds something else.
+        OptionError: it is of another training.
+    """
+    from interpreto.concepts.saes.trainer import TrainingRecord  # noqa: PLC0415  (it imports this file)
+
+    tensors, header = read_file(path, FORMAT, "a training's checkpoint", "checkpoint")
+    known = header.get("facts", {})
+    for name in {*facts, *known}:
+        if facts.get(name) != known.get(name):
+            raise OptionError(
+                f"`checkpoint`: {str(path)!r} is of a training with {name}={known.get(name)!r}, and this one has "
+                f"{facts.get(name)!r}; train as that one, or pass another file."
+            )
+    try:
+        _check_data(path, model, tensors)
+        device = progress.sums.device
+        restore(model, {k.removeprefix("model."): v.to(device) for k, v in tensors.items() if k.startswith("model.")})
+        for name, parameter in model.named_parameters():
+            start = f"optimizer.{name}."
+            state = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+            optimizer.state[parameter] = {k: v if k == "step" else v.to(device) for k, v in state.items()}
+        progress.sums, progress.fired = tensors["sums"].to(device), tensors["fired"].to(device)
+        progress.step = int(header["step"])
+        progress.history.extend(TrainingRecord(**record) for record in header["history"])
+    except (KeyError, TypeError) as error:
+        raise FileError(f"`checkpoint`: {str(path)!r} holds an incomplete checkpoint ({error}).") from error
+
+
+def _check_data(path: Path, model: Autoencoder, tensors: dict[str, torch.Tensor]) -> None:
+    """The activations have the centre and the scale of those that the training began with, but for rounding."""
+    mean, scale = (tensors[f"model.{name}"].to(model.mean) for name in ("mean", "scale"))
+    far = torch.maximum((mean - model.mean).abs().max(), (scale - model.scale).abs().max())
+    if not float(far) <= SAME * float(model.scale):
+        raise OptionError(
+            f"`checkpoint`: {str(path)!r} is of a training on other activations; pass those, or another file for these."
+        )

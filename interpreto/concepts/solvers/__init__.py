@@ -1,0 +1,1 @@
+"""Solvers for codes of a dictionary."""

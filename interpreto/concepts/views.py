@@ -1,0 +1,193 @@
+"""What is shown of concepts, as numbers: those of a data set and those of one text. Drawing comes after."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from interpreto.concepts.labels import Label
+from interpreto.inputs.units import Span
+
+NAME = 40  # characters of a concept's name, where it is more than one text
+
+
+@dataclass(frozen=True)
+class About:
+    """Where the numbers come from.
+
+    Attributes:
+        explainer: The concept explainer's name.
+        split_point: Where the concepts were read.
+        granularity: What a unit of a text is.
+        method: How effects were found; see `ConceptAutoEncoderExplainer.concept_output_attribution`.
+        unit: What effects are counted in.
+        scale: What importances are, in words.
+        output: What an output is: a class or a token.
+    """
+
+    explainer: str
+    split_point: str | None
+    granularity: str
+    method: str
+    unit: str
+    scale: str
+    output: str
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """A text and how much of one concept is in each of its units.
+
+    Attributes:
+        text: What the model read.
+        elements: What each unit is called.
+        spans: Where each unit stands in the text.
+        activations: The concept in each unit.
+    """
+
+    text: str
+    elements: tuple[str, ...]
+    spans: tuple[Span, ...]
+    activations: Float[Tensor, " u"]
+
+    @property
+    def peak(self) -> int:
+        """The unit with most of the concept."""
+        return int(self.activations.argmax())
+
+
+class ConceptView(ABC):
+    """What `GlobalConcepts` and `LocalConcepts` have in common: all that is needed to draw them."""
+
+    about: About
+    outputs: tuple[str, ...]
+    labels: dict[int, Label]
+    shown: tuple[int, ...]
+
+    @abstractmethod
+    def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
+        """Of each output and concept, the importance, and the effect with its sign; no effect is larger."""
+
+    @abstractmethod
+    def passages(self, concept: int) -> tuple[Passage, ...]:
+        """The texts to read for a concept."""
+
+    def name(self, concept: int, words: int = 3) -> str:
+        """The first words of a concept's label, fewer where they are long; its number where it has none."""
+        texts = [text for text, _ in self.labels.get(concept, ())[:words]]
+        while len(texts) > 1 and sum(map(len, texts)) > NAME:
+            texts.pop()
+        return " · ".join(texts) or f"concept {concept}"
+
+    def ranked(self, output: int) -> list[int]:
+        """The shown concepts by their importance for an output."""
+        sizes, _ = self.totals()
+        return sorted(self.shown, key=lambda concept: -float(sizes[output, concept]))
+
+    def to_html(self, path: str | PathLike[str] | None = None) -> str:
+        """A self-contained page; written to ``path`` too, when given."""
+        from interpreto.visualizations.concepts import concepts_to_html  # noqa: PLC0415  (it imports this module)
+
+        return concepts_to_html(self, path)
+
+    def _repr_html_(self) -> str:
+        from interpreto.visualizations.concepts import concepts_to_fragment  # noqa: PLC0415
+
+        return concepts_to_fragment(self)
+
+    def plot(self, path: str | PathLike[str] | None = None, *, backend: str = "auto") -> Any:
+        """Show it: in a notebook as HTML, elsewhere in the terminal; ``"matplotlib"`` answers a figure."""
+        from interpreto.visualizations.concepts import show_concepts  # noqa: PLC0415
+
+        return show_concepts(self, path, backend=backend)
+
+    def __str__(self) -> str:
+        from interpreto.visualizations.terminal.concepts import concepts_to_text  # noqa: PLC0415
+
+        return concepts_to_text(self)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GlobalConcepts(ConceptView):
+    """What concepts do to the outputs over a data set.
+
+    Attributes:
+        about: Where the numbers come from.
+        outputs: Names of the outputs: classes; of a generation, every token, and then the most frequent tokens.
+        importances: Mean over texts of the sum over units of the sizes of the effects: 0 or more, in `About.unit`.
+        effects: Mean over texts of the sum over units of the effects, with their signs. As large as the importance where
+            the concept always acts in one direction, 0 where it acts in both alike.
+        counts: Texts behind each output; of a generation, tokens.
+        labels: Of the shown concepts, texts and activations, the largest first.
+        top_inputs: Of the shown concepts, the distinct texts of largest activation, the largest first.
+        shown: The concepts that are drawn, by falling importance.
+        texts: Size of the data set.
+    """
+
+    about: About
+    outputs: tuple[str, ...]
+    importances: Float[Tensor, "t c"]
+    effects: Float[Tensor, "t c"]
+    counts: tuple[int, ...]
+    labels: dict[int, Label]
+    top_inputs: dict[int, tuple[Passage, ...]]
+    shown: tuple[int, ...]
+    texts: int
+
+    def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
+        """Importances and mean effects."""
+        return self.importances, self.effects
+
+    def passages(self, concept: int) -> tuple[Passage, ...]:
+        """The concept's top inputs."""
+        return self.top_inputs.get(concept, ())
+
+    def __repr__(self) -> str:
+        return f"GlobalConcepts({self.about.explainer}, {self.texts} texts, {len(self.outputs)} outputs, shown={self.shown})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LocalConcepts(ConceptView):
+    """What concepts are in one text, where, and what they do to each output.
+
+    Attributes:
+        about: Where the numbers come from.
+        text: What the model read; with what it wrote, of a generation.
+        elements: What each unit is called.
+        spans: Where each unit stands in the text.
+        outputs: Names of the outputs: classes, or the tokens that follow the prompt.
+        scores: Of each output, in the unit of the score.
+        score_unit: What scores are counted in.
+        activations: How much of each concept is in each unit.
+        effects: What each concept of each unit does to each output.
+        labels: Of the shown concepts, texts and activations, the largest first.
+        shown: The concepts that are drawn, by falling importance.
+    """
+
+    about: About
+    text: str
+    elements: tuple[str, ...]
+    spans: tuple[Span, ...]
+    outputs: tuple[str, ...]
+    scores: Float[Tensor, " t"]
+    score_unit: str
+    activations: Float[Tensor, "u c"]
+    effects: Float[Tensor, "t u c"]
+    labels: dict[int, Label]
+    shown: tuple[int, ...]
+
+    def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
+        """Sums over units of the effects' sizes, and of the effects."""
+        return self.effects.abs().sum(1), self.effects.sum(1)
+
+    def passages(self, concept: int) -> tuple[Passage, ...]:
+        """The text itself."""
+        return (Passage(self.text, self.elements, self.spans, self.activations[:, concept]),)
+
+    def __repr__(self) -> str:
+        return f"LocalConcepts({self.about.explainer}, {self.text[:40]!r}, {len(self.outputs)} outputs, shown={self.shown})"

@@ -1,0 +1,82 @@
+"""The space that a model's embeddings live in: where ids are, and where a baseline's name points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interpreto.errors import OptionError, TokenizerError
+from interpreto.inputs.samples import Sample
+from interpreto.models.forward import Forward
+
+BASELINES = ("zero", "pad", "mask", "unk", "mean")
+Baseline = str | float | Tensor
+"""A name out of `BASELINES`, a number for every coordinate, or a tensor ``(d,)`` or ``(l, d)``."""
+
+
+class EmbeddingSpace:
+    """Looks embeddings up, as the embedding layer answers them (some scale or normalise their table), in float32."""
+
+    def __init__(self, forward: Forward, tokenizer: Any) -> None:
+        self.forward, self.tokenizer = forward, tokenizer
+        self._named: dict[str, Tensor] = {}
+
+    def embed(self, sample: Sample) -> Float[Tensor, "l d"]:
+        """Embeddings of a sample's tokens."""
+        return self.forward.embed(sample.input_ids, sample.source)
+
+    def table(self, ids: Int[Tensor, " l"]) -> Float[Tensor, "l d"]:
+        """Embeddings of ids; of an encoder-decoder, the encoder's."""
+        return self.forward.embed(ids, len(ids))
+
+    def vector(self, name: str) -> Float[Tensor, " d"]:
+        """The embedding that a name stands for."""
+        if name not in self._named:
+            self._named[name] = self._find(name)
+        return self._named[name]
+
+    def baseline(self, value: Baseline, embeddings: Float[Tensor, "l d"]) -> Float[Tensor, "l d"]:
+        """The baseline that an option asks for, for every token."""
+        if isinstance(value, str):
+            return self.vector(value).expand_as(embeddings)
+        value = torch.as_tensor(value, dtype=embeddings.dtype, device=embeddings.device)
+        if value.ndim and tuple(value.shape) not in (embeddings.shape, embeddings.shape[1:]):
+            raise OptionError(
+                f"`baseline`: got shape {tuple(value.shape)}; "
+                f"pass a number, ({embeddings.shape[1]},) or {tuple(embeddings.shape)}."
+            )
+        return value.expand_as(embeddings)
+
+    def _find(self, name: str) -> Tensor:
+        if name == "zero":
+            return torch.zeros_like(self.table(torch.tensor([0]))[0])
+        if name != "mean":
+            return self.table(torch.tensor([special_id(name, self.tokenizer, "baseline")]))[0]
+        size = len(self.tokenizer)
+        sums = [self.table(part).sum(0) for part in torch.arange(size).split(8192)]  # in parts: vocabularies are large
+        return torch.stack(sums).sum(0) / size
+
+
+def read_baseline(value: object, tokenizer: Any) -> Baseline:
+    """A baseline that can be used, or an error that lists those."""
+    if isinstance(value, str):
+        if value not in BASELINES:
+            raise OptionError(
+                f"`baseline`: got {value!r}; pass one of {', '.join(map(repr, BASELINES))}, a number or a tensor."
+            )
+        if value in ("pad", "mask", "unk"):
+            special_id(value, tokenizer, "baseline")
+        return value
+    if isinstance(value, Tensor) or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return value
+    raise OptionError(f"`baseline`: got {value!r}; pass one of {', '.join(map(repr, BASELINES))}, a number or a tensor.")
+
+
+def special_id(name: str, tokenizer: Any, option: str) -> int:
+    token_id = getattr(tokenizer, f"{name}_token_id", None)
+    if token_id is None:
+        raise TokenizerError(f"`{option}`: the tokenizer has no {name} token; use 'mean', 'zero' or a token id instead.")
+    return token_id

@@ -1,0 +1,337 @@
+"""One forward pass. The only file that calls a model; what it must change for a call, it restores."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from interpreto.errors import ModelError, OptionError, TaskError
+from interpreto.models.contexts import echo_changed, embeddings_given, embeddings_replaced, evaluating, moved, padding_absent
+from interpreto.models.kv_cache import Past
+from interpreto.models.padding import Part, heard_at, selected, streams
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows as a model is given them, padded on the right.
+
+    Attributes:
+        lengths: Tokens of each row.
+        visible: The attention mask; of rows with a past, over the past too.
+        at: Tokens after which logits are wanted, for each row; None: the model answers one row of logits a text.
+        sources: How many of a row's tokens the encoder reads, where a decoder reads the others.
+        past: Keys and values of the tokens in front of the rows.
+    """
+
+    ids: Int[Tensor, "b l"]
+    lengths: Int[Tensor, " b"]
+    visible: Bool[Tensor, "b m"]
+    extras: Mapping[str, Int[Tensor, "b l"]]
+    positions: Int[Tensor, "b k"] | None = None
+    sources: Int[Tensor, " b"] | None = None
+    past: Past | None = None
+
+
+class Forward:
+    """Runs a model on padded rows and answers its logits.
+
+    Rows are padded on the right, so no position needs correcting, with an id that no row contains, so that decoder
+    classifiers find each row's last token.
+
+    Args:
+        model: Any model that takes ``input_ids`` and ``attention_mask``.
+        device: Where to run it, if not where it is; it is moved back after each call.
+        kept_logits: Whether the head runs on the asked tokens alone, where it can.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device | str | None = None, kept_logits: bool = True) -> None:
+        self.model = getattr(model, "_orig_mod", model)  # hooks do not reach into a compiled graph
+        self.wanted_device = None if device is None else read_device(device)
+        self.kept_logits = kept_logits
+        self._pads_well: bool | None = None
+        self.shares_prefix: bool | None = None  # whether its caches continue exactly: measured by `SharedPrefix`
+        inner: Any = getattr(self.model, "get_base_model", lambda: self.model)  # PEFT's wrappers pass arguments on
+        inner = inner()
+        self._takes = frozenset(inspect.signature(inner.forward).parameters)
+
+    def takes(self, argument: str) -> bool:
+        """Whether the model names an argument; others would vanish unread in its ``**kwargs``."""
+        return argument in self._takes
+
+    @property
+    def encodes(self) -> bool:
+        """Whether an encoder and a decoder read different tokens."""
+        return bool(getattr(getattr(self.model, "config", None), "is_encoder_decoder", False)) and self.takes(
+            "decoder_input_ids"
+        )
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The layer that turns ids into embeddings; of an encoder-decoder, the encoder's."""
+        return self._embedding(self._part("encoder") if self.encodes else self.model)
+
+    @property
+    def decoder_embedding(self) -> nn.Module:
+        """The layer that turns ids into embeddings for a decoder of its own."""
+        return self._embedding(self._part("decoder"))
+
+    @property
+    def echoes(self) -> bool:
+        """Whether a decoder reads the text again, a token behind the encoder, as those of classifiers do (BART, T5)."""
+        return self.encodes and not getattr(self.model, "can_generate", bool)()
+
+    @property
+    def echo(self) -> nn.Module | None:
+        """The layer by which it does; None where it has embeddings of its own, which no step in the encoder's moves."""
+        if callable(own := getattr(self.model, "get_echo_embeddings", None)):
+            return own()  # type: ignore[no-any-return]  # a model of ours that holds another
+        if not self.echoes:
+            return None
+        first, second = (_embedding_layer(self._part(stack)) for stack in ("encoder", "decoder"))
+        tables = [None if layer is None else next(layer.parameters(), None) for layer in (first, second)]
+        return second if tables[0] is not None and tables[0] is tables[1] else None
+
+    def _part(self, name: str) -> nn.Module:
+        getter: Any = getattr(self.model, f"get_{name}")
+        return getter()
+
+    def _embedding(self, part: nn.Module) -> nn.Module:
+        layer = _embedding_layer(part)
+        if layer is None:
+            raise ModelError(
+                f"`model`: {type(self.model).__name__} has no embedding layer (get_input_embeddings); gradients and embedding "
+                "replacements need one. Explain it by a mask method with a token as `replacement`."
+            )
+        return layer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the ids go: to the embedding layer, wherever the other layers are."""
+        for module in (_embedding_layer(self.model), self.model):
+            if module is not None and (found := device_of(module)) is not None:
+                return found
+        return torch.device("cpu")
+
+    @property
+    def end_ids(self) -> set[int]:
+        """Ids that end a generated text."""
+        config = getattr(self.model, "generation_config", None) or getattr(self.model, "config", None)
+        ends = getattr(config, "eos_token_id", None)
+        return set() if ends is None else set(ends) if isinstance(ends, (list, tuple)) else {int(ends)}
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Within, the model is ready to be called: in evaluation mode, and where it shall run; all is restored after."""
+        with ExitStack() as stack:
+            stack.enter_context(evaluating(self.model))
+            if self.wanted_device is not None and self.wanted_device != self.device:
+                stack.enter_context(moved(self.model, self.wanted_device))
+            yield
+
+    @contextmanager
+    def padding(self, used_ids: set[int]) -> Iterator[None]:
+        """Within, rows are padded with an id that none of them uses; the model's config is restored after."""
+        with padding_absent(self.model, used_ids) as self.pad_id:
+            yield
+
+    def __call__(self, batch: Batch) -> Float[Tensor, "b ..."]:
+        """Logits ``(b, c)`` in float32 where ``at`` is None, else ``(b, k, v)`` as the model has them."""
+        arguments = self.arguments(batch)
+        if self.takes("use_cache"):
+            arguments["use_cache"] = batch.past is not None
+        if batch.past is not None:
+            arguments["past_key_values"] = batch.past
+        if batch.positions is None:
+            return read_logits(self.model(**arguments)).float()
+        positions = (
+            batch.positions if batch.sources is None else (batch.positions - batch.sources[:, None]).clamp(min=0)
+        )  # fillers are in front
+        return self._logits_at(positions.to(self.device), arguments)
+
+    def arguments(self, batch: Batch) -> dict[str, Any]:
+        """What the model is called with; an encoder and a decoder each with its own part of the rows."""
+        device = self.device
+        if batch.sources is None:
+            extras = {name: value.to(device, non_blocking=True) for name, value in batch.extras.items()}
+            given = {"input_ids": batch.ids.to(device), "attention_mask": batch.visible.to(device, torch.long), **extras}
+            return self.hidden_in_echo(given)
+        (read, seen), (written, known) = (
+            (part(batch.ids, self.pad_id), part(batch.visible, 0)) for part in streams(batch.sources, batch.lengths)
+        )
+        return {
+            "input_ids": read.to(device),
+            "attention_mask": seen.to(device, torch.long),
+            "decoder_input_ids": written.to(device),
+            "decoder_attention_mask": known.to(device, torch.long),
+        }
+
+    def hidden_in_echo(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by which a decoder that reads the text again does not see the tokens that the encoder does not see."""
+        given = dict(arguments)
+        if not self.echoes or not self.takes("decoder_attention_mask"):
+            return given
+        mask = given["attention_mask"]
+        if bool((mask[:, 1:] > mask[:, :-1]).any()):  # elsewhere than at the end, where padding is
+            given["decoder_attention_mask"] = torch.cat([torch.ones_like(mask[:, :1]), mask[:, :-1]], 1)
+        return given
+
+    def _logits_at(self, positions: Int[Tensor, "b k"], arguments: dict[str, Any]) -> Float[Tensor, "b k v"]:
+        """The head on the asked tokens alone: by the model's own option where all rows ask for the same, else by a hook."""
+        if self.kept_logits and self.takes("logits_to_keep") and bool((positions == positions[:1]).all()):
+            kept, where = positions[0].unique(return_inverse=True)
+            logits = read_logits(self.model(**arguments, logits_to_keep=kept))
+            if logits.ndim == 3 and logits.shape[1] == len(kept):
+                in_order = torch.equal(where, torch.arange(len(kept), device=where.device))
+                return logits if in_order else logits[:, where]  # large: copied only where it must be
+            return selected(per_token(logits), positions)  # a wrapper kept the option for itself
+        output_embeddings: Any = getattr(self.model, "get_output_embeddings", lambda: None)
+        head = output_embeddings()
+        if not self.kept_logits or head is None:
+            return selected(per_token(read_logits(self.model(**arguments))), positions)
+        with heard_at(head, positions) as used:
+            logits = read_logits(self.model(**arguments))
+        return logits if used else selected(per_token(logits), positions)
+
+    def generate(self, ids: Int[Tensor, "b l"], options: Mapping[str, Any]) -> Int[Tensor, "r m"]:
+        """What the model writes after prompts of one length."""
+        ids = ids.to(self.device)
+        pad = {} if "pad_token_id" in options else {"pad_token_id": min(self.end_ids, default=0)}
+        with torch.no_grad():
+            write: Any = self.model.generate
+            written = write(input_ids=ids, attention_mask=torch.ones_like(ids), **pad, **options)
+        return (written if isinstance(written, Tensor) else written.sequences).cpu()
+
+    def given(self, batch: Batch, embeddings: Float[Tensor, "b l d"]) -> ExitStack:
+        """Within, the embedding layers answer ``embeddings`` for the batch; the model still sees its ids."""
+        stack, echo = ExitStack(), self.echo
+        for layer, ids, part, others in self._streams(batch):
+            stack.enter_context(embeddings_given(layer, ids, part(embeddings, 0), others))
+        if batch.sources is None and echo is not None:
+            stack.enter_context(echo_changed(echo, batch.ids, embeddings[:, :-1].to))
+        return stack
+
+    def replacing(self, batch: Batch, where: Bool[Tensor, "b l"], vector: Float[Tensor, " d"]) -> ExitStack:
+        """Within, the embedding layers answer ``vector`` at some tokens of the batch."""
+        stack, echo = ExitStack(), self.echo
+        for layer, ids, part, others in self._streams(batch):
+            stack.enter_context(embeddings_replaced(layer, ids, part(where, False), vector, others))
+        if batch.sources is None and echo is not None:
+            gone = where[:, :-1, None].to(self.device)
+            stack.enter_context(echo_changed(echo, batch.ids, lambda read: torch.where(gone, vector.to(read), read)))
+        return stack
+
+    def _streams(self, batch: Batch) -> list[tuple[nn.Module, Tensor, Part, list[Tensor]]]:
+        """Each embedding layer, the ids that it reads, how a row's values are cut to them, and ids for other layers."""
+        if batch.sources is None:
+            return [(self.embedding, batch.ids, lambda values, _: values, [])]
+        parts = streams(batch.sources, batch.lengths)
+        read, written = (part(batch.ids, self.pad_id) for part in parts)
+        return [(self.embedding, read, parts[0], [written]), (self.decoder_embedding, written, parts[1], [read])]
+
+    def embed(self, ids: Int[Tensor, " l"], source: int = 0) -> Float[Tensor, "l d"]:
+        """Embeddings of one row, as the layers answer them; ``source``: tokens that an encoder alone reads."""
+        with torch.no_grad():
+            if not self.encodes or not source:
+                return self.embedding(ids[None].to(self.device))[0].float()
+            parts = zip((self.embedding, self.decoder_embedding), (ids[:source], ids[source:]), strict=True)
+            return torch.cat([layer(part[None].to(self.device))[0].float() for layer, part in parts if len(part)])
+
+    def pads_well(self, batch: Batch) -> bool:
+        """Whether padding on the right leaves a row's logits as they are: measured once, on the first padded row.
+
+        Models that read the last position whatever the mask says (XLNet), or mix padding in, get batches of one length.
+        """
+        vocabulary = getattr(_embedding_layer(self.model), "num_embeddings", None)
+        if vocabulary is not None and self.pad_id >= vocabulary:
+            return False  # the rows use the whole vocabulary: no id is left to pad with
+        if self._pads_well is None:
+            n = int(batch.lengths[0])
+            extras = {name: value[:, :n] for name, value in batch.extras.items()}
+            bare = replace(batch, ids=batch.ids[:, :n], visible=batch.visible[:, :n], extras=extras)
+            with torch.no_grad():
+                padded, alone = self(batch), self(bare)
+            self._pads_well = agree(padded, alone, self.low_precision)
+        return self._pads_well
+
+    @property
+    def low_precision(self) -> bool:
+        """Whether the model computes in half precision."""
+        parameter = next(self.model.parameters(), None)
+        return parameter is not None and parameter.dtype in (torch.float16, torch.bfloat16)
+
+
+def per_token(logits: Tensor) -> Float[Tensor, "b l v"]:
+    """The logits, if there is a row for each token."""
+    if logits.ndim != 3:
+        raise TaskError(
+            f"`model`: answered logits of shape {tuple(logits.shape)}; a language model answers (batch, tokens, vocabulary). "
+            "Load it with its language modelling head (AutoModelForCausalLM or AutoModelForSeq2SeqLM)."
+        )
+    return logits
+
+
+def agree(a: Tensor, b: Tensor, low_precision: bool) -> bool:
+    """Whether two ways to compute logits give the same, up to rounding."""
+    scale = float(b.float().abs().max().clamp(min=1.0))
+    return bool((a.float() - b.float()).abs().max() <= (5e-2 if low_precision else 1e-4) * scale)
+
+
+def device_of(module: nn.Module) -> torch.device | None:
+    """Where a module computes: where its parameters are, or where accelerate brings them for a call; None: it has none."""
+    parameter = next(module.parameters(), None)
+    if parameter is None or parameter.device.type != "meta":
+        return None if parameter is None else parameter.device
+    hooks = [hook for part in module.modules() if (hook := getattr(part, "_hf_hook", None)) is not None]
+    for hook in (each for outer in hooks for each in (outer, *getattr(outer, "hooks", ()))):  # some hold several
+        if (device := getattr(hook, "execution_device", None)) is not None:
+            return torch.device(device)
+    return parameter.device
+
+
+def read_device(value: torch.device | str) -> torch.device:
+    """A device, or its name."""
+    try:
+        return torch.device(value)
+    except RuntimeError as error:
+        raise OptionError(f"`device`: got {value!r}; pass a torch.device or its name, such as 'cpu' or 'cuda'.") from error
+
+
+def _embedding_layer(model: nn.Module) -> nn.Module | None:
+    getter = getattr(model, "get_input_embeddings", None)
+    try:
+        layer = getter() if getter is not None else None
+    except NotImplementedError:
+        return None
+    return layer if isinstance(layer, nn.Module) else None
+
+
+def read_logits(output: Any) -> Tensor:
+    """The logits of whatever a model answers."""
+    logits = output["logits"] if isinstance(output, Mapping) and "logits" in output else getattr(output, "logits", output)
+    if isinstance(logits, (tuple, list)) and logits:
+        logits = logits[0]
+    if not isinstance(logits, Tensor):
+        raise ModelError(f"`model`: answered {type(output).__name__} without logits; interpreto explains models with a head.")
+    return logits
+
+
+def longest_input(model: nn.Module, tokenizer: Any) -> int | None:
+    """Most tokens that a model takes, or None."""
+    limits = []
+    if (limit := getattr(tokenizer, "model_max_length", None)) and limit < 1_000_000:
+        limits.append(int(limit))
+    positions = [m for name, m in model.named_modules() if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
+    for table in positions:  # RoBERTa keeps the first rows of its table for the padding
+        limits.append(table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1))
+    config = getattr(model, "config", None)
+    limit = getattr(config, "max_position_embeddings", None)
+    if not positions and isinstance(limit, int) and limit > 0:
+        limits.append(limit)
+    return min(limits) if limits else None

@@ -1,0 +1,132 @@
+"""What stands where a unit was removed: the largest uncontrolled choice of a mask method, so it has a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interpreto.errors import OptionError
+from interpreto.inputs.samples import Readout, Sample
+from interpreto.models.embeddings import EmbeddingSpace, special_id
+
+NAMES = ("auto", "mask", "pad", "unk", "mean", "zero", "drop", "attention")
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Copies of samples, ready to be run: ids, and what differs from reading them plainly.
+
+    Attributes:
+        lengths: Tokens of each row; what follows is padding.
+        visible: False where attention must not look.
+        replaced: True where the embedding is the replacement's vector.
+        at: Tokens after which logits are read; None: a row of logits a text.
+        sources: Tokens of each row that an encoder reads; None: one stack reads all.
+    """
+
+    ids: Int[Tensor, "r l"]
+    lengths: Int[Tensor, " r"]
+    visible: Bool[Tensor, "r l"]
+    replaced: Bool[Tensor, "r l"] | None
+    extras: dict[str, Int[Tensor, "r l"]]
+    positions: Int[Tensor, "r k"] | None = None
+    sources: Int[Tensor, " r"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """How the tokens of a removed unit are replaced.
+
+    ``mask``, ``pad``, ``unk`` or a token id put that token; ``mean`` and ``zero`` feed the mean of the embedding
+    table, or zeros, through the embedding layer; ``drop`` takes the tokens out, and the text closes up;
+    ``attention`` hides them from attention and leaves the positions as they are.
+    """
+
+    name: str | int
+    token_id: int | None = None
+    vector: Float[Tensor, " d"] | None = None
+
+    def ready(self, space: EmbeddingSpace) -> Replacement:
+        """The same, with the vector that it feeds, if it feeds one."""
+        return replace(self, vector=space.vector(self.name)) if self.name in ("mean", "zero") else self
+
+    def rows(self, sample: Sample, mask: Float[Tensor, "r u"], readout: Readout | None = None) -> Rows:
+        """The copies of ``sample`` that ``mask`` asks for, as a reading runs them."""
+        plain = plain_rows(sample, len(mask), readout)
+        n = plain.ids.shape[1]
+        removed = sample.units.spread(mask).bool()[:, :n]
+        removed = torch.nn.functional.pad(removed, (0, n - removed.shape[1]))  # the reading's tail is never removed
+        if self.name == "drop":
+            return _dropped(plain, removed)
+        if self.name == "attention":
+            return replace(plain, visible=~removed, positions=_last_kept(plain.positions, ~removed))
+        if self.token_id is None:
+            return replace(plain, replaced=removed)
+        return replace(plain, ids=torch.where(removed, self.token_id, plain.ids))
+
+
+def plain_rows(sample: Sample, count: int, readout: Readout | None = None) -> Rows:
+    """``count`` untouched copies of a sample, as a reading runs them."""
+    ids, extras, positions = sample.input_ids, sample.extras, None
+    if readout is not None and readout.positions is not None:
+        n = int(readout.positions.max()) + 1
+        suffix = 0 if readout.suffix is None else len(readout.suffix)
+        ids = (ids if readout.suffix is None else torch.cat([ids, readout.suffix]))[:n]
+        extras = {k: torch.cat([v, v[-1:].expand(suffix)])[:n] for k, v in extras.items()}
+        positions = readout.positions.expand(count, -1)
+    rows = ids.expand(count, -1)
+    return Rows(
+        ids=rows,
+        lengths=torch.full((count,), len(ids)),
+        visible=torch.ones_like(rows).bool(),
+        replaced=None,
+        extras={name: value.expand_as(rows) for name, value in extras.items()},
+        positions=positions,
+        sources=torch.full((count,), sample.source) if sample.source else None,
+    )
+
+
+def _last_kept(positions: Int[Tensor, "r k"] | None, kept: Bool[Tensor, "r l"]) -> Int[Tensor, "r k"] | None:
+    """The last kept token at or in front of each: what is hidden must not predict either."""
+    if positions is None:
+        return None
+    position = torch.where(kept, torch.arange(kept.shape[1]), -1).cummax(1).values.gather(1, positions)
+    if int(position.min()) < 0:
+        raise OptionError(
+            "`replacement`: 'attention' and 'drop' leave nothing in front of the target when every unit is removed, as this "
+            "tokenizer begins texts with no token of its own; use 'mean' or a token."
+        )
+    return position
+
+
+def _dropped(rows: Rows, removed: Bool[Tensor, "r l"]) -> Rows:
+    lengths = (~removed).sum(1)
+    sources = None if rows.sources is None else (~removed[:, : int(rows.sources[0])]).sum(1)
+    if int(lengths.min()) == 0 or (sources is not None and int(sources.min()) == 0):
+        raise OptionError(
+            "`replacement`: 'drop' leaves no token when every unit is removed, as this tokenizer adds none of its own; "
+            "use 'mean', 'attention' or a token."
+        )
+    last = _last_kept(rows.positions, ~removed)
+    positions = None if last is None else (~removed).cumsum(1).gather(1, last) - 1
+    order = removed.int().argsort(dim=1, stable=True)[:, : int(lengths.max())]
+    visible = torch.arange(order.shape[1]) < lengths[:, None]
+    extras = {k: v.gather(1, order) for k, v in rows.extras.items()}
+    return Rows(rows.ids.gather(1, order), lengths, visible, None, extras, positions, sources)
+
+
+def read_replacement(value: str | int, tokenizer: Any) -> Replacement:
+    """The replacement that an option names; ``auto`` is the mask token, else the mean embedding."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value < len(tokenizer):
+            raise OptionError(f"`replacement`: token id {value} is not in 0..{len(tokenizer) - 1}.")
+        return Replacement(value, token_id=value)
+    if value not in NAMES:
+        raise OptionError(f"`replacement`: got {value!r}; pass one of {', '.join(map(repr, NAMES))} or a token id.")
+    if value == "auto":
+        value = "mask" if tokenizer.mask_token_id is not None else "mean"
+    return Replacement(value, token_id=special_id(value, tokenizer, "replacement") if value in ("mask", "pad", "unk") else None)

@@ -1,0 +1,67 @@
+"""What a logit becomes before it is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpreto.errors import OptionError
+from interpreto.inputs.units import read_member
+
+Mode = Callable[[Tensor], Tensor]
+"""Turns logits ``(b, c)`` into scores ``(b, c)``, row by row."""
+
+
+class InferenceModes(Enum):
+    """Scores that an explanation can speak about. Any function of the logits, row by row, may stand in their place.
+
+    Examples:
+        >>> import torch
+        >>> InferenceModes.SOFTMAX(torch.zeros(1, 4))
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
+
+    LOGITS = "logits"
+    SOFTMAX = "softmax"
+    LOG_SOFTMAX = "log_softmax"
+    SIGMOID = "sigmoid"
+
+    def __call__(self, logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
+        if self is InferenceModes.SOFTMAX:
+            return logits.softmax(-1)
+        if self is InferenceModes.LOG_SOFTMAX:
+            return logits.log_softmax(-1)
+        return logits.sigmoid() if self is InferenceModes.SIGMOID else logits
+
+    @property
+    def unit(self) -> str:
+        """What a score is counted in."""
+        return {"logits": "logit", "softmax": "probability", "log_softmax": "log-probability (nats)", "sigmoid": "probability"}[
+            self.value
+        ]
+
+
+def read_mode(value: InferenceModes | str | Mode) -> Mode:
+    """A mode, its name, or a function of the logits."""
+    if callable(value):
+        return value
+    return read_member(InferenceModes, value, "inference_mode")
+
+
+def mode_name(mode: Mode) -> str:
+    """What is written in an explanation: a mode's value, or a function's name."""
+    return mode.value if isinstance(mode, InferenceModes) else getattr(mode, "__name__", type(mode).__name__)
+
+
+def apply_mode(mode: Mode, logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
+    scores = mode(logits)
+    if not isinstance(scores, torch.Tensor) or scores.shape != logits.shape:
+        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise OptionError(
+            f"`inference_mode`: {mode_name(mode)} turned logits {tuple(logits.shape)} into {got}; it must keep their shape."
+        )
+    return scores

@@ -1,0 +1,8 @@
+"""Tasks: what a model's output means."""
+
+from interpreto.models.tasks.base import GenerationRequest, Task
+from interpreto.models.tasks.classification import Classification
+from interpreto.models.tasks.generation import Generation
+from interpreto.models.tasks.resolve import resolve_task
+
+__all__ = ["Classification", "Generation", "GenerationRequest", "Task", "resolve_task"]

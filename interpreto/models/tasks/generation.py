@@ -1,0 +1,237 @@
+"""Generation: logits at every token; a target is a text that follows the prompt, scored in one teacher-forced pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interpreto.errors import InputError, ModelError, OptionError, TargetError, TaskError
+from interpreto.inputs.continuations import Continuation, ContinuationTokenizer
+from interpreto.inputs.samples import Readout, Targets
+from interpreto.inputs.targets import Contrast, read_ids, read_rows
+from interpreto.inputs.text import TokenizedInput
+from interpreto.inputs.units import Span, Tokens, Units
+from interpreto.models.forward import Forward
+from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
+from interpreto.models.tasks.base import AGGREGATES, GenerationRequest, Task
+
+LONGEST_ANSWER = 64  # tokens, where `generation_kwargs` does not say
+CHUNK = 2**22  # logits whose softmax is taken at once
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """The two sides of a contrast."""
+
+    a: Continuation
+    b: Continuation
+
+
+Target = Continuation | Rival
+
+
+class Generation(Task):
+    """Targets are the tokens of a text; a token's score is read off the logits after the token in front of it.
+
+    Args:
+        mode: What logits become before they are explained; log-probabilities by default.
+        tokenizer: The model's.
+        encodes: Whether an encoder reads the prompt, and a decoder the target (T5, BART).
+        config: The model's; of an encoder-decoder, it says what a target begins with.
+        max_length: Most tokens that the model takes.
+    """
+
+    def __init__(
+        self, mode: Mode, tokenizer: Any, encodes: bool = False, config: Any = None, max_length: int | None = None
+    ) -> None:
+        self.mode, self.encodes, self.max_length = mode, encodes, max_length
+        self.name, self.mode_name = "sequence-to-sequence generation" if encodes else "generation", mode_name(mode)
+        start = getattr(config, "decoder_start_token_id", None) if encodes else None
+        if encodes and start is None:
+            raise ModelError("`model`: its config has no `decoder_start_token_id`; set it, so that its decoder can begin.")
+        self.tokenizer, self.continuer = tokenizer, ContinuationTokenizer(tokenizer, start)
+
+    def request(self, **asked: Any) -> GenerationRequest:
+        given = {name: value for name, value in asked.items() if value is not None}
+        if given.get("aggregate", "token") not in AGGREGATES:
+            raise OptionError(f"`aggregate`: got {given['aggregate']!r}; pass one of {', '.join(map(repr, AGGREGATES))}.")
+        return GenerationRequest(**given)
+
+    # --- Targets
+
+    def read_targets(self, targets: object, encodings: Sequence[TokenizedInput], single: bool) -> list[Target] | None:
+        if targets is None:
+            return None
+        rows = read_rows(targets, len(encodings), single)
+        each = len(rows) > 1 or not isinstance(targets, (str, Contrast))
+        names = [f"`targets[{i}]`" if each else "`targets`" for i in range(len(rows))]
+        return [self._read_one(*of) for of in zip(rows, encodings, names, strict=True)]
+
+    def own_targets(self, forward: Forward, encodings: Sequence[TokenizedInput], request: GenerationRequest) -> list[Target]:
+        """What the model writes, greedily unless asked otherwise; prompts of one length share a batch, unpadded."""
+        by_length: dict[int, list[int]] = {}
+        for i, encoding in enumerate(encodings):
+            by_length.setdefault(len(encoding.input_ids), []).append(i)
+        found: dict[int, Target] = {}
+        with drawing(request.random_state):
+            for members in by_length.values():
+                ids = torch.stack([encodings[i].input_ids for i in members])
+                written = forward.generate(
+                    ids, {"do_sample": False, "max_new_tokens": LONGEST_ANSWER, **request.generation_kwargs}
+                )
+                if len(written) != len(members):
+                    raise OptionError(
+                        f"`generation_kwargs`: the model wrote {len(written)} texts for {len(members)} inputs; "
+                        "one each can be explained (num_return_sequences=1)."
+                    )
+                for i, row in zip(members, written.tolist(), strict=True):
+                    found[i] = self._written(row, encodings[i], forward.end_ids, i)
+        return [found[i] for i in range(len(encodings))]
+
+    def _written(self, row: list[int], encoding: TokenizedInput, ends: set[int], i: int) -> Continuation:
+        """The written tokens, up to the end that the model put."""
+        lead: list[int] | None = None
+        if self.encodes:
+            k = next((k for k, token in enumerate(row) if k and token not in self.continuer.special_ids), len(row))
+            lead, row = row[:k], row[k:]
+        else:
+            lead, row = [], row[len(encoding.input_ids) :]
+        row = row[: next((k for k, token in enumerate(row) if token in ends), len(row))]
+        if not row:
+            raise TargetError(
+                f"`targets`: the model ends at once after `inputs[{i}]` ({encoding.tokens.text[-60:]!r}) and writes nothing "
+                "that could be explained; pass a target."
+            )
+        return self.continuer.ids(row, encoding.input_ids.tolist(), f"`targets[{i}]`", lead)
+
+    def _read_one(self, target: Any, encoding: TokenizedInput, name: str) -> Target:
+        """A target as tokens."""
+        if isinstance(target, Contrast):
+            sides = [self._read_one(side, encoding, f"{name} of the contrast") for side in (target.a, target.b)]
+            a, b = (side for side in sides if isinstance(side, Continuation))
+            if torch.equal(a.ids, b.ids):
+                raise TargetError(f"{name}: the contrast is between {a.tokens.text!r} and itself.")
+            return Rival(a, b)
+        if isinstance(target, str):
+            return self.continuer.text(target, name)
+        return self.continuer.ids(read_ids(target, name), encoding.input_ids.tolist(), name)
+
+    # --- Samples
+
+    def joined(self, encoding: TokenizedInput, target: Target, request: GenerationRequest) -> TokenizedInput:
+        part = target.a if isinstance(target, Rival) else target
+        source = len(encoding.input_ids) if self.encodes else 0
+        tokens, ids = encoding.tokens, encoding.input_ids
+        if part.lead:
+            names = tuple(str(name) for name in self.tokenizer.convert_ids_to_tokens(list(part.lead)))
+            nothing = ((0, 0),) * len(names)
+            tokens = tokens.followed_by(Tokens("", nothing, names, (True,) * len(names), ()), "\n")
+            ids = torch.cat([ids, torch.tensor(part.lead)])
+        prompt = len(ids)
+        if isinstance(target, Continuation):
+            own = target.tokens if request.attribute_targets else target.tokens.without([True] * len(target.ids))
+            tokens, ids = tokens.followed_by(own), torch.cat([ids, target.ids])
+        longest = max(len(side.ids) for side in ((target.a, target.b) if isinstance(target, Rival) else (target,)))
+        self._check_length(source, prompt, longest, tokens.text)
+        extras = {} if self.encodes else {k: _lengthened(v, len(ids)) for k, v in encoding.extras.items()}
+        return TokenizedInput(tokens, ids, extras, source, prompt if isinstance(target, Continuation) else None)
+
+    def _check_length(self, source: int, prompt: int, target: int, text: str) -> None:
+        run = prompt - source + target - 1  # the last token is predicted, not read
+        if self.max_length is not None and run > self.max_length:
+            raise InputError(
+                f"`targets`: {text[:60]!r} and its target are {run} tokens, and the model takes {self.max_length}; "
+                "shorten them."
+            )
+
+    def targets(
+        self, encoding: TokenizedInput, target: Target, request: GenerationRequest, cut: Callable[[Tokens], Units]
+    ) -> Targets:
+        if isinstance(target, Rival):
+            return self._against(encoding, target)
+        assert encoding.prompt is not None
+        positions = encoding.prompt - 1 + torch.arange(len(target.ids))
+        weights, labels, spans = _rows(target.tokens, request.aggregate, cut)
+        shift = len(encoding.tokens.text) - len(target.tokens.text)
+        return Targets((Readout(target.ids, positions, weights),), labels, tuple((a + shift, b + shift) for a, b in spans))
+
+    def _against(self, encoding: TokenizedInput, rival: Rival) -> Targets:
+        """Log P(a) − log P(b): what both begin with cancels, so they are compared from where they part."""
+        a, b, before = rival.a.ids, rival.b.ids, len(encoding.input_ids) - 1
+        shared = next((k for k, (i, j) in enumerate(zip(a, b, strict=False)) if i != j), min(len(a), len(b)))
+        if max(len(a), len(b)) - shared <= 1:  # one token each: both are read off one row of logits
+            ids = torch.cat([a[shared:], b[shared:]])
+            weights = torch.tensor([[1.0] * len(a[shared:]) + [-1.0] * len(b[shared:])])
+            readouts = [Readout(ids, torch.full((len(ids),), before + shared), weights, a[:shared])]
+        else:
+            readouts = [
+                Readout(ids[shared:], before + torch.arange(shared, len(ids)), torch.full((1, len(ids) - shared), sign), ids)
+                for ids, sign in ((a, 1.0), (b, -1.0))
+                if len(ids) > shared
+            ]
+        label = " − ".join(side.tokens.text.strip() or repr(side.tokens.text) for side in (rival.a, rival.b))
+        return Targets(tuple(readouts), (label,), (None,))
+
+    def predicted(self, logits: Float[Tensor, " c"]) -> Targets:
+        raise TaskError("A generation's targets are read before it is scored.")
+
+    # --- Scores
+
+    def read(self, logits: Float[Tensor, "b k v"], ids: Int[Tensor, "b k"] | None) -> Float[Tensor, "b k"]:
+        """In chunks, so that no softmax of all rows is ever held; a log-probability is one logit and one logsumexp."""
+        if ids is None:
+            raise TaskError("`task`: a generation is scored for its targets; none were read.")
+        flat, wanted = logits.flatten(0, 1), ids.to(logits.device).flatten()[:, None]
+        size = max(1, CHUNK // flat.shape[1])
+        parts = [
+            self._scores(part.float(), positions) for part, positions in zip(flat.split(size), wanted.split(size), strict=True)
+        ]
+        return torch.cat(parts).reshape(ids.shape)
+
+    def _scores(self, logits: Float[Tensor, "r v"], ids: Int[Tensor, "r 1"]) -> Float[Tensor, " r"]:
+        if self.mode in (InferenceModes.LOG_SOFTMAX, InferenceModes.SOFTMAX):
+            log_probability = logits.gather(1, ids)[:, 0] - logits.logsumexp(1)
+            return log_probability if self.mode is InferenceModes.LOG_SOFTMAX else log_probability.exp()
+        if isinstance(self.mode, InferenceModes):
+            return self.mode(logits.gather(1, ids))[:, 0]
+        return apply_mode(self.mode, logits).gather(1, ids)[:, 0]
+
+
+def _rows(
+    tokens: Tokens, aggregate: str, cut: Callable[[Tokens], Units]
+) -> tuple[Float[Tensor, "t k"] | None, tuple[str, ...], list[Span]]:
+    """How a target's tokens make rows: the sums, what they are called, and their characters."""
+    if aggregate == "sequence":
+        whole = min(a for a, _ in tokens.offsets), max(b for _, b in tokens.offsets)
+        return torch.ones(1, len(tokens.names)), (tokens.text.strip() or repr(tokens.text),), [whole]
+    if aggregate == "token":
+        texts = [tokens.text[a:b] for a, b in tokens.offsets]
+        shown = tuple(t if t.strip() else name for t, name in zip(texts, tokens.names, strict=True))
+        return None, shown, list(tokens.offsets)
+    units = cut(tokens)
+    groups = [(int(unit), token) for token, unit in enumerate(units.index)]
+    keys = list(dict.fromkeys(unit if unit >= 0 else -1 - token for unit, token in groups))  # frozen tokens stay alone
+    weights = torch.zeros(len(keys), len(groups))
+    for unit, token in groups:
+        weights[keys.index(unit if unit >= 0 else -1 - token), token] = 1.0
+    labels = tuple(units.texts[key] if key >= 0 else tokens.names[-1 - key] for key in keys)
+    return weights, labels, [units.spans[key] if key >= 0 else tokens.offsets[-1 - key] for key in keys]
+
+
+def _lengthened(values: Int[Tensor, " l"], length: int) -> Int[Tensor, " m"]:
+    """A value for each token of the target too: that of the prompt's last."""
+    return torch.cat([values, values[-1:].expand(length - len(values))])
+
+
+@contextmanager
+def drawing(seed: int | None) -> Iterator[None]:
+    """Within, torch's global generators (the only ones that generation draws from) are seeded; they are restored after."""
+    with torch.random.fork_rng():
+        torch.seed() if seed is None else torch.manual_seed(seed)
+        yield

@@ -1,0 +1,1 @@
+"""Static matplotlib figures."""
