@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -129,9 +128,7 @@ class MovedModule(ModuleType):
 class MovedFinder(MetaPathFinder, Loader):
     """Find modules by their old names."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         old = fullname.removeprefix("interpreto.")
         return ModuleSpec(fullname, self, is_package=True) if old != fullname and old in MOVED else None
 
