@@ -34,7 +34,7 @@ class Reference:
     def score(self, sample, embeddings, k):
         """log P of the k-th target, given the embeddings of what stands in front of it."""
         readout = sample.targets.readouts[0]
-        run, source = embeddings[None, : int(readout.at[k]) + 1], sample.source
+        run, source = embeddings[None, : int(readout.positions[k]) + 1], sample.source
         if self.encodes:
             logits = self.model(inputs_embeds=run[:, :source], decoder_inputs_embeds=run[:, source:]).logits
         else:
@@ -50,7 +50,7 @@ class Reference:
 
     def players(self, sample, k):
         """The units that begin in front of the k-th target."""
-        last = int(sample.targets.readouts[0].at[k])
+        last = int(sample.targets.readouts[0].positions[k])
         return [u for u in range(len(sample.units)) if int((sample.units.index == u).nonzero()[0]) <= last]
 
     def rows(self, sample, value):

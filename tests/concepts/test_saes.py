@@ -146,7 +146,7 @@ def test_a_resumed_training_is_an_uninterrupted_one(kind, steps, tmp_path, monke
     rows, options = some_rows(), {"nb_epochs": 4, "batch_size": 100}
     whole = explainer().fit(rows, **options)
     path = tmp_path / "training.safetensors"
-    from interpreto.concepts.methods import training
+    from interpreto.concepts.saes import trainer as training
 
     write, calls = training.write_checkpoint, []
 

@@ -58,7 +58,7 @@ def test_each_token_is_judged_by_a_loop(family):
     readout = sample.targets.readouts[0]
     ends = [int((sample.units.index == j).nonzero().max()) for j in range(len(sample.units))]
     for t in range(len(output.target_labels)):
-        place, token = int(readout.at[t]), int(readout.ids[t])
+        place, token = int(readout.positions[t]), int(readout.ids[t])
         values = output.attributions[t]
         units = [j for j in range(len(values)) if not values[j].isnan() and ends[j] <= place]
         order = sorted(units, key=lambda j: -float(values[j]))
@@ -84,7 +84,7 @@ def test_the_explained_tokens_and_those_behind_are_never_removed(family, aggrega
     for t in range(len(output.target_labels)):
         row = Row.of(output, t)
         readout = row.sample.targets.readouts[0]
-        first = int(readout.at.min()) + 1
+        first = int(readout.positions.min()) + 1
         assert len(row) > 0
         for unit in row.units:
             assert int((sample.units.index == unit).nonzero().max()) < first
@@ -110,7 +110,7 @@ def test_a_word_of_several_tokens_does_not_leak_its_second_one():
 
 
 def _unit_of(output, t):
-    return int(output.sample.units.index[int(output.sample.targets.readouts[0].at[t]) + 1])
+    return int(output.sample.units.index[int(output.sample.targets.readouts[0].positions[t]) + 1])
 
 
 def test_a_target_of_one_token_has_no_step_that_changes_nothing():
