@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TypeVar
 
 from interpreto.errors import OptionError
+from interpreto.validation import shown
 
 Member = TypeVar("Member", bound=Enum)
 
@@ -47,4 +48,4 @@ def read_member(kind: type[Member], value: object, option: str) -> Member:
             if value.lower().replace("-", "_") in (member.name.lower(), str(member.value).lower()):
                 return member
     accepted = ", ".join(f"{member.name.lower()!r}" for member in kind)
-    raise OptionError(f"`{option}`: got {value!r:.60}; pass a {kind.__name__} or one of {accepted}.")
+    raise OptionError(f"`{option}`: got {shown(value)}; pass a {kind.__name__} or one of {accepted}.")
