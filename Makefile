@@ -3,13 +3,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test chromium lint format docs screenshots bench tables demo-model
+.PHONY: demo test test-all test-versions chromium lint format docs screenshots bench tables demo-model
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev $(if $(CI),chromium)
-	$(BIN)/python -m pytest -n 2
+test: $(VENV)/.dev  # the fast lane
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-all: $(VENV)/.dev $(if $(CI),chromium)  # everything else: notebooks, browser, site, real models, installation, versions
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(MAKE) test-versions
 
 chromium:  # for the tests of pages, which are skipped without it, but never in CI, and for the pictures
 	command -v chromium > /dev/null || (apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium)
@@ -17,6 +21,8 @@ chromium:  # for the tests of pages, which are skipped without it, but never in 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
+	$(BIN)/python tools/check_language.py
 	$(BIN)/pyright
 
 format: $(VENV)/.dev

@@ -21,6 +21,7 @@ import interpreto
 from tests.visualizations.browser import Browser, needs_chromium
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
 PACKAGES = (
     "interpreto",
     "interpreto.attributions",

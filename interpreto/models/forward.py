@@ -17,6 +17,7 @@ from interpreto.models.contexts import echo_changed, embeddings_given, embedding
 from interpreto.models.kv_cache import UNFILLED, Past
 from interpreto.models.padding import Part, heard_at, selected, streams
 from interpreto.models.report import EngineLog
+from interpreto.models.session import lock_of
 
 CACHE_ARGUMENTS = ("cache", "past_key_values")  # as transformers call it since 5.24, and before
 
@@ -135,8 +136,12 @@ class Forward:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Within, the model is ready to be called: in evaluation mode, and where it shall run; all is restored after."""
+        """Context manager that makes the model ready to be called: this thread's alone, in evaluation mode, where it shall run.
+
+        All is restored after. Sessions of one model take turns between threads, and nest within one.
+        """
         with ExitStack() as stack:
+            stack.enter_context(lock_of(self.model))
             stack.enter_context(evaluating(self.model))
             if self.wanted_device is not None and self.wanted_device != self.device:
                 stack.enter_context(moved(self.model, self.wanted_device))

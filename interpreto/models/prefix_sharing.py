@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interpreto.inputs.samples import Readout
-from interpreto.models.batching import Budget, _is_out_of_memory, sweep
+from interpreto.models.batching import Budget, _is_out_of_memory, map_batches
 from interpreto.models.forward import CACHE_ARGUMENTS, Batch, Forward, agree
 from interpreto.models.kv_cache import UNFILLED, Prefix, new_cache, recorded, returned_caches
 from interpreto.models.masking import Replacement, Rows
@@ -44,7 +44,7 @@ class Copies:
     def of(rows: Rows, readout: Readout, replacement: Replacement, untouched: int) -> Copies:
         assert rows.positions is not None
         changed = first_changes(rows, untouched)
-        wanted = rows.positions[untouched] >= changed[:, None]
+        wanted = (rows.positions >= changed[:, None]) | (rows.positions != rows.positions[untouched])  # 'drop' moves them
         start = torch.minimum(changed, torch.where(wanted, rows.positions, rows.ids.shape[1]).amin(1))
         return Copies(rows, readout, replacement, start, wanted)
 
@@ -89,7 +89,7 @@ class SharedPrefix:
                 self.forward.log.skip("prefix", self.forward.prefix_obstacle or "the cache of this text is not whole")
                 return None
             self.forward.log.use("prefix")
-            return self._run(copies, found[1], found[0].expand(len(rows.ids), -1).clone()).cpu()
+            return self._run(copies, found[1], found[0].cpu().expand(len(rows.ids), -1).clone())
 
     def _why_not(self, copies: Copies) -> str:
         """Return why these rows do not share a prefix: too little is saved, or the model cannot; "" where they do.
@@ -119,7 +119,7 @@ class SharedPrefix:
                 found = self._record(copies, untouched)
                 continues = found is not None and self._continues(copies, found[1])
             except Exception as error:  # hybrids raise of all kinds when they are given a plain cache
-                if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _is_out_of_memory(error)):
+                if _is_out_of_memory(error):
                     raise
                 problem = f"its cache cannot be continued ({type(error).__name__}: {str(error)[:80]})"
                 continue
@@ -147,14 +147,15 @@ class SharedPrefix:
         """Fill in what the changed rows read behind their changes."""
         todo = copies.todo
 
-        def run_batch(numbers: list[int]) -> None:
+        def outputs_of(numbers: list[int]) -> Tensor:
             picked = [todo[i] for i in numbers]
             logits = self._logits(copies, picked, int(copies.start[picked].min()), prefix)
             outputs = self.read(logits, copies.readout.ids.expand(len(picked), -1))
-            found[picked] = torch.where(copies.wanted[picked].to(outputs.device), outputs, found[picked])
             self.on_pass()
+            return outputs
 
-        sweep((copies.rows.lengths - copies.start)[todo].tolist(), self.budget, True, run_batch)
+        outputs = map_batches((copies.rows.lengths - copies.start)[todo].tolist(), outputs_of, self.budget)
+        found[todo] = torch.where(copies.wanted[todo], outputs, found[todo])
         return found
 
     def _logits(self, copies: Copies, picked: list[int], start: int, prefix: Prefix) -> Float[Tensor, "b k v"]:

@@ -14,7 +14,7 @@ from interpreto.visualizations import to_fragment, to_html
 from tests.visualizations.browser import Browser, needs_chromium
 from tests.visualizations.examples import INJECTIONS, additive, conversation, explanation, film, generation
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 COLOURS = "$$('.card [data-unit]').map((node) => getComputedStyle(node).backgroundColor)"
 PRESSED = "$$('[data-row]').map((node) => node.getAttribute('aria-pressed'))"

@@ -18,7 +18,7 @@ from tests.visualizations.concept_examples import about, dataset, local, passage
 from tests.visualizations.examples import INJECTIONS, film
 from tests.visualizations.test_browser import TIP, hacked
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 COLOURS = "$$('[data-unit]').map((node) => getComputedStyle(node).backgroundColor)"
 CHOSEN = "$$('[aria-selected=true]').map((node) => Number(node.dataset.concept))"

@@ -12,16 +12,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from interpreto.choices import read_member
 from interpreto.concepts.activation_store import ActivationStore, StoreConfig, identity
 from interpreto.concepts.splitters.granularities import ActivationGranularity, SplitInput, Unit, read_unit
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
-from interpreto.inputs.units import GranularityAggregationStrategy, read_member
-from interpreto.models.activations import ActivationRecorder, WindowActivations, check_batch_size
+from interpreto.inputs.units import GranularityAggregationStrategy
+from interpreto.models.activations import ActivationRecorder, WindowActivations
 from interpreto.models.batching import Budget
 from interpreto.models.hook_points import HookPoint
 from interpreto.models.interventions import Edit, wrapped
+from interpreto.validation import check_batch_size
 
 Activations = dict[str, Tensor]
 """Split point to activations ``(n·g, d)``: the units of all inputs, in order."""

@@ -15,14 +15,15 @@ from interpreto.concepts.splitters.granularities import ActivationGranularity, U
 from interpreto.errors import InputError, OptionError, TaskError
 from interpreto.inputs.continuations import Continuation
 from interpreto.inputs.samples import Sample
+from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.streaming import encodings
 from interpreto.inputs.text import InputReader, TokenizedInput
-from interpreto.inputs.units import GranularityAggregationStrategy, Span, Tokens
+from interpreto.inputs.units import GranularityAggregationStrategy, Span
 from interpreto.models.activations import ActivationRecorder
 from interpreto.models.contexts import evaluating
 from interpreto.models.hook_points import STACKS, HookPoint, Stack, find_ports
-from interpreto.models.interventions import lock_of
 from interpreto.models.loading import AnyLanguageModel, load
+from interpreto.models.session import lock_of
 from interpreto.models.tasks import Generation, GenerationRequest, resolve_task
 from interpreto.progress import tqdm
 
