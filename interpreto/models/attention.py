@@ -1,0 +1,156 @@
+"""Read attention weights from outside, whatever the implementation: fused kernels are written out, others are recognized."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from interpreto.errors import ModelError
+from interpreto.models.watching import Watcher, causal_mask, expand_heads
+
+SOFTMAX = frozenset({F.softmax, torch.softmax, Tensor.softmax})
+PRODUCTS = frozenset({torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm})
+
+Kind = Literal["self", "encoder", "cross"]
+Edit = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Takes the number of a layer of attention, its weights ``(b, h, q, k)`` and its values ``(b, h, k, e)``; returns others."""
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMap:
+    """The attention of one layer.
+
+    Attributes:
+        weights: Share of each key in each query; rows sum to 1.
+        values: The value vectors that they weigh, with a head for each of the weights'; None where they are not known.
+        module: Name of the innermost module that computes them.
+        kind: ``"self"``, ``"encoder"`` (self-attention of an encoder next to a decoder) or ``"cross"``.
+    """
+
+    weights: Float[Tensor, "b h q k"]
+    values: Float[Tensor, "b h k e"] | None
+    module: str
+    kind: Kind
+
+
+class AttentionReader(Watcher):
+    """Records the attention of every layer of a forward pass, in the order of computation.
+
+    Weights are those of the computation itself, so gradients with respect to them can be taken.
+
+    Args:
+        model: The model that is watched.
+        rows: Rows of the batch.
+        edit: Replaces weights and values before they are multiplied.
+    """
+
+    def __init__(self, model: nn.Module, rows: int, edit: Edit | None = None) -> None:
+        super().__init__()
+        self.maps: list[AttentionMap] = []
+        self._rows, self._edit = rows, edit
+        self._encoder = _name_of_encoder(model)
+        self._open: tuple[int, ...] | None = None  # shape of a softmax whose product with values is awaited
+
+    def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+        """Return the function's value; record it where it is attention."""
+        if function is F.scaled_dot_product_attention:
+            self._open = None
+            return self._attention(*arguments, **options)
+        if function in SOFTMAX:
+            value = function(*arguments, **options)
+            if value.ndim >= 3 and _over_keys(value, arguments, options):
+                self._open = tuple(value.shape)
+            return value
+        if function in PRODUCTS and self._awaited(arguments[0]):
+            self._open = None
+            weights, values = self._recorded(arguments[0], arguments[1])
+            return function(weights, values, *arguments[2:], **options)
+        return function(*arguments, **options)
+
+    def _awaited(self, value: object) -> bool:
+        return (
+            self._open is not None
+            and isinstance(value, Tensor)
+            and value.ndim >= 3
+            and tuple(value.shape[-2:]) == self._open[-2:]
+            and value.numel() == math.prod(self._open)
+        )
+
+    def _attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,  # models are in evaluation mode
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        """Return what the fused kernel computes, by way of its weights."""
+        key, value = expand_heads(query, key, value, enable_gqa)
+        scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+        if is_causal:
+            scores = scores.masked_fill(~causal_mask(scores), -math.inf)
+        if attn_mask is not None:
+            masked = attn_mask.dtype is torch.bool
+            scores = scores.masked_fill(~attn_mask, -math.inf) if masked else scores + attn_mask
+        weights = scores.float().softmax(-1).to(value.dtype)
+        if attn_mask is not None:
+            weights = weights.nan_to_num()  # queries that may attend to nothing
+        weights, value = self._recorded(weights, value)
+        return weights @ value
+
+    def _recorded(self, weights: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Record weights and values of any layout; return them, or what the edit makes of them."""
+        shape, of_values = weights.shape, values.shape
+        seen = weights.reshape(self._rows, -1, *shape[-2:])
+        heads = seen.shape[1]
+        known = values.expand(*shape[:-2], *of_values[-2:]).reshape(self._rows, heads, *of_values[-2:])
+        if self._edit is not None:
+            seen, known = self._edit(len(self.maps), seen, known)
+        self.maps.append(AttentionMap(seen, known, self.where, self._kind(shape[-2], shape[-1])))
+        return seen.reshape(shape), known.reshape(*shape[:-2], *of_values[-2:])
+
+    def _kind(self, queries: int, keys: int) -> Kind:
+        if self._encoder is None:
+            return "self"
+        if self.where == self._encoder or self.where.startswith(f"{self._encoder}."):
+            return "encoder"
+        name = self.where.lower()
+        crosses = any(part in name for part in ("encdecattention", "encoder_attn", "crossattention", "cross_attn"))
+        return "cross" if crosses or queries != keys else "self"
+
+    def checked(self) -> list[AttentionMap]:
+        """Return the recorded maps.
+
+        Raises:
+            ModelError: there are none.
+        """
+        if not self.maps:
+            raise ModelError(
+                "`model`: it has no attention that can be read (state-space models have none); use a method that masks "
+                "units or reads gradients."
+            )
+        return self.maps
+
+
+def _over_keys(value: Tensor, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
+    dim = options.get("dim", arguments[1] if len(arguments) > 1 and isinstance(arguments[1], int) else None)
+    return dim in (-1, value.ndim - 1)
+
+
+def _name_of_encoder(model: nn.Module) -> str | None:
+    """Return the name of the encoder that a decoder attends to; None where there is one stack."""
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return None
+    getter: Any = getattr(model, "get_encoder", None)
+    encoder = getter() if callable(getter) else None
+    return next((name for name, module in model.named_modules() if module is encoder), None)
