@@ -1,0 +1,1 @@
+"""Cooperative games over units: values and interactions of coalitions."""
