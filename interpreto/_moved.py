@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -93,6 +92,7 @@ MOVED = {
 
 RENAMED = {
     "encoding": {"Encoder": "InputReader", "Encoding": "TokenizedInput"},
+    "granularity": {"Tokens": "inputs.segmentation.Tokens", "segment": "inputs.segmentation.segment"},
     "continuations": {"Continuer": "ContinuationTokenizer"},
     "inference": {"Shortcuts": "EngineOptions"},
     "inference.shortcuts": {"Shortcuts": "EngineOptions"},
@@ -100,7 +100,7 @@ RENAMED = {
     "tasks": {"Request": "GenerationRequest"},
     "tasks.base": {"Request": "GenerationRequest"},
 }
-"""Old module path: old names of classes in it, and their new ones."""
+"""Old module path: old names in it, and the new ones; a name in another module than the rest has its path too."""
 
 
 class MovedModule(ModuleType):
@@ -116,21 +116,27 @@ class MovedModule(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(importlib.import_module(self._home), self._renamed.get(name, name))
+        return getattr(*self._place(name))
 
     def __setattr__(self, name: str, value: object) -> None:
         if name.startswith("__"):
             self.__dict__[name] = value
         else:
-            setattr(importlib.import_module(self._home), self._renamed.get(name, name), value)
+            setattr(*self._place(name), value)
+
+    def _place(self, name: str) -> tuple[ModuleType, str]:
+        """Return the module that has a name now, and the name there."""
+        path, _, new = self._renamed.get(name, name).rpartition(".")
+        return importlib.import_module(f"interpreto.{path}" if path else self._home), new
 
 
-class MovedFinder(MetaPathFinder, Loader):
-    """Find modules by their old names."""
+class MovedFinder:
+    """Find and load modules by their old names; without importlib.abc, which imports a good part of the standard library."""
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         old = fullname.removeprefix("interpreto.")
-        return ModuleSpec(fullname, self, is_package=True) if old != fullname and old in MOVED else None
+        loader: Any = self
+        return ModuleSpec(fullname, loader, is_package=True) if old != fullname and old in MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         old = spec.name.removeprefix("interpreto.")
@@ -146,4 +152,5 @@ class MovedFinder(MetaPathFinder, Loader):
 def install() -> None:
     """Add the finder before Python's own, once: a folder that an older checkout left behind must not hide the new home."""
     if not any(isinstance(finder, MovedFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, MovedFinder())
+        finder: Any = MovedFinder()
+        sys.meta_path.insert(0, finder)
