@@ -74,7 +74,7 @@ class SharedPrefix:
         self, rows: Rows, readout: Readout | None, untouched: int, replacement: Replacement
     ) -> Float[Tensor, "r k"] | None:
         """Outputs of the rows, of which one is ``untouched``; None where the prefix cannot be shared, or saves too little."""
-        if readout is None or rows.positions is None or rows.sources is not None or not self._may_share():
+        if readout is None or not readout.causal or rows.positions is None or rows.sources is not None or not self._may_share():
             return None
         copies = Copies.of(rows, readout, replacement, untouched)
         if not self._pays(copies):
