@@ -24,8 +24,9 @@ from interpreto.attributions.perturbations.base import (
 )
 from interpreto.errors import CompletenessWarning, InputError, OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
+from interpreto.inputs.segmentation import segment
 from interpreto.inputs.text import InputReader, TokenizedInput, is_single
-from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Span, segment
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Span
 from interpreto.models.batching import windows
 from interpreto.models.embeddings import Baseline, EmbeddingSpace
 from interpreto.models.forward import Forward, longest_input

@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from interpreto.choices import read_member
 from interpreto.concepts.activation_store import ActivationStore, StoreConfig, identity
 from interpreto.concepts.splitters.granularities import ActivationGranularity, SplitInput, Unit, read_unit
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
-from interpreto.inputs.units import GranularityAggregationStrategy, read_member
+from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.activations import ActivationRecorder, WindowActivations
 from interpreto.models.batching import Budget
 from interpreto.models.hook_points import HookPoint

@@ -14,9 +14,10 @@ from torch import Tensor
 from interpreto.errors import InputError, ModelError, OptionError, TargetError, TaskError
 from interpreto.inputs.continuations import Continuation, ContinuationTokenizer
 from interpreto.inputs.samples import Readout, Targets
+from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.targets import Contrast, read_ids, read_rows
 from interpreto.inputs.text import TokenizedInput
-from interpreto.inputs.units import Span, Tokens, Units
+from interpreto.inputs.units import Span, Units
 from interpreto.models.forward import Forward
 from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
 from interpreto.models.tasks.base import AGGREGATES, GenerationRequest, Task
