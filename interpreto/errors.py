@@ -12,7 +12,8 @@ InterpretoError
 InterpretoWarning
 ├── CompletenessWarning    an integral that needs more steps
 ├── EstimateWarning        an estimate with less than it needs
-└── MismatchWarning        explanations that are judged by another model than was explained
+├── MismatchWarning        explanations that are judged by another model than was explained
+└── OptimizationWarning    an optimization that a model does not allow; the numbers are the same, and take longer
 """
 
 
@@ -62,3 +63,7 @@ class EstimateWarning(InterpretoWarning):
 
 class MismatchWarning(InterpretoWarning):
     """Explanations are judged by another model, or in another state of it, than was explained."""
+
+
+class OptimizationWarning(InterpretoWarning):
+    """An optimization cannot be used on this model; the numbers are the same, and take longer."""

@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from interpreto.errors import ModelError, OptionError, TaskError
 from interpreto.models.contexts import echo_changed, embeddings_given, embeddings_replaced, evaluating, moved, padding_absent
-from interpreto.models.kv_cache import Past
+from interpreto.models.kv_cache import UNFILLED, Past
 from interpreto.models.padding import Part, heard_at, selected, streams
+from interpreto.models.report import EngineLog
 from interpreto.models.session import lock_of
+
+CACHE_ARGUMENTS = ("cache", "past_key_values")  # as transformers call it since 5.24, and before
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +61,13 @@ class Forward:
         self.kept_logits = kept_logits
         self._pads_well: bool | None = None
         self.shares_prefix: bool | None = None  # whether its caches continue exactly: measured by `SharedPrefix`
+        self.prefix_obstacle = ""  # why they do not
+        self.makes_cache = False  # it takes the caches that it makes itself, and no other
         inner: Any = getattr(self.model, "get_base_model", lambda: self.model)  # PEFT's wrappers pass arguments on
         inner = inner()
         self._takes = frozenset(inspect.signature(inner.forward).parameters)
+        self.cache_argument = next((name for name in CACHE_ARGUMENTS if self.takes(name)), None)
+        self.log = EngineLog()  # of the last call
 
     def takes(self, argument: str) -> bool:
         """Whether the model names an argument; others would vanish unread in its ``**kwargs``."""
@@ -152,13 +159,18 @@ class Forward:
         if self.takes("use_cache"):
             arguments["use_cache"] = batch.past is not None
         if batch.past is not None:
-            arguments["past_key_values"] = batch.past
+            arguments |= self._past(batch.past)
         if batch.positions is None:
             return read_logits(self.model(**arguments)).float()
         positions = (
             batch.positions if batch.sources is None else (batch.positions - batch.sources[:, None]).clamp(min=0)
         )  # fillers are in front
         return self._logits_at(positions.to(self.device), arguments)
+
+    def _past(self, past: Past) -> dict[str, Past]:
+        if self.cache_argument is None:
+            raise ModelError(f"`model`: {type(self.model).__name__} takes no key-value cache.")
+        return {} if past is UNFILLED else {self.cache_argument: past}
 
     def arguments(self, batch: Batch) -> dict[str, Any]:
         """What the model is called with; an encoder and a decoder each with its own part of the rows."""
@@ -193,15 +205,18 @@ class Forward:
             kept, where = positions[0].unique(return_inverse=True)
             logits = read_logits(self.model(**arguments, logits_to_keep=kept))
             if logits.ndim == 3 and logits.shape[1] == len(kept):
+                self.log.use("kept_logits")
                 in_order = torch.equal(where, torch.arange(len(kept), device=where.device))
                 return logits if in_order else logits[:, where]  # large: copied only where it must be
             return selected(per_token(logits), positions)  # a wrapper kept the option for itself
         output_embeddings: Any = getattr(self.model, "get_output_embeddings", lambda: None)
         head = output_embeddings()
         if not self.kept_logits or head is None:
+            self.log.skip("kept_logits", f"{type(self.model).__name__} has no output layer that can be hooked")
             return selected(per_token(read_logits(self.model(**arguments))), positions)
         with heard_at(head, positions) as used:
             logits = read_logits(self.model(**arguments))
+        self.log.use("kept_logits") if used else self.log.skip("kept_logits", "the output layer was not called by itself")
         return logits if used else selected(per_token(logits), positions)
 
     def generate(self, ids: Int[Tensor, "b l"], options: Mapping[str, Any]) -> Int[Tensor, "r m"]:
