@@ -44,7 +44,7 @@ class Copies:
     def of(rows: Rows, readout: Readout, replacement: Replacement, untouched: int) -> Copies:
         assert rows.positions is not None
         changed = first_changes(rows, untouched)
-        wanted = rows.positions[untouched] >= changed[:, None]
+        wanted = (rows.positions >= changed[:, None]) | (rows.positions != rows.positions[untouched])  # 'drop' moves them
         start = torch.minimum(changed, torch.where(wanted, rows.positions, rows.ids.shape[1]).amin(1))
         return Copies(rows, readout, replacement, start, wanted)
 
