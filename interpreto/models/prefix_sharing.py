@@ -128,6 +128,7 @@ class SharedPrefix:
                 return found
             if found is not None:
                 problem = "its outputs behind a cached prefix differ from those of the whole text"
+                break
         self._give_up(problem)
         return None
 
