@@ -486,7 +486,7 @@ def _check_alike(first: str, expected: Sequence[AttributionOutput], name: str, f
 
 
 def _interval(result: MetricResult) -> tuple[float, float]:
-    return (math.nan, math.nan) if result.per_sample is None else result.interval()
+    return result.quiet_interval()
 
 
 def _counts(result: MetricResult) -> tuple[int, int]:
