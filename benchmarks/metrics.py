@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from interpreto import AttributionOutput, Occlusion, demo
 from interpreto.attributions import metrics
 from interpreto.metrics.attributions.base import GameMetric, run_together
-from interpreto.metrics.attributions.cases import rows_of
+from interpreto.metrics.attributions.cases import cases_of
 from interpreto.metrics.benchmark import counted
 from interpreto.models.scorer import unique_rows
 
@@ -69,8 +69,8 @@ def line(name: str, together: Sequence[GameMetric], outputs: Sequence[Attributio
 def needed(together: Sequence[GameMetric], outputs: Sequence[AttributionOutput]) -> list[Tensor]:
     """The distinct copies of each text."""
     found = []
-    for (row,) in rows_of(outputs):
-        masks = [metric.copies(row) for metric in together]
+    for (row,) in cases_of(outputs):
+        masks = [metric.masks(row) for metric in together]
         mask, _ = unique_rows(torch.cat([torch.zeros(1, len(row)), *(m.float() for m in masks)]))
         removed = row.sample.units.spread(mask).bool()
         found.append(torch.where(removed, together[0].game.tokenizer.mask_token_id, row.sample.input_ids))
@@ -98,8 +98,8 @@ def against_captum(model: nn.Module, tokenizer: object, outputs: Sequence[Attrib
     few = list(outputs[:16])
 
     def theirs() -> None:
-        for (row,) in rows_of(few):
-            sets = metric.copies(row)
+        for (row,) in cases_of(few):
+            sets = metric.masks(row)
             removed = row.sample.units.spread(sets.float()).bool()
             ids = row.sample.input_ids[None]
             target = int(row.output.targets[0])

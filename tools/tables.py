@@ -16,7 +16,7 @@ import torch
 import interpreto
 from interpreto import demo
 from interpreto.metrics import Benchmark
-from interpreto.metrics.benchmark import BenchmarkTable
+from interpreto.metrics.benchmark_table import BenchmarkTable
 
 TABLES = Path(__file__).parent.parent / "docs" / "tables"
 METHODS = (

@@ -82,8 +82,9 @@ class ConceptMetric(ABC):
     def coded(self, rows: Activations) -> Iterator[Coded]:
         """The rows with their codes, a batch at a time, in order."""
         for batch in rows.batches(self.batch_size):
-            with torch.no_grad():
-                yield Coded(self.concept_explainer, batch, self.concept_explainer.encode_activations(batch))
+            with torch.no_grad():  # never around a yield: who reads the batches would keep it, for good after an error
+                codes = self.concept_explainer.encode_activations(batch)
+            yield Coded(self.concept_explainer, batch, codes)
 
     def mean_over_rows(self, activations: AnyActivations, per_row: Callable[[Coded], Tensor]) -> MetricResult:
         """The mean of one number a row; rows where it is NaN are left out and counted."""
