@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from interpreto.errors import OptionError
-from interpreto.inputs.samples import Readout, Targets
+from interpreto.inputs.samples import Targets
 from interpreto.models.modes import InferenceModes, Mode, mode_name
 from interpreto.models.tasks import Classification, Generation, Task, resolve_task
 from interpreto.validation import check_choice
@@ -82,7 +83,7 @@ class Measures:
             columns = readout.ids.tolist()
             ids = torch.tensor([self._pair(number, column) for number in numbers for column in columns])
             positions = None if readout.positions is None else readout.positions.repeat(len(numbers))
-            readouts.append(Readout(ids, positions, torch.block_diag(*rows), readout.suffix))
+            readouts.append(replace(readout, ids=ids, positions=positions, weights=torch.block_diag(*rows)))
         return Targets(tuple(readouts), tuple(measures), targets.spans * len(measures))
 
     def _number(self, measure: str, explained: str) -> int:
