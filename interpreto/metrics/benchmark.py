@@ -219,7 +219,7 @@ class Benchmark:
 
 @dataclass
 class _Outcome:
-    """What a run has found so far."""
+    """Cells, costs and failures of a run."""
 
     names: Mapping[str, Any]
     columns: Mapping[int, str]

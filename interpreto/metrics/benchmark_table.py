@@ -182,7 +182,7 @@ class BenchmarkTable:
 
     def _header(self) -> list[str]:
         arrows = [f"{metric} {'↑' if higher else '↓'}" for metric, higher in self._directions.items()]
-        return ["method", *arrows, *(["copies a text"] if self.explaining else [])]
+        return ["method", *arrows, *(["copies per text"] if self.explaining else [])]
 
     def _row(self, name: str, intervals: bool, mark: Callable[[str], str]) -> list[str]:
         cells = [name]

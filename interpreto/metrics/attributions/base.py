@@ -133,6 +133,10 @@ class GameMetric(AttributionMetric):
     Subclasses say which units are masked (`masks`) and turn scores into a value (`score`). The model runs once for all
     metrics and explanations of a call.
 
+    Attributes:
+        measures: Quantities read of each perturbed input; see `Measures`.
+        of_probability: The value range is that of a probability, so that another measure, or a contrast, has another range.
+
     Args:
         model: The explained model, or a `Game` to share. Unchanged after every call.
         tokenizer: Its tokenizer.
@@ -146,9 +150,7 @@ class GameMetric(AttributionMetric):
 
     needs = "model"
     measures: tuple[str, ...]
-    """What is read of each perturbed input; see `Measures`."""
     of_probability: ClassVar[bool] = False
-    """Whether the value range is that of a probability, so that another measure, or a contrast, has another range."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Accept the names of the first edition, ``copies`` for `masks` and ``of`` for `score`, with a warning."""

@@ -73,7 +73,7 @@ class Case:
 
     @property
     def is_class(self) -> bool:
-        """Whether the target is read from the one row of logits that the model returns per text, as every class is."""
+        """True where the target is read from the one row of logits that the model returns per text, as every class is."""
         targets = self.sample.targets
         return (
             targets is not None

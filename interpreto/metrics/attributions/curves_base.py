@@ -24,7 +24,7 @@ ERASER = (0.01, 0.05, 0.1, 0.2, 0.5)
 MOST_MASKED, MOST_KEPT, LEAST_MASKED = "most masked", "most kept", "least masked"
 
 Schedule = Callable[[int], Int[Tensor, " k"]]
-"""How many of ``u`` units are taken at each step."""
+"""Maps a number of units to the numbers of units taken at each step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +60,23 @@ class Curves:
 class CurveMetric(GameMetric):
     """A metric of one or more perturbation curves, whose perturbed inputs are shared with every other metric of the call.
 
+    Attributes:
+        curves: The curves that the metric needs.
+        fixed_measure: The quantity that is read, where the metric leaves no choice.
+
     Args:
         model: The explained model. Unchanged after every call.
         tokenizer: Its tokenizer.
         batch_size: Rows per forward pass; None: as many as a token budget holds.
         device: Where to run the model for the call; None: where it is.
-        schedule: How many units are taken at each step.
-        measure: What is read at each step: ``"probability"`` (default), ``"log_probability"`` or ``"score"``, the explained
-            score; see `Measures`.
+        schedule: Numbers of units taken at each step.
+        measure: The quantity read at each step: ``"probability"`` (default), ``"log_probability"`` or ``"score"``, the
+            explained score; see `Measures`.
         **options: See `GameMetric`.
     """
 
     curves: ClassVar[tuple[str, ...]]
     fixed_measure: ClassVar[str | None] = None
-    """What is read, where the metric leaves no choice."""
 
     def __init__(
         self,
@@ -122,7 +125,7 @@ class StepMetric(CurveMetric):
         device: Where to run the model for the call; None: where it is.
         n_perturbations: Largest number of steps along the order.
         max_percentage_perturbed: Where the curve ends, as a share of the units.
-        measure: What is read at each step; see `CurveMetric`.
+        measure: The quantity read at each step; see `CurveMetric`.
         **options: See `GameMetric`.
     """
 
@@ -157,7 +160,7 @@ class ShareMetric(CurveMetric):
         device: Where to run the model for the call; None: where it is.
         bins: Shares, each rounded up to whole units; ``"eraser"``: 1, 5, 10, 20 and 50 %; ``"all"``: every number of
             units from 1 on.
-        measure: What is read at each share; see `CurveMetric`.
+        measure: The quantity read at each share; see `CurveMetric`.
         **options: See `GameMetric`.
     """
 

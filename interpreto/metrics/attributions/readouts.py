@@ -130,13 +130,13 @@ class Measures:
 
     @property
     def decides(self) -> bool:
-        """Whether the model's outputs are decisions; those of a regression are not."""
+        """True where the model's outputs are decisions; those of a regression are not."""
         task = self._resolved(None)
         return isinstance(task, Generation) or (isinstance(task, Classification) and task.kind != "regression")
 
     @property
     def is_multi_label(self) -> bool:
-        """Whether each output is a decision of its own."""
+        """True where each output is a decision of its own."""
         task = self._resolved(None)
         return isinstance(task, Classification) and task.kind == "multi-label"
 
