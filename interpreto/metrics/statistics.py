@@ -6,16 +6,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interpreto.inputs.rounding import noise_of
+
+__all__ = ["kendall", "mean_ranks", "noise_of", "pearson", "spearman"]
+
 EXACT = 1e-12
 """Relative difference that sums of equal numbers may have."""
-ROUNDED = 8 * torch.finfo(torch.float32).eps
-"""Relative difference that a model's scores of equal texts may have."""
-
-
-def noise_of(*scores: Tensor | float) -> float:
-    """Return the difference that float32 rounding alone may make between scores of this size."""
-    sizes = [torch.as_tensor(score).abs() for score in scores]
-    return ROUNDED * max((float(size.max()) for size in sizes if size.numel()), default=0.0)
 
 
 def pearson(x: Float[Tensor, "*b n"], y: Float[Tensor, "*b n"], noise: float = 0.0) -> Float[Tensor, "*b"]:
