@@ -26,7 +26,7 @@ _HOMES = {
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
     "TopKSAEConcepts": "saes.explainers",
-    "TrainingRecord": "saes.trainer",
+    "TrainingRecord": "saes.record",
     "VanillaSAEConcepts": "saes.explainers",
     "load_concepts": "serialization",
 }
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
         TopKSAEConcepts,
         VanillaSAEConcepts,
     )
-    from interpreto.concepts.saes.trainer import TrainingRecord
+    from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.overcomplete import find_class, name_of
-from interpreto.concepts.concept_model import ConceptModel, read_seed, restore, state_of
+from interpreto.concepts.concept_model import ConceptModel, ForeignModel, read_seed, restore, state_of
 from interpreto.errors import ModelError, OptionError
 from interpreto.seeding import seeded
 
@@ -41,7 +41,7 @@ def build_model(model: Any, nb_concepts: int | None, random_state: int, options:
     return instance if isinstance(instance, ConceptModel) else ExternalModel(instance, None, random_state)
 
 
-class ExternalModel(ConceptModel):
+class ExternalModel(ConceptModel, ForeignModel):
     """A foreign model behind the interface of ours.
 
     While it runs, the global generators are seeded, and restored after: so it learns and encodes the same each time.
@@ -77,6 +77,9 @@ class ExternalModel(ConceptModel):
         """Whether it was fitted here, or says so itself by an attribute ``fitted``."""
         return self.learned
 
+    def allocate(self, width: int, device: torch.device) -> None:
+        """Do nothing: the model is made without a width."""
+
     def loaded(self) -> None:
         """It holds what was learned and written."""
         if isinstance(self.model, nn.Module) and "fitted" in vars(self.model):
@@ -110,7 +113,7 @@ class ExternalModel(ConceptModel):
         """The direction of each concept."""
         if callable(getattr(self.model, "get_dictionary", None)):
             return torch.as_tensor(self.model.get_dictionary()).detach()
-        one_each = torch.eye(self.nb_concepts)
+        one_each = torch.eye(self.nb_concepts, dtype=self.dtype)
         with torch.no_grad():
             return self.decode(one_each) - self.decode(torch.zeros_like(one_each))
 
@@ -129,13 +132,13 @@ class ExternalModel(ConceptModel):
     def _probe(self) -> None:
         """Find out through which of the two gradients pass."""
         width = self.get_dictionary().shape[1]
-        self.has_differentiable_encoder = _passes_gradients(self.encode, width)
-        self.has_differentiable_decoder = _passes_gradients(self.decode, self.nb_concepts)
+        self.has_differentiable_encoder = _passes_gradients(self.encode, width, self.dtype)
+        self.has_differentiable_decoder = _passes_gradients(self.decode, self.nb_concepts, self.dtype)
 
 
-def _passes_gradients(function: Any, width: int) -> bool:
-    with torch.enable_grad():
-        rows = torch.ones(1, width, requires_grad=True)
+def _passes_gradients(function: Any, width: int, dtype: torch.dtype) -> bool:
+    with torch.inference_mode(False), torch.enable_grad():
+        rows = torch.ones(1, width, dtype=dtype, requires_grad=True)
         try:
             (gradient,) = torch.autograd.grad(function(rows).sum(), rows, allow_unused=True)
         except (RuntimeError, TypeError, ValueError):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from interpreto.concepts.concept_model import check_nb_concepts
+from interpreto.concepts.concept_model import ForeignModel, check_nb_concepts
 from interpreto.concepts.saes.base import Autoencoder, Pass
 from interpreto.errors import OptionError
 from interpreto.seeding import seeded
@@ -18,7 +18,7 @@ Criterion = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """Loss of rows, their reconstruction, pre-codes, codes and dictionary, as overcomplete has it."""
 
 
-class ExternalAutoencoder(Autoencoder):
+class ExternalAutoencoder(Autoencoder, ForeignModel):
     """A foreign autoencoder, on centred and scaled rows: the centre, the scale and the decoding to them are ours.
 
     Args:

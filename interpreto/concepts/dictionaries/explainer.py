@@ -8,6 +8,7 @@ import torch
 
 from interpreto.concepts.adapters.foreign_models import build_model
 from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer, Explainer
+from interpreto.concepts.concept_model import all_or_nothing
 
 
 class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
@@ -65,6 +66,6 @@ class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
             OptionError: it is fitted already, or asks for more concepts than the method can give.
         """
         rows = self._read_to_fit(activations, overwrite)
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), all_or_nothing(self.concept_model):
             self.concept_model.fit(rows, self.random_state, tqdm_bar)
         return self

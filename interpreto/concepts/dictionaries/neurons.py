@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,11 +17,13 @@ from interpreto.errors import OptionError
 class Neurons(ConceptModel):
     """The identity: each dimension of the activations is a concept."""
 
+    axes: ClassVar = {"width": ""}
+
     width: Tensor
 
     def __init__(self, nb_concepts: int | None = None) -> None:
         super().__init__(1 if nb_concepts is None else nb_concepts)
-        self.register_buffer("width", torch.zeros(() if nb_concepts is not None else 0))
+        self.register_buffer("width", torch.zeros(() if nb_concepts is not None else 0, dtype=torch.float32))
 
     @property
     def is_fitted(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -70,12 +71,14 @@ class BatchTopKSAE(EncodedAutoencoder):
         k: Concepts of a row, on average.
     """
 
+    axes: ClassVar = {**EncodedAutoencoder.axes, "threshold": "1"}
+
     threshold: Tensor
 
     def __init__(self, nb_concepts: int, k: int | None = None) -> None:
         super().__init__(nb_concepts)
         self.k = check_k(k, nb_concepts)
-        self.register_buffer("threshold", torch.zeros(1))
+        self.register_buffer("threshold", torch.zeros(1, dtype=torch.float32))
 
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
         """The pre-activations above the threshold: a row's codes depend on no other row."""
@@ -118,6 +121,8 @@ class JumpReLUSAE(EncodedAutoencoder):
         bandwidth: Of the pre-activations that count as near, in units of the typical norm of a row.
         start: Of the thresholds, in the same units.
     """
+
+    axes: ClassVar = {**EncodedAutoencoder.axes, "log_threshold": "c"}
 
     log_threshold: nn.Parameter
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -35,13 +35,15 @@ class Autoencoder(ConceptModel, ABC):
     activations' unit. So the data's offset and scale change nothing else.
     """
 
+    axes: ClassVar = {"mean": "d", "scale": "1"}
+
     mean: Tensor
     scale: Tensor
 
     def __init__(self, nb_concepts: int) -> None:
         super().__init__(nb_concepts)
-        self.register_buffer("mean", torch.empty(0))
-        self.register_buffer("scale", torch.empty(0))
+        self.register_buffer("mean", torch.empty(0, dtype=torch.float32))
+        self.register_buffer("scale", torch.empty(0, dtype=torch.float32))
 
     @property
     def is_fitted(self) -> bool:
@@ -118,14 +120,16 @@ class Autoencoder(ConceptModel, ABC):
 class SparseAutoencoder(Autoencoder, ABC):
     """An autoencoder with a linear decoder: atoms of norm 1 and a bias."""
 
+    axes: ClassVar = {**Autoencoder.axes, "atoms": "c d", "decoder_bias": "d"}
+
     def __init__(self, nb_concepts: int) -> None:
         super().__init__(nb_concepts)
-        self.atoms = nn.Parameter(torch.empty(0))
-        self.decoder_bias = nn.Parameter(torch.empty(0))
+        self.atoms = nn.Parameter(torch.empty(0, dtype=torch.float32))
+        self.decoder_bias = nn.Parameter(torch.empty(0, dtype=torch.float32))
 
     def draw(self, width: int, device: torch.device, generator: Generator) -> None:
         """Random directions; whatever else it learns follows from them."""
-        atoms = torch.randn(self.nb_concepts, width, generator=generator).to(device)
+        atoms = torch.randn(self.nb_concepts, width, generator=generator, dtype=torch.float32).to(device)
         self.atoms = nn.Parameter(atoms / atoms.norm(dim=1, keepdim=True))
         self.decoder_bias = nn.Parameter(atoms.new_zeros(width))
         self.allocate()
@@ -171,6 +175,8 @@ class EncodedAutoencoder(SparseAutoencoder, ABC):
         **per_concept: Further parameters, one number a concept, and where they start.
     """
 
+    axes: ClassVar = {**SparseAutoencoder.axes, "encoder_weight": "c d", "encoder_bias": "c"}
+
     encoder_weight: nn.Parameter
     encoder_bias: nn.Parameter
 
@@ -178,7 +184,7 @@ class EncodedAutoencoder(SparseAutoencoder, ABC):
         super().__init__(nb_concepts)
         self.starts = {"encoder_bias": 0.0, **per_concept}
         for name in ("encoder_weight", *self.starts):
-            self.register_parameter(name, nn.Parameter(torch.empty(0)))
+            self.register_parameter(name, nn.Parameter(torch.empty(0, dtype=torch.float32)))
 
     def allocate(self) -> None:
         """Make room for the encoder."""

@@ -15,6 +15,7 @@ from interpreto.concepts.activations import Activations
 from interpreto.concepts.saes.architectures import BatchTopKSAE, check_positive
 from interpreto.concepts.saes.base import Autoencoder
 from interpreto.concepts.saes.checkpoint import read_checkpoint, write_checkpoint
+from interpreto.concepts.saes.record import Progress, TrainingRecord
 from interpreto.errors import ModelError, OptionError
 from interpreto.progress import tqdm
 from interpreto.storage import check_writable
@@ -57,39 +58,6 @@ class TrainingOptions:
             raise OptionError(f"`warm_up`: got {self.warm_up}; pass a fraction of the training, from 0 to below 1.")
         if self.clip_grad is not None:
             check_positive(self.clip_grad, "clip_grad")
-
-
-@dataclass(frozen=True)
-class TrainingRecord:
-    """What an epoch came to, in the course of its steps.
-
-    Attributes:
-        epoch: From 1.
-        step: Steps up to its end.
-        loss: Mean of the unexplained fraction and the sparsity penalty.
-        explained_variance: 1 − the unexplained fraction of the variance; at most 1, higher is better.
-        l0: Mean number of concepts that a row has.
-        dead_fraction: Fraction of the concepts that no row had, ``[0, 1]``.
-    """
-
-    epoch: int
-    step: int
-    loss: float
-    explained_variance: float
-    l0: float
-    dead_fraction: float
-
-
-@dataclass
-class Progress:
-    """Where a training stands. Everything random follows from the seed and these numbers, so no generator is kept."""
-
-    step: int
-    sums: Tensor
-    """Of the rows of this epoch, ``(4,)``: loss, unexplained fraction, number of codes, and rows."""
-    fired: Tensor
-    """Which concepts a row had in this epoch, ``(c,)``."""
-    history: list[TrainingRecord]
 
 
 def train(
