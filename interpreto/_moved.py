@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -125,12 +124,13 @@ class MovedModule(ModuleType):
             setattr(importlib.import_module(self._home), self._renamed.get(name, name), value)
 
 
-class MovedFinder(MetaPathFinder, Loader):
-    """Find modules by their old names."""
+class MovedFinder:
+    """Find and load modules by their old names; without importlib.abc, which imports a good part of the standard library."""
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         old = fullname.removeprefix("interpreto.")
-        return ModuleSpec(fullname, self, is_package=True) if old != fullname and old in MOVED else None
+        loader: Any = self
+        return ModuleSpec(fullname, loader, is_package=True) if old != fullname and old in MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         old = spec.name.removeprefix("interpreto.")
@@ -146,4 +146,5 @@ class MovedFinder(MetaPathFinder, Loader):
 def install() -> None:
     """Add the finder before Python's own, once: a folder that an older checkout left behind must not hide the new home."""
     if not any(isinstance(finder, MovedFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, MovedFinder())
+        finder: Any = MovedFinder()
+        sys.meta_path.insert(0, finder)

@@ -13,7 +13,7 @@ from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.streaming import encodings
 from interpreto.models.contexts import evaluating
 from interpreto.models.forward import Forward
-from interpreto.models.interventions import lock_of
+from interpreto.models.session import lock_of
 
 if TYPE_CHECKING:
     from transformers.modeling_outputs import SequenceClassifierOutput

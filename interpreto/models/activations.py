@@ -22,9 +22,11 @@ from interpreto.models.batching import TOKENS_A_PASS, Budget, sweep, windows
 from interpreto.models.contexts import evaluating
 from interpreto.models.forward import Batch, Forward, longest_input, read_logits
 from interpreto.models.hook_points import HookPoint, block_list
-from interpreto.models.interventions import Edit, lock_of, tracing
+from interpreto.models.interventions import Edit, tracing
 from interpreto.models.layouts import Layout, find_layout
 from interpreto.models.padding import put_back, taken
+from interpreto.models.session import lock_of
+from interpreto.validation import check_batch_size
 
 WINDOW = 16  # batches whose texts are sorted by length together, where batches are counted in rows
 TOKEN_WINDOW = 4, 64  # fewest and most batches, where they are counted in tokens, and between these
@@ -310,13 +312,6 @@ class ActivationRecorder:
         if port.side == "output" and port.module in set(blocks):
             done.append(port.module)  # it is left by the stop before its hook above has run, or is in already
         return list(dict.fromkeys(done))
-
-
-def check_batch_size(batch_size: int | None) -> int | None:
-    """A number of rows, or None."""
-    if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
-        raise OptionError(f"`batch_size`: got {batch_size!r}; pass a whole number of at least 1, or None.")
-    return batch_size
 
 
 def _one_a_text(output: Any) -> Tensor:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
+from jaxtyping import Shaped
+from torch import Tensor
 
 T = TypeVar("T")
 
@@ -48,31 +50,73 @@ def windows(items: Iterable[T], cost: Callable[[T], int], limit: int) -> Iterato
         yield group
 
 
-def sweep(lengths: Sequence[int], budget: Budget, mixed: bool, run: Callable[[list[int]], None]) -> None:
-    """Run all rows, shortest first, in batches that the budget holds; when memory runs out, in smaller ones.
+@overload
+def map_batches(
+    lengths: Sequence[int], step: Callable[[list[int]], Tensor], budget: Budget, mixed: bool = True
+) -> Shaped[Tensor, "n ..."]: ...
+@overload
+def map_batches(
+    lengths: Sequence[int], step: Callable[[list[int]], Sequence[T]], budget: Budget, mixed: bool = True
+) -> list[T]: ...
+@overload
+def map_batches(lengths: Sequence[int], step: Callable[[list[int]], None], budget: Budget, mixed: bool = True) -> None: ...
+def map_batches(lengths: Sequence[int], step: Callable[[list[int]], Any], budget: Budget, mixed: bool = True) -> Any:
+    """Apply ``step`` to all rows, shortest first, in batches that the budget holds, and return its results in order.
+
+    A batch that runs out of memory is given again, in halves. By then nothing holds the tensors of the failed step: they
+    died with its frame, so a step keeps what it makes in local variables.
 
     Args:
         lengths: Tokens of each row.
+        step: Takes the numbers of a batch's rows. It returns a tensor with a row for each of them, a sequence with an item
+            for each, or None.
         budget: Halved whenever a batch does not fit after all.
-        mixed: Whether rows of unequal lengths may share a batch.
-        run: Runs the rows of these numbers. A batch that runs out of memory is given again, in parts.
+        mixed: Rows of unequal lengths may share a batch.
+
+    Returns:
+        The rows of all results in the order of ``lengths``: one tensor on the CPU (rows ``(b, k)`` that are shorter than
+        others end in zeros), one list, or None.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     ascending = [lengths[i] for i in order]
+    done: list[tuple[list[int], Any]] = []
     start = 0
     while start < len(order):
         batch = order[start : end_of_batch(ascending, start, budget, mixed)]
         try:
-            run(batch)
-        except RuntimeError as error:
+            done.append((batch, step(batch)))
+        except (RuntimeError, MemoryError) as error:
             if len(batch) == 1 or not _is_out_of_memory(error):
                 raise
         else:
             start += len(batch)
             continue
-        if torch.cuda.is_available():  # outside the handler, where the error no longer holds the batch's tensors
-            torch.cuda.empty_cache()
+        _release_memory()  # outside the handler, where the error no longer holds the batch's tensors
         budget.halve(len(batch), max(lengths[i] for i in batch))
+    return _in_order(done)
+
+
+def sweep(lengths: Sequence[int], budget: Budget, mixed: bool, run: Callable[[list[int]], None]) -> None:
+    """Apply ``run`` to all rows in batches; see `map_batches`."""
+    map_batches(lengths, run, budget, mixed)
+
+
+def _in_order(done: Sequence[tuple[list[int], Any]]) -> Any:
+    """Return the results of batches row by row; tensors are moved to the CPU at once, so that no pass waits for a copy."""
+    results = [result for _, result in done]
+    if not done or results[0] is None:
+        return None
+    numbers = [i for batch, _ in done for i in batch]
+    if isinstance(results[0], Tensor):
+        if results[0].ndim == 2 and len({result.shape[1] for result in results}) > 1:
+            width = max(result.shape[1] for result in results)
+            results = [torch.nn.functional.pad(result, (0, width - result.shape[1])) for result in results]
+        rows = torch.cat(results).cpu()
+        out = torch.empty_like(rows)
+        out[torch.tensor(numbers)] = rows
+        return out
+    found = dict(zip(numbers, (item for result in results for item in result), strict=True))
+    return [found[i] for i in range(len(numbers))]
 
 
 def end_of_batch(lengths: Sequence[int], start: int, budget: Budget, mixed: bool) -> int:
@@ -88,5 +132,23 @@ def end_of_batch(lengths: Sequence[int], start: int, budget: Budget, mixed: bool
     return end
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+_FULL = (
+    "can't allocate memory",  # torch's CPU allocator
+    "out of memory",  # "CUDA error: out of memory", "MPS backend out of memory", "HIP out of memory"
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUSPARSE_STATUS_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return True for errors of a full memory, by whatever name; a GPU's libraries raise them as plain RuntimeErrors."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(said in str(error) for said in _FULL)
+
+
+def _release_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -16,6 +16,7 @@ from interpreto.errors import ModelError, OptionError, TaskError
 from interpreto.models.contexts import echo_changed, embeddings_given, embeddings_replaced, evaluating, moved, padding_absent
 from interpreto.models.kv_cache import Past
 from interpreto.models.padding import Part, heard_at, selected, streams
+from interpreto.models.session import lock_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +129,12 @@ class Forward:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Within, the model is ready to be called: in evaluation mode, and where it shall run; all is restored after."""
+        """Context manager that makes the model ready to be called: this thread's alone, in evaluation mode, where it shall run.
+
+        All is restored after. Sessions of one model take turns between threads, and nest within one.
+        """
         with ExitStack() as stack:
+            stack.enter_context(lock_of(self.model))
             stack.enter_context(evaluating(self.model))
             if self.wanted_device is not None and self.wanted_device != self.device:
                 stack.enter_context(moved(self.model, self.wanted_device))

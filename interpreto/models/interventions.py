@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import warnings
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,13 +24,6 @@ Edit = Callable[[Tensor], Tensor]
 """Activations to activations of the same shape."""
 
 BACKENDS = ("hooks", "nnsight")
-
-_locks: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
-
-
-def lock_of(model: nn.Module) -> threading.RLock:
-    """One lock a model, so that threads with splitters of their own take turns."""
-    return _locks.setdefault(model, threading.RLock())
 
 
 class Tracing(ABC):

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interpreto.inputs.samples import Readout
-from interpreto.models.batching import Budget, sweep
+from interpreto.models.batching import Budget, map_batches
 from interpreto.models.forward import Batch, Forward, agree
 from interpreto.models.kv_cache import Prefix, new_cache, recorded
 from interpreto.models.masking import Replacement, Rows
@@ -87,7 +87,7 @@ class SharedPrefix:
                 self.forward.shares_prefix = self._continues(copies, prefix)
             if prefix is None or self.forward.shares_prefix is False:
                 return None
-            return self._run(copies, prefix, outputs.expand(len(rows.ids), -1).clone()).cpu()
+            return self._run(copies, prefix, outputs.cpu().expand(len(rows.ids), -1).clone())
 
     def _may_share(self) -> bool:
         return self.forward.shares_prefix is not False and self.forward.takes("past_key_values")
@@ -112,14 +112,15 @@ class SharedPrefix:
         """Fill in what the changed rows read behind their changes."""
         todo = copies.todo
 
-        def run_batch(numbers: list[int]) -> None:
+        def outputs_of(numbers: list[int]) -> Tensor:
             picked = [todo[i] for i in numbers]
             logits = self._logits(copies, picked, int(copies.start[picked].min()), prefix)
             outputs = self.read(logits, copies.readout.ids.expand(len(picked), -1))
-            found[picked] = torch.where(copies.wanted[picked].to(outputs.device), outputs, found[picked])
             self.on_pass()
+            return outputs
 
-        sweep((copies.rows.lengths - copies.start)[todo].tolist(), self.budget, True, run_batch)
+        outputs = map_batches((copies.rows.lengths - copies.start)[todo].tolist(), outputs_of, self.budget)
+        found[todo] = torch.where(copies.wanted[todo], outputs, found[todo])
         return found
 
     def _logits(self, copies: Copies, picked: list[int], start: int, prefix: Prefix) -> Float[Tensor, "b k v"]:

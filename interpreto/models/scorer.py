@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.errors import ModelError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Readout, Sample
-from interpreto.models.batching import TOKENS_A_PASS, Budget, sweep, windows
+from interpreto.models.batching import TOKENS_A_PASS, Budget, map_batches, windows
 from interpreto.models.forward import Batch, Forward
 from interpreto.models.gradients import GradientReducer
 from interpreto.models.masking import Replacement, Rows, plain_rows
@@ -121,9 +122,8 @@ class Scorer:
     def _run_together(self, runs: Sequence[Run], replacement: Replacement) -> list[Tensor]:
         rows = concatenated([run.rows for run in runs])
         owners = [i for i, run in enumerate(runs) for _ in range(len(run.rows.ids))]
-        done: list[tuple[list[int], Tensor]] = []
 
-        def run_batch(picked: list[int], batch: Batch) -> None:
+        def outputs_of(picked: list[int], batch: Batch) -> Tensor:
             ids = _ids([runs[owners[i]].readout for i in picked])
             if batch.positions is not None and ids is not None:
                 batch = replace(batch, positions=batch.positions[:, : ids.shape[1]])  # others of the table may ask for more
@@ -134,25 +134,23 @@ class Scorer:
                     where = rows.replaced[picked, : batch.ids.shape[1]]
                     with self.forward.replacing(batch, where, replacement.vector):
                         logits = self.forward(batch)
-                done.append((picked, self.read(logits, ids)))
+                return self.read(logits, ids)
 
-        self._sweep(rows, run_batch)
-        parts = reordered(done).split([len(run.rows.ids) for run in runs])
+        parts = self._mapped(rows, outputs_of).split([len(run.rows.ids) for run in runs])
         return [part if run.readout is None else part[:, : len(run.readout.ids)] for part, run in zip(parts, runs, strict=True)]
 
     def at_points(self, points: Sequence[tuple[Sample, Tensor]]) -> list[Tensor]:
         """Scores ``(r, t)`` of samples whose embeddings ``(r, l, d)`` are given."""
         owners = [sample for sample, p in points for _ in p]
         flat = [point for _, p in points for point in p]
-        done: list[tuple[list[int], Tensor]] = []
 
-        def run_batch(picked: list[int], _batch: Batch) -> None:
+        def scores_of(picked: list[int], _batch: Batch) -> Tensor:
             given = pad_sequence([flat[i] for i in picked], batch_first=True)
             with torch.no_grad():
-                done.append((picked, self._scores_at([owners[i] for i in picked], given)))
+                return self._scores_at([owners[i] for i in picked], given)
 
-        self._sweep(concatenated([self._plain(sample, len(p)) for sample, p in points]), run_batch)
-        parts = reordered(done).split([len(p) for _, p in points])
+        rows = concatenated([self._plain(sample, len(p)) for sample, p in points])
+        parts = self._mapped(rows, scores_of).split([len(p) for _, p in points])
         return [
             finite(part if sample.targets is None else part[:, : len(sample.targets)], sample)
             for part, (sample, _) in zip(parts, points, strict=True)
@@ -163,7 +161,7 @@ class Scorer:
         places = [(j, i) for j, v in enumerate(variants) for i in range(len(v.points))]
         reached = [0] * len(places)  # scores done, so that rows of a batch cut in its middle go on where they were
 
-        def run_batch(picked: list[int], _batch: Batch) -> None:
+        def add_gradients(picked: list[int], _batch: Batch) -> None:
             owners = [variants[places[i][0]].sample for i in picked]
             counts = [0 if owner.targets is None else len(owner.targets) for owner in owners]
             flat = [variants[j].points[i] for j, i in (places[r] for r in picked)]
@@ -181,7 +179,7 @@ class Scorer:
                 for b in chosen:
                     reached[picked[b]] = k + 1
 
-        self._sweep(concatenated([self._plain(v.sample, len(v.points)) for v in variants]), run_batch)
+        self._mapped(concatenated([self._plain(v.sample, len(v.points)) for v in variants]), add_gradients)
 
     def _scores_at(self, owners: Sequence[Sample], given: Float[Tensor, "b l d"]) -> Float[Tensor, "b t"]:
         """Scores of rows whose embeddings are given, summed over their samples' readings; differentiable."""
@@ -223,15 +221,16 @@ class Scorer:
     def _cost(self, sample: Sample, copies: int) -> int:
         return copies * (1 if self.budget.rows is not None else len(sample))
 
-    def _sweep(self, rows: Rows, run: Callable[[list[int], Batch], None]) -> None:
-        """Run all rows, in batches that the budget holds."""
+    def _mapped(self, rows: Rows, step: Callable[[list[int], Batch], Any]) -> Any:
+        """Apply ``step`` to all rows, in batches that the budget holds."""
         lengths = rows.lengths.tolist()
 
-        def run_batch(picked: list[int]) -> None:
-            run(picked, self._cut(rows, picked, max(lengths[i] for i in picked)))
+        def run_batch(picked: list[int]) -> Any:
+            result = step(picked, self._cut(rows, picked, max(lengths[i] for i in picked)))
             self.on_pass()
+            return result
 
-        sweep(lengths, self.budget, self._may_mix(rows, lengths), run_batch)
+        return map_batches(lengths, run_batch, self.budget, self._may_mix(rows, lengths))
 
     def _cut(self, rows: Rows, picked: list[int], length: int) -> Batch:
         """Some rows, padded to ``length`` with the absent id."""
@@ -360,13 +359,3 @@ def finite(scores: Tensor, sample: Sample) -> Tensor:
             f"`model`: its output for {sample.text[:60]!r} is not finite (NaN or infinity); nothing can be explained."
         )
     return scores
-
-
-def reordered(done: list[tuple[list[int], Tensor]]) -> Tensor:
-    """Outputs in the order of the rows, on the CPU; moved there at once."""
-    order = torch.tensor([i for picked, _ in done for i in picked])
-    width = max(outputs.shape[1] for _, outputs in done)  # rows with fewer outputs than others fill up
-    outputs = torch.cat([torch.nn.functional.pad(o, (0, width - o.shape[1])) for _, o in done]).cpu()
-    out = torch.empty_like(outputs)
-    out[order] = outputs
-    return out

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from interpreto import IntegratedGradients, KernelShap, Occlusion, SmoothGrad
-from interpreto.models.batching import Budget, sweep
 from interpreto.models.scorer import WINDOW, unique_rows
 from tests import problems, tiny
 
@@ -101,20 +100,6 @@ def test_unique_rows_are_the_rows():
     rows, inverse = unique_rows(mask)
     assert torch.equal(rows[inverse], mask)
     assert len(rows) == len({tuple(row) for row in mask.tolist()}) < 200
-
-
-def test_batches_hold_every_row_once_within_the_budget():
-    lengths = [3, 9, 1, 4, 4, 30, 2, 8]
-    for budget in (Budget(3, 0), Budget(None, 16)):
-        found: list[list[int]] = []
-        sweep(lengths, budget, True, found.append)
-        assert sorted(i for batch in found for i in batch) == list(range(8))
-        for batch in found:
-            longest = max(lengths[i] for i in batch)
-            assert len(batch) <= 3 if budget.rows else len(batch) * longest <= 16 or len(batch) == 1
-    found = []
-    sweep(lengths, Budget(8, 0), False, found.append)
-    assert all(len({lengths[i] for i in batch}) == 1 for batch in found)
 
 
 def test_models_that_padding_changes_are_found_out_and_never_padded():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from numbers import Integral
 
 import torch
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from torch import Generator, Tensor
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.models.embeddings import EmbeddingSpace
+from interpreto.validation import check_count  # noqa: F401  # its old place
 
 
 class Perturbator(ABC):  # noqa: B024  (its two kinds see different things)
@@ -87,10 +87,3 @@ class InputPerturbator(EmbeddingsPerturbator):
 def on_units(values: Float[Tensor, "*p l d"], sample: Sample) -> Float[Tensor, "*p l d"]:
     """The values at tokens that belong to a unit, zero at the others."""
     return values * sample.units.free.to(values)[:, None]
-
-
-def check_count(value: object, option: str, least: int = 1) -> int:
-    """A whole number of at least ``least``, or an error that names the option."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise OptionError(f"`{option}`: got {value!r}; pass a whole number of at least {least}.")
-    return int(value)

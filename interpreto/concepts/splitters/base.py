@@ -18,10 +18,11 @@ from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import GranularityAggregationStrategy, read_member
-from interpreto.models.activations import ActivationRecorder, WindowActivations, check_batch_size
+from interpreto.models.activations import ActivationRecorder, WindowActivations
 from interpreto.models.batching import Budget
 from interpreto.models.hook_points import HookPoint
 from interpreto.models.interventions import Edit, wrapped
+from interpreto.validation import check_batch_size
 
 Activations = dict[str, Tensor]
 """Split point to activations ``(n·g, d)``: the units of all inputs, in order."""

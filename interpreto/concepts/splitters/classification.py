@@ -19,8 +19,9 @@ from interpreto.models.activations import ActivationRecorder
 from interpreto.models.classifier_head import find_cut, run_on
 from interpreto.models.contexts import evaluating
 from interpreto.models.hook_points import refuse_decoders
-from interpreto.models.interventions import Edit, frozen, lock_of
+from interpreto.models.interventions import Edit, frozen
 from interpreto.models.loading import load
+from interpreto.models.session import lock_of
 from interpreto.progress import tqdm
 
 MEAN = GranularityAggregationStrategy.MEAN

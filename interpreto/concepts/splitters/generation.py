@@ -21,8 +21,8 @@ from interpreto.inputs.units import GranularityAggregationStrategy, Span, Tokens
 from interpreto.models.activations import ActivationRecorder
 from interpreto.models.contexts import evaluating
 from interpreto.models.hook_points import STACKS, HookPoint, Stack, find_ports
-from interpreto.models.interventions import lock_of
 from interpreto.models.loading import AnyLanguageModel, load
+from interpreto.models.session import lock_of
 from interpreto.models.tasks import Generation, GenerationRequest, resolve_task
 from interpreto.progress import tqdm
 
