@@ -12,7 +12,8 @@ InterpretoError
 InterpretoWarning
 ├── CompletenessWarning    an integral that needs more steps
 ├── EstimateWarning        an estimate with less than it needs
-└── MismatchWarning        explanations that are judged by another model than was explained
+├── MismatchWarning        explanations that are judged by another model than was explained
+└── OutlierWarning         few rows of activations that hold most of their variance
 """
 
 
@@ -62,3 +63,7 @@ class EstimateWarning(InterpretoWarning):
 
 class MismatchWarning(InterpretoWarning):
     """Explanations are judged by another model, or in another state of it, than was explained."""
+
+
+class OutlierWarning(InterpretoWarning):
+    """Few rows of activations hold most of their variance."""

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from interpreto.concepts.activations import Activations
 from interpreto.errors import OptionError
+from interpreto.validation import check_count, check_seed
+
+read_seed = check_seed
 
 
 class ConceptModel(nn.Module, ABC):
@@ -35,11 +38,7 @@ class ConceptModel(nn.Module, ABC):
         super().__init__()
         self.has_differentiable_encoder = True
         self.has_differentiable_decoder = True
-        self.nb_concepts = check_nb_concepts(nb_concepts)
-
-    @abstractmethod
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Learn the concepts; what was learned before is replaced."""
+        self.nb_concepts = check_count(nb_concepts, "nb_concepts")
 
     @abstractmethod
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
@@ -69,7 +68,15 @@ class ConceptModel(nn.Module, ABC):
         super()._load_from_state_dict(state_dict, prefix, *arguments, **options)
 
 
-class Dictionary(ConceptModel):
+class FittableModel(ConceptModel):
+    """A concept model that learns by a `fit` of its own. Sparse autoencoders are trained by the trainer instead."""
+
+    @abstractmethod
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+        """Learn the concepts; what was learned before is replaced."""
+
+
+class Dictionary(FittableModel):
     """A concept model with a linear decoder: a row is its concepts times the dictionary, plus an offset."""
 
     axes: ClassVar[Mapping[str, str]] = {"dictionary": "c d", "offset": "d"}
@@ -183,21 +190,7 @@ def restore(module: nn.Module, state: Mapping[str, Tensor]) -> None:
             setattr(home, name, copy)
 
 
-def check_nb_concepts(nb_concepts: int) -> int:
-    """Return a number of concepts, at least one."""
-    if isinstance(nb_concepts, bool) or not isinstance(nb_concepts, int) or nb_concepts < 1:
-        raise OptionError(f"`nb_concepts`: got {nb_concepts!r}; pass an integer of at least 1.")
-    return nb_concepts
-
-
 def check_at_most(nb_concepts: int, limit: int, reason: str) -> None:
     """Raise an `OptionError` if there are more concepts than a method can give."""
     if nb_concepts > limit:
         raise OptionError(f"`nb_concepts`: got {nb_concepts}, and there are at most {limit} ({reason}); ask for fewer.")
-
-
-def read_seed(random_state: int) -> int:
-    """Return a seed that every generator takes."""
-    if isinstance(random_state, bool) or not isinstance(random_state, int) or not 0 <= random_state < 2**32:
-        raise OptionError(f"`random_state`: got {random_state!r}; pass an integer from 0 to 2**32 - 1.")
-    return random_state

@@ -27,7 +27,7 @@ def spread(rows: Float[Tensor, "n d"]) -> float:
     return float((rows - rows.mean(0)).square().mean().sqrt()) or 1.0
 
 
-def power_of_two(numbers: Float[Tensor, "..."]) -> float:
+def power_of_two(numbers: Float[Tensor, ...]) -> float:
     """Return the power of two nearest to the largest magnitude; 1 if all are zero.
 
     Dividing by a power of two rounds nothing away, so that it changes no result whose squares stay in range.

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from os import PathLike
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,7 +48,7 @@ def save_concepts(explainer: Any, path: str | PathLike[str]) -> None:
         "nb_concepts": explainer.nb_concepts,
         "split_point": explainer.split_point,
         "random_state": explainer.random_state,
-        "options": explainer.concept_model_options,
+        "options": {name: _plain(value) for name, value in explainer.concept_model_options.items()},
         "history": [asdict(record) for record in getattr(explainer, "history", [])],
     }
     if wrapped is not None:  # what a model of elsewhere consists of is known only here
@@ -185,6 +186,11 @@ def _fits(shape: tuple[int, ...], axes: list[str], sizes: dict[str, int]) -> boo
 def _described(tensor: Tensor) -> list[Any]:
     """Return dtype and shape as JSON has them."""
     return [str(tensor.dtype).removeprefix("torch."), *tensor.shape]
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's numbers as Python's, and anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _said(error: Exception) -> str:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.overcomplete import find_class, name_of
-from interpreto.concepts.concept_model import ConceptModel, ForeignModel, read_seed, restore, state_of
+from interpreto.concepts.concept_model import ConceptModel, FittableModel, ForeignModel, restore, state_of
 from interpreto.errors import ModelError, OptionError
 from interpreto.seeding import seeded
+from interpreto.validation import check_seed
 
 
 def build_model(model: Any, nb_concepts: int | None, random_state: int, options: Mapping[str, Any]) -> ConceptModel:
@@ -27,7 +28,7 @@ def build_model(model: Any, nb_concepts: int | None, random_state: int, options:
         if options:
             raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(options)} beside it.")
         return found if isinstance(found, ConceptModel) else ExternalModel(found, nb_concepts, random_state)
-    read_seed(random_state)
+    random_state = check_seed(random_state)
     arguments = {"nb_concepts": 20 if nb_concepts is None else nb_concepts, **options}
     with seeded(random_state):
         try:
@@ -41,7 +42,7 @@ def build_model(model: Any, nb_concepts: int | None, random_state: int, options:
     return instance if isinstance(instance, ConceptModel) else ExternalModel(instance, None, random_state)
 
 
-class ExternalModel(ConceptModel, ForeignModel):
+class ExternalModel(FittableModel, ForeignModel):
     """A foreign model behind the interface of ours.
 
     While it runs, the global generators are seeded, and restored after: so it learns and encodes the same each time.

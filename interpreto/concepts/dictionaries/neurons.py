@@ -10,11 +10,11 @@ from torch import Tensor
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer, Explainer
-from interpreto.concepts.concept_model import ConceptModel
+from interpreto.concepts.concept_model import FittableModel
 from interpreto.errors import OptionError
 
 
-class Neurons(ConceptModel):
+class Neurons(FittableModel):
     """The identity: each dimension of the activations is a concept."""
 
     axes: ClassVar = {"width": ""}

@@ -38,7 +38,8 @@ class Progress:
 
     Attributes:
         step: Steps done.
-        sums: Sums over the rows of this epoch, ``(4,)``: loss, unexplained fraction, number of codes, and rows.
+        sums: Sums over the rows of this epoch, ``(6,)``: loss, squared error, number of codes, ordinary rows, the
+            squared error of these, and rows.
         fired: Which concepts a row had in this epoch, ``(c,)``.
         history: Records of the epochs done.
     """
