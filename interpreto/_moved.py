@@ -92,6 +92,7 @@ MOVED = {
 
 RENAMED = {
     "encoding": {"Encoder": "InputReader", "Encoding": "TokenizedInput"},
+    "granularity": {"Tokens": "inputs.segmentation.Tokens", "segment": "inputs.segmentation.segment"},
     "continuations": {"Continuer": "ContinuationTokenizer"},
     "inference": {"Shortcuts": "EngineOptions"},
     "inference.shortcuts": {"Shortcuts": "EngineOptions"},
@@ -99,7 +100,7 @@ RENAMED = {
     "tasks": {"Request": "GenerationRequest"},
     "tasks.base": {"Request": "GenerationRequest"},
 }
-"""Old module path: old names of classes in it, and their new ones."""
+"""Old module path: old names in it, and the new ones; a name in another module than the rest has its path too."""
 
 
 class MovedModule(ModuleType):
@@ -115,13 +116,18 @@ class MovedModule(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(importlib.import_module(self._home), self._renamed.get(name, name))
+        return getattr(*self._place(name))
 
     def __setattr__(self, name: str, value: object) -> None:
         if name.startswith("__"):
             self.__dict__[name] = value
         else:
-            setattr(importlib.import_module(self._home), self._renamed.get(name, name), value)
+            setattr(*self._place(name), value)
+
+    def _place(self, name: str) -> tuple[ModuleType, str]:
+        """Return the module that has a name now, and the name there."""
+        path, _, new = self._renamed.get(name, name).rpartition(".")
+        return importlib.import_module(f"interpreto.{path}" if path else self._home), new
 
 
 class MovedFinder:

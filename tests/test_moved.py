@@ -16,7 +16,8 @@ def test_every_old_path_leads_to_a_module(old):
     with pytest.warns(DeprecationWarning, match=rf"`interpreto\.{_moved.MOVED[old]}`"):
         module = importlib.import_module(f"interpreto.{old}")
     for name, renamed in _moved.RENAMED.get(old, {}).items():
-        assert getattr(module, name) is getattr(importlib.import_module(f"interpreto.{_moved.MOVED[old]}"), renamed)
+        path, _, new = renamed.rpartition(".")
+        assert getattr(module, name) is getattr(importlib.import_module(f"interpreto.{path or _moved.MOVED[old]}"), new)
 
 
 def test_the_warning_points_at_the_import():

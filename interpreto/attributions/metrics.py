@@ -1,73 +1,17 @@
-"""Metrics of attributions, as `interpreto.metrics.attributions` has them."""
+"""Alias of `interpreto.metrics.attributions`, where these metrics live; loaded on first use."""
 
-from interpreto.metrics.attributions import (
-    ABPC,
-    AUPRC,
-    IOUF1,
-    AOPCComprehensiveness,
-    AOPCSufficiency,
-    AttributionMetric,
-    AverageSensitivity,
-    Completeness,
-    Complexity,
-    DecisionFlip,
-    Deletion,
-    EffectiveComplexity,
-    FaithfulnessCorrelation,
-    GameMetric,
-    Infidelity,
-    Insertion,
-    LeaveOneOutCorrelation,
-    LeRF,
-    LogOdds,
-    MaxSensitivity,
-    ModelParameterRandomization,
-    Monotonicity,
-    MonotonicityCorrelation,
-    MoRF,
-    NormalizedAOPC,
-    RandomLogit,
-    SensitivityN,
-    SoftComprehensiveness,
-    SoftSufficiency,
-    Sparseness,
-    SurrogateFidelity,
-    TokenF1,
-    TokenIoU,
-)
+from __future__ import annotations
 
-__all__ = [
-    "ABPC",
-    "AUPRC",
-    "IOUF1",
-    "AOPCComprehensiveness",
-    "AOPCSufficiency",
-    "AttributionMetric",
-    "AverageSensitivity",
-    "Completeness",
-    "Complexity",
-    "DecisionFlip",
-    "Deletion",
-    "EffectiveComplexity",
-    "FaithfulnessCorrelation",
-    "GameMetric",
-    "Infidelity",
-    "Insertion",
-    "LeRF",
-    "LeaveOneOutCorrelation",
-    "LogOdds",
-    "MaxSensitivity",
-    "MoRF",
-    "ModelParameterRandomization",
-    "Monotonicity",
-    "MonotonicityCorrelation",
-    "NormalizedAOPC",
-    "RandomLogit",
-    "SensitivityN",
-    "SoftComprehensiveness",
-    "SoftSufficiency",
-    "Sparseness",
-    "SurrogateFidelity",
-    "TokenF1",
-    "TokenIoU",
-]
+import importlib
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    home = None if name.startswith("__") and name != "__all__" else importlib.import_module("interpreto.metrics.attributions")
+    if home is None or name not in ("__all__", *home.__all__):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return __getattr__("__all__")

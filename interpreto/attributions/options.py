@@ -8,8 +8,9 @@ from typing import Any, TypedDict
 
 import torch
 
+from interpreto.choices import read_member
 from interpreto.errors import OptionError
-from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, read_granularity, read_member
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, read_granularity
 from interpreto.models.modes import InferenceModes, Mode, read_mode
 from interpreto.models.options import EngineOptions
 from interpreto.models.tasks import Task

@@ -37,7 +37,7 @@ class Downstream:
         hidden: Their activations.
         units: Which rows of concepts each text has.
         concepts: Of each unit, as the model has them.
-        decoded: What they stand for.
+        displacement: Change of the activations by changed concepts; see `ConceptExplainer.displacement`.
         budget: What a batch may hold.
     """
 
@@ -47,7 +47,7 @@ class Downstream:
     hidden: Tensor
     units: BatchUnits
     concepts: Float[Tensor, "u c"]
-    decoded: Float[Tensor, "u d"]
+    displacement: Callable[[Tensor], Tensor]
     budget: Budget
 
     @staticmethod
@@ -65,7 +65,7 @@ class Downstream:
                 )
             rows = hidden if hidden.ndim == 2 else units.pool(hidden, strategy)
             concepts = explainer.encode_activations(rows)
-            return Downstream(explainer, task, samples, hidden, units, concepts, explainer.decode_concepts(concepts), budget)
+            return Downstream(explainer, task, samples, hidden, units, concepts, explainer.displacement(concepts), budget)
 
     @property
     def copies(self) -> int:
@@ -79,7 +79,7 @@ class Downstream:
         Differentiable in the concepts alone.
         """
         m, b = len(concepts), len(self.samples)
-        moved = self.explainer.decode_concepts(concepts.flatten(0, 1)).unflatten(0, (m, -1)) - self.decoded
+        moved = self.displacement(concepts.flatten(0, 1)).unflatten(0, (m, -1))
         moved = moved.to(self.hidden.device, torch.promote_types(self.hidden.dtype, torch.float32))
         if self.hidden.ndim == 3:
             index = self.units.index.to(moved.device)

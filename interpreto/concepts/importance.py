@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interpreto.concepts.aims import aimed_samples, task_of
 from interpreto.concepts.downstream import Downstream, sweep_downstream
-from interpreto.concepts.splitters.base import ModelSplitter, read_strategy
+from interpreto.concepts.splitters.base import read_strategy
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.units import GranularityAggregationStrategy
@@ -24,7 +24,7 @@ Method = Literal["gradient", "gradient_x_concept", "integrated_gradients", "abla
 METHODS: tuple[str, ...] = get_args(Method)
 
 
-def output_attribution(
+def output_effects(
     explainer: Any,
     inputs: Any,
     targets: Any,
@@ -33,7 +33,7 @@ def output_attribution(
     split_point: str | None,
     activation_granularity: Any,
     aggregation_strategy: Any,
-    n_steps: int,
+    n_steps: int = 32,
     inference_mode: Any,
     tqdm_bar: bool,
     batch_size: int | None,
@@ -42,7 +42,7 @@ def output_attribution(
     check_method(method)
     if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
         raise OptionError(f"`n_steps`: got {n_steps!r}; pass a whole number of at least 1.")
-    splitter = splitter_of(explainer, split_point)
+    splitter = explainer.own_splitter(split_point)
     task = task_of(splitter, inference_mode)
     samples = aimed_samples(splitter, task, inputs, targets, activation_granularity)
     with tqdm(desc=method, unit=" texts", total=len(samples), disable=not tqdm_bar) as bar:
@@ -62,7 +62,7 @@ def effects_of(
     on_texts: Callable[[int], object] = lambda n: None,
 ) -> list[Float[Tensor, "t g c"]]:
     """Effects on what samples are aimed at, one for each sample."""
-    if method != "ablation" and not explainer.has_differentiable_concept_decoder:
+    if method != "ablation" and not explainer.has_differentiable_displacement:
         raise ModelError(
             f"`method`: no gradient passes through the decoder of {type(explainer).__name__}; use method='ablation'."
         )
@@ -125,28 +125,10 @@ def ablation(upper: Downstream) -> Float[Tensor, "t u c"]:
             changed[copy, rows, k] = 0.0
         for (rows, k), scores in zip(part, upper.scores(changed), strict=True):
             values[:, rows, k] = (base - scores)[owner[rows]].T.to(values)
-    return values
+    return values * (concepts != 0).to(values)  # beside other texts, a concept that is zero is ablated too
 
 
 def normalized(attributions: Sequence[Float[Tensor, ...]]) -> list[Tensor]:
     """Each target's values over units and concepts, divided by the sum of their sizes; all zero where that is zero."""
     totals = [values.abs().sum((1, 2), keepdim=True) for values in attributions]
     return [values / torch.where(total > 0, total, 1.0) for values, total in zip(attributions, totals, strict=True)]
-
-
-def splitter_of(explainer: Any, split_point: str | None) -> ModelSplitter:
-    """The splitter of fitted concepts.
-
-    Raises:
-        ModelError: the concepts are not fitted.
-        OptionError: there is no splitter, or the split point is not the concepts'.
-    """
-    explainer._check_fitted()
-    if explainer.splitter is None:
-        raise OptionError(
-            f"`splitter`: this {type(explainer).__name__} has none, and so no model; load the concepts with one "
-            "(load_concepts(path, splitter=...))."
-        )
-    if split_point is not None and split_point != explainer.split_point:
-        raise OptionError(f"`split_point`: got {split_point!r}; these are the concepts of {explainer.split_point!r}.")
-    return explainer.splitter

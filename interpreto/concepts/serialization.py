@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,19 +20,23 @@ from interpreto.concepts.saes.record import read_history
 from interpreto.errors import FileError, ModelError, OptionError
 from interpreto.storage import read_file, write_file
 
+if TYPE_CHECKING:
+    from interpreto.concepts.base import ConceptExplainer
+
 FORMAT = "interpreto concepts 1"
 EXPLAINERS = "interpreto.concepts"  # the package whose public names are the explainers that a file may name
 FLOATS = (torch.float32, torch.float64)  # that concept models compute in
 
 
-def save_concepts(explainer: Any, path: str | PathLike[str]) -> None:
+def save_concepts(explainer: ConceptExplainer, path: str | PathLike[str]) -> None:
     """Write an explainer of concepts to a file: whole, or not at all.
 
     Raises:
         ModelError: the concepts have not been learned, or cannot be written as tensors and JSON.
         FileError: the file cannot be written.
     """
-    width = int(explainer.get_dictionary().shape[1])  # of fitted concepts only
+    explainer.check_fitted()
+    width = int(explainer.get_dictionary().shape[1])
     model = explainer.concept_model
     wrapped = model.model if isinstance(model, ForeignModel) else None
     if wrapped is not None and not (isinstance(wrapped, nn.Module) and state_of(wrapped)):

@@ -13,7 +13,7 @@ from torch import Tensor
 from interpreto.concepts.aims import _listed, _shared, aimed_samples, task_of
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.downstream import Downstream
-from interpreto.concepts.importance import check_method, effects_of, splitter_of
+from interpreto.concepts.importance import check_method, effects_of
 from interpreto.concepts.interpretations.top_k import Ranking
 from interpreto.concepts.labels import Names, read_labels
 from interpreto.concepts.splitters.granularities import ActivationGranularity, Unit, read_unit
@@ -221,7 +221,7 @@ class _Ask:
 
     @staticmethod
     def of(explainer: Any, granularity: Any, method: str, *, names: Any, mode: Any, batch_size: int | None = None) -> _Ask:
-        splitter = splitter_of(explainer, None)
+        splitter = explainer.own_splitter()
         if granularity is None:
             one_a_text = splitter.default_granularity is ActivationGranularity.SAMPLE
             granularity = ActivationGranularity.SAMPLE if one_a_text else ActivationGranularity.WORD
@@ -265,7 +265,7 @@ class _Ask:
     def effects(self, inputs: Any, targets: Any) -> tuple[list[Sample], list[Tensor]]:
         """Texts with what is explained of them, and the effects ``(t, u, c)`` of each."""
         check_method(self.method)
-        samples = aimed_samples(splitter_of(self.explainer, None), self.task, inputs, targets, self.unit)
+        samples = aimed_samples(self.explainer.own_splitter(), self.task, inputs, targets, self.unit)
         return samples, effects_of(self.explainer, self.task, samples, self.method, MEAN, batch_size=self.batch_size)
 
     def codes(self, samples: Sequence[Sample]) -> list[Float[Tensor, "u c"]]:

@@ -11,8 +11,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interpreto.errors import TargetError, TokenizerError
+from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.text import decoded
-from interpreto.inputs.units import Span, Tokens
+from interpreto.inputs.units import Span
 
 _ANCHORS = ("\n", ".", "a", "0", "=")
 _CONTEXT = 8  # tokens of the prompt that tell how the first tokens of given ids read

@@ -12,7 +12,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interpreto.errors import InputError, OptionError, TokenizerError
-from interpreto.inputs.units import Span, Tokens
+from interpreto.inputs.segmentation import Tokens
+from interpreto.inputs.units import Span
 
 _WINDOW, _OVERLAP = 64, 16  # tokens that are decoded at once, and how many of them only for what follows
 

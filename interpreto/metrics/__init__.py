@@ -1,136 +1,38 @@
-"""Metrics: what explanations and concepts are worth."""
+"""Metrics of explanations and of concepts. Names load on first use."""
 
-from interpreto.metrics.attributions import (
-    ABPC,
-    AUPRC,
-    IOUF1,
-    AOPCComprehensiveness,
-    AOPCSufficiency,
-    AttributionMetric,
-    AverageSensitivity,
-    Completeness,
-    Complexity,
-    DecisionFlip,
-    Deletion,
-    EffectiveComplexity,
-    FaithfulnessCorrelation,
-    GameMetric,
-    Infidelity,
-    Insertion,
-    LeaveOneOutCorrelation,
-    LeRF,
-    LogOdds,
-    MaxSensitivity,
-    ModelParameterRandomization,
-    Monotonicity,
-    MonotonicityCorrelation,
-    MoRF,
-    NormalizedAOPC,
-    RandomLogit,
-    SensitivityN,
-    SoftComprehensiveness,
-    SoftSufficiency,
-    Sparseness,
-    SurrogateFidelity,
-    TokenF1,
-    TokenIoU,
-)
-from interpreto.metrics.benchmark import Benchmark, BenchmarkTable
-from interpreto.metrics.concepts import (
-    FID,
-    MSE,
-    Ablation,
-    Collinearity,
-    ConceptCompleteness,
-    ConceptCurve,
-    ConceptCurves,
-    ConceptDeletion,
-    ConceptFaithfulnessCorrelation,
-    ConceptInsertion,
-    ConceptMatchingAlgorithm,
-    ConceptMetric,
-    ConceptScores,
-    CosineReconstruction,
-    DeadFraction,
-    ExplainedVariance,
-    FrechetDistance,
-    Hoyer,
-    Loss,
-    LossRecovered,
-    NormalizedMSE,
-    ReconstructionError,
-    ReconstructionSpaces,
-    RowDistance,
-    RowMetric,
-    Sparsity,
-    SparsityRatio,
-    Stability,
-)
-from interpreto.metrics.result import MetricResult
+from __future__ import annotations
 
-__all__ = [
-    "ABPC",
-    "AUPRC",
-    "FID",
-    "IOUF1",
-    "MSE",
-    "AOPCComprehensiveness",
-    "AOPCSufficiency",
-    "Ablation",
-    "AttributionMetric",
-    "AverageSensitivity",
-    "Benchmark",
-    "BenchmarkTable",
-    "Collinearity",
-    "Completeness",
-    "Complexity",
-    "ConceptCompleteness",
-    "ConceptCurve",
-    "ConceptCurves",
-    "ConceptDeletion",
-    "ConceptFaithfulnessCorrelation",
-    "ConceptInsertion",
-    "ConceptMatchingAlgorithm",
-    "ConceptMetric",
-    "ConceptScores",
-    "CosineReconstruction",
-    "DeadFraction",
-    "DecisionFlip",
-    "Deletion",
-    "EffectiveComplexity",
-    "ExplainedVariance",
-    "FaithfulnessCorrelation",
-    "FrechetDistance",
-    "GameMetric",
-    "Hoyer",
-    "Infidelity",
-    "Insertion",
-    "LeRF",
-    "LeaveOneOutCorrelation",
-    "LogOdds",
-    "Loss",
-    "LossRecovered",
-    "MaxSensitivity",
-    "MetricResult",
-    "MoRF",
-    "ModelParameterRandomization",
-    "Monotonicity",
-    "MonotonicityCorrelation",
-    "NormalizedAOPC",
-    "NormalizedMSE",
-    "RandomLogit",
-    "ReconstructionError",
-    "ReconstructionSpaces",
-    "RowDistance",
-    "RowMetric",
-    "SensitivityN",
-    "SoftComprehensiveness",
-    "SoftSufficiency",
-    "Sparseness",
-    "Sparsity",
-    "SparsityRatio",
-    "Stability",
-    "SurrogateFidelity",
-    "TokenF1",
-    "TokenIoU",
-]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interpreto.metrics.attributions import *  # noqa: F403
+    from interpreto.metrics.benchmark import Benchmark as Benchmark
+    from interpreto.metrics.benchmark import BenchmarkTable as BenchmarkTable
+    from interpreto.metrics.concepts import *  # noqa: F403
+    from interpreto.metrics.result import MetricResult as MetricResult
+
+_HOMES = {"Benchmark": "benchmark", "BenchmarkTable": "benchmark", "MetricResult": "result"}
+_FAMILIES = ("attributions", "concepts")
+"""Packages that list their metrics themselves, in `__all__`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        return sorted({*_HOMES, *(metric for family in _FAMILIES for metric in _module(family).__all__)})
+    if name in _FAMILIES:
+        return _module(name)
+    if name in _HOMES:
+        return getattr(_module(_HOMES[name]), name)
+    for family in () if name.startswith("_") else _FAMILIES:
+        if name in _module(family).__all__:
+            return getattr(_module(family), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __getattr__("__all__")
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{__name__}.{name}")

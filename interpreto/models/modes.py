@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpreto.choices import Choice, read_member
 from interpreto.errors import OptionError
-from interpreto.inputs.units import read_member
 
 Mode = Callable[[Tensor], Tensor]
 """Turns logits ``(b, c)`` into scores ``(b, c)``, row by row."""
 
 
-class InferenceModes(Enum):
+class InferenceModes(Choice):
     """Scores that an explanation can speak about. Any function of the logits, row by row, may stand in their place.
 
     Examples:

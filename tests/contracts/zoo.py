@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from interpreto import (
-    GradientShap,
-    InputXGradient,
-    IntegratedGradients,
-    KernelShap,
-    Lime,
-    Occlusion,
-    Saliency,
-    SmoothGrad,
-    Sobol,
-    SquareGrad,
-    VarGrad,
-)
+import interpreto
+from interpreto.registry import METHODS as REGISTERED
 from tests import tiny
 
-MASK_METHODS = {
-    Occlusion: {},
-    Lime: {"n_perturbations": 60},
-    KernelShap: {"n_perturbations": 60},
-    Sobol: {"n_token_perturbations": 4},
+FEW = {
+    "Lime": {"n_perturbations": 60},
+    "KernelShap": {"n_perturbations": 60},
+    "Sobol": {"n_perturbations": 4},
+    "IntegratedGradients": {"n_perturbations": 5, "baseline": "mean"},
+    "SmoothGrad": {"n_perturbations": 5},
+    "SquareGrad": {"n_perturbations": 5},
+    "VarGrad": {"n_perturbations": 5},
+    "GradientShap": {"n_perturbations": 5, "baseline": "mean"},
 }
-GRADIENT_METHODS = {
-    Saliency: {},
-    InputXGradient: {},
-    IntegratedGradients: {"n_perturbations": 5, "baseline": "mean"},
-    SmoothGrad: {"n_perturbations": 5},
-    SquareGrad: {"n_perturbations": 5},
-    VarGrad: {"n_perturbations": 5},
-    GradientShap: {"n_perturbations": 5, "baseline": "mean"},
-}
-METHODS = {**MASK_METHODS, **GRADIENT_METHODS}
-SAMPLED = (Lime, KernelShap, Sobol, SmoothGrad, SquareGrad, VarGrad, GradientShap)
+"""Options of methods that have many passes by default."""
+
+METHODS = {getattr(interpreto, method.name): FEW.get(method.name, {}) for method in REGISTERED}
+MASK_METHODS = {m: METHODS[m] for m in METHODS if interpreto.registry.find_method(m.__name__).evidence == "scores"}
+GRADIENT_METHODS = {m: METHODS[m] for m in METHODS if m not in MASK_METHODS}
+SAMPLED = tuple(getattr(interpreto, method.name) for method in REGISTERED if method.sampled)
 FAMILIES = list(tiny.CLASSIFIERS)
 GENERATORS = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}

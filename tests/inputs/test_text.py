@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from interpreto.errors import InputError, TokenizerError
+from interpreto.inputs.segmentation import segment
 from interpreto.inputs.text import InputReader, TokenizedInput, decoded
-from interpreto.inputs.units import Granularity, Units, segment
+from interpreto.inputs.units import Granularity, Units
 from tests import tiny
 
 TOKENIZERS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -10,16 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from interpreto.errors import InputError, OptionError
+from interpreto.inputs.segmentation import Tokens, segment
 from interpreto.inputs.text import InputReader
-from interpreto.inputs.units import (
-    Granularity,
-    GranularityAggregationStrategy,
-    Span,
-    Tokens,
-    Units,
-    read_granularity,
-    segment,
-)
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Span, Units, read_granularity
+from interpreto.models.modes import InferenceModes
 from tests import tiny
 
 TOKENIZERS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
@@ -49,6 +44,8 @@ SENTENCES = {
     "She said no. He left.": ["She said no.", "He left."],
     "See No. 5 and fig. 3. Then go.": ["See No. 5 and fig. 3.", "Then go."],
     "No end\n\nAnother one": ["No end", "Another one"],
+    "1. First item. 2. Second item.": ["1. First item.", "2. Second item."],
+    '"Really?" she said. "No!" he cried.': ['"Really?" she said.', '"No!" he cried.'],
     "One line\nof text. Two": ["One line\nof text.", "Two"],
 }
 PARAGRAPHS = {
@@ -179,7 +176,7 @@ def test_a_unit_never_straddles_segments() -> None:
 
 @pytest.mark.parametrize("granularity", [Granularity.TOKEN, Granularity.ALL_TOKENS])
 def test_tokens_are_not_cut_from_the_text_alone(granularity: Granularity) -> None:
-    with pytest.raises(OptionError, match=f"{granularity.name} is cut by the tokenizer"):
+    with pytest.raises(OptionError, match=f"{granularity.name} is defined by the tokenizer"):
         granularity.split("a text")
 
 
@@ -319,3 +316,16 @@ def test_a_sum_loses_nothing_but_the_frozen_tokens_and_they_get_zero(seed: int) 
     torch.testing.assert_close(total, values[units.free].sum())
     spread = units.spread(torch.ones(len(units)))
     assert spread.tolist() == units.free.float().tolist()
+
+
+@pytest.mark.parametrize("member", [*Granularity, *GranularityAggregationStrategy, *InferenceModes])
+def test_a_member_equals_its_value_on_either_side_and_as_a_key(member) -> None:
+    assert member == member.value and member.value == member
+    assert member != member.value.upper() and member != "another"
+    assert {member.value: 1}[member] == {member: 1}[member.value] == 1
+    assert type(member)(member.value) is member and pickle.loads(pickle.dumps(member)) is member
+    assert sum(member == other for other in type(member)) == 1
+
+
+def test_members_of_two_enumerations_differ() -> None:
+    assert Granularity.TOKEN != InferenceModes.LOGITS

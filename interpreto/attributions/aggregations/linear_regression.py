@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from math import comb
 
 import torch
@@ -10,11 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach
+from interpreto.choices import Choice
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants
 
 
-class DistancesFromMask(Enum):
+class DistancesFromMask(Choice):
     """Distance of a copy to the untouched input, by the units it kept, in [0, 1].
 
     ``cosine``: 1 − cos(presence, all present). ``hamming``: share of units removed. ``euclidean``: its square root.

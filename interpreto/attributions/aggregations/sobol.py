@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.attributions.aggregations.base import Aggregator, Estimate
+from interpreto.choices import Choice
 from interpreto.inputs.samples import MaskVariants
 
 
-class SobolIndicesOrders(Enum):
+class SobolIndicesOrders(Choice):
     """``first``: share of the variance that a unit explains alone; ``total``: with all its interactions."""
 
     FIRST_ORDER = "first"

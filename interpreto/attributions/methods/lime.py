@@ -10,7 +10,7 @@ from interpreto.attributions.aggregations import DistancesFromMask, LinearRegres
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator
-from interpreto.inputs.units import read_member
+from interpreto.choices import read_member
 
 
 class Lime(AttributionExplainer):

@@ -10,23 +10,24 @@ from interpreto.attributions.aggregations import SobolAggregator, SobolIndicesOr
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import SequenceSamplers, SobolTokenPerturbator
-from interpreto.inputs.units import read_member
+from interpreto.choices import read_member
+from interpreto.errors import OptionError
 
 
 class Sobol(AttributionExplainer):
-    """Share of the score's variance, under random removal of units, that each unit explains.
+    """Estimate the share of the score's variance that each unit explains when units are masked at random.
 
     A magnitude: near 0 to 1; first-order estimates of small shares may fall below 0, within their standard error.
 
     Args:
-        model: See `AttributionExplainer`.
-        tokenizer: See `AttributionExplainer`.
-        batch_size: See `AttributionExplainer`.
-        n_token_perturbations: Rows of the design; ``(u + 2)`` times as many copies, of which the distinct ones are run.
+        n_token_perturbations: Rows of the design; ``(u + 2)`` times as many perturbed inputs, of which the distinct ones
+            are run.
         sobol_indices_order: ``"first"`` (the unit alone) or ``"total"`` (with its interactions).
         sampler: ``"sobol"``, ``"halton"`` or ``"latin_hypercube"``.
-        replacement: What stands for a removed unit; see `Replacement`.
-        **options: Shared by every method; see `Options`.
+        n_perturbations: Alias of ``n_token_perturbations``, the name that other methods have.
+
+    Raises:
+        OptionError: if both names are given and differ.
 
     Examples:
         >>> from interpreto import Sobol, demo
@@ -51,9 +52,17 @@ class Sobol(AttributionExplainer):
         n_token_perturbations: int = 32,
         sobol_indices_order: SobolIndicesOrders | str = SobolIndicesOrders.FIRST_ORDER,
         sampler: SequenceSamplers | str = SequenceSamplers.SOBOL,
+        n_perturbations: int | None = None,
         replacement: str | int = "auto",
         **options: Unpack[Options],
     ) -> None:
+        if n_perturbations is not None:
+            if n_token_perturbations not in (32, n_perturbations):
+                raise OptionError(
+                    f"`n_perturbations`: got {n_perturbations!r}, and {n_token_perturbations!r} by its other name, "
+                    "`n_token_perturbations`; pass one of the two."
+                )
+            n_token_perturbations = n_perturbations
         order = read_member(SobolIndicesOrders, sobol_indices_order, "sobol_indices_order")
         spread = read_member(SequenceSamplers, sampler, "sampler")
         parts = {

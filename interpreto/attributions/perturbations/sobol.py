@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.attributions.perturbations.base import MaskPerturbator, check_count
+from interpreto.choices import Choice
 from interpreto.errors import OptionError
 
 MOST_DIMENSIONS = torch.quasirandom.SobolEngine.MAXDIM
 
 
-class SequenceSamplers(Enum):
+class SequenceSamplers(Choice):
     """How points are spread over the unit cube."""
 
     SOBOL = "sobol"

@@ -27,7 +27,7 @@ def build_model(model: Any, nb_concepts: int | None, random_state: int, options:
     if not isinstance(found, type):
         if options:
             raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(options)} beside it.")
-        return found if isinstance(found, ConceptModel) else ExternalModel(found, nb_concepts, random_state)
+        return _fittable(found, nb_concepts, random_state)
     random_state = check_seed(random_state)
     arguments = {"nb_concepts": 20 if nb_concepts is None else nb_concepts, **options}
     with seeded(random_state):
@@ -39,7 +39,16 @@ def build_model(model: Any, nb_concepts: int | None, random_state: int, options:
                     f"`concept_model`: {found.__name__} is of {name_of_class}; pass it to SAEExplainer."
                 ) from error
             raise OptionError(f"`concept_model`: {found.__name__} cannot be made with {arguments} ({error}).") from error
-    return instance if isinstance(instance, ConceptModel) else ExternalModel(instance, None, random_state)
+    return _fittable(instance, None, random_state)
+
+
+def _fittable(model: Any, nb_concepts: int | None, random_state: int) -> ConceptModel:
+    """Return a concept model of interpreto as it is, and any other model in an adapter."""
+    if not isinstance(model, ConceptModel):
+        return ExternalModel(model, nb_concepts, random_state)
+    if not callable(getattr(model, "fit", None)):
+        raise OptionError(f"`concept_model`: {type(model).__name__} is trained by gradients; pass it to SAEExplainer.")
+    return model
 
 
 class ExternalModel(FittableModel, ForeignModel):

@@ -11,9 +11,10 @@ import torch
 from interpreto.concepts.splitters.granularities import UnitReader
 from interpreto.errors import TokenizerError
 from interpreto.inputs.samples import Sample
+from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.streaming import encodings
 from interpreto.inputs.text import InputReader, TokenizedInput
-from interpreto.inputs.units import Granularity, Tokens
+from interpreto.inputs.units import Granularity
 
 CHUNK = 4096  # tokens of a vocabulary that are decoded together
 _SOMETHING = "a"

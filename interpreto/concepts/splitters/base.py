@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from interpreto.concepts.activation_store import ActivationStore, StoreConfig, identity
+from interpreto.choices import read_member
+from interpreto.concepts.activation_store import ActivationStore, StoreConfig
 from interpreto.concepts.splitters.granularities import ActivationGranularity, SplitInput, Unit, read_unit
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
-from interpreto.inputs.units import GranularityAggregationStrategy, read_member
+from interpreto.inputs.units import GranularityAggregationStrategy
+from interpreto.models import fingerprint
 from interpreto.models.activations import ActivationRecorder, WindowActivations
 from interpreto.models.batching import Budget
 from interpreto.models.hook_points import HookPoint
 from interpreto.models.interventions import Edit, wrapped
-from interpreto.validation import check_batch_size
+from interpreto.validation import check_batch_size, check_count
 
 Activations = dict[str, Tensor]
 """Split point to activations ``(n·g, d)``: the units of all inputs, in order."""
@@ -158,13 +161,15 @@ class ModelSplitter(ABC):
         """
         unit, strategy = self._unit(activation_granularity), read_strategy(aggregation_strategy)
         name = self.port(split_point).name
+        probe = fingerprint.probe(self.model, name)
         config = StoreConfig(
-            model=identity(self.model),
+            model=fingerprint.identity(self.model),
             split_point=name,
             activation_granularity=getattr(unit, "value", None) or getattr(unit, "__qualname__", type(unit).__qualname__),
             aggregation_strategy=strategy.value,
             dtype="as computed" if dtype is None else str(dtype).removeprefix("torch."),
-            rows_per_shard=rows_per_shard,
+            rows_per_shard=check_count(rows_per_shard, "rows_per_shard"),
+            probe=None if probe is None else asdict(probe),
         )
         return ActivationStore.write(
             path,

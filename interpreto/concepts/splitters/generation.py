@@ -15,9 +15,10 @@ from interpreto.concepts.splitters.granularities import ActivationGranularity, U
 from interpreto.errors import InputError, OptionError, TaskError
 from interpreto.inputs.continuations import Continuation
 from interpreto.inputs.samples import Sample
+from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.streaming import encodings
 from interpreto.inputs.text import InputReader, TokenizedInput
-from interpreto.inputs.units import GranularityAggregationStrategy, Span, Tokens
+from interpreto.inputs.units import GranularityAggregationStrategy, Span
 from interpreto.models.activations import ActivationRecorder
 from interpreto.models.contexts import evaluating
 from interpreto.models.hook_points import STACKS, HookPoint, Stack, find_ports

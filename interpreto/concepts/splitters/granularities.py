@@ -12,12 +12,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from interpreto.choices import Choice, read_member
 from interpreto.errors import InputError, TokenizerError
+from interpreto.inputs.segmentation import segment
 from interpreto.inputs.text import TokenizedInput
-from interpreto.inputs.units import Granularity, Span, Splitter, Units, read_member, segment
+from interpreto.inputs.units import Granularity, Span, Splitter, Units
 
 
-class ActivationGranularity(Enum):
+class ActivationGranularity(Choice):
     """What one row of activations stands for.
 
     ``CLS_TOKEN``: the class token of a text. ``ALL_TOKENS``: each token, the special ones too, padding never.

@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpreto.choices import read_member
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.inputs.samples import Sample
-from interpreto.inputs.units import GranularityAggregationStrategy, read_member
+from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.metrics.concepts.moments import Moments
 from interpreto.metrics.concepts.outputs import AboveSplit, Change, check_some, next_tokens, read_targets
 from interpreto.metrics.concepts.reconstruction_error import divergence

@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interpreto.choices import read_member
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.errors import InputError, OptionError, TargetError, TaskError
 from interpreto.inputs.pooling import BatchUnits
 from interpreto.inputs.samples import Sample
-from interpreto.inputs.units import GranularityAggregationStrategy, read_member
+from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.tasks import Classification, resolve_task
 
 Change = Callable[[Tensor], Tensor]

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpreto.choices import read_member
 from interpreto.concepts.activations import ActivationSource
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.splitters.classification import SplitterForClassification
 from interpreto.errors import OptionError
-from interpreto.inputs.units import read_member
 from interpreto.metrics.concepts.base import Coded, ConceptMetric, mean_of
 from interpreto.metrics.concepts.outputs import AboveSplit, check_some
 from interpreto.metrics.concepts.reconstruction import cosines

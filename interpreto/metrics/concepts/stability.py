@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpreto.choices import read_member
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.errors import InputError, OptionError
-from interpreto.inputs.units import read_member
 from interpreto.metrics.result import MetricResult
 
 TOGETHER = 4096  # concepts that are compared with all others at a time

@@ -11,8 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interpreto.inputs.samples import Targets
+from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.text import TokenizedInput
-from interpreto.inputs.units import Tokens, Units
+from interpreto.inputs.units import Units
 from interpreto.models.forward import Forward
 
 AGGREGATES = ("token", "unit", "sequence")
@@ -45,6 +46,8 @@ class Task(ABC):
 
     name: str
     mode_name: str
+    outputs: Callable[[Any], Tensor] | None = None
+    """Takes the outputs ``(b, c)`` or ``(b, l, c)`` that are read out of what the model returns; None: its ``logits``."""
 
     @abstractmethod
     def request(self, **asked: Any) -> GenerationRequest:

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from interpreto.errors import OptionError, TargetError, TaskError
 from interpreto.inputs.samples import Readout, Targets
+from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.targets import Contrast, one_each
 from interpreto.inputs.text import TokenizedInput
-from interpreto.inputs.units import Tokens, Units
+from interpreto.inputs.units import Units
 from interpreto.models.forward import Forward
 from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
 from interpreto.models.tasks.base import GenerationRequest, Task

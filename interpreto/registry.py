@@ -1,0 +1,92 @@
+"""The attribution methods, with the properties that the command line, the documentation and the contract tests read.
+
+A new method is added here once. Importing this module loads neither torch nor the methods, so that the command line's
+help is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """Properties of one attribution method.
+
+    Attributes:
+        name: Its class, importable from ``interpreto``.
+        evidence: What it reads from the model: ``"scores"`` of masked inputs, or ``"gradients"`` at the embeddings.
+        signed: Whether values say in which direction a unit moves the score; else they are magnitudes.
+        passes: Forward (and, with gradients, backward) passes per text of ``u`` units, at the defaults.
+        sums_to: The identity that the values of a target satisfy exactly or in the limit; empty: none.
+        sampled: Whether values are estimates that come with standard errors.
+        source: The paper.
+        url: Its address.
+    """
+
+    name: str
+    evidence: Literal["scores", "gradients"]
+    signed: bool
+    passes: str
+    sums_to: str
+    sampled: bool
+    source: str
+    url: str
+
+    @property
+    def slug(self) -> str:
+        """Return the name on the command line: ``KernelShap`` is ``kernel-shap``."""
+        return "".join(f"-{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(self.name))
+
+
+METHODS = (
+    MethodSummary(
+        "Occlusion", "scores", True, "u + 1", "", False, "Zeiler and Fergus, 2014", "https://arxiv.org/abs/1311.2901"
+    ),
+    MethodSummary("Lime", "scores", True, "max(200, 4u)", "", True, "Ribeiro et al., 2016", "https://arxiv.org/abs/1602.04938"),
+    MethodSummary(
+        "KernelShap",
+        "scores",
+        True,
+        "max(500, 2u); 2^u if fewer",
+        "f(x) − f(all masked)",
+        True,
+        "Lundberg and Lee, 2017",
+        "https://arxiv.org/abs/1705.07874",
+    ),
+    MethodSummary("Sobol", "scores", False, "32 (u + 2)", "", True, "Fel et al., 2021", "https://arxiv.org/abs/2111.04138"),
+    MethodSummary("Saliency", "gradients", False, "1", "", False, "Simonyan et al., 2013", "https://arxiv.org/abs/1312.6034"),
+    MethodSummary(
+        "InputXGradient", "gradients", True, "1", "", False, "Shrikumar et al., 2016", "https://arxiv.org/abs/1605.01713"
+    ),
+    MethodSummary(
+        "IntegratedGradients",
+        "gradients",
+        True,
+        "32",
+        "f(x) − f(baseline), in the limit",
+        False,
+        "Sundararajan et al., 2017",
+        "https://arxiv.org/abs/1703.01365",
+    ),
+    MethodSummary("SmoothGrad", "gradients", False, "32", "", True, "Smilkov et al., 2017", "https://arxiv.org/abs/1706.03825"),
+    MethodSummary("SquareGrad", "gradients", False, "32", "", True, "Hooker et al., 2019", "https://arxiv.org/abs/1806.10758"),
+    MethodSummary("VarGrad", "gradients", False, "32", "", True, "Adebayo et al., 2018", "https://arxiv.org/abs/1810.03307"),
+    MethodSummary(
+        "GradientShap",
+        "gradients",
+        True,
+        "32",
+        "f(x) − f(baseline), in the limit",
+        True,
+        "Lundberg and Lee, 2017; Erion et al., 2021",
+        "https://arxiv.org/abs/1906.10670",
+    ),
+)
+"""Every method, in the order in which they are listed."""
+
+
+def find_method(name: str) -> MethodSummary | None:
+    """Return the method with this class name or command-line name; None if there is none."""
+    return next((method for method in METHODS if name in (method.name, method.slug)), None)

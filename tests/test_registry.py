@@ -1,0 +1,47 @@
+"""The registry says of each method what is true of it."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import interpreto
+from interpreto import attributions, demo
+from interpreto.registry import METHODS, find_method
+
+TEXT = "The acting is wonderful, but the story is dull."
+
+
+def test_every_method_is_registered_and_public():
+    names = [method.name for method in METHODS]
+    assert sorted(names) == sorted(attributions.methods.__all__)
+    assert all(issubclass(getattr(interpreto, name), interpreto.AttributionExplainer) for name in names)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_what_the_registry_says_is_true(method):
+    model, tokenizer = demo.load_classifier()
+    rows = []
+    counting = model.register_forward_pre_hook(lambda _, args, inputs: rows.append(len(inputs["input_ids"])), with_kwargs=True)
+    try:
+        found = getattr(interpreto, method.name)(model, tokenizer)(TEXT, "positive")[0]
+    finally:
+        counting.remove()
+    assert found.signed is method.signed
+    assert (found.standard_error is not None) is method.sampled
+    assert (found.replacement is not None) is (method.evidence == "scores")
+    assert (found.residual is not None) is bool(method.sums_to)
+    u, most = len(found.elements), method.passes.split(";")[0].replace("4u", "4*u").replace("2u", "2*u").replace("32 (", "32*(")
+    ends = 0 if method.evidence == "scores" else 2 if method.sums_to else 1  # the scores at the input and the baseline
+    assert sum(rows) <= eval(most, {"u": u, "max": max}) + ends
+    assert method.url in inspect.getdoc(getattr(interpreto, method.name))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_method_is_found_by_both_its_names(method):
+    assert find_method(method.name) is find_method(method.slug) is method
+
+
+def test_an_unknown_method_is_none():
+    assert find_method("kernelshap") is None
