@@ -64,6 +64,8 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
         tensor([[ 1., -2.]])
     """
 
+    concept_model: Neurons
+
     def __init__(
         self,
         splitter: Any,
