@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.activations import Activations
-from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer, Explainer
+from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
 from interpreto.concepts.concept_model import FittableModel
 from interpreto.errors import OptionError
 
@@ -76,7 +76,7 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
     ) -> None:
         super().__init__(splitter, Neurons(nb_concepts), split_point, device, random_state=random_state)
 
-    def fit(self: Explainer, activations: AnyActivations, overwrite: bool = False) -> Explainer:
+    def fit(self, activations: AnyActivations, overwrite: bool = False) -> NeuronsAsConcepts:
         """Take the width of the activations; again and again without ``overwrite``, where it stays the same.
 
         Raises:
