@@ -37,7 +37,8 @@ def check_model(forward: Forward, samples: Iterable[Sample], replacement: Replac
             check_causal(forward, sample)
         if replacement is not None and replacement.name == "attention":
             check_hides(forward, sample)
-        if replacement is None or replacement.vector is not None:
+        own_table = forward.echoes and forward.echo is None  # of a decoder, in which gradients leave the text as it is
+        if not own_table if replacement is None else replacement.vector is not None:
             check_embeds(forward, sample, "gradients" if replacement is None else f"`replacement={replacement.name!r}`")
 
 
