@@ -14,6 +14,7 @@ InterpretoWarning
 ├── EstimateWarning        an estimate with less than it needs
 ├── FailureWarning         a method or metric of a benchmark that raised an exception
 ├── MismatchWarning        explanations that are judged by another model than was explained
+├── OutlierWarning         few rows of activations that hold most of their variance
 └── OptimizationWarning    an optimization that a model does not allow; the numbers are the same, and take longer
 """
 
@@ -68,6 +69,10 @@ class FailureWarning(InterpretoWarning):
 
 class MismatchWarning(InterpretoWarning):
     """Explanations are judged by another model, or in another state of it, than was explained."""
+
+
+class OutlierWarning(InterpretoWarning):
+    """Few rows of activations hold most of their variance."""
 
 
 class OptimizationWarning(InterpretoWarning):
