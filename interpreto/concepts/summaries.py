@@ -20,7 +20,7 @@ from interpreto.concepts.splitters.granularities import ActivationGranularity, U
 from interpreto.concepts.views import About, GlobalConcepts, LocalConcepts, Passage
 from interpreto.errors import InputError, OptionError
 from interpreto.inputs.samples import Sample
-from interpreto.inputs.targets import one_each, read_rows
+from interpreto.inputs.targets import one_each, read_continuations
 from interpreto.inputs.text import ACCEPTED, is_single
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.modes import InferenceModes, read_mode
@@ -312,7 +312,7 @@ def _parts(task: Task, inputs: Any, targets: Any) -> Iterator[tuple[Any, Any]]:
     items = list(inputs)
     rows: Sequence[Any] | None = None
     if targets is not None and isinstance(task, Generation):
-        rows = read_rows(targets, len(items), False)
+        rows = read_continuations(targets, len(items), False)
     elif targets is not None:
         shared = _shared(targets)
         rows = [list(_listed(targets))] * len(items) if shared else [list(_listed(row)) for row in _listed(targets)]
