@@ -7,12 +7,13 @@ InterpretoError
 ├── TokenizerError    a tokenizer that lacks what an option needs
 ├── ModelError        a model that cannot be run or read as asked
 │   └── TaskError     a model whose kind of output is not known or not covered
-└── FileError         a file that is no explanation of ours
+└── FileError         a file that is none of ours, is damaged, or cannot be written
 
 InterpretoWarning
 ├── CompletenessWarning    an integral that needs more steps
 ├── EstimateWarning        an estimate with less than it needs
-└── MismatchWarning        explanations that are judged by another model than was explained
+├── MismatchWarning        explanations that are judged by another model than was explained
+└── OptimizationWarning    an optimization that a model does not allow; the numbers are the same, and take longer
 """
 
 
@@ -44,8 +45,8 @@ class TaskError(ModelError):
     """The model's task is unknown, or not the one that was asked for."""
 
 
-class FileError(InterpretoError, ValueError):
-    """The file does not hold an explanation."""
+class FileError(InterpretoError, ValueError, OSError):
+    """The file does not hold what was asked for, or cannot be written."""
 
 
 class InterpretoWarning(UserWarning):
@@ -62,3 +63,7 @@ class EstimateWarning(InterpretoWarning):
 
 class MismatchWarning(InterpretoWarning):
     """Explanations are judged by another model, or in another state of it, than was explained."""
+
+
+class OptimizationWarning(InterpretoWarning):
+    """An optimization cannot be used on this model; the numbers are the same, and take longer."""

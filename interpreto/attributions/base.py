@@ -32,6 +32,7 @@ from interpreto.models.embeddings import Baseline, EmbeddingSpace
 from interpreto.models.forward import Forward, longest_input
 from interpreto.models.gradients import ContractedGradients, GradientReducer
 from interpreto.models.masking import read_replacement
+from interpreto.models.report import EngineReport
 from interpreto.models.scorer import Scorer, mixed, scoring
 from interpreto.models.tasks import Generation, GenerationRequest, resolve_task
 from interpreto.progress import tqdm
@@ -93,7 +94,7 @@ class AttributionExplainer:
             )
         longest = longest_input(model, tokenizer)
         self.task = resolve_task(model, tokenizer, self.settings.inference_mode, self.settings.task, longest)
-        self.forward = Forward(model, self.settings.device, self.settings.shortcuts.kept_logits)
+        self.forward = Forward(model, self.settings.device, self.settings.shortcuts.kept_logits, self.task.outputs)
         replies, ends = isinstance(self.task, Generation), not isinstance(self.task, Generation) or self.task.encodes
         self.encode = InputReader(tokenizer, longest, self.settings.truncation, replies=replies, ends=ends)
         self.replacement = None if use_gradient else read_replacement(replacement, tokenizer)
@@ -153,6 +154,15 @@ class AttributionExplainer:
             return self._explained(samples)
 
     __call__ = explain
+
+    def report(self) -> EngineReport:
+        """Return which of the engine's optimizations were active in the last call, and why others were not.
+
+        Returns:
+            An `EngineReport`: a mapping from the fields of `EngineOptions` (and ``mixed_lengths``) to entries that are true
+            where the optimization saved work. Printed, it is a table.
+        """
+        return self.forward.log.report()
 
     def explain_samples(self, samples: Sequence[Sample]) -> list[AttributionOutput]:
         """Explain samples that are read already, such as those of other explanations, for what each is aimed at.

@@ -10,6 +10,7 @@ _HOMES = {
     "BatchTopKSAEConcepts": "saes.explainers",
     "Cockatiel": "dictionaries.nmf",
     "ConceptAutoEncoderExplainer": "base",
+    "ConceptExplainer": "base",
     "ConceptModel": "concept_model",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
@@ -36,6 +37,7 @@ __all__ = [
     "BatchTopKSAEConcepts",
     "Cockatiel",
     "ConceptAutoEncoderExplainer",
+    "ConceptExplainer",
     "ConceptModel",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
@@ -59,7 +61,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
-    from interpreto.concepts.base import ConceptAutoEncoderExplainer
+    from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
     from interpreto.concepts.concept_model import ConceptModel
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer

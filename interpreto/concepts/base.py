@@ -1,11 +1,11 @@
-"""A splitter and a concept model: activations to concepts and back, at one point of a model."""
+"""Explainers of concepts: a splitter, which reads a model's activations, and a concept model, which learns concepts of them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -13,29 +13,38 @@ from torch import Tensor
 
 from interpreto.concepts.activations import Activations, ActivationSource, read_activations
 from interpreto.concepts.concept_model import ConceptModel, read_seed
+from interpreto.concepts.downstream import Downstream
+from interpreto.concepts.importance import effects_of, normalized
+from interpreto.concepts.inputs_to_concepts import InputsToConcepts
+from interpreto.concepts.serialization import save_concepts
+from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.errors import InputError, ModelError, OptionError
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.forward import read_device
 
-if TYPE_CHECKING:
-    from interpreto.concepts.inputs_to_concepts import InputsToConcepts
-
-Explainer = TypeVar("Explainer", bound="ConceptAutoEncoderExplainer")
+Explainer = TypeVar("Explainer", bound="ConceptExplainer")
 
 AnyActivations = Tensor | Mapping[str, Any] | ActivationSource
 """``(n, d)``, a dictionary of them by split point, or an `ActivationStore`."""
 
 
-class ConceptAutoEncoderExplainer(ABC):
-    """Explains a model's activations at a split point by concepts, and gives activations back from concepts.
+class ConceptExplainer(ABC):
+    """Explains a model's activations at a split point by concepts.
+
+    A concept has an amount in each row of activations (`encode_activations`) and a direction (`get_dictionary`). Explainers
+    that also reconstruct activations from concepts are `ConceptAutoEncoderExplainer`.
 
     Args:
-        splitter: The model and where it is split; None to work on activations alone.
-        concept_model: What learns the concepts.
-        split_point: Which of the splitter's split points, when it has several.
-        device: Where the concept model computes.
+        splitter: The model and where it is split; None to work on activations alone. ``model_with_split_points`` is another
+            spelling, also of the attribute.
+        concept_model: The model that learns the concepts.
+        split_point: One of the splitter's split points, where it has several.
+        device: Device of the concept model.
         random_state: Seed of everything that is drawn.
-        options: What the concept model was made with, for `save`.
+        options: Options that the concept model was made with, for `save`.
+
+    Raises:
+        OptionError: the splitter has no such split point, or has several and none is named.
     """
 
     def __init__(
@@ -58,36 +67,59 @@ class ConceptAutoEncoderExplainer(ABC):
 
     @abstractmethod
     def fit(self: Explainer, activations: AnyActivations, overwrite: bool = False) -> Explainer:
-        """Learn the concepts."""
+        """Learn the concepts, and return the explainer."""
+
+    @abstractmethod
+    def displacement(self, concepts: Float[Tensor, "u c"]) -> Callable[[Tensor], Tensor]:
+        """Return the change of the activations as a function of changed concepts.
+
+        Args:
+            concepts: Concepts of ``u`` units, as the model has them.
+
+        Returns:
+            A function of changed concepts ``(m·u, c)``, ``m`` times those of the units, to what they add to the units'
+            activations, ``(m·u, d)``: zero where nothing changed.
+        """
+
+    @property
+    @abstractmethod
+    def has_differentiable_displacement(self) -> bool:
+        """Return True if gradients pass from changed activations to changed concepts."""
 
     @property
     def nb_concepts(self) -> int:
-        """How many concepts there are."""
+        """Return the number of concepts."""
         return self.concept_model.nb_concepts
 
     @property
     def is_fitted(self) -> bool:
-        """Whether the concepts have been learned or loaded."""
+        """Return True once the concepts have been learned or loaded."""
         return self.concept_model.is_fitted
 
     @property
     def has_differentiable_concept_encoder(self) -> bool:
-        """Whether gradients pass from concepts to activations."""
+        """Return True if gradients pass from concepts to activations."""
         return self.concept_model.has_differentiable_encoder
 
     @property
-    def has_differentiable_concept_decoder(self) -> bool:
-        """Whether gradients pass from decoded activations to concepts."""
-        return self.concept_model.has_differentiable_decoder
+    def model_with_split_points(self) -> Any:
+        """Return the splitter, by its other name."""
+        return self.splitter
 
     def encode_activations(self, activations: Float[Tensor, ...] | Mapping[str, Any]) -> Float[Tensor, "n c"]:
-        """How much of each concept is in each row of ``(n, d)``; differentiable where the concept model is.
+        """Compute the amount of each concept in each row; differentiable where the concept model is.
+
+        Args:
+            activations: ``(n, d)``, or a dictionary of them by split point.
+
+        Returns:
+            Amounts ``(n, c)``, in the concept model's dtype and on its device.
 
         Raises:
             ModelError: the concepts have not been learned.
             InputError: the activations are of another shape or split point.
         """
-        self._check_fitted()
+        self.check_fitted()
         rows = read_activations(activations, self.split_point, self.device).source
         if not isinstance(rows, Tensor):
             raise InputError("`activations`: encode a store a batch at a time: `for rows in store.batches(4096)`.")
@@ -96,29 +128,19 @@ class ConceptAutoEncoderExplainer(ABC):
             raise InputError(f"`activations`: got width {rows.shape[1]}, and the concepts were learned on {width}.")
         return self.concept_model.encode(rows.to(self.device, self.concept_model.dtype))
 
-    def decode_concepts(self, concepts: Float[Tensor, ...]) -> Float[Tensor, "n d"]:
-        """The activations ``(n, d)`` that concepts ``(n, c)`` stand for; differentiable where the concept model is.
-
-        Raises:
-            ModelError: the concepts have not been learned.
-            InputError: the concepts are of another number or shape.
-        """
-        self._check_fitted()
-        if concepts.ndim != 2 or concepts.shape[1] != self.nb_concepts:
-            raise InputError(f"`concepts`: got shape {tuple(concepts.shape)}; pass (n, {self.nb_concepts}).")
-        return self.concept_model.decode(concepts.to(self.device, self.concept_model.dtype))
+    activations_to_concepts = encode_activations
 
     def get_dictionary(self) -> Float[Tensor, "c d"]:
-        """The direction of each concept: what a unit of it adds to the decoded activations.
+        """Return the direction of each concept ``(c, d)``: what one unit of it adds to the activations.
 
         Raises:
             ModelError: the concepts have not been learned.
         """
-        self._check_fitted()
+        self.check_fitted()
         return self.concept_model.get_dictionary()
 
     def to(self: Explainer, device: torch.device | str) -> Explainer:
-        """Compute on another device from now on."""
+        """Move the concept model to another device, and return the explainer."""
         self.device = read_device(device)
         self.concept_model.to(self.device)
         return self
@@ -129,8 +151,6 @@ class ConceptAutoEncoderExplainer(ABC):
         Raises:
             ModelError: the concepts have not been learned, or the concept model cannot be written as tensors.
         """
-        from interpreto.concepts.serialization import save_concepts  # noqa: PLC0415  (it imports every explainer)
-
         save_concepts(self, path)
 
     def concept_output_gradient(  # noqa: PLR0917  # in the reference's order
@@ -139,7 +159,7 @@ class ConceptAutoEncoderExplainer(ABC):
         targets: Any = None,
         split_point: str | None = None,
         activation_granularity: Any = None,
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         concepts_x_gradients: bool = True,
         normalization: bool = True,
         tqdm_bar: bool = False,
@@ -147,26 +167,32 @@ class ConceptAutoEncoderExplainer(ABC):
         *,
         inference_mode: Any = None,
     ) -> list[Float[Tensor, ...]]:
-        """How each output changes with each concept of each unit: one ``(t, g, c)`` for each input, on the CPU.
+        """Compute how each output changes with each concept of each unit.
 
-        Only the model above the split point is differentiated. What the concepts do not explain of the activations stays.
+        Only the model downstream of the split point is differentiated. The part of the activations that the concepts do not
+        explain stays in place.
 
         Args:
-            inputs: Texts, or any other form that the splitter reads.
+            inputs: Texts, or any other form that the splitter reads; of a `SplitterForClassification` also its activations
+                ``(n, d)``.
             targets: Of a classifier, class ids or names: one, several for all inputs, or a list of such lists, one for each
                 input; None: every output. Of a language model, what follows each input, as text or ids, explained token by
-                token; None: what the splitter's model writes, or, where it writes nothing, the text's own tokens from the
-                second on, if a decoder reads them.
+                token (numbers are ids of tokens); None: what the splitter's model writes, or, where it writes nothing, the
+                text's own tokens from the second on, if a decoder reads them.
             split_point: The concepts' own, or None.
-            activation_granularity: What a unit is. None: a token; the text where activations have one row a text.
-            aggregation_strategy: How the activations of a unit's tokens become the row that is encoded.
+            activation_granularity: The unit of the explanation. None: a token; the text where activations have one row per
+                text.
+            aggregation_strategy: How the activations of a unit's tokens become the row that is encoded; None: the mean.
             concepts_x_gradients: Multiply by the concepts.
             normalization: Divide, for each input and target, by the sum of the sizes over units and concepts: sizes then sum
                 to 1, or are all 0.
             tqdm_bar: Show the texts done.
-            batch_size: Texts a pass; None: as the splitter has it.
+            batch_size: Texts per pass; None: as the splitter has it.
             inference_mode: The score; see `InferenceModes`. None: logits of a classifier, log-probabilities of a language
                 model.
+
+        Returns:
+            For each input a tensor ``(t, g, c)`` of targets, units and concepts, on the CPU.
 
         Raises:
             ModelError: the concepts are not fitted, or no gradient passes through their decoder.
@@ -182,22 +208,13 @@ class ConceptAutoEncoderExplainer(ABC):
             >>> [tuple(gradients.shape) for gradients in explainer.concept_output_gradient(texts, targets=["positive"])]
             [(1, 1, 2), (1, 1, 2), (1, 1, 2)]
         """
-        from interpreto.concepts.importance import normalized  # noqa: PLC0415  (it loads the splitters)
+        downstream = Downstream(self, activation_granularity, aggregation_strategy, inference_mode, split_point)
+        samples = downstream.samples_with_targets(inputs, targets)
+        method = "gradient_x_concept" if concepts_x_gradients else "gradient"
+        effects = effects_of(downstream, samples, method, batch_size=batch_size, tqdm_bar=tqdm_bar)
+        return normalized(effects) if normalization else effects
 
-        found = self.concept_output_attribution(
-            inputs,
-            targets,
-            "gradient_x_concept" if concepts_x_gradients else "gradient",
-            split_point,
-            activation_granularity,
-            aggregation_strategy=aggregation_strategy,
-            tqdm_bar=tqdm_bar,
-            batch_size=batch_size,
-            inference_mode=inference_mode,
-        )
-        return normalized(found) if normalization else found
-
-    def concept_output_attribution(
+    def concept_output_attribution(  # noqa: D417  # the others are those of `concept_output_gradient`
         self,
         inputs: Any,
         targets: Any = None,
@@ -205,65 +222,49 @@ class ConceptAutoEncoderExplainer(ABC):
         split_point: str | None = None,
         activation_granularity: Any = None,
         *,
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         n_steps: int = 32,
         tqdm_bar: bool = False,
         batch_size: int | None = None,
         inference_mode: Any = None,
     ) -> list[Float[Tensor, ...]]:
-        """What each concept of each unit does to each output: one ``(t, g, c)`` for each input, on the CPU.
+        """Compute the effect of each concept of each unit on each output.
+
+        The arguments that are not described here are those of `concept_output_gradient`.
 
         Args:
-            inputs: See `concept_output_gradient`, as for all that is not named here.
-            targets: See there.
             method: ``"gradient"``; ``"gradient_x_concept"``; ``"integrated_gradients"`` on the line from no concepts to
                 those that there are, which sums to the score minus the score without concepts; ``"ablation"``: the score
                 lost without one concept of one unit.
-            split_point: See there.
-            activation_granularity: See there.
-            aggregation_strategy: See there.
             n_steps: Points of the integral.
-            tqdm_bar: See there.
-            batch_size: See there.
-            inference_mode: See there.
+
+        Returns:
+            For each input a tensor ``(t, g, c)``, on the CPU, in the unit of the score (per unit of the concept for
+            ``"gradient"``).
 
         References:
             Sundararajan, Taly and Yan, ICML 2017, https://arxiv.org/abs/1703.01365; over concepts, Fel et al., 2023,
             https://arxiv.org/abs/2306.07304.
         """
-        from interpreto.concepts.importance import output_attribution  # noqa: PLC0415  (it loads the splitters)
-
-        return output_attribution(
-            self,
-            inputs,
-            targets,
-            method,
-            split_point=split_point,
-            activation_granularity=activation_granularity,
-            aggregation_strategy=aggregation_strategy,
-            n_steps=n_steps,
-            inference_mode=inference_mode,
-            tqdm_bar=tqdm_bar,
-            batch_size=batch_size,
-        )
+        downstream = Downstream(self, activation_granularity, aggregation_strategy, inference_mode, split_point)
+        samples = downstream.samples_with_targets(inputs, targets)
+        return effects_of(downstream, samples, method, n_steps=n_steps, batch_size=batch_size, tqdm_bar=tqdm_bar)
 
     def get_inputs_to_concepts_model(self, pooling: str = "mean") -> InputsToConcepts:
-        """A model from a text to its concepts, which attribution methods explain as they explain a classifier.
+        """Return a model from a text to its concepts, which attribution methods explain as they explain a classifier.
 
         Args:
             pooling: How the concepts of a text's tokens become the text's: ``"mean"`` or ``"max"``. Not used where
-                activations have one row a text.
+                activations have one row per text.
 
         Raises:
             ModelError: the concepts are not fitted.
             OptionError: there is no splitter, or no such pooling.
         """
-        from interpreto.concepts.inputs_to_concepts import InputsToConcepts  # noqa: PLC0415  (it loads the splitters)
-
         return InputsToConcepts(self, pooling)
 
     def interpret(self, *_arguments: Any, **_options: Any) -> NoReturn:
-        """Not here: concepts are labelled by an interpretation, such as ``TopKInputs``."""
+        """Raise an error that says how to interpret concepts: by an interpretation, such as `TopKInputs`."""
         raise NotImplementedError(
             "Concepts are labelled by an interpretation: "
             "TopKInputs(concept_explainer=explainer, activation_granularity=...)"
@@ -274,6 +275,34 @@ class ConceptAutoEncoderExplainer(ABC):
         state = "fitted" if self.is_fitted else "not fitted"
         return f"{type(self).__name__}(nb_concepts={self.nb_concepts}, split_point={self.split_point!r}, {state})"
 
+    def check_fitted(self) -> None:
+        """Raise a `ModelError` unless the concepts have been learned or loaded."""
+        if not self.is_fitted:
+            raise ModelError(
+                f"This {type(self).__name__} is not fitted; call `fit(activations)` first, or use `load_concepts`."
+            )
+
+    def own_splitter(self, split_point: str | None = None) -> ModelSplitter:
+        """Return the splitter of fitted concepts.
+
+        Args:
+            split_point: The one that was asked for, if any.
+
+        Raises:
+            ModelError: the concepts are not fitted.
+            OptionError: there is no splitter, or the split point is not the concepts'.
+        """
+        self.check_fitted()
+        if self.splitter is None:
+            raise OptionError(
+                f"`splitter`: this {type(self).__name__} has no splitter, and so no model; load the concepts with one "
+                "(load_concepts(path, splitter=...)), or make the explainer with one, as in "
+                "NMFConcepts(splitter, nb_concepts=20)."
+            )
+        if split_point is not None and split_point != self.split_point:
+            raise OptionError(f"`split_point`: got {split_point!r}; these are the concepts of {self.split_point!r}.")
+        return self.splitter
+
     def _read_to_fit(self, activations: AnyActivations, overwrite: bool) -> Activations:
         if self.is_fitted and not overwrite:
             raise OptionError("`overwrite`: this explainer is already fitted; pass overwrite=True to learn its concepts anew.")
@@ -283,11 +312,39 @@ class ConceptAutoEncoderExplainer(ABC):
             check_model(self.splitter.model, self.split_point)
         return rows
 
-    def _check_fitted(self) -> None:
-        if not self.is_fitted:
-            raise ModelError(
-                f"This {type(self).__name__} is not fitted; call `fit(activations)` first, or use `load_concepts`."
-            )
+
+class ConceptAutoEncoderExplainer(ConceptExplainer):
+    """Explains activations by concepts, and reconstructs activations from concepts."""
+
+    @property
+    def has_differentiable_concept_decoder(self) -> bool:
+        """Return True if gradients pass from decoded activations to concepts."""
+        return self.concept_model.has_differentiable_decoder
+
+    @property
+    def has_differentiable_displacement(self) -> bool:
+        """Return True if gradients pass through the decoder."""
+        return self.has_differentiable_concept_decoder
+
+    def decode_concepts(self, concepts: Float[Tensor, ...]) -> Float[Tensor, "n d"]:
+        """Reconstruct activations ``(n, d)`` from concepts ``(n, c)``; differentiable where the concept model is.
+
+        Raises:
+            ModelError: the concepts have not been learned.
+            InputError: the concepts are of another number or shape.
+        """
+        self.check_fitted()
+        if concepts.ndim != 2 or concepts.shape[1] != self.nb_concepts:
+            raise InputError(f"`concepts`: got shape {tuple(concepts.shape)}; pass (n, {self.nb_concepts}).")
+        return self.concept_model.decode(concepts.to(self.device, self.concept_model.dtype))
+
+    concepts_to_activations = decode_concepts
+
+    def displacement(self, concepts: Float[Tensor, "u c"]) -> Callable[[Tensor], Tensor]:
+        """Return ``changed -> decode(changed) − decode(concepts)``."""
+        with torch.no_grad():
+            decoded = self.decode_concepts(concepts)
+        return lambda changed: self.decode_concepts(changed) - decoded.repeat(len(changed) // max(1, len(decoded)), 1)
 
 
 def _read_split_point(splitter: Any, split_point: str | None) -> str | None:

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from interpreto.concepts.importance import splitter_of
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.streaming import encodings
 from interpreto.models.contexts import evaluating
@@ -51,7 +50,7 @@ class InputsToConcepts(nn.Module):
 
     def __init__(self, explainer: Any, pooling: str = "mean") -> None:
         super().__init__()
-        splitter = splitter_of(explainer, None)
+        splitter = explainer.own_splitter()
         if pooling not in POOLINGS:
             raise OptionError(f"`pooling`: got {pooling!r}; pass one of {', '.join(map(repr, POOLINGS))}.")
         if splitter.port(explainer.split_point).stack == "decoder":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import asdict
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,21 +13,22 @@ from torch import nn
 from interpreto.concepts.adapters.foreign_models import ExternalModel
 from interpreto.concepts.adapters.foreign_saes import ExternalAutoencoder
 from interpreto.concepts.adapters.overcomplete import name_of
-from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.concept_model import restore, state_of
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
-from interpreto.concepts.dictionaries.neurons import NeuronsAsConcepts
-from interpreto.concepts.saes.explainers import SAEExplainer
 from interpreto.concepts.saes.trainer import TrainingRecord
 from interpreto.errors import FileError, ModelError, OptionError
 from interpreto.storage import read_file, write_file
 
+if TYPE_CHECKING:
+    from interpreto.concepts.base import ConceptExplainer
+
 FORMAT = "interpreto concepts 1"
+GENERIC = ("DictionaryLearningExplainer", "SAEExplainer")
+"""Explainers of any concept model, which is named or given."""
 
 
-def save_concepts(explainer: ConceptAutoEncoderExplainer, path: str | PathLike[str]) -> None:
+def save_concepts(explainer: ConceptExplainer, path: str | PathLike[str]) -> None:
     """Write an explainer; see `ConceptAutoEncoderExplainer.save`."""
-    explainer._check_fitted()
+    explainer.check_fitted()
     model = explainer.concept_model
     foreign = getattr(model, "model", None)
     if isinstance(model, ExternalModel) and not (isinstance(foreign, nn.Module) and state_of(foreign)):
@@ -88,7 +89,7 @@ def load_concepts(
         restore(model, tensors)
         if isinstance(model, (ExternalModel, ExternalAutoencoder)):
             model.loaded()
-        if isinstance(explainer, SAEExplainer):
+        if hasattr(explainer, "history"):
             explainer.history = [TrainingRecord(**record) for record in facts["history"]]
         model.requires_grad_(False)
     except (KeyError, TypeError, AttributeError) as error:
@@ -96,21 +97,18 @@ def load_concepts(
     return explainer.to(device)
 
 
-def _build(facts: dict[str, Any], splitter: Any, device: torch.device | str, concept_model: Any) -> ConceptAutoEncoderExplainer:
+def _build(facts: dict[str, Any], splitter: Any, device: torch.device | str, concept_model: Any) -> Any:
+    """Make the unfitted explainer; its class is found by its name among the public ones."""
     name, options = facts["explainer"], dict(facts["options"])
     common: dict[str, Any] = {"split_point": facts["split_point"], "random_state": facts["random_state"]}
-    if name in (DictionaryLearningExplainer.__name__, SAEExplainer.__name__):
-        kind = facts["concept_model"] if concept_model is None else concept_model
-        if concept_model is None and not kind.startswith("overcomplete."):
-            raise OptionError(f"`concept_model`: these are concepts of a {kind}; pass its class, or an unfitted instance.")
-        instance = not isinstance(kind, (type, str))
-        generic = SAEExplainer if name == SAEExplainer.__name__ else DictionaryLearningExplainer
-        return generic(splitter, kind, facts["nb_concepts"], **common, **({} if instance else options))
     explainers = importlib.import_module("interpreto.concepts")
-    found = getattr(explainers, name, None) if name in explainers.__all__ else None
-    if not (isinstance(found, type) and issubclass(found, ConceptAutoEncoderExplainer)):
+    found: Any = getattr(explainers, name, None) if name in explainers.__all__ else None
+    if not hasattr(found, "encode_activations"):
         raise FileError(f"`path`: holds concepts of {name!r}, which this version does not know.")
-    build: Any = found
-    if found is NeuronsAsConcepts:
-        return build(splitter, facts["nb_concepts"], **common)
-    return build(splitter, facts["nb_concepts"], **common, **options)
+    if name not in GENERIC:
+        return found(splitter, facts["nb_concepts"], **common, **options)
+    kind = facts["concept_model"] if concept_model is None else concept_model
+    if concept_model is None and not kind.startswith("overcomplete."):
+        raise OptionError(f"`concept_model`: these are concepts of a {kind}; pass its class, or an unfitted instance.")
+    instance = not isinstance(kind, (type, str))
+    return found(splitter, kind, facts["nb_concepts"], **common, **({} if instance else options))

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interpreto.inputs.samples import Readout
-from interpreto.models.batching import Budget, map_batches
-from interpreto.models.forward import Batch, Forward, agree
-from interpreto.models.kv_cache import Prefix, new_cache, recorded
+from interpreto.models.batching import Budget, is_out_of_memory, map_batches
+from interpreto.models.forward import CACHE_ARGUMENTS, Batch, Forward, agree
+from interpreto.models.kv_cache import UNFILLED, Prefix, new_cache, recorded, returned_caches
 from interpreto.models.masking import Replacement, Rows
+from interpreto.models.report import warn_of_prefix
 
 LEAST_BATCHES = 2  # that the copies fill; fewer are done sooner whole than in the smaller batches behind a prefix
 LEAST_SAVED = 0.1  # share of the tokens; below, the separate batches cost more than the prefix saves
@@ -43,7 +44,7 @@ class Copies:
     def of(rows: Rows, readout: Readout, replacement: Replacement, untouched: int) -> Copies:
         assert rows.positions is not None
         changed = first_changes(rows, untouched)
-        wanted = rows.positions[untouched] >= changed[:, None]
+        wanted = (rows.positions >= changed[:, None]) | (rows.positions != rows.positions[untouched])  # 'drop' moves them
         start = torch.minimum(changed, torch.where(wanted, rows.positions, rows.ids.shape[1]).amin(1))
         return Copies(rows, readout, replacement, start, wanted)
 
@@ -74,39 +75,74 @@ class SharedPrefix:
         self, rows: Rows, readout: Readout | None, untouched: int, replacement: Replacement
     ) -> Float[Tensor, "r k"] | None:
         """Outputs of the rows, of which one is ``untouched``; None where the prefix cannot be shared, or saves too little."""
-        if readout is None or rows.positions is None or rows.sources is not None or not self._may_share():
+        if readout is None or not readout.causal or rows.positions is None or rows.sources is not None:
             return None
         copies = Copies.of(rows, readout, replacement, untouched)
-        if not self._pays(copies):
+        if reason := self._why_not(copies):
+            self.forward.log.skip("prefix", reason)
             return None
         with torch.no_grad():
-            outputs, prefix = self._record(copies, untouched)
-            if prefix is None:
-                self.forward.shares_prefix = False
-            elif self.forward.shares_prefix is None:
-                self.forward.shares_prefix = self._continues(copies, prefix)
-            if prefix is None or self.forward.shares_prefix is False:
+            found = (
+                self._found_out(copies, untouched) if self.forward.shares_prefix is None else self._record(copies, untouched)
+            )
+            if found is None:
+                self.forward.log.skip("prefix", self.forward.prefix_obstacle or "the cache of this text is not whole")
                 return None
-            return self._run(copies, prefix, outputs.cpu().expand(len(rows.ids), -1).clone())
+            self.forward.log.use("prefix")
+            return self._run(copies, found[1], found[0].cpu().expand(len(rows.ids), -1).clone())
 
-    def _may_share(self) -> bool:
-        return self.forward.shares_prefix is not False and self.forward.takes("past_key_values")
+    def _why_not(self, copies: Copies) -> str:
+        """Return why these rows do not share a prefix: too little is saved, or the model cannot; "" where they do.
 
-    def _pays(self, copies: Copies) -> bool:
-        """Whether enough is saved, and the copies fill batches of their own; else they better share them with others."""
+        Few perturbed inputs fill no batches of their own, and are done sooner in batches that they share with others.
+        """
         r, length = copies.rows.ids.shape
         if int(copies.start[copies.todo].sum()) < LEAST_SAVED * r * length:
-            return False
+            return f"perturbed inputs share less than {LEAST_SAVED:.0%} of their tokens"
         held, batch = (r * length, self.budget.tokens) if self.budget.rows is None else (r, self.budget.rows)
-        return held >= LEAST_BATCHES * batch
+        if held < LEAST_BATCHES * batch:
+            return f"the perturbed inputs of a sample fill fewer than {LEAST_BATCHES} batches"
+        if self.forward.cache_argument is None:
+            self._give_up(f"its forward takes no key-value cache ({' or '.join(CACHE_ARGUMENTS)})")
+        return self.forward.prefix_obstacle
 
-    def _record(self, copies: Copies, untouched: int) -> tuple[Float[Tensor, "1 k"], Prefix | None]:
-        """Outputs of the untouched row, and its keys and values."""
+    def _give_up(self, reason: str) -> None:
+        self.forward.shares_prefix, self.forward.prefix_obstacle = False, reason
+        warn_of_prefix(self.forward.model, reason)
+
+    def _found_out(self, copies: Copies, untouched: int) -> tuple[Float[Tensor, "1 k"], Prefix] | None:
+        """Return `_record` of the first rows, if their model continues its caches exactly: measured once."""
+        problem = "its cache holds another state than the keys and values of each token"
+        for makes_cache in (False, True):
+            self.forward.makes_cache = makes_cache
+            try:
+                found = self._record(copies, untouched)
+                continues = found is not None and self._continues(copies, found[1])
+            except Exception as error:  # hybrids raise of all kinds when they are given a plain cache
+                if is_out_of_memory(error):
+                    raise
+                problem = f"its cache cannot be continued ({type(error).__name__}: {str(error)[:80]})"
+                continue
+            if found is not None and continues is not False:
+                self.forward.shares_prefix = continues
+                return found
+            if found is not None:
+                problem = "its outputs behind a cached prefix differ from those of the whole text"
+                break
+        self._give_up(problem)
+        return None
+
+    def _record(self, copies: Copies, untouched: int) -> tuple[Float[Tensor, "1 k"], Prefix] | None:
+        """Return the outputs of the untouched row, and its keys and values if these are all that its cache holds."""
         batch = self._batch(copies.rows, [untouched], 0)
-        cache = new_cache()
-        logits = self.forward(replace(batch, past=cache))
+        cache = UNFILLED if self.forward.makes_cache else new_cache()
+        with returned_caches(self.forward.model) as returned:
+            logits = self.forward(replace(batch, past=cache))
         self.on_pass()
-        return self.read(logits, copies.readout.ids[None]), recorded(cache, batch.ids.shape[1])
+        if cache is UNFILLED:
+            cache = returned[-1] if isinstance(returned[-1], tuple) else UNFILLED
+        prefix = recorded(cache, batch.ids.shape[1])
+        return None if prefix is None else (self.read(logits, copies.readout.ids[None]), prefix)
 
     def _run(self, copies: Copies, prefix: Prefix, found: Float[Tensor, "r k"]) -> Float[Tensor, "r k"]:
         """Fill in what the changed rows read behind their changes."""

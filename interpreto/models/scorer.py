@@ -21,6 +21,7 @@ from interpreto.models.gradients import GradientReducer
 from interpreto.models.masking import Replacement, Rows, plain_rows
 from interpreto.models.options import EngineOptions
 from interpreto.models.prefix_sharing import SharedPrefix
+from interpreto.models.report import EngineLog
 
 Read = Callable[[Tensor, Tensor | None], Tensor]
 """Outputs ``(b, k)`` out of a batch's logits, for these ids ``(b, k)``; all of them for None."""
@@ -97,12 +98,19 @@ class Scorer:
             return mask, torch.arange(len(mask))
         if v.sample.players < mask.shape[1]:
             mask[:, v.sample.players :] = 0  # no score sees these units
-        return unique_rows(mask)
+        distinct, inverse = unique_rows(mask)
+        if len(distinct) < len(mask):
+            self.forward.log.use("distinct")
+        return distinct, inverse
 
     def _readings(self, sample: Sample) -> Sequence[Readout | None]:
         if sample.targets is None:
             return [None]
         readouts = sample.targets.readouts
+        if self.shortcuts.one_pass and any(
+            readout.positions is not None and len(readout.positions.unique()) > 1 for readout in readouts
+        ):
+            self.forward.log.use("one_pass")
         if self.shortcuts.one_pass or any(readout.positions is None for readout in readouts):
             return readouts
         return [single for readout in readouts for single in readout.single()]
@@ -172,6 +180,8 @@ class Scorer:
             for k in range(min(reached[i] for i in picked), max(counts)):
                 chosen = [b for b, i in enumerate(picked) if reached[i] <= k < counts[b]]
                 for rows in [chosen] if self.shortcuts.shared_backward else [[b] for b in chosen]:
+                    if len(rows) > 1:
+                        self.forward.log.use("shared_backward")
                     last = k == max(counts) - 1 and rows[-1] == chosen[-1]
                     (grads,) = torch.autograd.grad(scores[rows, k].sum(), given, retain_graph=not last)
                     for j, copies, inside in _runs(picked, rows, places):
@@ -249,7 +259,12 @@ class Scorer:
         if min(lengths) == max(lengths):
             return True
         shortest = min(range(len(lengths)), key=lengths.__getitem__)
-        return self.forward.pads_well(self._cut(rows, [shortest], max(lengths)))
+        mixes = self.forward.pads_well(self._cut(rows, [shortest], max(lengths)))
+        if mixes:
+            self.forward.log.use("mixed_lengths")
+        else:
+            self.forward.log.skip("mixed_lengths", "padding on the right changes what this model returns")
+        return mixes
 
 
 @contextmanager
@@ -269,6 +284,7 @@ def scoring(
     used |= {int(i) for readout in readouts if readout.suffix is not None for i in readout.suffix}
     if replacement is not None and replacement.token_id is not None:
         used.add(replacement.token_id)
+    forward.log = EngineLog(shortcuts)
     with forward.padding(used):
         budget = Budget(batch_size, TOKENS_A_PASS["cuda" if forward.device.type == "cuda" else "cpu"])
         yield Scorer(forward, budget, read, shortcuts, on_pass)
@@ -308,7 +324,8 @@ def concatenated(parts: Sequence[Rows]) -> Rows:
     length = max(part.ids.shape[1] for part in parts)
 
     def table(values: Iterable[Tensor], width: int = length) -> Tensor:
-        return torch.cat([torch.nn.functional.pad(v, (0, width - v.shape[1])) for v in values])
+        parts = list(values)
+        return torch.cat([torch.nn.functional.pad(v, (*[0] * (2 * v.ndim - 3), width - v.shape[1])) for v in parts])
 
     replaced = [part.replaced for part in parts if part.replaced is not None]
     positions = [part.positions for part in parts if part.positions is not None]

@@ -69,9 +69,7 @@ def test_what_is_no_class_is_refused(value):
         read_classes([value], 1)
 
 
-@pytest.mark.parametrize(
-    "value", [np.array([5, 6]), torch.tensor([5, 6]), pd.Series([5, 6]), [np.int64(5), 6], (5, 6)]
-)
+@pytest.mark.parametrize("value", [np.array([5, 6]), torch.tensor([5, 6]), pd.Series([5, 6]), [np.int64(5), 6], (5, 6)])
 def test_ids_of_one_continuation_in_any_container(value):
     assert read_continuations(value, 1, single=True) == [[5, 6]]
     assert read_continuations([value, "a text"], 2) == [[5, 6], "a text"]

@@ -1,22 +1,31 @@
-"""Each shortcut saves runs, tokens or logits, and changes no number."""
+"""Each optimization saves runs, tokens, logits or backward passes, and changes no number."""
 
 from __future__ import annotations
 
+import functools
+import warnings
 from dataclasses import fields
 
 import pytest
 import torch
 
 from interpreto import Contrast, IntegratedGradients, KernelShap, Lime, Occlusion, Saliency, Sobol
+from interpreto.errors import OptimizationWarning, OptionError
 from interpreto.models import EngineOptions
+from interpreto.models.forward import CACHE_ARGUMENTS
 from interpreto.models.kv_cache import new_cache, recorded
 from tests import tiny
 
 NAMES = [field.name for field in fields(EngineOptions)]
 FAMILIES = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}
+SHARING = [family for family in tiny.CAUSAL_LMS if family != "mamba"]  # its state does not continue by several tokens
 PROMPTS = ["A long and dull story with no end in sight, she said", "The film was good and the story was not"]
 TARGETS = [" but the film was so good", " at all"]
-METHODS = {Occlusion: {}, KernelShap: {"n_perturbations": 60}, Saliency: {}}
+METHODS = {
+    Occlusion: {"batch_size": 6},
+    KernelShap: {"n_perturbations": 60, "batch_size": 6},
+    Saliency: {},
+}
 pytestmark = pytest.mark.filterwarnings("ignore::interpreto.errors.CompletenessWarning")
 
 
@@ -30,7 +39,7 @@ class Watch:
     def note(self, _module, _inputs, kwargs, output):
         self.shapes.append(tuple(kwargs["input_ids"].shape))
         self.logits += output.logits.shape[0] * output.logits.shape[1]
-        past = kwargs.get("past_key_values")
+        past = next((kwargs[name] for name in CACHE_ARGUMENTS if kwargs.get(name) is not None), None)
         self.pasts += past is not None and len(self.shapes) > 1
 
     @property
@@ -38,11 +47,17 @@ class Watch:
         return sum(rows * length for rows, length in self.shapes)
 
 
-def explained(family, method, shortcuts, **options):
+def explained(family, method, options=EngineOptions(), **changed):  # noqa: B008  (frozen)
+    """The explanations, what the model was asked, and which optimizations were active."""
     model, tokenizer = FAMILIES[family]()
     watch = Watch(model)
-    explainer = method(model, tokenizer, shortcuts=shortcuts, **METHODS.get(method, {}), **options)
-    return explainer(PROMPTS, TARGETS), watch
+    explainer = method(model, tokenizer, shortcuts=options, **METHODS.get(method, {}) | changed)
+    return explainer(PROMPTS, TARGETS), watch, explainer.report()
+
+
+@functools.cache
+def by_default(family, method):
+    return explained(family, method)
 
 
 def assert_same(a, b, bound=1e-4):
@@ -53,87 +68,151 @@ def assert_same(a, b, bound=1e-4):
         torch.testing.assert_close(x.base_scores, y.base_scores, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", NAMES)
-def test_no_shortcut_changes_a_number(name, family):
-    for method in METHODS:
-        options = {} if method is Saliency else {"batch_size": 6}
-        fast, _ = explained(family, method, EngineOptions(), **options)
-        slow, _ = explained(family, method, EngineOptions(**{name: False}), **options)
+def methods_of(name, family):
+    """The methods that an optimization speeds up; `shared_backward` is of gradients, `prefix` and `distinct` of masks."""
+    if name == "prefix":
+        return [Occlusion, KernelShap] if family in SHARING else []
+    if name == "distinct":
+        return [KernelShap]
+    return [Saliency] if name == "shared_backward" else list(METHODS)
+
+
+@pytest.mark.parametrize(("family", "name"), [(f, n) for f in FAMILIES for n in NAMES if methods_of(n, f)])
+def test_no_optimization_changes_a_number(family, name):
+    for method in methods_of(name, family):
+        fast, _, used = by_default(family, method)
+        slow, _, left = explained(family, method, EngineOptions(**{name: False}))
+        assert used[name] and not left[name] and left[name].reason == "switched off by EngineOptions"
         assert_same(fast, slow)
 
 
 def test_all_of_them_off_is_one_run_a_target_and_a_copy():
     off = EngineOptions(**dict.fromkeys(NAMES, False))
     for method in METHODS:
-        fast, quick = explained("llama", method, EngineOptions())
-        slow, watch = explained("llama", method, off)
+        fast, quick, used = by_default("llama", method)
+        slow, watch, left = explained("llama", method, off)
+        assert any(used.values()) and not any(left[name] for name in NAMES)
         assert_same(fast, slow)
-        assert watch.tokens > 3 * quick.tokens
+        assert watch.tokens > 2.5 * quick.tokens
 
 
-@pytest.mark.parametrize("family", list(tiny.CAUSAL_LMS))
+@pytest.mark.parametrize("family", SHARING)
 def test_the_prefix_is_run_once(family):
-    model, tokenizer = FAMILIES[family]()
-    watch = Watch(model)
+    counts = {}
+    for prefix in (True, False):
+        model, tokenizer = FAMILIES[family]()
+        watch = Watch(model)
+        explainer = Occlusion(model, tokenizer, batch_size=6, shortcuts=EngineOptions(prefix=prefix))
+        explainer(PROMPTS[0], TARGETS[0])
+        assert bool(explainer.report()["prefix"]) is prefix and (watch.pasts >= 3 if prefix else not watch.pasts)
+        counts[prefix] = watch.tokens
+    assert counts[True] < 0.8 * counts[False]
+
+
+class Hidden(torch.nn.Module):
+    """A language model whose forward does not name the cache."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.config, self.generation_config = inner, inner.config, inner.generation_config
+        self.get_input_embeddings, self.can_generate = inner.get_input_embeddings, inner.can_generate
+
+    def forward(self, input_ids, attention_mask):
+        return self.inner(input_ids=input_ids, attention_mask=attention_mask)
+
+
+class Raising(Hidden):
+    """A language model that raises where it is given a plain cache, as hybrids do."""
+
+    def forward(self, input_ids, attention_mask, use_cache=False, past_key_values=None):
+        if use_cache:
+            raise IndexError("list index out of range")
+        return self.inner(input_ids=input_ids, attention_mask=attention_mask)
+
+
+@pytest.mark.parametrize(("kind", "reason"), [(Hidden, "no key-value cache"), (Raising, "IndexError: list index out of range")])
+def test_a_model_that_cannot_share_says_so_once_and_is_run_whole(kind, reason):
+    model, tokenizer = FAMILIES["llama"]()
+    wanted = Occlusion(model, tokenizer, batch_size=6)(PROMPTS, TARGETS)
+    other = kind(model)
+    explainer = Occlusion(other, tokenizer, batch_size=6)
+    with pytest.warns(OptimizationWarning, match=f"{kind.__name__}: .*{reason}.*each is run whole") as caught:
+        assert_same(explainer(PROMPTS, TARGETS), wanted)
+    assert len(caught) == 1 and reason in explainer.report()["prefix"].reason
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OptimizationWarning)
+        for again in (explainer, Occlusion(other, tokenizer, batch_size=6)):
+            assert_same(again(PROMPTS, TARGETS), wanted)
+
+
+def test_a_full_memory_is_no_reason_not_to_share():
+    model, tokenizer = FAMILIES["llama"]()
     explainer = Occlusion(model, tokenizer, batch_size=6)
+
+    def full(*_inputs, **_arguments):
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "forward", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            explainer(PROMPTS[0], TARGETS[0])
+    assert explainer.forward.shares_prefix is None
     explainer(PROMPTS[0], TARGETS[0])
-    shared, tokens = watch.pasts, watch.tokens
-    _, whole = explained(family, Occlusion, EngineOptions(prefix=False), batch_size=6)
-    if family == "mamba":  # its state does not continue by several tokens
-        assert not shared and explainer.forward.shares_prefix is None
-        return
-    assert explainer.forward.shares_prefix and shared >= 3 and not whole.pasts
-    Watch(model)
-    model, tokenizer = FAMILIES[family]()
-    watch = Watch(model)
-    Occlusion(model, tokenizer, batch_size=6, shortcuts=EngineOptions(prefix=False))(PROMPTS[0], TARGETS[0])
-    assert tokens < 0.8 * watch.tokens
+    assert explainer.report()["prefix"]
 
 
 @pytest.mark.parametrize("replacement", ["mean", "zero", "drop", "attention", 9])
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma3_text", "gpt_neo"])
 def test_every_replacement_behind_a_prefix(family, replacement):
-    fast, _ = (
-        explained(family, Occlusion, EngineOptions(), batch_size=6, replacement=replacement)
-        if family != "gpt_neo"
-        else (None, None)
-    )
-    if fast is None:
-        if replacement in ("drop", "attention"):
-            return
-        fast, _ = explained(family, Occlusion, EngineOptions(), batch_size=6, replacement=replacement)
-    slow, _ = explained(family, Occlusion, EngineOptions(prefix=False), batch_size=6, replacement=replacement)
+    fast, _, used = explained(family, Occlusion, replacement=replacement)
+    slow, _, _ = explained(family, Occlusion, EngineOptions(prefix=False), replacement=replacement)
+    assert used["prefix"]
     assert_same(fast, slow)
 
 
-def test_windows_shorter_than_the_prefix_are_kept():
+@pytest.mark.parametrize("family", ["gpt2", "qwen2"])
+def test_a_dropped_word_whose_follower_begins_alike_moves_what_is_read(family):
+    """ " at all": without " at", " a" still follows " not"; "t" is predicted after " not" none the less."""
+    output = explained(family, Occlusion, replacement="drop")[0][1]
+    assert output.target_labels[:2] == [" a", "t"] and output.elements[-2:] == ["at", "all"]
+    ids, kept = output.sample.input_ids, output.sample.units.index != len(output.elements) - 2
+    prompt = int((~kept).nonzero()[0])
+    assert torch.equal(ids[kept][: prompt + 1], ids[: prompt + 1])
+    model, _ = FAMILIES[family]()
+    with torch.no_grad():
+        before, behind = model(ids[None]).logits[0, prompt - 1 : prompt + 1].log_softmax(-1)[:, ids[prompt + 1]]
+    torch.testing.assert_close(output.attributions[1, -2], behind - before, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
+def test_windows_shorter_than_the_prefix_are_kept(family):
     """Mistral and Gemma attend 8 tokens back here, in prompts of some 40."""
-    for family in ("mistral", "gemma3_text"):
-        model, tokenizer = FAMILIES[family]()
-        prompt = " ".join(PROMPTS)
-        fast = Occlusion(model, tokenizer, batch_size=8)(prompt, TARGETS[0])
-        slow = Occlusion(model, tokenizer, batch_size=8, shortcuts=EngineOptions(prefix=False))(prompt, TARGETS[0])
-        assert fast[0].sample.input_ids.shape[0] > 40
-        assert_same(fast, slow)
+    model, tokenizer = FAMILIES[family]()
+    prompt = " ".join(PROMPTS)
+    explainer = Occlusion(model, tokenizer, batch_size=8)
+    fast = explainer(prompt, TARGETS[0])
+    assert explainer.report()["prefix"] and fast[0].sample.input_ids.shape[0] > 40
+    assert_same(fast, Occlusion(model, tokenizer, batch_size=8, shortcuts=EngineOptions(prefix=False))(prompt, TARGETS[0]))
 
 
 def test_a_cache_that_does_not_continue_is_found_out():
     model, tokenizer = FAMILIES["llama"]()
     explainer = Occlusion(model, tokenizer, batch_size=6)
-    forward, wrong = model.forward, []
+    forward, name, wrong = model.forward, explainer.forward.cache_argument, []
 
-    def lies(*args, past_key_values=None, **kwargs):
-        if past_key_values is not None and past_key_values.get_seq_length():
+    def lies(*args, **kwargs):
+        past = kwargs.get(name)
+        if past is not None and past.get_seq_length():
             wrong.append(1)
-            past_key_values = None  # a model that forgets
+            kwargs[name] = None  # a model that forgets
             kwargs["attention_mask"] = kwargs["attention_mask"][:, -kwargs["input_ids"].shape[1] :]
-        return forward(*args, past_key_values=past_key_values, **kwargs)
+        return forward(*args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "forward", lies)
-        output = explainer(PROMPTS[0], TARGETS[0])
-    assert len(wrong) == 1 and explainer.forward.shares_prefix is False
+        with pytest.warns(OptimizationWarning, match="differ from those of the whole text"):
+            output = explainer(PROMPTS[0], TARGETS[0])
+    assert len(wrong) == 1 and explainer.forward.shares_prefix is False and not explainer.report()["prefix"]
     assert_same(output, Occlusion(model, tokenizer)(PROMPTS[0], TARGETS[0]))
 
 
@@ -146,13 +225,14 @@ def test_an_unknown_state_is_no_prefix():
 
 def test_logits_are_computed_at_targets_alone():
     for family in ("llama", "mamba", "t5"):
-        outputs, watch = explained(family, Occlusion, EngineOptions(prefix=False, distinct=False))
+        outputs, watch, used = explained(family, Occlusion, EngineOptions(prefix=False, distinct=False), batch_size=None)
         copies = [len(output.elements) + 1 for output in outputs]
         most = max(len(output.targets) for output in outputs)
         slack = 2 * most  # two rows measure what padding does
-        assert watch.logits <= (sum(copies) + 2) * most + slack
-        _, whole = explained(family, Occlusion, EngineOptions(prefix=False, distinct=False, kept_logits=False))
-        assert whole.logits > 2 * watch.logits or family == "t5"
+        assert used["kept_logits"] and watch.logits <= (sum(copies) + 2) * most + slack
+        off = EngineOptions(prefix=False, distinct=False, kept_logits=False)
+        _, whole, left = explained(family, Occlusion, off, batch_size=None)
+        assert not left["kept_logits"] and (whole.logits > 2 * watch.logits or family == "t5")
 
 
 def test_wrappers_are_seen_through():
@@ -163,7 +243,7 @@ def test_wrappers_are_seen_through():
     wrapped = get_peft_model(FAMILIES["llama"]()[0], LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"]))
     explainer = Occlusion(wrapped, tokenizer, batch_size=6)
     assert_same(wanted, explainer(PROMPTS, TARGETS))
-    assert explainer.forward.takes("logits_to_keep") and explainer.forward.shares_prefix
+    assert explainer.report()["kept_logits"] and explainer.report()["prefix"]
     compiled = torch.compile(FAMILIES["llama"]()[0], backend="eager")
     assert_same(wanted, Occlusion(compiled, tokenizer)(PROMPTS, TARGETS))
     steps = {"n_perturbations": 2}
@@ -186,7 +266,9 @@ def test_half_precision_stays_half_and_is_near():
 def test_contrasts_take_the_shortcuts_too():
     model, tokenizer = FAMILIES["llama"]()
     for contrast in (Contrast(" good", " dull"), Contrast(" so good", " very dull")):
-        fast = Occlusion(model, tokenizer, batch_size=6)(PROMPTS, contrast)
+        explainer = Occlusion(model, tokenizer, batch_size=6)
+        fast = explainer(PROMPTS, contrast)
+        assert explainer.report()["prefix"]
         off = EngineOptions(**dict.fromkeys(NAMES, False))
         assert_same(fast, Occlusion(model, tokenizer, batch_size=6, shortcuts=off)(PROMPTS, contrast))
     watch = Watch(model)
@@ -195,7 +277,24 @@ def test_contrasts_take_the_shortcuts_too():
 
 
 def test_shortcuts_are_an_object():
-    from interpreto.errors import OptionError
-
     with pytest.raises(OptionError, match=r"`shortcuts`: got \{'prefix': False\}; pass interpreto.models.EngineOptions"):
         Occlusion(*FAMILIES["llama"](), shortcuts={"prefix": False})
+
+
+def test_the_report_says_what_the_last_call_saved():
+    model, tokenizer = FAMILIES["llama"]()
+    explainer = Occlusion(model, tokenizer, batch_size=6)
+    assert not any(explainer.report().values())
+    explainer(PROMPTS, TARGETS)
+    assert list(explainer.report()) == [*NAMES, "mixed_lengths"] and explainer.report()["prefix"].reason == ""
+    explainer(PROMPTS[0], torch.tensor([300]))
+    assert explainer.report()["prefix"] and not explainer.report()["one_pass"]
+    lines = str(explainer.report()).splitlines()
+    assert lines[0] == "one_pass         not active: no explanation had several targets to read off one pass"
+    assert lines[2] == "prefix           active"
+    bert = Occlusion(*tiny.CLASSIFIERS["bert"]())
+    bert(PROMPTS)
+    assert bert.report()["mixed_lengths"] and "causal language model" in bert.report()["prefix"].reason
+    xlnet = Occlusion(*tiny.CLASSIFIERS["xlnet"]())
+    xlnet(PROMPTS)
+    assert xlnet.report()["mixed_lengths"].reason == "padding on the right changes what this model returns"

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 import torch
 
+from interpreto.aliases import aliases
 from interpreto.concepts.adapters.foreign_models import build_model
-from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer, Explainer
+from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
+from interpreto.concepts.concept_model import ConceptModel
+from interpreto.concepts.declared import check_options, declare
+from interpreto.errors import OptionError
+
+Learner = TypeVar("Learner", bound="DictionaryLearningExplainer")
 
 
 class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
-    """Concepts by any model with ``fit``, ``encode`` and ``decode``: one of this package, of overcomplete, or your own.
+    """Explain activations by any model with ``fit``, ``encode`` and ``decode``: of interpreto, of overcomplete, or your own.
 
     Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
+        splitter: The model and where it is split; None to work on activations alone.
         concept_model: A class, made with ``nb_concepts`` and the options below, or an instance. Rows go in as ``(n, d)``
             and codes come out as ``(n, c)``.
         nb_concepts: Number of concepts; of an instance, its own.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
+        split_point: One of the splitter's split points, where it has several.
+        device: Device of the concept model.
         random_state: Seed; for a foreign model also of the global generators, while it runs and no longer.
         **concept_model_options: Given to the class.
 
@@ -38,6 +45,7 @@ class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
         tensor([[0.5000, 0.5000]])
     """
 
+    @aliases(model_with_split_points="splitter")
     def __init__(
         self,
         splitter: Any,
@@ -51,20 +59,78 @@ class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
     ) -> None:
         model = build_model(concept_model, nb_concepts, random_state, concept_model_options)
         super().__init__(splitter, model, split_point, device, random_state=random_state, options=concept_model_options)
+        self._made_of = concept_model
 
-    def fit(self: Explainer, activations: AnyActivations, overwrite: bool = False, tqdm_bar: bool = False) -> Explainer:
-        """Learn the concepts, and answer the explainer itself.
+    def fit(
+        self: Learner,
+        activations: AnyActivations,
+        overwrite: bool = False,
+        tqdm_bar: bool = False,
+        **concept_model_options: Any,
+    ) -> Learner:
+        """Learn the concepts, and return the explainer.
 
         Args:
             activations: ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`.
             overwrite: Learn anew what has been learned.
             tqdm_bar: Show the progress.
+            **concept_model_options: Options of the concept model, in place of those that the explainer was made with.
 
         Raises:
             InputError: the activations hold NaN, or do not suit the method.
             OptionError: it is fitted already, or asks for more concepts than the method can give.
         """
         rows = self._read_to_fit(activations, overwrite)
+        if concept_model_options:
+            self._remake(concept_model_options)
         with torch.no_grad():
             self.concept_model.fit(rows, self.random_state, tqdm_bar)
         return self
+
+    def _remake(self, options: dict[str, Any]) -> None:
+        """Make the concept model again, with other options."""
+        if not isinstance(self._made_of, (type, str)):
+            raise OptionError(
+                f"`fit`: got {', '.join(options)}, and {type(self._made_of).__name__} is an instance, which has its options."
+            )
+        options = {**self.concept_model_options, **options}
+        self.concept_model = build_model(self._made_of, self.nb_concepts, self.random_state, options).to(self.device)
+        self.concept_model_options = options
+
+
+class DictionaryConcepts(DictionaryLearningExplainer):
+    """Base of the explainers that declare their concept model.
+
+    ``class NMFConcepts(DictionaryConcepts): model_class = NMF`` is a whole explainer. Its options are those of the model's
+    constructor, and are documented there.
+    """
+
+    model_class: ClassVar[Callable[..., ConceptModel]]
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "model_class" in vars(cls):
+            declare(cls, cls.model_class)
+
+    @aliases(model_with_split_points="splitter")
+    def __init__(
+        self,
+        splitter: Any,
+        nb_concepts: int = 20,
+        split_point: str | None = None,
+        device: torch.device | str = "cpu",
+        random_state: int = 0,
+        **options: Any,
+    ) -> None:
+        """Make an explainer.
+
+        Args:
+            splitter: The model and where it is split; None to work on activations alone.
+            nb_concepts: Number of concepts.
+            split_point: One of the splitter's split points, where it has several.
+            device: Device of the concept model.
+            random_state: Seed of everything that is drawn.
+            **options: Options of the concept model.
+        """
+        check_options(type(self).__name__, self.model_class, options)
+        super().__init__(splitter, self.model_class, nb_concepts, split_point, device, random_state=random_state, **options)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import Dictionary, check_at_most
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+from interpreto.concepts.dictionaries.explainer import DictionaryConcepts
 from interpreto.concepts.dictionaries.factorization import (
     descend,
     random_rows,
@@ -104,18 +102,8 @@ def _start(rows: Float[Tensor, "n d"], count: int, generator: Generator) -> tupl
     return torch.where(codes > 0, codes, mean).contiguous(), torch.where(atoms > 0, atoms, mean).contiguous()
 
 
-class NMFConcepts(DictionaryLearningExplainer):
+class NMFConcepts(DictionaryConcepts):
     """Concepts by non-negative matrix factorization: parts that add up, of activations that are not negative.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        force_relu: Take the positive part of the activations; else negative ones are an error.
-        max_iter: Most updates.
-        tolerance: On the relative decrease of the squared error over ten updates.
 
     Examples:
         >>> import torch
@@ -129,34 +117,13 @@ class NMFConcepts(DictionaryLearningExplainer):
         Lee & Seung, 1999, https://doi.org/10.1038/44565; Cichocki & Phan, 2009, https://doi.org/10.1587/transfun.E92.A.708.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        force_relu: bool = False,
-        max_iter: int = 200,
-        tolerance: float = 1e-3,
-    ) -> None:
-        options = {"force_relu": force_relu, "max_iter": max_iter, "tolerance": tolerance}
-        super().__init__(splitter, NMF, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = NMF
 
 
-class Cockatiel(DictionaryLearningExplainer):
+class Cockatiel(DictionaryConcepts):
     """COCKATIEL's concepts: non-negative factors of activations after a ReLU.
 
     Their importance for a class is the concept attribution of an explanation, as with any other explainer of concepts.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        force_relu: Take the positive part of the activations; else negative ones are an error.
 
     Examples:
         >>> import torch
@@ -168,14 +135,4 @@ class Cockatiel(DictionaryLearningExplainer):
         Jourdan et al., Findings of ACL 2023, https://arxiv.org/abs/2305.06754.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        force_relu: bool = False,
-    ) -> None:
-        super().__init__(splitter, NMF, nb_concepts, split_point, device, random_state=random_state, force_relu=force_relu)
+    model_class = NMF

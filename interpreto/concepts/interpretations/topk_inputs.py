@@ -118,7 +118,7 @@ class TopKInputs:
             FileError: the store is of another model or split point.
             OptionError: no such concept.
         """
-        self.concept_explainer._check_fitted()
+        self.concept_explainer.check_fitted()
         concepts = _read_indices(concepts_indices, self.concept_explainer.nb_concepts)
         ranking = Ranking(len(concepts), self.k)
         with tqdm(desc="interpretation", unit=" rows", disable=not self.tqdm_bar) as bar, torch.no_grad():
