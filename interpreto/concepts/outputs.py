@@ -70,13 +70,12 @@ def windows_with_targets(
     if is_single(inputs):
         yield samples_with_targets(splitter, task, inputs, targets, granularity)
         return
-    items, rows = list(inputs), None
-    if targets is not None:
-        rows = (
-            read_continuations(targets, len(items), False)
-            if isinstance(task, Generation)
-            else _read(task, targets, items, False)
-        )
+    items = list(inputs)
+    rows: Any = None
+    if targets is not None and isinstance(task, Generation):
+        rows = read_continuations(targets, len(items))
+    elif targets is not None:
+        rows = _read(task, targets, items, False)
     for start in range(0, len(items), size):
         part = slice(start, start + size)
         if isinstance(task, Generation):
