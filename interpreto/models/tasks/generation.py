@@ -15,10 +15,10 @@ from interpreto.errors import InputError, ModelError, OptionError, TargetError, 
 from interpreto.inputs.continuations import Continuation, ContinuationTokenizer
 from interpreto.inputs.samples import Readout, Targets
 from interpreto.inputs.segmentation import Tokens
-from interpreto.inputs.targets import Contrast, read_ids, read_rows
+from interpreto.inputs.targets import Contrast, read_continuations, read_ids
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Span, Units
-from interpreto.models.forward import Forward
+from interpreto.models.forward import Forward, promoted
 from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
 from interpreto.models.tasks.base import AGGREGATES, GenerationRequest, Task
 
@@ -51,7 +51,7 @@ class Generation(Task):
     def __init__(
         self, mode: Mode, tokenizer: Any, encodes: bool = False, config: Any = None, max_length: int | None = None
     ) -> None:
-        self.mode, self.encodes, self.max_length = mode, encodes, max_length
+        self.mode, self.encodes, self.max_length = mode, encodes, _longest(config, max_length) if encodes else max_length
         self.name, self.mode_name = "sequence-to-sequence generation" if encodes else "generation", mode_name(mode)
         start = getattr(config, "decoder_start_token_id", None) if encodes else None
         if encodes and start is None:
@@ -69,7 +69,7 @@ class Generation(Task):
     def read_targets(self, targets: object, encodings: Sequence[TokenizedInput], single: bool) -> list[Target] | None:
         if targets is None:
             return None
-        rows = read_rows(targets, len(encodings), single)
+        rows = read_continuations(targets, len(encodings), single)
         each = len(rows) > 1 or not isinstance(targets, (str, Contrast))
         names = [f"`targets[{i}]`" if each else "`targets`" for i in range(len(rows))]
         return [self._read_one(*of) for of in zip(rows, encodings, names, strict=True)]
@@ -190,9 +190,8 @@ class Generation(Task):
             raise TaskError("`task`: a generation is scored for its targets; none were read.")
         flat, wanted = logits.flatten(0, 1), ids.to(logits.device).flatten()[:, None]
         size = max(1, CHUNK // flat.shape[1])
-        parts = [
-            self._scores(part.float(), positions) for part, positions in zip(flat.split(size), wanted.split(size), strict=True)
-        ]
+        chunks = zip(flat.split(size), wanted.split(size), strict=True)
+        parts = [self._scores(promoted(part), positions) for part, positions in chunks]
         return torch.cat(parts).reshape(ids.shape)
 
     def _scores(self, logits: Float[Tensor, "r v"], ids: Int[Tensor, "r 1"]) -> Float[Tensor, " r"]:
@@ -223,6 +222,12 @@ def _rows(
         weights[keys.index(unit if unit >= 0 else -1 - token), token] = 1.0
     labels = tuple(units.texts[key] if key >= 0 else tokens.names[-1 - key] for key in keys)
     return weights, labels, [units.spans[key] if key >= 0 else tokens.offsets[-1 - key] for key in keys]
+
+
+def _longest(config: Any, longest: int | None) -> int | None:
+    """Return the most tokens that a decoder reads: some (LED's) read fewer than their encoders."""
+    own = getattr(config, "max_decoder_position_embeddings", None)
+    return own if longest is None or (own is not None and own < longest) else longest
 
 
 def _lengthened(values: Int[Tensor, " l"], length: int) -> Int[Tensor, " m"]:
