@@ -172,8 +172,12 @@ class AttributionOutput(Renderable):
         Raises:
             FileError: The file cannot be written.
         """
-        numbers, facts = ({name: getattr(self, name) for name in names} for names in (TENSORS, FACTS))
+        numbers, facts = self.parts()
         write_explanation(path, self.sample, numbers, facts)
+
+    def parts(self) -> tuple[dict[str, Tensor | None], dict[str, Any]]:
+        """Return the numbers and the facts of the explanation by name, without the sample."""
+        return {name: getattr(self, name) for name in TENSORS}, {name: getattr(self, name) for name in FACTS}
 
     @staticmethod
     def load(path: str | PathLike[str]) -> AttributionOutput:

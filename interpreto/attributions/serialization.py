@@ -59,6 +59,13 @@ def write_explanation(
     Raises:
         FileError: The file cannot be written.
     """
+    write_file(path, FORMAT, *packed(sample, tensors, facts))
+
+
+def packed(
+    sample: Sample, tensors: Mapping[str, Tensor | None], facts: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the facts of an explanation, as a file holds them."""
     assert sample.targets is not None
     written = {name: value for name, value in tensors.items() if value is not None}
     written |= {"input_ids": sample.input_ids, "unit_index": sample.units.index}
@@ -75,7 +82,7 @@ def write_explanation(
         "prompt": sample.prompt,
         "causal": [readout.causal for readout in sample.targets.readouts],
     }
-    write_file(path, FORMAT, written, {**facts, **places})
+    return written, {**facts, **places}
 
 
 def read_explanation(path: str | PathLike[str]) -> dict[str, Any]:
@@ -87,7 +94,15 @@ def read_explanation(path: str | PathLike[str]) -> dict[str, Any]:
     Raises:
         FileError: The file is missing, holds something else, or its parts do not fit each other.
     """
-    tensors, facts = read_file(path, FORMAT, "an explanation")
+    return unpacked(*read_file(path, FORMAT, "an explanation"), path)
+
+
+def unpacked(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: str | PathLike[str]) -> dict[str, Any]:
+    """Return the attributes of an explanation out of what `packed` made of it.
+
+    Raises:
+        FileError: its parts do not fit each other.
+    """
     try:
         _check_facts(facts)
         _check_numbers(tensors, len(facts["target_labels"]), len(facts["elements"]))
