@@ -239,8 +239,13 @@ def test_what_is_loaded_in_inference_mode_lets_gradients_pass_afterwards(tmp_pat
     torch.autograd.grad(loaded.encode_activations(inputs).sum(), inputs)
 
 
-def test_options_of_numpy_are_written(tmp_path):
-    import numpy as np
-
-    TopKSAEConcepts(None, np.int64(6), k=np.int64(2), random_state=np.int64(1)).fit(rows(), nb_epochs=1).save(tmp_path / "file")
-    assert load_concepts(tmp_path / "file").concept_model.k == 2
+def test_whole_numbers_of_numpy_are_taken_and_written(tmp_path):
+    code = f"""
+import numpy as np, torch
+from interpreto.concepts import TopKSAEConcepts, load_concepts
+explainer = TopKSAEConcepts(None, np.int64(6), k=np.int64(2), random_state=np.int64(1))
+explainer.fit(torch.rand(50, 8), nb_epochs=np.int64(1), batch_size=np.int32(10)).save({str(tmp_path / "file")!r})
+loaded = load_concepts({str(tmp_path / "file")!r})
+print(loaded.concept_model.k, loaded.nb_concepts, loaded.random_state)
+"""  # in a process of its own: under pytest annotations are checked
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "2 6 1"

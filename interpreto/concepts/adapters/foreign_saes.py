@@ -51,14 +51,12 @@ class ExternalAutoencoder(Autoencoder, ForeignModel):
         criterion: Criterion | None = None,
     ) -> None:
         is_class = isinstance(model, type)
-        super().__init__((20 if nb_concepts is None else nb_concepts) if is_class else _count(model, nb_concepts))
+        super().__init__((20 if nb_concepts is None else nb_concepts) if is_class else _count(_checked(model), nb_concepts))
         self.kind = model if is_class else None
         self.random_state, self.options, self.l1, self.criterion = random_state, dict(options), l1, criterion
-        self.model: Any = None
-        if not is_class:
-            self._take(model)
-            if l1 is None and criterion is None:
-                self._use_as_it_is()
+        self.model: Any = None if is_class else model
+        if not is_class and l1 is None and criterion is None:
+            self._use_as_it_is()
 
     def _use_as_it_is(self) -> None:
         """Take center 0 and scale 1, in the model's dtype, and freeze the weights."""
@@ -88,7 +86,7 @@ class ExternalAutoencoder(Autoencoder, ForeignModel):
                     raise OptionError(f"`concept_model`: {name} cannot be made with {self.options} ({error}).") from error
             if not isinstance(model, nn.Module):
                 raise OptionError(f"`concept_model`: {self.kind.__name__} is no torch module, and cannot be trained.")
-            self._take(model.float())
+            self.model = _checked(model.float())
         self._place(device)
 
     def loaded(self) -> None:
@@ -144,14 +142,6 @@ class ExternalAutoencoder(Autoencoder, ForeignModel):
     def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
         """Do nothing: the model keeps what its codes need."""
 
-    def _take(self, model: Any) -> None:
-        missing = [name for name in ("encode", "decode") if not callable(getattr(model, name, None))]
-        if missing:
-            raise OptionError(
-                f"`concept_model`: {type(model).__name__} has no {', '.join(missing)}; a sparse autoencoder has both."
-            )
-        self.model = model
-
     def _settle(self, device: torch.device) -> None:
         """Leave training mode, in which overcomplete normalizes its dictionary, and keep no graph of that."""
         if not isinstance(self.model, nn.Module):
@@ -172,16 +162,27 @@ class ExternalAutoencoder(Autoencoder, ForeignModel):
                 vars(module)["device"] = device  # kept beside the tensors, which have moved
 
 
+def _checked(model: Any) -> Any:
+    """Return a model that has ``encode`` and ``decode``."""
+    missing = [name for name in ("encode", "decode") if not callable(getattr(model, name, None))]
+    if missing:
+        raise OptionError(
+            f"`concept_model`: {type(model).__name__} has no {', '.join(missing)}; a sparse autoencoder has both."
+        )
+    return model
+
+
 def _count(model: Any, nb_concepts: int | None) -> int:
     """Return the number of concepts of an instance: what it says, what its dictionary has, or what the user says."""
     count = getattr(model, "nb_concepts", None)
     if count is None and callable(getattr(model, "get_dictionary", None)):
         count = len(model.get_dictionary())
-    if count is None and nb_concepts is None:
+    count = nb_concepts if count is None else int(count)
+    if count is None:
         raise OptionError(f"`nb_concepts`: {type(model).__name__} does not say how many concepts it has; pass the number.")
-    if nb_concepts is not None and count is not None and nb_concepts != count:
+    if nb_concepts not in (None, count):
         raise OptionError(f"`nb_concepts`: got {nb_concepts}, and this {type(model).__name__} has {count}.")
-    return nb_concepts if count is None else int(count)
+    return count
 
 
 def _last(encoded: Any) -> Tensor:

@@ -89,7 +89,7 @@ class ICA(LinearConcepts):
         """
         rows = activations.read().double()
         scale = power_of_two(rows)
-        rows /= scale
+        rows = rows / scale  # not in place: they may be the caller's
         mean = rows.mean(0)
         whitening = _whitening(rows - mean, rows.square().mean(0).max(), self.nb_concepts, activations.dtype)
         ica = load_scikit_learn("decomposition").FastICA(
