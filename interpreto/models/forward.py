@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from interpreto.errors import ModelError, OptionError, TaskError
 from interpreto.models.contexts import echo_changed, embeddings_given, embeddings_replaced, evaluating, moved, padding_absent
 from interpreto.models.kv_cache import UNFILLED, Past
-from interpreto.models.padding import Part, heard_at, selected, streams
+from interpreto.models.padding import PaddingCheck, Part, heard_at, selected, streams
 from interpreto.models.report import EngineLog
 from interpreto.models.session import lock_of
 
@@ -59,13 +59,14 @@ class Forward:
         self.model = getattr(model, "_orig_mod", model)  # hooks do not reach into a compiled graph
         self.wanted_device = None if device is None else read_device(device)
         self.kept_logits = kept_logits
-        self._pads_well: bool | None = None
+        self.padding_check = PaddingCheck()
         self.shares_prefix: bool | None = None  # whether its caches continue exactly: measured by `SharedPrefix`
         self.prefix_obstacle = ""  # why they do not
         self.makes_cache = False  # it takes the caches that it makes itself, and no other
         inner: Any = getattr(self.model, "get_base_model", lambda: self.model)  # PEFT's wrappers pass arguments on
         inner = inner()
-        self._takes = frozenset(inspect.signature(inner.forward).parameters)
+        # Of the class too: a tracer may have put another forward on the object.
+        self._takes = frozenset(inspect.signature(inner.forward).parameters) | _parameters_of(type(inner))
         self.cache_argument = next((name for name in CACHE_ARGUMENTS if self.takes(name)), None)
         self.log = EngineLog()  # of the last call
 
@@ -189,6 +190,18 @@ class Forward:
             "decoder_attention_mask": known.to(device, torch.long),
         }
 
+    def completed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments of a pass that keeps no cache; a decoder that is given nothing begins as the config says."""
+        given = dict(arguments)
+        if self.takes("use_cache"):
+            given["use_cache"] = False
+        if self.encodes and not self.echoes and "decoder_input_ids" not in given:
+            start = getattr(getattr(self.model, "config", None), "decoder_start_token_id", None)
+            if start is not None:
+                ids = given["input_ids"]
+                given["decoder_input_ids"] = torch.full((len(ids), 1), start, device=ids.device)
+        return self.hidden_in_echo(given)
+
     def hidden_in_echo(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by which a decoder that reads the text again does not see the tokens that the encoder does not see."""
         given = dict(arguments)
@@ -264,21 +277,17 @@ class Forward:
             return torch.cat([layer(part[None].to(self.device))[0].float() for layer, part in parts if len(part)])
 
     def pads_well(self, batch: Batch) -> bool:
-        """Whether padding on the right leaves a row's logits as they are: measured once, on the first padded row.
+        """Return True if padding on the right leaves a row's logits as they are: measured once, on the first padded row."""
+        n = int(batch.lengths[0])
+        extras = {name: value[:, :n] for name, value in batch.extras.items()}
+        bare = replace(batch, ids=batch.ids[:, :n], visible=batch.visible[:, :n], extras=extras)
+        return self.has_spare_id and self.padding_check(lambda: [(self(batch), self(bare))], self.low_precision)
 
-        Models that read the last position whatever the mask says (XLNet), or mix padding in, get batches of one length.
-        """
+    @property
+    def has_spare_id(self) -> bool:
+        """Return True unless the rows use the whole vocabulary, so that no id is left to pad with."""
         vocabulary = getattr(_embedding_layer(self.model), "num_embeddings", None)
-        if vocabulary is not None and self.pad_id >= vocabulary:
-            return False  # the rows use the whole vocabulary: no id is left to pad with
-        if self._pads_well is None:
-            n = int(batch.lengths[0])
-            extras = {name: value[:, :n] for name, value in batch.extras.items()}
-            bare = replace(batch, ids=batch.ids[:, :n], visible=batch.visible[:, :n], extras=extras)
-            with torch.no_grad():
-                padded, alone = self(batch), self(bare)
-            self._pads_well = agree(padded, alone, self.low_precision)
-        return self._pads_well
+        return vocabulary is None or self.pad_id < vocabulary
 
     @property
     def low_precision(self) -> bool:
@@ -297,10 +306,9 @@ def per_token(logits: Tensor) -> Float[Tensor, "b l v"]:
     return logits
 
 
-def agree(a: Tensor, b: Tensor, low_precision: bool) -> bool:
-    """Whether two ways to compute logits give the same, up to rounding."""
-    scale = float(b.float().abs().max().clamp(min=1.0))
-    return bool((a.float() - b.float()).abs().max() <= (5e-2 if low_precision else 1e-4) * scale)
+def _parameters_of(kind: type) -> frozenset[str]:
+    forward = getattr(kind, "forward", None)
+    return frozenset() if forward is None else frozenset(inspect.signature(forward).parameters) - {"self"}
 
 
 def device_of(module: nn.Module) -> torch.device | None:

@@ -54,7 +54,7 @@ class TestClassification:
     def test_a_split_point_that_one_vector_does_not_decide(self):
         for family, split_point in (("bert", 0), ("gpt2", "transformer.h.0"), ("bert", "bert.embeddings")):
             model, tokenizer = CLASSIFIERS[family]()
-            with pytest.raises(ModelError, match="do not follow from one vector a text"):
+            with pytest.raises(ModelError, match="do not follow from one vector per text"):
                 SplitterForClassification(model, split_point, tokenizer)
 
     @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ class TestClassification:
     def test_what_is_refused(self):
         model, tokenizer = CLASSIFIERS["bert"]()
         splitter = SplitterForClassification(model, tokenizer=tokenizer)
-        with pytest.raises(OptionError, match="one row a text"):
+        with pytest.raises(OptionError, match="one row per text"):
             splitter.samples(SENTENCES, "word")
         with pytest.raises(OptionError, match=r"`activations`: got shape \(32,\)"):
             splitter.activations_to_outputs(torch.zeros(32))

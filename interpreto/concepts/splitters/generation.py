@@ -10,18 +10,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from interpreto.concepts.splitters.base import Activations, TokenSplitter, as_row, read_strategy
+from interpreto.concepts.splitters.base import Activations, TokenSplitter, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
 from interpreto.errors import InputError, OptionError, TaskError
 from interpreto.inputs.continuations import Continuation
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.segmentation import Tokens
+from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.streaming import encodings
 from interpreto.inputs.text import InputReader, TokenizedInput
 from interpreto.inputs.units import GranularityAggregationStrategy, Span
 from interpreto.models.activations import ActivationRecorder
 from interpreto.models.contexts import evaluating
-from interpreto.models.hook_points import STACKS, HookPoint, Stack, find_ports
+from interpreto.models.hook_points import STACKS, HookPoint, Stack, find_hook_points
 from interpreto.models.loading import AnyLanguageModel, load
 from interpreto.models.session import lock_of
 from interpreto.models.tasks import Generation, GenerationRequest, resolve_task
@@ -99,14 +100,14 @@ class SplitterForGeneration(TokenSplitter):
             raise OptionError(f"`part`: got {part!r}; pass one of {', '.join(map(repr, PARTS))}.")
         if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
             raise OptionError(f"`max_new_tokens`: got {max_new_tokens!r}; pass a whole number of at least 0.")
-        ports = find_ports(model, split_point)
-        self._task, self._stack = task, _one_stack(ports, part) if task.encodes else None
-        split = ActivationRecorder(model, tokenizer, ports, batch_size, backend)
-        self._limit = longest = split.encoder.max_length
+        points = find_hook_points(model, split_point)
+        self._task, self._stack = task, _one_stack(points, part) if task.encodes else None
+        recorder = ActivationRecorder(model, tokenizer, points, batch_size, backend)
+        self._limit = longest = recorder.reader.max_length
         if longest is not None and truncation and not task.encodes:
             longest = max(1, longest - max_new_tokens)
         # A text that goes on has no end; a chat ends where the answer begins.
-        super().__init__(split, InputReader(tokenizer, longest, truncation, replies=True, ends=task.encodes))
+        super().__init__(recorder, InputReader(tokenizer, longest, truncation, replies=True, ends=task.encodes))
         self.max_new_tokens, self.part, self.random_state = max_new_tokens, part, random_state
         self.generation_kwargs: dict[str, Any] = {"do_sample": False, **(generation_kwargs or {})}
         for name in ("max_new_tokens", "max_length", "num_return_sequences"):
@@ -128,9 +129,9 @@ class SplitterForGeneration(TokenSplitter):
         answers once only, call it, and then `activations_of`.
         """
         strategy, total = read_strategy(aggregation_strategy), len(inputs) if isinstance(inputs, (list, tuple)) else None
-        rows = (as_row(sample) for sample in self.iter_read(inputs, activation_granularity))
+        rows = (SplitInput.of(sample) for sample in self.iter_read(inputs, activation_granularity))
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
-            return self._joined(list(self._split.read(rows, strategy, dtype=dtype, on_rows=bar.update)))
+            return self._joined(list(self._recorder.read(rows, strategy, dtype=dtype, on_rows=bar.update)))
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         return self._iter_samples(inputs, activation_granularity, write=True)
@@ -142,7 +143,7 @@ class SplitterForGeneration(TokenSplitter):
 
     def _iter_samples(self, inputs: Any, activation_granularity: Any, *, write: bool) -> Iterator[Sample]:
         reader, position = UnitReader(self.tokenizer, read_unit(activation_granularity)), 0
-        stream = encodings(self.encoder, inputs)
+        stream = encodings(self.reader, inputs)
         while prompts := list(islice(stream, TOGETHER)):
             for prompt, answer in zip(prompts, self._answers(prompts, position, write), strict=True):
                 whole = self._task.joined(prompt, answer, GenerationRequest())
@@ -168,7 +169,7 @@ class SplitterForGeneration(TokenSplitter):
         by_length: dict[int, list[int]] = {}
         for i, prompt in enumerate(prompts):
             by_length.setdefault(len(prompt.input_ids), []).append(i)
-        budget = self._split.budget
+        budget = self._recorder.budget
         for length, group in by_length.items():
             rows = budget.rows or max(1, budget.tokens // (length + self.max_new_tokens))
             rows = 1 if self.generation_kwargs["do_sample"] else rows  # each text has draws of its own
@@ -197,18 +198,18 @@ class SplitterForGeneration(TokenSplitter):
             )
 
     def _generate(self, ids: Tensor) -> Tensor:
-        model, device = self.model, self._split.forward.device
+        model, device = self.model, self._recorder.forward.device
         options = {**self.generation_kwargs, "max_new_tokens": self.max_new_tokens}
         drawing = self.generation_kwargs["do_sample"]
         apart = torch.random.fork_rng([device] if device.type == "cuda" else []) if drawing else nullcontext()
         with lock_of(model), evaluating(model), apart:
             if drawing:
                 torch.manual_seed(self.random_state)
-            return self._split.forward.generate(ids, options)
+            return self._recorder.forward.generate(ids, options)
 
     def _read_answer(self, row: list[int], prompt: TokenizedInput, name: str) -> Continuation:
         """What was written, up to the first token that ends a text: what follows is padding."""
-        continuer, ends = self._task.continuer, self._split.forward.end_ids
+        continuer, ends = self._task.continuer, self._recorder.forward.end_ids
         given = prompt.input_ids.tolist()
         start = len(given)
         if self._task.encodes:  # the row is the decoder's own: what it begins with, then the answer
@@ -221,20 +222,20 @@ class SplitterForGeneration(TokenSplitter):
         return continuer.ids(row[start:end], given, name, lead)
 
 
-def _one_stack(ports: Sequence[HookPoint], part: Part) -> Stack:
+def _one_stack(points: Sequence[HookPoint], part: Part) -> Stack:
     """The stack of an encoder-decoder that all split points are in.
 
     Raises:
         OptionError: they are in both, or the part of the text is read by the other.
     """
-    stacks: list[Stack] = ["encoder" if port.stack == "encoder" else "decoder" for port in ports]  # a head reads the decoder
+    stacks: list[Stack] = ["encoder" if point.stack == "encoder" else "decoder" for point in points]  # a head reads the decoder
     if len(set(stacks)) > 1:
-        names = [next(port.name for port, own in zip(ports, stacks, strict=True) if own == stack) for stack in STACKS]
+        names = [next(point.name for point, own in zip(points, stacks, strict=True) if own == stack) for stack in STACKS]
         raise OptionError(
             f"`split_point`: {names[0]!r} reads the text and {names[1]!r} the answer, so their units are not the same; make a "
             "splitter for each."
         )
     if part == ("generated" if stacks[0] == "encoder" else "prompt"):
         what = "the text" if stacks[0] == "encoder" else "the answer"
-        raise OptionError(f"`part`: got {part!r}, and {ports[0].name!r} reads {what}; choose a module of the other stack.")
+        raise OptionError(f"`part`: got {part!r}, and {points[0].name!r} reads {what}; choose a module of the other stack.")
     return stacks[0]
