@@ -94,7 +94,7 @@ class AttributionExplainer:
             )
         longest = longest_input(model, tokenizer)
         self.task = resolve_task(model, tokenizer, self.settings.inference_mode, self.settings.task, longest)
-        self.forward = Forward(model, self.settings.device, self.settings.shortcuts.kept_logits)
+        self.forward = Forward(model, self.settings.device, self.settings.shortcuts.kept_logits, self.task.outputs)
         replies, ends = isinstance(self.task, Generation), not isinstance(self.task, Generation) or self.task.encodes
         self.encode = InputReader(tokenizer, longest, self.settings.truncation, replies=replies, ends=ends)
         self.replacement = None if use_gradient else read_replacement(replacement, tokenizer)

@@ -163,6 +163,7 @@ class AttributionOutput(Renderable):
         facts = {name: getattr(self, name) for name in FACTS}
         facts |= {"text": self.text, "elements": self.elements, "spans": self.spans}
         facts |= {"target_spans": self.target_spans, "source": self.sample.source, "prompt": self.sample.prompt}
+        facts |= {"causal": [readout.causal for readout in self._aim.readouts]}
         write_file(path, FORMAT, tensors, facts)
 
     @staticmethod
@@ -177,7 +178,9 @@ class AttributionOutput(Renderable):
             extras = {k.removeprefix("extras."): v for k, v in tensors.items() if k.startswith("extras.")}
             spans = tuple((int(a), int(b)) for a, b in facts["spans"])
             units = Units(tensors["unit_index"], tuple(facts["elements"]), spans)
-            targets = Targets(_readings(tensors), tuple(facts["target_labels"]), tuple(map(_span, facts["target_spans"])))
+            targets = Targets(
+                _readings(tensors, facts.get("causal")), tuple(facts["target_labels"]), tuple(map(_span, facts["target_spans"]))
+            )
             places = {"source": facts["source"], "prompt": facts["prompt"]}
             sample = Sample(facts["text"], tensors["input_ids"], units, extras, targets, **places)
             values = {name: tensors[name] for name in TENSORS if name in tensors}
@@ -217,12 +220,13 @@ def _summed(rows: Float[Tensor, "t g"]) -> Float[Tensor, "1 g"]:
     return torch.where(rows.isnan().all(0), torch.nan, rows.nansum(0))[None]
 
 
-def _readings(tensors: dict[str, Tensor]) -> tuple[Readout, ...]:
+def _readings(tensors: dict[str, Tensor], causal: list[bool] | None) -> tuple[Readout, ...]:
     count = len([name for name in tensors if name.startswith("reading.") and name.endswith(".ids")])
     return tuple(
         Readout(
             tensors[f"reading.{i}.ids"],
             **{attribute: tensors.get(f"reading.{i}.{name}") for name, attribute in READOUT.items() if name != "ids"},
+            causal=causal is None or bool(causal[i]),
         )
         for i in range(count)
     )

@@ -86,7 +86,7 @@ def map_batches(lengths: Sequence[int], step: Callable[[list[int]], Any], budget
         try:
             done.append((batch, step(batch)))
         except (RuntimeError, MemoryError) as error:
-            if len(batch) == 1 or not _is_out_of_memory(error):
+            if len(batch) == 1 or not is_out_of_memory(error):
                 raise
         else:
             start += len(batch)
@@ -142,7 +142,7 @@ _FULL = (
 )
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Return True for errors of a full memory, by whatever name; a GPU's libraries raise them as plain RuntimeErrors."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(said in str(error) for said in _FULL)
 
@@ -152,3 +152,6 @@ def _release_memory() -> None:
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+_is_out_of_memory = is_out_of_memory  # its name in the first edition

@@ -1,9 +1,10 @@
-"""What must be set on a model for a call, and is restored after it, also when the call raises."""
+"""Context managers that set on a model what a call needs, and restore it, also when the call raises."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,11 +12,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interpreto.errors import ModelError, OptionError
+from interpreto.models.batching import is_out_of_memory
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within, no module is in training mode; each one's own flag is restored."""
+    """Context manager in which no module is in training mode; each one's own flag is restored."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False
@@ -28,43 +30,110 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def moved(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Within, the model is on another device."""
+    """Context manager in which the model is on another device; every tensor returns to its own, also after a failed move.
+
+    Raises:
+        OptionError: if the model cannot be moved, or there is no such device.
+    """
     if getattr(model, "hf_device_map", None) or getattr(model, "is_quantized", False):
-        raise OptionError("`device`: this model is placed by a device map or quantised; leave `device` out.")
-    home = next(model.parameters()).device
-    model.to(device)
+        raise OptionError("`device`: this model is placed by a device map or quantized; leave `device` out.")
+    if device.type == "meta":
+        raise OptionError("`device`: got 'meta', where tensors have no values; pass a device that computes, or None.")
+    homes = [(tensor, tensor.device) for tensor in (*model.parameters(), *model.buffers())]
     try:
+        try:
+            model.to(device)
+        except (AssertionError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            reason = str(error).split("\n", 1)[0]
+            raise OptionError(f"`device`: the model cannot be moved to {str(device)!r}: {reason}") from error
         yield
     finally:
-        model.to(home)
+        for tensor, home in homes:
+            if tensor.device != home:
+                tensor.data = tensor.data.to(home)
+
+
+class _DefaultDtype:
+    """Sets torch's default dtype, which all threads share, to float32 while any thread is within."""
+
+    def __init__(self) -> None:
+        self._lock, self._within, self._before = threading.Lock(), 0, torch.float32
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._before = torch.get_default_dtype()
+                torch.set_default_dtype(torch.float32)
+            self._within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                torch.set_default_dtype(self._before)
+
+
+_float32 = _DefaultDtype()
+
+
+@contextmanager
+def undisturbed(device_type: str) -> Iterator[None]:
+    """Context manager in which the caller's inference mode, autocast and default dtype play no part."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        for kind in {device_type, "cpu"}:
+            if torch.amp.is_autocast_available(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(_float32)
+        yield
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Context manager in which modules compiled in place run eagerly, as every hook would have them compiled again."""
+    stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
+    with nullcontext() if stance is None else stance("force_eager"):
+        yield
 
 
 @contextmanager
 def padding_absent(model: nn.Module, used_ids: set[int]) -> Iterator[int]:
-    """Within, the model's config names a padding id that no row contains: some classifiers find the last token by it."""
+    """Context manager in which the config names a padding id that no row contains: some classifiers find the last token by it.
+
+    Yields:
+        The id.
+    """
     absent = next(i for i in range(len(used_ids) + 1) if i not in used_ids)
     config = getattr(model, "config", None)
     configs: list[Any] = [] if config is None else [config]
     inner = getattr(config, "get_text_config", lambda: config)()
     if inner is not config:
         configs.append(inner)
-    before = [getattr(c, "pad_token_id", None) for c in configs]
+    before = [getattr(c, "pad_token_id", _MISSING) for c in configs]
     for c in configs:
         c.pad_token_id = absent
     try:
         yield absent
     finally:
         for c, value in zip(configs, before, strict=True):
-            c.pad_token_id = value
+            if value is _MISSING:
+                del c.pad_token_id
+            else:
+                c.pad_token_id = value
+
+
+_MISSING = object()
 
 
 @contextmanager
 def embeddings_given(
     layer: nn.Module, ids: Int[Tensor, "b l"], embeddings: Float[Tensor, "b l d"], others: Sequence[Tensor] = ()
 ) -> Iterator[None]:
-    """Within, the embedding layer answers ``embeddings`` for ``ids``; the model still sees its ids.
+    """Context manager in which the embedding layer returns ``embeddings`` for ``ids``; the model still sees its ids.
 
-    ``others`` are ids that the same layer is asked for elsewhere, and answers as ever.
+    ``others`` are ids that the same layer is asked for elsewhere, and embeds as ever.
     """
 
     def give(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -83,7 +152,7 @@ def embeddings_replaced(
     vector: Float[Tensor, " d"],
     others: Sequence[Tensor] = (),
 ) -> Iterator[None]:
-    """Within, the embedding layer answers ``vector`` at the given positions of ``ids``; see `embeddings_given`."""
+    """Context manager in which the embedding layer returns ``vector`` at some positions of ``ids``; see `embeddings_given`."""
 
     def replace(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         there = _laid_out(where[..., None], ids, inputs[0], others)
@@ -95,7 +164,7 @@ def embeddings_replaced(
 
 @contextmanager
 def echo_changed(layer: nn.Module, ids: Int[Tensor, "b l"], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within, what a decoder reads of ``ids``, a token behind, goes through ``change``: embeddings ``(b, l - 1, d)``."""
+    """Context manager in which ``change`` is applied to what a decoder reads of ``ids``: embeddings ``(b, l - 1, d)``."""
 
     def behind(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         return torch.cat([output[:, :1], change(output[:, 1:])], 1) if _is_echo(inputs[0], ids) else None
@@ -109,7 +178,7 @@ def _is_echo(asked: Tensor, ids: Int[Tensor, "b l"]) -> bool:
 
 
 def _laid_out(values: Tensor, ids: Int[Tensor, "b l"], asked: Tensor, others: Sequence[Tensor]) -> Tensor | None:
-    """Values as the layer was asked for them: some models (XLNet) look ids up position by row. None: for other ids."""
+    """Return values as the layer was asked for them: some models (XLNet) look ids up position by row. None: for other ids."""
     known = asked.cpu()
     if asked.shape == ids.shape and torch.equal(known, ids.cpu()):
         return values

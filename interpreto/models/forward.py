@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,12 +12,23 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interpreto.errors import ModelError, OptionError, TaskError
-from interpreto.models.contexts import echo_changed, embeddings_given, embeddings_replaced, evaluating, moved, padding_absent
+from interpreto.models.contexts import (
+    echo_changed,
+    embeddings_given,
+    embeddings_replaced,
+    evaluating,
+    moved,
+    padding_absent,
+    uncompiled,
+    undisturbed,
+)
 from interpreto.models.kv_cache import UNFILLED, Past
 from interpreto.models.padding import PaddingCheck, Part, heard_at, selected, streams
 from interpreto.models.report import EngineLog
 from interpreto.models.session import lock_of
+from interpreto.models.wrappers import compiled_in_place, lengthens_inputs, parameters_of, unwrapped
 
+OPTIONAL = ("attention_mask", "token_type_ids")  # inputs that are passed to models that name them
 CACHE_ARGUMENTS = ("cache", "past_key_values")  # as transformers call it since 5.24, and before
 
 
@@ -29,7 +39,7 @@ class Batch:
     Attributes:
         lengths: Tokens of each row.
         visible: The attention mask; of rows with a past, over the past too.
-        at: Tokens after which logits are wanted, for each row; None: the model answers one row of logits a text.
+        positions: Tokens at which logits are wanted, for each row; None: the model returns one row of logits per text.
         sources: How many of a row's tokens the encoder reads, where a decoder reads the others.
         past: Keys and values of the tokens in front of the rows.
     """
@@ -44,7 +54,7 @@ class Batch:
 
 
 class Forward:
-    """Runs a model on padded rows and answers its logits.
+    """Run a model on padded rows and return its logits.
 
     Rows are padded on the right, so no position needs correcting, with an id that no row contains, so that decoder
     classifiers find each row's last token.
@@ -52,21 +62,28 @@ class Forward:
     Args:
         model: Any model that takes ``input_ids`` and ``attention_mask``.
         device: Where to run it, if not where it is; it is moved back after each call.
-        kept_logits: Whether the head runs on the asked tokens alone, where it can.
+        kept_logits: The head runs on the tokens that are read alone, where it can.
+        outputs: Takes what a task reads out of what the model returns; None: its logits.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device | str | None = None, kept_logits: bool = True) -> None:
-        self.model = getattr(model, "_orig_mod", model)  # hooks do not reach into a compiled graph
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device | str | None = None,
+        kept_logits: bool = True,
+        outputs: Callable[[Any], Tensor] | None = None,
+    ) -> None:
+        self.model: nn.Module = unwrapped(model)
         self.wanted_device = None if device is None else read_device(device)
-        self.kept_logits = kept_logits
+        self.kept_logits = kept_logits and outputs is None
+        self.outputs = read_logits if outputs is None else outputs
         self.padding_check = PaddingCheck()
         self.shares_prefix: bool | None = None  # whether its caches continue exactly: measured by `SharedPrefix`
         self.prefix_obstacle = ""  # why they do not
         self.makes_cache = False  # it takes the caches that it makes itself, and no other
-        inner: Any = getattr(self.model, "get_base_model", lambda: self.model)  # PEFT's wrappers pass arguments on
-        inner = inner()
-        # Of the class too: a tracer may have put another forward on the object.
-        self._takes = frozenset(inspect.signature(inner.forward).parameters) | _parameters_of(type(inner))
+        self.batches_gradients: bool | None = None  # whether one backward serves many targets: measured by `PointScorer`
+        self._takes, self._takes_all = parameters_of(self.model)
+        self._lengthens = lengthens_inputs(self.model)
         self.cache_argument = next((name for name in CACHE_ARGUMENTS if self.takes(name)), None)
         self.log = EngineLog()  # of the last call
 
@@ -143,7 +160,10 @@ class Forward:
         """
         with ExitStack() as stack:
             stack.enter_context(lock_of(self.model))
+            stack.enter_context(undisturbed(self.device.type))
             stack.enter_context(evaluating(self.model))
+            if compiled_in_place(self.model):
+                stack.enter_context(uncompiled())
             if self.wanted_device is not None and self.wanted_device != self.device:
                 stack.enter_context(moved(self.model, self.wanted_device))
             yield
@@ -155,14 +175,14 @@ class Forward:
             yield
 
     def __call__(self, batch: Batch) -> Float[Tensor, "b ..."]:
-        """Logits ``(b, c)`` in float32 where ``at`` is None, else ``(b, k, v)`` as the model has them."""
+        """Return logits: ``(b, c)`` in at least float32 without positions, else ``(b, k, v)`` as the model has them."""
         arguments = self.arguments(batch)
         if self.takes("use_cache"):
             arguments["use_cache"] = batch.past is not None
         if batch.past is not None:
             arguments |= self._past(batch.past)
         if batch.positions is None:
-            return read_logits(self.model(**arguments)).float()
+            return promoted(self.outputs(self.model(**arguments)))
         positions = (
             batch.positions if batch.sources is None else (batch.positions - batch.sources[:, None]).clamp(min=0)
         )  # fillers are in front
@@ -179,6 +199,8 @@ class Forward:
         if batch.sources is None:
             extras = {name: value.to(device, non_blocking=True) for name, value in batch.extras.items()}
             given = {"input_ids": batch.ids.to(device), "attention_mask": batch.visible.to(device, torch.long), **extras}
+            if not self._takes_all:  # what a tokenizer makes for all models alike need not be what this one names
+                given = {name: v for name, v in given.items() if name in self._takes or name not in OPTIONAL}
             return self.hidden_in_echo(given)
         (read, seen), (written, known) = (
             (part(batch.ids, self.pad_id), part(batch.visible, 0)) for part in streams(batch.sources, batch.lengths)
@@ -205,7 +227,7 @@ class Forward:
     def hidden_in_echo(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by which a decoder that reads the text again does not see the tokens that the encoder does not see."""
         given = dict(arguments)
-        if not self.echoes or not self.takes("decoder_attention_mask"):
+        if not self.echoes or not self.takes("decoder_attention_mask") or "attention_mask" not in given:
             return given
         mask = given["attention_mask"]
         if bool((mask[:, 1:] > mask[:, :-1]).any()):  # elsewhere than at the end, where padding is
@@ -213,24 +235,26 @@ class Forward:
         return given
 
     def _logits_at(self, positions: Int[Tensor, "b k"], arguments: dict[str, Any]) -> Float[Tensor, "b k v"]:
-        """The head on the asked tokens alone: by the model's own option where all rows ask for the same, else by a hook."""
-        if self.kept_logits and self.takes("logits_to_keep") and bool((positions == positions[:1]).all()):
+        """Return logits at some tokens: by the model's own option where all rows ask for the same, else by a hook."""
+        length = arguments["decoder_input_ids" if "decoder_input_ids" in arguments else "input_ids"].shape[1]
+        alike = bool((positions == positions[:1]).all())
+        if alike and self.kept_logits and not self._lengthens and self.takes("logits_to_keep"):
             kept, where = positions[0].unique(return_inverse=True)
             logits = read_logits(self.model(**arguments, logits_to_keep=kept))
             if logits.ndim == 3 and logits.shape[1] == len(kept):
                 self.log.use("kept_logits")
                 in_order = torch.equal(where, torch.arange(len(kept), device=where.device))
                 return logits if in_order else logits[:, where]  # large: copied only where it must be
-            return selected(per_token(logits), positions)  # a wrapper kept the option for itself
+            return selected_of(per_token(logits), positions, length)  # a wrapper kept the option for itself
         output_embeddings: Any = getattr(self.model, "get_output_embeddings", lambda: None)
         head = output_embeddings()
         if not self.kept_logits or head is None:
             self.log.skip("kept_logits", f"{type(self.model).__name__} has no output layer that can be hooked")
-            return selected(per_token(read_logits(self.model(**arguments))), positions)
-        with heard_at(head, positions) as used:
+            return selected_of(per_token(self.outputs(self.model(**arguments))), positions, length)
+        with heard_at(head, positions, length) as used:
             logits = read_logits(self.model(**arguments))
         self.log.use("kept_logits") if used else self.log.skip("kept_logits", "the output layer was not called by itself")
-        return logits if used else selected(per_token(logits), positions)
+        return logits if used else selected_of(per_token(logits), positions, length)
 
     def generate(self, ids: Int[Tensor, "b l"], options: Mapping[str, Any]) -> Int[Tensor, "r m"]:
         """What the model writes after prompts of one length."""
@@ -272,9 +296,18 @@ class Forward:
         """Embeddings of one row, as the layers answer them; ``source``: tokens that an encoder alone reads."""
         with torch.no_grad():
             if not self.encodes or not source:
-                return self.embedding(ids[None].to(self.device))[0].float()
+                return promoted(self.embedding(ids[None].to(self.device))[0])
             parts = zip((self.embedding, self.decoder_embedding), (ids[:source], ids[source:]), strict=True)
-            return torch.cat([layer(part[None].to(self.device))[0].float() for layer, part in parts if len(part)])
+            return torch.cat([promoted(layer(part[None].to(self.device))[0]) for layer, part in parts if len(part)])
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Number of ids that the embedding layer knows, which need not be the tokenizer's; None: it has no table."""
+        layer = _embedding_layer(self.model)
+        size = getattr(layer, "num_embeddings", None)
+        if size is None and layer is not None:
+            size = next((len(p) for p in layer.parameters() if p.ndim == 2), None)
+        return size
 
     def pads_well(self, batch: Batch) -> bool:
         """Return True if padding on the right leaves a row's logits as they are: measured once, on the first padded row."""
@@ -286,8 +319,7 @@ class Forward:
     @property
     def has_spare_id(self) -> bool:
         """Return True unless the rows use the whole vocabulary, so that no id is left to pad with."""
-        vocabulary = getattr(_embedding_layer(self.model), "num_embeddings", None)
-        return vocabulary is None or self.pad_id < vocabulary
+        return self.vocabulary is None or self.pad_id < self.vocabulary
 
     @property
     def low_precision(self) -> bool:
@@ -297,18 +329,26 @@ class Forward:
 
 
 def per_token(logits: Tensor) -> Float[Tensor, "b l v"]:
-    """The logits, if there is a row for each token."""
+    """Return the logits, if there is a row for each token."""
     if logits.ndim != 3:
         raise TaskError(
-            f"`model`: answered logits of shape {tuple(logits.shape)}; a language model answers (batch, tokens, vocabulary). "
-            "Load it with its language modelling head (AutoModelForCausalLM or AutoModelForSeq2SeqLM)."
+            f"`model`: returned logits of shape {tuple(logits.shape)}; a model that is read at tokens returns "
+            "(batch, tokens, outputs). Load a language model with its head (AutoModelForCausalLM or AutoModelForSeq2SeqLM)."
         )
     return logits
 
 
-def _parameters_of(kind: type) -> frozenset[str]:
-    forward = getattr(kind, "forward", None)
-    return frozenset() if forward is None else frozenset(inspect.signature(forward).parameters) - {"self"}
+def selected_of(logits: Float[Tensor, "b l v"], positions: Int[Tensor, "b k"], length: int) -> Float[Tensor, "b k v"]:
+    """Return the logits at some tokens of rows of this length; virtual tokens before the text shift them."""
+    shift = logits.shape[1] - length
+    if shift < 0:
+        raise ModelError(f"`model`: returned logits of {logits.shape[1]} tokens for rows of {length}; it must return one each.")
+    return selected(logits, positions + shift)
+
+
+def promoted(values: Tensor) -> Tensor:
+    """Return values in float32, or in float64 where they are that: differences of scores need the digits."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def device_of(module: nn.Module) -> torch.device | None:
@@ -341,7 +381,7 @@ def _embedding_layer(model: nn.Module) -> nn.Module | None:
 
 
 def read_logits(output: Any) -> Tensor:
-    """The logits of whatever a model answers."""
+    """Return the logits of whatever a model returns."""
     logits = output["logits"] if isinstance(output, Mapping) and "logits" in output else getattr(output, "logits", output)
     if isinstance(logits, (tuple, list)) and logits:
         logits = logits[0]

@@ -61,9 +61,12 @@ class Replacement:
         removed = sample.units.spread(mask).bool()[:, :n]
         removed = torch.nn.functional.pad(removed, (0, n - removed.shape[1]))  # the reading's tail is never removed
         if self.name == "drop":
-            return _dropped(plain, removed)
+            return _dropped(plain, removed, readout)
         if self.name == "attention":
-            return replace(plain, visible=~removed, positions=_last_kept(plain.positions, ~removed))
+            read_at = plain.positions
+            if readout is not None and readout.causal:
+                read_at = _kept_positions(read_at, ~removed, readout)
+            return replace(plain, visible=~removed, positions=read_at)
         if self.token_id is None:
             return replace(plain, replaced=removed)
         return replace(plain, ids=torch.where(removed, self.token_id, plain.ids))
@@ -71,12 +74,12 @@ class Replacement:
 
 def plain_rows(sample: Sample, count: int, readout: Readout | None = None) -> Rows:
     """``count`` untouched copies of a sample, as a reading runs them."""
-    ids, extras, positions = sample.input_ids, sample.extras, None
+    ids, extras, positions = sample.input_ids, sample.inputs, None
     if readout is not None and readout.positions is not None:
-        n = int(readout.positions.max()) + 1
+        n = None if readout.last is None else readout.last + 1  # what follows the last position read is not run
         suffix = 0 if readout.suffix is None else len(readout.suffix)
         ids = (ids if readout.suffix is None else torch.cat([ids, readout.suffix]))[:n]
-        extras = {k: torch.cat([v, v[-1:].expand(suffix)])[:n] for k, v in extras.items()}
+        extras = {k: torch.cat([v, v[-1:].expand(suffix, *v.shape[1:])])[:n] for k, v in extras.items()}
         positions = readout.positions.expand(count, -1)
     rows = ids.expand(count, -1)
     return Rows(
@@ -84,26 +87,34 @@ def plain_rows(sample: Sample, count: int, readout: Readout | None = None) -> Ro
         lengths=torch.full((count,), len(ids)),
         visible=torch.ones_like(rows).bool(),
         replaced=None,
-        extras={name: value.expand_as(rows) for name, value in extras.items()},
+        extras={name: value.expand(count, *value.shape) for name, value in extras.items()},
         positions=positions,
         sources=torch.full((count,), sample.source) if sample.source else None,
     )
 
 
-def _last_kept(positions: Int[Tensor, "r k"] | None, kept: Bool[Tensor, "r l"]) -> Int[Tensor, "r k"] | None:
-    """The last kept token at or in front of each: what is hidden must not predict either."""
+def _kept_positions(
+    positions: Int[Tensor, "r k"] | None, kept: Bool[Tensor, "r l"], readout: Readout | None
+) -> Int[Tensor, "r k"] | None:
+    """Return where outputs are read when some tokens are hidden or dropped.
+
+    A causal model is read at the last kept token up to each position: what is hidden must not predict either. Other models
+    are read at the token itself, which may be hidden, but if it is dropped at the last kept one before it, or else the first.
+    """
     if positions is None:
         return None
     position = torch.where(kept, torch.arange(kept.shape[1]), -1).cummax(1).values.gather(1, positions)
+    if readout is not None and not readout.causal:
+        return torch.where(position < 0, kept.int().argmax(1, keepdim=True), position)
     if int(position.min()) < 0:
         raise OptionError(
-            "`replacement`: 'attention' and 'drop' leave nothing in front of the target when every unit is removed, as this "
+            "`replacement`: 'attention' and 'drop' leave nothing before the target when every unit is masked, as this "
             "tokenizer begins texts with no token of its own; use 'mean' or a token."
         )
     return position
 
 
-def _dropped(rows: Rows, removed: Bool[Tensor, "r l"]) -> Rows:
+def _dropped(rows: Rows, removed: Bool[Tensor, "r l"], readout: Readout | None) -> Rows:
     lengths = (~removed).sum(1)
     sources = None if rows.sources is None else (~removed[:, : int(rows.sources[0])]).sum(1)
     if int(lengths.min()) == 0 or (sources is not None and int(sources.min()) == 0):
@@ -111,7 +122,7 @@ def _dropped(rows: Rows, removed: Bool[Tensor, "r l"]) -> Rows:
             "`replacement`: 'drop' leaves no token when every unit is removed, as this tokenizer adds none of its own; "
             "use 'mean', 'attention' or a token."
         )
-    last = _last_kept(rows.positions, ~removed)
+    last = _kept_positions(rows.positions, ~removed, readout)
     positions = None if last is None else (~removed).cumsum(1).gather(1, last) - 1
     order = removed.int().argsort(dim=1, stable=True)[:, : int(lengths.max())]
     visible = torch.arange(order.shape[1]) < lengths[:, None]

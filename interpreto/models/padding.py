@@ -18,25 +18,25 @@ argument, or back."""
 
 
 def streams(sources: Int[Tensor, " b"], lengths: Int[Tensor, " b"]) -> tuple[Part, Part]:
-    """How rows are cut into what an encoder reads and what a decoder reads."""
+    """Return how rows are cut into what an encoder reads and what a decoder reads."""
     zero = torch.zeros_like(sources)
     return taken(zero, sources), taken(sources, lengths)
 
 
 def taken(start: Int[Tensor, " b"], end: Int[Tensor, " b"]) -> Part:
-    """How values of whole rows are cut to the tokens from ``start`` to ``end``."""
+    """Return how values of whole rows are cut to the tokens from ``start`` to ``end``."""
     columns = start[:, None] + torch.arange(int((end - start).max()))
     return _chosen(columns, columns < end[:, None])
 
 
 def put_back(start: Int[Tensor, " b"], end: Int[Tensor, " b"], length: int) -> Part:
-    """How values of the tokens from ``start`` to ``end`` come to their places in whole rows."""
+    """Return how values of the tokens from ``start`` to ``end`` come to their places in whole rows."""
     places = torch.arange(length).expand(len(start), -1)
     return _chosen(places - start[:, None], (places >= start[:, None]) & (places < end[:, None]))
 
 
 def _chosen(columns: Int[Tensor, "b m"], inside: Bool[Tensor, "b m"]) -> Part:
-    """The values in some columns of each row, and a filler where they are not ``inside``."""
+    """Return how values are cut to some columns of each row, with a filler where they are not ``inside``."""
 
     def cut(values: Shaped[Tensor, "b l *rest"], filler: Any) -> Shaped[Tensor, "b m *rest"]:
         where = columns.clamp(0, values.shape[1] - 1).to(values.device)
@@ -48,26 +48,30 @@ def _chosen(columns: Int[Tensor, "b m"], inside: Bool[Tensor, "b m"]) -> Part:
 
 
 def selected(values: Float[Tensor, "b l v"], positions: Int[Tensor, "b k"]) -> Float[Tensor, "b k v"]:
-    """The values at some tokens of each row."""
+    """Return the values at some tokens of each row."""
     return values.gather(1, positions.to(values.device)[..., None].expand(-1, -1, values.shape[-1]))
 
 
 @contextmanager
-def heard_at(head: nn.Module, positions: Int[Tensor, "b k"]) -> Iterator[list[bool]]:
-    """Within, a head reads the hidden states at these tokens alone; the list is empty if it was not called with any."""
+def heard_at(head: nn.Module, positions: Int[Tensor, "b k"], length: int) -> Iterator[list[bool]]:
+    """Context manager in which a head reads the hidden states at some tokens alone.
+
+    Args:
+        head: The model's last layer.
+        positions: Tokens of each row.
+        length: Of the rows. Hidden states of more are of rows with virtual tokens before the text.
+
+    Yields:
+        A list that is empty as long as the head was not called with hidden states of these rows.
+    """
     used: list[bool] = []
 
     def pick(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         hidden = inputs[0] if inputs else None
-        if (
-            not isinstance(hidden, Tensor)
-            or hidden.ndim != 3
-            or len(hidden) != len(positions)
-            or hidden.shape[1] <= int(positions.max())
-        ):
+        if not isinstance(hidden, Tensor) or hidden.ndim != 3 or len(hidden) != len(positions) or hidden.shape[1] < length:
             return None
         used.append(True)
-        return (selected(hidden, positions), *inputs[1:])
+        return (selected(hidden, positions + (hidden.shape[1] - length)), *inputs[1:])
 
     handle = head.register_forward_pre_hook(pick)
     try:

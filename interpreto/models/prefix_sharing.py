@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interpreto.inputs.samples import Readout
-from interpreto.models.batching import Budget, _is_out_of_memory, map_batches
+from interpreto.models.batching import Budget, is_out_of_memory, map_batches
 from interpreto.models.forward import CACHE_ARGUMENTS, Batch, Forward
 from interpreto.models.kv_cache import UNFILLED, Prefix, new_cache, recorded, returned_caches
 from interpreto.models.masking import Replacement, Rows
@@ -76,7 +76,7 @@ class SharedPrefix:
         self, rows: Rows, readout: Readout | None, untouched: int, replacement: Replacement
     ) -> Float[Tensor, "r k"] | None:
         """Outputs of the rows, of which one is ``untouched``; None where the prefix cannot be shared, or saves too little."""
-        if readout is None or rows.positions is None or rows.sources is not None:
+        if readout is None or not readout.causal or rows.positions is None or rows.sources is not None:
             return None
         copies = Copies.of(rows, readout, replacement, untouched)
         if reason := self._why_not(copies):
@@ -120,7 +120,7 @@ class SharedPrefix:
                 found = self._record(copies, untouched)
                 continues = found is not None and self._continues(copies, found[1])
             except Exception as error:  # hybrids raise of all kinds when they are given a plain cache
-                if _is_out_of_memory(error):
+                if is_out_of_memory(error):
                     raise
                 problem = f"its cache cannot be continued ({type(error).__name__}: {str(error)[:80]})"
                 continue
@@ -129,6 +129,7 @@ class SharedPrefix:
                 return found
             if found is not None:
                 problem = "its outputs behind a cached prefix differ from those of the whole text"
+                break
         self._give_up(problem)
         return None
 

@@ -324,7 +324,8 @@ def concatenated(parts: Sequence[Rows]) -> Rows:
     length = max(part.ids.shape[1] for part in parts)
 
     def table(values: Iterable[Tensor], width: int = length) -> Tensor:
-        return torch.cat([torch.nn.functional.pad(v, (0, width - v.shape[1])) for v in values])
+        parts = list(values)
+        return torch.cat([torch.nn.functional.pad(v, (*[0] * (2 * v.ndim - 3), width - v.shape[1])) for v in parts])
 
     replaced = [part.replaced for part in parts if part.replaced is not None]
     positions = [part.positions for part in parts if part.positions is not None]

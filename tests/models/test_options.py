@@ -184,17 +184,15 @@ def test_a_dropped_word_whose_follower_begins_alike_moves_what_is_read(family):
     torch.testing.assert_close(output.attributions[1, -2], behind - before, rtol=1e-4, atol=1e-4)
 
 
-def test_windows_shorter_than_the_prefix_are_kept():
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
+def test_windows_shorter_than_the_prefix_are_kept(family):
     """Mistral and Gemma attend 8 tokens back here, in prompts of some 40."""
-    for family in ("mistral", "gemma3_text"):
-        model, tokenizer = FAMILIES[family]()
-        prompt = " ".join(PROMPTS)
-        explainer = Occlusion(model, tokenizer, batch_size=8)
-        fast = explainer(prompt, TARGETS[0])
-        assert explainer.report()["prefix"]
-        slow = Occlusion(model, tokenizer, batch_size=8, shortcuts=EngineOptions(prefix=False))(prompt, TARGETS[0])
-        assert fast[0].sample.input_ids.shape[0] > 40
-        assert_same(fast, slow)
+    model, tokenizer = FAMILIES[family]()
+    prompt = " ".join(PROMPTS)
+    explainer = Occlusion(model, tokenizer, batch_size=8)
+    fast = explainer(prompt, TARGETS[0])
+    assert explainer.report()["prefix"] and fast[0].sample.input_ids.shape[0] > 40
+    assert_same(fast, Occlusion(model, tokenizer, batch_size=8, shortcuts=EngineOptions(prefix=False))(prompt, TARGETS[0]))
 
 
 def test_a_cache_that_does_not_continue_is_found_out():

@@ -23,6 +23,7 @@ from interpreto.models.forward import Forward, longest_input
 from interpreto.models.masking import read_replacement
 from interpreto.models.modes import InferenceModes, read_mode
 from interpreto.models.scorer import scoring, unique_rows
+from interpreto.models.tasks import Task
 from interpreto.progress import tqdm
 
 
@@ -85,7 +86,8 @@ class Game:
         if model is None or tokenizer is None:
             raise OptionError("`model`: this metric runs the explained model; pass it and its tokenizer.")
         self.batch_size = None if batch_size is None else check_count(batch_size, "batch_size")
-        self.forward, self.tokenizer, self.tqdm_bar = Forward(model, device), tokenizer, tqdm_bar
+        outputs = task.outputs if isinstance(task, Task) else None
+        self.forward, self.tokenizer, self.tqdm_bar = Forward(model, device, outputs=outputs), tokenizer, tqdm_bar
         self.replacement = read_replacement(replacement, tokenizer)
         mode = None if inference_mode is None else read_mode(inference_mode)
         self.measures = Measures(model, tokenizer, task, longest_input(model, tokenizer), mode)

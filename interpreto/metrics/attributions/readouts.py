@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from interpreto.errors import OptionError
-from interpreto.inputs.samples import Readout, Targets
+from interpreto.inputs.samples import Targets
 from interpreto.models.modes import InferenceModes, Mode, mode_name
 from interpreto.models.tasks import Classification, Generation, Task, resolve_task
 
@@ -79,7 +80,7 @@ class Measures:
             rows = [_shares(weights) if measure in (PROBABILITY, HOLDS) else weights for measure in measures]
             ids = torch.cat([readout.ids + number * STRIDE for number in numbers])
             positions = None if readout.positions is None else readout.positions.repeat(len(numbers))
-            readouts.append(Readout(ids, positions, torch.block_diag(*rows), readout.suffix))
+            readouts.append(replace(readout, ids=ids, positions=positions, weights=torch.block_diag(*rows)))
         return Targets(tuple(readouts), measures, targets.spans * len(measures))
 
     def _reader(self, measure: str, explained: str) -> Read:

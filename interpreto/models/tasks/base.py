@@ -46,6 +46,8 @@ class Task(ABC):
 
     name: str
     mode_name: str
+    outputs: Callable[[Any], Tensor] | None = None
+    """Takes the outputs ``(b, c)`` or ``(b, l, c)`` that are read out of what the model returns; None: its ``logits``."""
 
     @abstractmethod
     def request(self, **asked: Any) -> GenerationRequest:

@@ -18,7 +18,7 @@ from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.targets import Contrast, read_ids, read_rows
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Span, Units
-from interpreto.models.forward import Forward
+from interpreto.models.forward import Forward, promoted
 from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
 from interpreto.models.tasks.base import AGGREGATES, GenerationRequest, Task
 
@@ -190,9 +190,8 @@ class Generation(Task):
             raise TaskError("`task`: a generation is scored for its targets; none were read.")
         flat, wanted = logits.flatten(0, 1), ids.to(logits.device).flatten()[:, None]
         size = max(1, CHUNK // flat.shape[1])
-        parts = [
-            self._scores(part.float(), positions) for part, positions in zip(flat.split(size), wanted.split(size), strict=True)
-        ]
+        chunks = zip(flat.split(size), wanted.split(size), strict=True)
+        parts = [self._scores(promoted(part), positions) for part, positions in chunks]
         return torch.cat(parts).reshape(ids.shape)
 
     def _scores(self, logits: Float[Tensor, "r v"], ids: Int[Tensor, "r 1"]) -> Float[Tensor, " r"]:
