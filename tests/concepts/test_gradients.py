@@ -1,4 +1,4 @@
-"""What concepts do: gradients and attributions of outputs, on the model's upper half."""
+"""What concepts do: gradients and attributions of outputs, on the model downstream of the split."""
 
 import pytest
 import torch
@@ -119,14 +119,11 @@ def test_neither_company_nor_batch_size_changes_anything(bert, method):
 
 def test_untouched_concepts_leave_the_output_exactly_the_model_s(bert):
     """The reconstruction error is kept: six concepts do not explain 32 dimensions."""
-    from interpreto.concepts.aims import aimed_samples, task_of
     from interpreto.concepts.downstream import Downstream
-    from interpreto.concepts.splitters.base import read_strategy
 
-    splitter = bert.splitter
-    samples = aimed_samples(splitter, task_of(splitter, None), FEW, None, "word")
-    upper = Downstream.of(bert, task_of(splitter, None), samples, read_strategy("mean"), splitter.budget())
-    scores = upper.scores(upper.concepts[None])[0]
+    splitter, downstream = bert.splitter, Downstream(bert, "word")
+    batch = downstream.batch(downstream.samples_with_targets(FEW, None))
+    scores = batch.scores(batch.concepts[None])[0]
     for score, text in zip(scores, FEW, strict=True):
         assert_close(score, splitter.model(**splitter.tokenizer(text, return_tensors="pt")).logits[0].detach(), 1e-5)
 

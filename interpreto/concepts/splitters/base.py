@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -128,10 +129,12 @@ class ModelSplitter(ABC):
         """
         return list(self.iter_samples(inputs, self._unit(activation_granularity)))
 
-    def sweep(self, samples: Sequence[Sample], run: Callable[[list[int]], None], budget: Budget | None = None) -> None:
-        """Give the numbers of all samples to ``run`` in batches of like length, smaller ones when the memory runs out."""
-        if samples:
-            self._recorder.map([SplitInput.of(sample) for sample in samples], run, budget)
+    @contextmanager
+    def session(self, samples: Sequence[Sample]) -> Iterator[bool]:
+        """Context manager that prepares the model for samples; True if samples of unequal lengths may share a batch."""
+        rows = [SplitInput.of(sample) for sample in samples]
+        with self._recorder.session(rows):
+            yield self._recorder.may_mix(rows)
 
     def budget(self, batch_size: int | None = None) -> Budget:
         """What a batch may hold: so many texts, or None: what the splitter was made for."""
