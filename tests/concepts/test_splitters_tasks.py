@@ -177,7 +177,7 @@ class TestGeneration:
     def test_special_tokens_in_or_out(self):
         model, tokenizer = CAUSAL_LMS["llama"]()
         model.generation_config.eos_token_id = int(
-            SplitterForGeneration(model, 0, tokenizer).samples(SENTENCES[1])[0].input_ids[-30]
+            SplitterForGeneration(model, 0, tokenizer, max_new_tokens=32).samples(SENTENCES[1])[0].input_ids[-30]
         )
         splitter = SplitterForGeneration(model, 0, tokenizer, max_new_tokens=3)
         inside, outside = (splitter.samples(SENTENCES[0], unit)[0] for unit in ("all_tokens", "token"))
@@ -265,3 +265,13 @@ class TestGeneration:
             SplitterForGeneration(model, 0, tokenizer, generation_kwargs={"num_return_sequences": 2})
         with pytest.raises(InputError, match=r"`inputs\[7\]`: .* `max_new_tokens=120` are more than the 128"):
             SplitterForGeneration(model, 0, tokenizer, max_new_tokens=120).samples(SENTENCES)
+
+
+def test_texts_are_read_and_not_continued_unless_asked():
+    model, tokenizer = CAUSAL_LMS["gpt2"]()
+    read = SplitterForGeneration(model, 0, tokenizer)
+    (rows,) = read.get_activations(SENTENCES).values()
+    (others,) = ModelWithSplitPoints(model, 0, tokenizer=tokenizer).get_activations(SENTENCES).values()
+    torch.testing.assert_close(rows, others)
+    with pytest.raises(OptionError, match="pass `max_new_tokens` too"):
+        SplitterForGeneration(model, 0, tokenizer, part="generated")
