@@ -19,6 +19,7 @@ from interpreto.models.batching import TOKENS_A_PASS, Budget, map_batches, windo
 from interpreto.models.forward import Batch, Forward
 from interpreto.models.gradients import GradientReducer
 from interpreto.models.masking import Replacement, Rows, plain_rows
+from interpreto.models.measurements import check_model
 from interpreto.models.options import EngineOptions
 from interpreto.models.prefix_sharing import SharedPrefix
 from interpreto.models.report import EngineLog
@@ -77,6 +78,7 @@ class Scorer:
         """Scores of each sample's copies, the untouched sample's in front of them."""
         limit = WINDOW * (self.budget.rows or self.budget.tokens)
         for window in windows(variants, lambda v: self._cost(v.sample, len(v.mask) + 1), limit):
+            check_model(self.forward, (v.sample for v in window), replacement)
             copies = [self._copies(v) for v in window]
             runs = [
                 Run(i, v.sample, replacement.rows(v.sample, mask, readout), readout, int(inverse[0]))
@@ -149,6 +151,7 @@ class Scorer:
 
     def at_points(self, points: Sequence[tuple[Sample, Tensor]]) -> list[Tensor]:
         """Scores ``(r, t)`` of samples whose embeddings ``(r, l, d)`` are given."""
+        check_model(self.forward, (sample for sample, _ in points), None)
         owners = [sample for sample, p in points for _ in p]
         flat = [point for _, p in points for point in p]
 
