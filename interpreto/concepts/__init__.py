@@ -28,7 +28,7 @@ _HOMES = {
     "SparsePCAConcepts": "dictionaries.linear",
     "TopKSAEConcepts": "saes.explainers",
     "TopKInputs": "interpretations.topk_inputs",
-    "TrainingRecord": "saes.trainer",
+    "TrainingRecord": "saes.record",
     "VanillaSAEConcepts": "saes.explainers",
     "load_concepts": "serialization",
 }
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
         TopKSAEConcepts,
         VanillaSAEConcepts,
     )
-    from interpreto.concepts.saes.trainer import TrainingRecord
+    from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
 
 
