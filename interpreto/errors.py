@@ -12,7 +12,9 @@ InterpretoError
 InterpretoWarning
 ├── CompletenessWarning    an integral that needs more steps
 ├── EstimateWarning        an estimate with less than it needs
+├── FailureWarning         a method or metric of a benchmark that raised an exception
 ├── MismatchWarning        explanations that are judged by another model than was explained
+├── OutlierWarning         few rows of activations that hold most of their variance
 └── OptimizationWarning    an optimization that a model does not allow; the numbers are the same, and take longer
 """
 
@@ -61,8 +63,16 @@ class EstimateWarning(InterpretoWarning):
     """An estimate rests on fewer samples than it needs."""
 
 
+class FailureWarning(InterpretoWarning):
+    """A method or a metric raised an exception, and the rest of the table is kept."""
+
+
 class MismatchWarning(InterpretoWarning):
     """Explanations are judged by another model, or in another state of it, than was explained."""
+
+
+class OutlierWarning(InterpretoWarning):
+    """Few rows of activations hold most of their variance."""
 
 
 class OptimizationWarning(InterpretoWarning):

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.activations import Activations
-from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer, Explainer
-from interpreto.concepts.concept_model import ConceptModel
-from interpreto.errors import OptionError
+from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
+from interpreto.concepts.concept_model import FittableModel
+from interpreto.concepts.splitters.base import ModelSplitter
+from interpreto.errors import InterpretoError, OptionError
+
+_PROBE = "It is so, and it was so."
 
 
-class Neurons(ConceptModel):
+class Neurons(FittableModel):
     """The identity: each dimension of the activations is a concept."""
+
+    axes: ClassVar = {"width": ""}
 
     width: Tensor
 
     def __init__(self, nb_concepts: int | None = None) -> None:
         super().__init__(1 if nb_concepts is None else nb_concepts)
-        self.register_buffer("width", torch.zeros(() if nb_concepts is not None else 0))
+        self.register_buffer("width", torch.zeros(() if nb_concepts is not None else 0, dtype=torch.float32))
 
     @property
     def is_fitted(self) -> bool:
@@ -51,7 +57,8 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
 
     Args:
         splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: The width; where it is not given, `fit` takes it from activations.
+        nb_concepts: The width; None: that of the splitter's activations, for which it reads one short text; without a splitter,
+            of those given to `fit`.
         split_point: See `ConceptAutoEncoderExplainer`.
         device: See `ConceptAutoEncoderExplainer`.
         random_state: Not used: nothing is drawn.
@@ -62,6 +69,8 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
         tensor([[ 1., -2.]])
     """
 
+    concept_model: Neurons
+
     def __init__(
         self,
         splitter: Any,
@@ -71,8 +80,12 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
         random_state: int = 0,
     ) -> None:
         super().__init__(splitter, Neurons(nb_concepts), split_point, device, random_state=random_state)
+        if nb_concepts is None and isinstance(splitter, ModelSplitter):
+            with suppress(InterpretoError):  # a splitter that cannot read a text alone leaves the width to `fit`
+                samples = list(splitter.iter_read([_PROBE], splitter.default_granularity))
+                self.fit(splitter.activations_of(samples, split_point=self.split_point)[:1])
 
-    def fit(self: Explainer, activations: AnyActivations, overwrite: bool = False) -> Explainer:
+    def fit(self, activations: AnyActivations, overwrite: bool = False) -> NeuronsAsConcepts:
         """Take the width of the activations; again and again without ``overwrite``, where it stays the same.
 
         Raises:
