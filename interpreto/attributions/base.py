@@ -24,7 +24,7 @@ from interpreto.attributions.perturbations.base import (
 )
 from interpreto.errors import CompletenessWarning, InputError, OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
-from interpreto.inputs.segmentation import segment
+from interpreto.inputs.segmentation import read_spans, segment
 from interpreto.inputs.text import InputReader, TokenizedInput, is_single
 from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Span
 from interpreto.models.batching import windows
@@ -142,7 +142,7 @@ class AttributionExplainer:
         )
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         encodings = self.encode(inputs, roles)
-        ranges = _read_spans(spans, len(encodings))
+        ranges = read_spans(spans, len(encodings))
         with self.forward.session():
             aims = self.task.read_targets(targets, encodings, is_single(inputs))
             if aims is None:
@@ -352,18 +352,6 @@ def within_reach(values: Float[Tensor, "t x"], sample: Sample) -> Float[Tensor, 
 
 class MultitaskExplainerMixin:
     """Does nothing: every explainer serves every task. Kept so that methods written for the reference library run."""
-
-
-def _read_spans(spans: Any, n: int) -> list[list[Span]] | None:
-    """One list of character ranges for each input."""
-    if spans is None:
-        return None
-    rows = list(spans)
-    if n == 1 and rows and all(len(row) == 2 and all(isinstance(i, int) for i in row) for row in rows):
-        rows = [rows]
-    if len(rows) != n:
-        raise InputError(f"`spans`: got {len(rows)} lists for {n} inputs; pass one list of (start, end) for each.")
-    return [[(int(a), int(b)) for a, b in row] for row in rows]
 
 
 def _baseline_name(baseline: Baseline | None) -> str | None:
