@@ -63,17 +63,18 @@ class InputReader:
         self.replies, self.ends = replies, ends
         self.special_ids = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id, tokenizer.mask_token_id}
 
-    def __call__(self, inputs: object, roles: Sequence[str] | None = None) -> list[TokenizedInput]:
+    def __call__(self, inputs: object, roles: Sequence[str] | None = None, first: int = 0) -> list[TokenizedInput]:
         """Encodings of one input, of a list of inputs, or of the rows of a batch.
 
         Args:
             inputs: What a user passes.
             roles: Of a chat, whose messages are explained; those of others are frozen. None: all.
+            first: Number of the first input among all, for messages.
         """
         if is_single(inputs):
             encodings = self._read(inputs, None, roles)
         elif isinstance(inputs, Iterable) and not isinstance(inputs, (bytes, bytearray)):
-            encodings = [row for i, item in enumerate(inputs) for row in self._read(item, i, roles)]
+            encodings = [row for i, item in enumerate(inputs, first) for row in self._read(item, i, roles)]
         else:
             raise InputError(f"`inputs`: got {type(inputs).__name__}; pass {ACCEPTED}.")
         if not encodings:

@@ -29,6 +29,7 @@ from interpreto.metrics.attributions.game import Game, copies_of
 from interpreto.metrics.attributions.plausibility import PlausibilityMetric
 from interpreto.metrics.attributions.robustness import ExplainerMetric
 from interpreto.metrics.result import MetricResult
+from interpreto.models.black_box import BlackBox
 from interpreto.progress import tqdm
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Benchmark:
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         metrics: Sequence[Any] = DEFAULT,
         batch_size: int | None = None,
         *,
@@ -151,7 +152,7 @@ class Benchmark:
                 f"`metrics`: {found.__name__} compares with rationales; pass it made, {found.__name__}(rationales)."
             )
         made: Any = found
-        metric = made(self.game.forward.model, self.game.tokenizer, self.game.batch_size)
+        metric = made(self.game.source, self.game.tokenizer, self.game.batch_size)
         assert isinstance(metric, AttributionMetric)
         metric.game = self.game  # type: ignore[attr-defined]  # all that run the model have one
         return metric
@@ -166,7 +167,7 @@ class Benchmark:
             if not isinstance(method, AttributionExplainer):
                 found[name] = read_explanations(method)
             else:
-                with counted(method.forward.model) as spent:
+                with counted(method.model) as spent:
                     if found:
                         found[name] = method.explain_samples([o.sample for o in next(iter(found.values()))])
                     elif inputs is None:
@@ -203,11 +204,11 @@ class Benchmark:
             for name, draws in rows.items():
                 if isinstance(metric, type):
                     if name in explainers:
-                        with counted(explainers[name].forward.model) as spent:
+                        with counted(explainers[name].model) as spent:
                             result = metric(explainers[name]).run(draws[0])
                         yield metric, name, Cell(result, spent.copies)
                 else:
-                    with counted(self.game.forward.model) as spent:
+                    with counted(self.game.model) as spent:
                         results = [metric.run(outputs) for outputs in draws]
                     yield metric, name, Cell(_mean_of(results), spent.copies // len(results))
 
@@ -387,15 +388,22 @@ STYLE = (
 
 
 @contextmanager
-def counted(model: nn.Module) -> Iterator[Cost]:
-    """Within, the rows that go through a model are counted."""
+def counted(model: Any) -> Iterator[Cost]:
+    """Context manager in which the rows that go through a model, or the texts that a black box is asked for, are counted."""
     spent, start = Cost(), time.perf_counter()
+    if isinstance(model, BlackBox):
+        before = model.asked
+        try:
+            yield spent
+        finally:
+            spent.copies, spent.seconds = model.asked - before, time.perf_counter() - start
+        return
 
     def count(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = [*args, *kwargs.values()]
         spent.copies += next((len(value) for value in given if isinstance(value, Tensor)), 0)
 
-    handle = model.register_forward_pre_hook(count, with_kwargs=True)
+    handle = model.forward.model.register_forward_pre_hook(count, with_kwargs=True)
     try:
         yield spent
     finally:

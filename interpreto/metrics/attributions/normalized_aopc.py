@@ -48,7 +48,7 @@ class NormalizedAOPC(AttributionMetric):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         *,

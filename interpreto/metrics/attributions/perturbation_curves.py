@@ -86,7 +86,7 @@ class CurveMetric(GameMetric):
     def __init__(  # noqa: PLR0917  (the reference library's order)
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         n_perturbations: int = 100,
@@ -254,7 +254,7 @@ class BinMetric(CurveMetric):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         *,
@@ -372,7 +372,9 @@ class Monotonicity(CurveMetric):
     value_range = (0.0, 1.0)
     in_units_of_the_score = False
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, tolerance: int | float = 1e-6, **options: Any) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any = None, *arguments: Any, tolerance: int | float = 1e-6, **options: Any
+    ) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or tolerance < 0:
             raise OptionError(f"`tolerance`: got {tolerance!r}; pass a number of at least 0.")

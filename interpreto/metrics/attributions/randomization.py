@@ -22,7 +22,7 @@ from interpreto.metrics.attributions.base import Finding
 from interpreto.metrics.attributions.robustness import ExplainerMetric
 from interpreto.metrics.result import MetricResult
 from interpreto.metrics.statistics import spearman
-from interpreto.models.scorer import scoring
+from interpreto.models.protocol import require
 from interpreto.models.tasks import Classification, Generation
 
 ALTERNATIVES = 10  # of a generated token: another one is drawn from so many of the most probable
@@ -61,6 +61,7 @@ class ModelParameterRandomization(ExplainerMetric):
         self.random_state = check_count(random_state, "random_state", 0)
 
     def _run(self, explanations: list[AttributionOutput]) -> MetricResult:
+        require(self._explainer.model, "gradients", type(self).__name__)
         model = self._explainer.forward.model
         layers, still = layers_of(model), self.own(explanations)
         generator = Generator().manual_seed(self.random_state)
@@ -167,9 +168,9 @@ class RandomLogit(ExplainerMetric):
             assert sample.targets is not None
             readout = replace(sample.targets.readouts[0], weights=None)
             plain.append(sample.with_targets(Targets((readout,), ("",) * len(readout.ids), (None,) * len(readout.ids))))
-        with explainer.forward.session(), scoring(explainer.forward, plain, ranked, batch_size=explainer.batch_size) as scorer:
-            points = [(sample, explainer.forward.embed(sample.input_ids, sample.source)[None]) for sample in plain]
-            found = scorer.at_points(points)
+        model: Any = explainer.model.configured(ranked, batch_size=explainer.batch_size)
+        with model.session():
+            found = model.scores_at([(sample, model.embed(sample)[None]) for sample in plain])
         for sample, ids in zip(samples, found, strict=True):
             assert sample.targets is not None
             readout = replace(sample.targets.readouts[0], ids=ids[0].long())

@@ -90,8 +90,8 @@ class Measures:
         if measure == SCORE:
             return self._resolved(self._explained_mode(explained)).read
         log = measure == LOG_PROBABILITY
-        if isinstance(kind, Classification) and kind.kind == "regression":
-            return kind.read
+        if isinstance(kind, Classification) and kind.kind in ("regression", "scores"):
+            return _logarithm_of(kind.read) if log and kind.kind == "scores" else kind.read
         if self.several_hold:
             return self._resolved(logsigmoid if log else InferenceModes.SIGMOID).read
         return self._resolved(InferenceModes.LOG_SOFTMAX if log else InferenceModes.SOFTMAX).read
@@ -131,6 +131,11 @@ class Measures:
             return (logits.gather(1, ids) > 0).float()
         best = logits.argmax(-1)
         return ((best[:, None] if logits.ndim == 2 else best) == ids).float()
+
+
+def _logarithm_of(read: Read) -> Read:
+    """Return scores that are probabilities as log-probabilities."""
+    return lambda outputs, ids: read(outputs, ids).clamp(min=1e-30).log()
 
 
 def _shares(weights: Float[Tensor, "1 k"]) -> Float[Tensor, "1 k"]:

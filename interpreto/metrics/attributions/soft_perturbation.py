@@ -18,7 +18,7 @@ from interpreto.metrics.attributions.game import Game
 from interpreto.metrics.attributions.readouts import PROBABILITY
 from interpreto.metrics.result import MetricResult
 from interpreto.metrics.statistics import noise_of
-from interpreto.models.scorer import scoring
+from interpreto.models.protocol import require
 from interpreto.progress import tqdm
 
 
@@ -44,7 +44,7 @@ class SoftMetric(AttributionMetric):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         n_perturbations: int = 10,
@@ -68,12 +68,13 @@ class SoftMetric(AttributionMetric):
         samples = [self._asked(row) for row in rows]
         found: list[Finding] = []
         bar = tqdm(desc=type(self).__name__, unit=" passes", disable=not game.tqdm_bar)
-        options: dict[str, Any] = {"batch_size": game.batch_size, "on_pass": bar.update}
-        with game.forward.session(), bar, scoring(game.forward, samples, game.measures.read, **options) as scorer:
+        require(game.model, "gradients", type(self).__name__)
+        model: Any = game.model.configured(game.measures.read, batch_size=game.batch_size, on_pass=bar.update)
+        with model.session(), bar:
             for start in range(0, len(rows), TOGETHER):
                 part = list(zip(rows, samples, strict=True))[start : start + TOGETHER]
-                points = [(sample, self._points(row, game.space.embed(sample))) for row, sample in part]
-                found += [self._value(scores[:, 0].double()) for scores in scorer.at_points(points)]
+                points = [(sample, self._points(row, model.embed(sample))) for row, sample in part]
+                found += [self._value(scores[:, 0].double()) for scores in model.scores_at(points)]
         return found
 
     def _asked(self, row: Row) -> Sample:

@@ -44,7 +44,7 @@ class SubsetMetric(GameMetric):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         n_perturbations: int = 100,
@@ -100,7 +100,9 @@ class FaithfulnessCorrelation(SubsetMetric):
     higher_is_better = True
     value_range = (-1.0, 1.0)
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, subset_size: int | float = 0.3, **options: Any) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any = None, *arguments: Any, subset_size: int | float = 0.3, **options: Any
+    ) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         if isinstance(subset_size, bool) or not (0 < subset_size < 1 or (subset_size >= 1 and subset_size == int(subset_size))):
             raise OptionError(f"`subset_size`: got {subset_size!r}; pass a whole number of units, or a share in (0, 1).")
@@ -130,7 +132,7 @@ class SensitivityN(SubsetMetric):
     higher_is_better = True
     value_range = (-1.0, 1.0)
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, sizes: int = 8, **options: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, *arguments: Any, sizes: int = 8, **options: Any) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         self.sizes = check_count(sizes, "sizes")
 
@@ -166,7 +168,7 @@ class Infidelity(SubsetMetric):
     value_range = (0.0, None)
     signed_only = True
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, normalize: bool = False, **options: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, *arguments: Any, normalize: bool = False, **options: Any) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         self.normalize = normalize
 
@@ -234,7 +236,9 @@ class MonotonicityCorrelation(SubsetMetric):
     higher_is_better = True
     value_range = (-1.0, 1.0)
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, n_samples: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any = None, *arguments: Any, n_samples: int | None = None, **options: Any
+    ) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         self.n_samples = None if n_samples is None else check_count(n_samples, "n_samples")
 

@@ -25,7 +25,7 @@ def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task
     id2label = {int(i): str(label) for i, label in (getattr(config, "id2label", None) or {}).items()}
     if task is None or task == "classification":
         declared = getattr(config, "problem_type", None)
-        kinds = {"multi_label_classification": "multi-label", "regression": "regression"}
+        kinds = {"multi_label_classification": "multi-label", "regression": "regression", "scores": "scores"}
         alone = declared is None and len(id2label) == 1
         task = "regression" if alone else kinds.get(str(declared), "single-label")
     if task not in Classification.KINDS:
