@@ -7,7 +7,7 @@ InterpretoError
 ├── TokenizerError    a tokenizer that lacks what an option needs
 ├── ModelError        a model that cannot be run or read as asked
 │   └── TaskError     a model whose kind of output is not known or not covered
-└── FileError         a file that is no explanation of ours
+└── FileError         a file that is none of ours, is damaged, or cannot be written
 
 InterpretoWarning
 ├── CompletenessWarning    an integral that needs more steps
@@ -45,8 +45,8 @@ class TaskError(ModelError):
     """The model's task is unknown, or not the one that was asked for."""
 
 
-class FileError(InterpretoError, ValueError):
-    """The file does not hold an explanation."""
+class FileError(InterpretoError, ValueError, OSError):
+    """The file does not hold what was asked for, or cannot be written."""
 
 
 class InterpretoWarning(UserWarning):

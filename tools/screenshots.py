@@ -117,7 +117,7 @@ def curves() -> str:
 
 def terminal() -> str:
     os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    text = to_text(KernelShap(*demo.load_classifier())(TEXT, "negative")[0], width=90, colour=True)
+    text = to_text(KernelShap(*demo.load_classifier())(TEXT, "negative")[0], width=90, color=True)
     console = Console(record=True, width=92, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text.from_ansi(text))
     return console.export_html(theme=DIMMED_MONOKAI, inline_styles=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor
 from interpreto.errors import FileError, OptionError
 from interpreto.inputs.samples import Readout, Sample, Targets
 from interpreto.inputs.units import Units
+from interpreto.renderable import Renderable, visible
 from interpreto.storage import read_file, write_file
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ FORMAT = "interpreto.attribution/2"
 
 
 @dataclass(frozen=True, eq=False)
-class AttributionOutput:
+class AttributionOutput(Renderable):
     """The importance of each unit of one input for each target. All that a metric, a plot or a file needs.
 
     Attributes:
@@ -42,6 +43,8 @@ class AttributionOutput:
         residual: ``(t,)`` what the attributions leave unexplained of f(x) − reference.
         standard_error: ``(t, g)``, where the method samples.
     """
+
+    _subject: ClassVar[str] = "attributions"
 
     attributions: Float[Tensor, "t g"]
     sample: Sample
@@ -140,31 +143,10 @@ class AttributionOutput:
         names = ["target", "target_id", "position", "element", "start", "end", "attribution", "standard_error"]
         return pandas.DataFrame(rows, columns=names)
 
-    def to_html(self, path: str | PathLike[str] | None = None) -> str:
-        """A self-contained page; written to ``path`` too, when given."""
-        from interpreto.visualizations.attributions import to_html  # noqa: PLC0415  (not needed to explain)
-
-        return to_html([self], path)
-
-    def _repr_html_(self) -> str:
-        from interpreto.visualizations.attributions import to_fragment  # noqa: PLC0415
-
-        return to_fragment([self])
-
-    def plot(self, *, backend: str = "auto") -> Any:
-        """Show the explanation: in a notebook as HTML, elsewhere in the terminal; ``"matplotlib"`` answers a figure."""
-        from interpreto.visualizations.attributions import plot_attributions  # noqa: PLC0415
-
-        return plot_attributions(self, backend=backend)
-
-    def __str__(self) -> str:
-        from interpreto.visualizations.terminal.attributions import to_text  # noqa: PLC0415
-
-        return to_text(self)
-
     def __repr__(self) -> str:
         best = ", ".join(f"{element!r} {value:+.3g}" for element, value in self.top(3))
-        return f"AttributionOutput({self.method}, {self.target_labels}, {len(self.elements)} {self.granularity}s: {best})"
+        size = f"{len(self.elements)} {unit_name(self.granularity, len(self.elements))}"
+        return visible(f"AttributionOutput({self.method}, {self.target_labels}, {size}: {best})").replace("\n", "␊")
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file, with everything that is not a tensor as JSON in its header.
@@ -205,6 +187,17 @@ class AttributionOutput:
             return AttributionOutput(sample=sample, **values, **{name: facts[name] for name in FACTS})
         except (KeyError, TypeError) as error:
             raise FileError(f"`path`: {str(path)!r} holds an incomplete explanation ({error}).") from error
+
+
+def unit_name(granularity: str, count: int = 2) -> str:
+    """Return what units of a granularity are called: ``"all_tokens"`` is *tokens*, ``"custom"`` *units*.
+
+    Examples:
+        >>> unit_name("word"), unit_name("all_tokens"), unit_name("all_tokens", 1), unit_name("custom")
+        ('words', 'tokens', 'token', 'units')
+    """
+    name = {"all_tokens": "token", "custom": "unit"}.get(granularity, granularity.replace("_", " "))
+    return name if count == 1 else f"{name}s"
 
 
 TENSORS = ("attributions", "base_scores", "reference_scores", "residual", "standard_error")

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--device", help="where to run, such as cuda; default: where the model is")
     explain.add_argument("--truncation", action="store_true", help="explain the beginning of texts that are too long")
     explain.add_argument("--progress", action="store_true", help="show the forward passes done")
-    explain.add_argument("--no-colour", action="store_true", help="plain text")
+    explain.add_argument("--no-color", action="store_true", help="plain text")
     explain.add_argument("--html", metavar="FILE", help="write a page too")
     explain.add_argument("--json", metavar="FILE", help="write all numbers too")
     cli_compare.add_parser(commands, METHODS, _load)
@@ -116,7 +116,7 @@ def _print(explanations: list[AttributionOutput], arguments: argparse.Namespace,
     from interpreto.visualizations.terminal.attributions import to_text  # noqa: PLC0415
 
     for explanation in explanations:
-        print(to_text(explanation, colour=False if arguments.no_colour else None))
+        print(to_text(explanation, color=False if arguments.no_color else None))
     for warning in caught:
         print(f"interpreto: warning: {warning.message}", file=sys.stderr)
     if arguments.html:

@@ -137,6 +137,12 @@ def read_activations(activations: Any, split_point: str | None, device: torch.de
     return Activations(activations, device)
 
 
+def holds_activations(inputs: Any) -> bool:
+    """Return True for activations: a tensor of floats, a dictionary of such tensors, or a store."""
+    tensors = inputs.values() if isinstance(inputs, Mapping) else [inputs]
+    return isinstance(inputs, ActivationSource) or any(isinstance(t, Tensor) and t.is_floating_point() for t in tensors)
+
+
 def _of_split_point(activations: Mapping[str, Any], split_point: str | None) -> Any:
     names = ", ".join(map(repr, activations))
     if split_point is None:

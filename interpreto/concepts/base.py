@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.aliases import aliases
 from interpreto.concepts.activations import Activations, ActivationSource, read_activations
 from interpreto.concepts.concept_model import ConceptModel, read_seed
-from interpreto.concepts.importance import normalized, output_effects
+from interpreto.concepts.downstream import Downstream
+from interpreto.concepts.importance import effects_of, normalized
 from interpreto.concepts.inputs_to_concepts import InputsToConcepts
 from interpreto.concepts.serialization import save_concepts
 from interpreto.concepts.splitters.base import ModelSplitter
@@ -153,7 +153,6 @@ class ConceptExplainer(ABC):
         """
         save_concepts(self, path)
 
-    @aliases(model_inputs="inputs")
     def concept_output_gradient(  # noqa: PLR0917  # in the reference's order
         self,
         inputs: Any,
@@ -209,18 +208,10 @@ class ConceptExplainer(ABC):
             >>> [tuple(gradients.shape) for gradients in explainer.concept_output_gradient(texts, targets=["positive"])]
             [(1, 1, 2), (1, 1, 2), (1, 1, 2)]
         """
-        effects = output_effects(
-            self,
-            inputs,
-            targets,
-            "gradient_x_concept" if concepts_x_gradients else "gradient",
-            split_point=split_point,
-            activation_granularity=activation_granularity,
-            aggregation_strategy=aggregation_strategy,
-            inference_mode=inference_mode,
-            tqdm_bar=tqdm_bar,
-            batch_size=batch_size,
-        )
+        downstream = Downstream(self, activation_granularity, aggregation_strategy, inference_mode, split_point)
+        samples = downstream.samples_with_targets(inputs, targets)
+        method = "gradient_x_concept" if concepts_x_gradients else "gradient"
+        effects = effects_of(downstream, samples, method, batch_size=batch_size, tqdm_bar=tqdm_bar)
         return normalized(effects) if normalization else effects
 
     def concept_output_attribution(  # noqa: D417  # the others are those of `concept_output_gradient`
@@ -255,19 +246,9 @@ class ConceptExplainer(ABC):
             Sundararajan, Taly and Yan, ICML 2017, https://arxiv.org/abs/1703.01365; over concepts, Fel et al., 2023,
             https://arxiv.org/abs/2306.07304.
         """
-        return output_effects(
-            self,
-            inputs,
-            targets,
-            method,
-            split_point=split_point,
-            activation_granularity=activation_granularity,
-            aggregation_strategy=aggregation_strategy,
-            n_steps=n_steps,
-            inference_mode=inference_mode,
-            tqdm_bar=tqdm_bar,
-            batch_size=batch_size,
-        )
+        downstream = Downstream(self, activation_granularity, aggregation_strategy, inference_mode, split_point)
+        samples = downstream.samples_with_targets(inputs, targets)
+        return effects_of(downstream, samples, method, n_steps=n_steps, batch_size=batch_size, tqdm_bar=tqdm_bar)
 
     def get_inputs_to_concepts_model(self, pooling: str = "mean") -> InputsToConcepts:
         """Return a model from a text to its concepts, which attribution methods explain as they explain a classifier.
@@ -314,7 +295,7 @@ class ConceptExplainer(ABC):
         self.check_fitted()
         if self.splitter is None:
             raise OptionError(
-                f"`splitter`: this {type(self).__name__} has none, and so no model; load the concepts with one "
+                f"`splitter`: this {type(self).__name__} has no splitter, and so no model; load the concepts with one "
                 "(load_concepts(path, splitter=...)), or make the explainer with one, as in "
                 "NMFConcepts(splitter, nb_concepts=20)."
             )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from os import PathLike
-from typing import Any
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.labels import Label
 from interpreto.inputs.units import Span
+from interpreto.renderable import Renderable
 
 NAME = 40  # characters of a concept's name, where it is more than one text
 
@@ -61,8 +61,10 @@ class Passage:
         return int(self.activations.argmax())
 
 
-class ConceptView(ABC):
+class ConceptView(Renderable, ABC):
     """What `GlobalConcepts` and `LocalConcepts` have in common: all that is needed to draw them."""
+
+    _subject: ClassVar[str] = "concepts"
 
     about: About
     outputs: tuple[str, ...]
@@ -88,28 +90,6 @@ class ConceptView(ABC):
         """The shown concepts by their importance for an output."""
         sizes, _ = self.totals()
         return sorted(self.shown, key=lambda concept: -float(sizes[output, concept]))
-
-    def to_html(self, path: str | PathLike[str] | None = None) -> str:
-        """A self-contained page; written to ``path`` too, when given."""
-        from interpreto.visualizations.concepts import concepts_to_html  # noqa: PLC0415  (it imports this module)
-
-        return concepts_to_html(self, path)
-
-    def _repr_html_(self) -> str:
-        from interpreto.visualizations.concepts import concepts_to_fragment  # noqa: PLC0415
-
-        return concepts_to_fragment(self)
-
-    def plot(self, path: str | PathLike[str] | None = None, *, backend: str = "auto") -> Any:
-        """Show it: in a notebook as HTML, elsewhere in the terminal; ``"matplotlib"`` answers a figure."""
-        from interpreto.visualizations.concepts import show_concepts  # noqa: PLC0415
-
-        return show_concepts(self, path, backend=backend)
-
-    def __str__(self) -> str:
-        from interpreto.visualizations.terminal.concepts import concepts_to_text  # noqa: PLC0415
-
-        return concepts_to_text(self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -31,6 +31,7 @@ from interpreto.metrics.attributions.robustness import ExplainerMetric
 from interpreto.metrics.result import MetricResult
 from interpreto.models.black_box import BlackBox
 from interpreto.progress import tqdm
+from interpreto.renderable import visualization
 
 if TYPE_CHECKING:
     import pandas
@@ -268,10 +269,8 @@ class BenchmarkTable:
 
         For the arguments see `plot_curves`.
         """
-        from interpreto.visualizations.curves import plot_curves  # noqa: PLC0415  (not needed to judge)
-
         found = {name: row[metric].result for name, row in self.cells.items() if metric in row}
-        return plot_curves(found, path, backend=backend)
+        return visualization("curves").plot_curves(found, path, backend=backend)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row for each method and metric, with its interval and cost. Needs pandas."""
@@ -495,7 +494,7 @@ def _check_alike(first: str, expected: Sequence[AttributionOutput], name: str, f
 
 
 def _interval(result: MetricResult) -> tuple[float, float]:
-    return (math.nan, math.nan) if result.per_sample is None else result.interval()
+    return result.quiet_interval()
 
 
 def _counts(result: MetricResult) -> tuple[int, int]:

@@ -1,36 +1,38 @@
-"""What a metric answers."""
+"""Results of metrics."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Float
-from torch import Generator, Tensor
+from torch import Tensor
 
-from interpreto.errors import OptionError
+from interpreto.errors import EstimateWarning, OptionError
+from interpreto.metrics.intervals import mean_interval
 
 
 @dataclass(frozen=True, eq=False)
 class MetricResult:
-    """A score, what it is the mean of, and how to read it; ``float(result)`` is the score.
+    """The score of a metric, the samples it is the mean of, and how to read it; ``float(result)`` is the score.
 
     Attributes:
-        score: The metric's value; NaN where nothing could be scored.
-        per_sample: A value for each sample, ``(n,)``, NaN where it has none; None where the score is of all together.
-        details: What else was found, by name.
+        score: The metric's value; NaN where no sample could be scored.
+        per_sample: The value of each sample, ``(n,)``, NaN where it has none; None where the score is of all samples
+            together.
+        details: Further quantities, by name.
         higher_is_better: The metric's direction.
         value_range: Least and largest possible value; None where there is no bound.
-        n_valid: Samples that were scored.
-        n_skipped: Samples that could not be.
-        config: How the metric was made.
+        n_valid: Number of samples that were scored.
+        n_skipped: Number of samples that could not be scored.
+        config: The metric's options.
         name: The metric.
-        parts: Where the score is not the mean of `per_sample`: the numbers of each sample, ``(n, p)``, whose means it is
-            made of; None: it is that mean.
-        combined: How: from means ``(…, p)`` to scores ``(…)``.
+        parts: Where the score is a function of several means: the numbers of each sample, ``(n, p)``, whose means it is
+            computed from; None: it is the mean of `per_sample`.
+        combined: That function, from means ``(…, p)`` to scores ``(…)``.
 
     Examples:
         >>> import torch
@@ -61,54 +63,94 @@ class MetricResult:
         low = "−∞" if self.value_range[0] is None else low
         return f"{self.name} {self.score:.4g} ({self.n_valid} samples{skipped}, {direction} is better, in [{low}, {high}])"
 
-    def interval(self, level: float = 0.95, draws: int = 1000, random_state: int = 0) -> tuple[float, float]:
-        """Bootstrap interval of the mean over samples: percentiles of the means of samples drawn with replacement.
+    def interval(
+        self, level: int | float = 0.95, draws: int | None = None, random_state: int | None = None
+    ) -> tuple[float, float]:
+        """Return a confidence interval of the score over samples like these; see `mean_interval`.
+
+        Args:
+            level: Nominal coverage, in (0, 1).
+            draws: Ignored: the interval is a closed form. It was a bootstrap once.
+            random_state: Ignored, for the same reason.
+
+        Returns:
+            Lower and upper end, within the metric's range; NaN, with an `EstimateWarning`, where one sample alone was scored.
 
         Raises:
-            OptionError: the score is of all samples together, or the level is not between 0 and 1.
-
-        References:
-            Efron, 1979, https://doi.org/10.1214/aos/1176344552.
+            OptionError: The score is of all samples together, or `level` is not between 0 and 1.
         """
         if self.per_sample is None:
-            raise OptionError(f"`interval`: {self.name} is of all samples together; it has no value for each to draw from.")
-        return _ends(self._resampled(self._known(), draws, random_state), level)
+            raise OptionError(f"`interval`: {self.name} is of all samples together; there is no value for each of them.")
+        self._warn_of_one(self._known())
+        return self.quiet_interval(level)
+
+    def quiet_interval(self, level: int | float = 0.95) -> tuple[float, float]:
+        """Return `interval` without a warning; NaN too where the score is of all samples together."""
+        if self.per_sample is None:
+            return math.nan, math.nan
+        values, score = self._influences(self._known())
+        return _clipped(mean_interval(values, level, score), self.value_range)
 
     def difference(
-        self, other: MetricResult, level: float = 0.95, draws: int = 1000, random_state: int = 0
+        self, other: MetricResult, level: int | float = 0.95, draws: int | None = None, random_state: int | None = None
     ) -> tuple[float, float]:
-        """Bootstrap interval of how much higher this is than another result on the same samples, sample by sample.
+        """Return a confidence interval of this score less that of another result on the same samples, sample by sample.
 
-        Samples that either could not score count for nothing.
+        Samples that either result could not score are left out.
+
+        Args:
+            other: The other result of the same metric.
+            level: Nominal coverage, in (0, 1).
+            draws: Ignored: the interval is a closed form. It was a bootstrap once.
+            random_state: Ignored, for the same reason.
+
+        Returns:
+            Lower and upper end; NaN, with an `EstimateWarning`, where one sample alone was scored by both.
 
         Raises:
-            OptionError: the results are of different metrics, or of different numbers of samples.
+            OptionError: The results are of different metrics or of different numbers of samples, or `level` is not between
+                0 and 1.
         """
         ours, theirs = self.per_sample, other.per_sample
         if ours is None or theirs is None or len(ours) != len(theirs) or self.name != other.name:
             raise OptionError(f"`other`: {self.name} and {other.name} are not of the same samples; only pairs can be compared.")
         both = self._known() & other._known()
-        gaps = [result._resampled(both, draws, random_state) for result in (self, other)]
-        return _ends(gaps[0] - gaps[1], level)
+        self._warn_of_one(both)
+        (a, score), (b, against) = self._influences(both), other._influences(both)
+        (low, high), (least, most) = self.value_range, other.value_range
+        bounds = None if low is None or most is None else low - most, None if high is None or least is None else high - least
+        return _clipped(mean_interval(a - b, level, score - against), bounds)
 
     def _known(self) -> Bool[Tensor, " n"]:
         assert self.per_sample is not None
         return ~self.per_sample.isnan()
 
-    def _resampled(self, known: Bool[Tensor, " n"], draws: int, random_state: int) -> Float[Tensor, " b"]:
-        """The score on samples drawn with replacement; the same ones for results of as many samples."""
+    def _warn_of_one(self, known: Bool[Tensor, " n"]) -> None:
+        if int(known.sum()) == 1:
+            warnings.warn(
+                f"{self.name} was scored on one sample, which has no interval; pass at least two, better ten or more.",
+                EstimateWarning,
+                stacklevel=3,
+            )
+
+    def _influences(self, known: Bool[Tensor, " n"]) -> tuple[Float[Tensor, " m"], float]:
+        """Return a value for each known sample whose spread is that of the score, and the score of these samples.
+
+        Where the score is a function of several means, the values are the jackknife's pseudo-values.
+        """
         assert self.per_sample is not None
-        values = (self.per_sample[:, None] if self.parts is None else self.parts)[known].double()
-        if not len(values):
-            return torch.full((1,), math.nan, dtype=torch.float64)
-        picked = torch.randint(len(values), (draws, len(values)), generator=Generator().manual_seed(random_state))
-        means = torch.stack([column[picked].mean(1) for column in values.T], dim=1)
-        return means[:, 0] if self.combined is None else self.combined(means)
+        if self.parts is None or self.combined is None:
+            values = self.per_sample[known].double()
+            return values, float(values.mean()) if len(values) else math.nan
+        parts = self.parts[known].double()
+        n = len(parts)
+        score = self.combined(parts.mean(0))
+        others = self.combined((parts.sum(0) - parts) / max(1, n - 1))
+        return n * score - (n - 1) * others, float(score)
 
 
-def _ends(values: Float[Tensor, " b"], level: float) -> tuple[float, float]:
-    if not 0 < level < 1:
-        raise OptionError(f"`level`: got {level!r}; pass a share between 0 and 1.")
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = values.quantile(ends).tolist()
-    return low, high
+def _clipped(ends: tuple[float, float], bounds: tuple[float | None, float | None]) -> tuple[float, float]:
+    """Return the part of an interval that lies within bounds."""
+    low, high = bounds
+    lower, upper = (end if low is None else max(end, low) for end in ends)
+    return (lower, upper) if high is None else (min(lower, high), min(upper, high))

@@ -223,15 +223,16 @@ class ActivationRecorder:
         """
         with self.session(rows):
             self.check_mix(rows)
-            return self._edited(rows, port, lambda _: hidden, self._unneeded(port, rows))
+            skipped, change = self._unneeded(port, rows), self._change(rows, port, lambda _: hidden)
+            return read_logits(self.tracing.edited(port, self.inputs(rows), change, skipped)).float()
 
     def _edited(self, rows: Sequence[SplitInput], port: HookPoint, edit: Edit, skipped: Sequence[nn.Module]) -> Tensor:
+        return read_logits(self.tracing.edited(port, self.inputs(rows), self._change(rows, port, edit), skipped)).float()
+
+    def _change(self, rows: Sequence[SplitInput], port: HookPoint, edit: Edit) -> Edit:
+        """Return what an edit of whole rows does to the tensor at a hook point."""
         self.layout(port, rows)  # before anything is edited
-
-        def change(value: Tensor) -> Tensor:
-            return self._handed_back(port, edit(self._in_place(port, value, rows)), rows)
-
-        return read_logits(self.tracing.edited(port, self.inputs(rows), change, skipped)).float()
+        return lambda value: self._handed_back(port, edit(self._in_place(port, value, rows)), rows)
 
     def may_mix(self, rows: Sequence[SplitInput]) -> bool:
         """Whether rows of unequal lengths may share a batch: measured once, on the shortest beside the longest.

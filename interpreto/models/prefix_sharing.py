@@ -44,7 +44,7 @@ class Copies:
     def of(rows: Rows, readout: Readout, replacement: Replacement, untouched: int) -> Copies:
         assert rows.positions is not None
         changed = first_changes(rows, untouched)
-        wanted = rows.positions[untouched] >= changed[:, None]
+        wanted = (rows.positions >= changed[:, None]) | (rows.positions != rows.positions[untouched])  # 'drop' moves them
         start = torch.minimum(changed, torch.where(wanted, rows.positions, rows.ids.shape[1]).amin(1))
         return Copies(rows, readout, replacement, start, wanted)
 
@@ -128,6 +128,7 @@ class SharedPrefix:
                 return found
             if found is not None:
                 problem = "its outputs behind a cached prefix differ from those of the whole text"
+                break
         self._give_up(problem)
         return None
 

@@ -1,21 +1,57 @@
-"""Concepts shown: as a page, in a notebook, in a terminal, or drawn for print."""
+"""Concepts in any medium: a page, a fragment for notebooks, lines for a terminal, a figure."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.summaries import global_concepts, local_concepts
 from interpreto.concepts.views import ConceptView, GlobalConcepts, LocalConcepts
 from interpreto.errors import OptionError
 from interpreto.inputs.text import is_single
-from interpreto.visualizations.display import Look, check_backend, drawing, fragment, goes_to_notebook, show_html, write_page
-from interpreto.visualizations.html.concepts import concept_payload
+from interpreto.renderable import visible
+from interpreto.visualizations.display import Renderer, check_backend, figures
+from interpreto.visualizations.html.concepts import page_of
+from interpreto.visualizations.html.page import Page
 from interpreto.visualizations.terminal.concepts import concepts_to_text
-from interpreto.visualizations.text_layout import visible
 
-LOOK = Look(["concepts.js"], ["concepts.css"], name="concepts")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptRenderer(Renderer):
+    """Draw the concepts of a data set or of one text."""
+
+    view: ConceptView
+
+    @cached_property
+    def _page(self) -> Page:
+        return page_of(self.view)
+
+    def page(self, title: str | None = None) -> str:
+        """Return a page with one card."""
+        return self._page.document("Concepts" if title is None else visible(title))
+
+    def fragment(self) -> str:
+        """Return the card in one element."""
+        return self._page.fragment()
+
+    def text(self) -> str:
+        """Return bars per output, then texts of the most important concepts."""
+        return concepts_to_text(self.view)
+
+    def figure(self) -> Figure:
+        """Return bars and heat maps."""
+        return figures("concepts").draw_concepts(self.view)
+
+
+def renderer(view: ConceptView) -> ConceptRenderer:
+    """Return the renderer of concepts."""
+    return ConceptRenderer(view)
 
 
 def plot_concepts(
@@ -89,37 +125,25 @@ def plot_concepts(
 
 
 def show_concepts(view: ConceptView, path: str | PathLike[str] | None = None, *, backend: str = "auto") -> Any:
-    """Show concepts whose numbers are there; see `plot_concepts`.
-
-    Raises:
-        OptionError: when the backend is unknown or its package is not installed.
-    """
+    """Show concepts whose numbers are computed already; arguments and errors are those of `plot_concepts`."""
     check_backend(backend)
-    if backend == "matplotlib":
-        figure = drawing("figures.concepts").draw_concepts(view)
-        if path is not None:
-            figure.savefig(path)
-        return figure
-    if path is not None:
-        concepts_to_html(view, path)
-    if goes_to_notebook(backend):
-        show_html(concepts_to_fragment(view))
-    else:
-        print(concepts_to_text(view))
-    return None
+    return renderer(view).show(path, backend=backend)
 
 
 def concepts_to_html(view: ConceptView, path: str | PathLike[str] | None = None, *, title: str | None = None) -> str:
-    """A self-contained page, written to ``path`` too, when given.
+    """Return a self-contained page.
 
     Args:
         view: What to show.
-        path: Where to write the page too, as UTF-8.
-        title: The page's heading; None: ``"Concepts"``.
+        path: File to write the page to as well, as UTF-8.
+        title: The page's heading; None is ``"Concepts"``.
+
+    Raises:
+        FileError: The file cannot be written.
     """
-    return write_page(LOOK, concept_payload(view), "Concepts" if title is None else visible(title), path)
+    return renderer(view).to_html(path, title=title)
 
 
 def concepts_to_fragment(view: ConceptView) -> str:
-    """The same in one element, for a notebook; it may stand any number of times in one page."""
-    return fragment(LOOK, concept_payload(view))
+    """Return one element for a notebook; a page may hold any number of them."""
+    return renderer(view).fragment()

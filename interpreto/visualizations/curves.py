@@ -6,7 +6,6 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +13,13 @@ from torch import Tensor
 
 from interpreto.errors import InputError
 from interpreto.metrics.result import MetricResult
-from interpreto.visualizations.display import check_backend, drawing, goes_to_notebook, show_html
+from interpreto.visualizations.display import Renderer, check_backend, figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GRID = 101
-COLOURS = ("#d9730d", "#2a6fc9", "#2b8a57", "#a23b9a", "#8a6d00", "#555555")  # told apart by colour-blind readers too
+COLORS = ("#d9730d", "#2a6fc9", "#2b8a57", "#a23b9a", "#8a6d00", "#555555")  # told apart by color-blind readers too
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 340, 56, 160, 30, 46
 AXIS = "share of the units, the most important first"
@@ -78,19 +77,41 @@ def plot_curves(
         'probability (Deletion)'
     """
     check_backend(backend)
-    metric, label, curves = read_curves(results)
-    if backend == "matplotlib":
-        figure = _figure(curves, label)
-        if path is not None:
-            figure.savefig(path)
-        return figure
-    if path is not None:
-        Path(path).write_text(_page(metric, label, curves), encoding="utf-8")
-    if goes_to_notebook(backend):
-        show_html(to_svg(label, curves))
-    else:
-        print(to_lines(label, curves))
-    return None
+    return renderer(results).show(path, backend=backend)
+
+
+@dataclass(frozen=True, eq=False)
+class CurveRenderer(Renderer):
+    """Draw curves of one metric."""
+
+    metric: str
+    label: str
+    curves: Sequence[Curve]
+
+    def page(self, title: str | None = None) -> str:
+        """Return a page with the curves and a table of their areas."""
+        return _page(self.metric if title is None else title, self.label, self.curves)
+
+    def fragment(self) -> str:
+        """Return the curves as SVG."""
+        return to_svg(self.label, self.curves)
+
+    def text(self) -> str:
+        """Return a line of bars per curve."""
+        return to_lines(self.label, self.curves)
+
+    def figure(self) -> Figure:
+        """Return the curves on one pair of axes."""
+        return figures("curves").draw_curves(self.label, self.curves)
+
+
+def renderer(results: MetricResult | Mapping[str, MetricResult]) -> CurveRenderer:
+    """Return the renderer of curves.
+
+    Raises:
+        InputError: There is nothing to draw, or results are of different metrics or of one without curves.
+    """
+    return CurveRenderer(*read_curves(results))
 
 
 def read_curves(results: MetricResult | Mapping[str, MetricResult]) -> tuple[str, str, list[Curve]]:
@@ -142,7 +163,7 @@ def to_lines(label: str, curves: Sequence[Curve]) -> str:
 
 
 def to_svg(label: str, curves: Sequence[Curve]) -> str:
-    """The curves as one SVG element, which needs no script; it takes the colours of its page."""
+    """The curves as one SVG element, which needs no script; it takes the colors of its page."""
     every = np.concatenate([v for c in curves for v in (c.mean, c.low, c.high) if v is not None])
     low, high = float(min(0.0, every.min())), float(max(every.max(), 1e-9))
 
@@ -162,18 +183,18 @@ def to_svg(label: str, curves: Sequence[Curve]) -> str:
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(_text(x(share), HEIGHT - BOTTOM + 18, f"{share:.0%}", "middle"))
     for i, curve in enumerate(curves):
-        colour, area = COLOURS[i % len(COLOURS)], curve.area
+        color, area = COLORS[i % len(COLORS)], curve.area
         name = html.escape(curve.name)
         title = f"<title>{name}: mean height {area:.3f}</title>"
         if curve.low is not None and curve.high is not None:
             band = " ".join([*points(curve.low), *reversed(points(curve.high))])
-            parts.append(f'<polygon points="{band}" fill="{colour}" fill-opacity=".22" stroke="none">{title}</polygon>')
-        dash = ' stroke-dasharray="6 4"' if i >= len(COLOURS) or curve.low is not None else ""
+            parts.append(f'<polygon points="{band}" fill="{color}" fill-opacity=".22" stroke="none">{title}</polygon>')
+        dash = ' stroke-dasharray="6 4"' if i >= len(COLORS) or curve.low is not None else ""
         line = " ".join(points(curve.mean))
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"{dash}>{title}</polyline>')
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"{dash}>{title}</polyline>')
         at = TOP + 8 + 20 * i
         parts.append(
-            f'<line x1="{WIDTH - RIGHT + 10}" x2="{WIDTH - RIGHT + 32}" y1="{at}" y2="{at}" stroke="{colour}" '
+            f'<line x1="{WIDTH - RIGHT + 10}" x2="{WIDTH - RIGHT + 32}" y1="{at}" y2="{at}" stroke="{color}" '
             f'stroke-width="2"{dash}/>'
         )
         parts.append(_text(WIDTH - RIGHT + 38, at + 4, _short(curve.name), "start"))
@@ -208,21 +229,3 @@ def _text(x: int | float, y: int | float, text: str, anchor: str) -> str:
 
 def _short(name: str, length: int = 17) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
-
-
-def _figure(curves: Sequence[Curve], label: str) -> Figure:
-    figure = drawing("figures.attributions").Drawing(figsize=(5.6, 3.6), layout="constrained")
-    axes, grid = figure.add_subplot(), np.linspace(0, 1, GRID)
-    for i, curve in enumerate(curves):
-        colour = COLOURS[i % len(COLOURS)]
-        if curve.low is not None and curve.high is not None:
-            axes.fill_between(grid, curve.low, curve.high, color=colour, alpha=0.22, linewidth=0)
-        style = "--" if i >= len(COLOURS) or curve.low is not None else "-"
-        axes.plot(grid, curve.mean, style, color=colour, label=curve.name)
-    axes.set_xlabel(AXIS)
-    axes.set_ylabel(label)
-    axes.set_xlim(0, 1)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.legend(frameon=False)
-    return figure

@@ -1,84 +1,102 @@
-"""How pictures reach people: in a notebook, in the terminal, as a page or a figure.
-
-What comes from the user or the model reaches a page as JSON alone, which the page's script turns into text nodes. The page
-lets only that script run (by its hash) and loads nothing.
-"""
+"""Display backends: notebook, terminal, HTML file and matplotlib figure."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import importlib
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from abc import ABC, abstractmethod
 from os import PathLike
-from pathlib import Path
-from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from interpreto.errors import OptionError
+from interpreto.storage import check_writable, replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BACKENDS = ("auto", "notebook", "terminal", "matplotlib")
 
 
-@dataclass(frozen=True)
-class Look:
-    """The script and the styles of one kind of page, files of ``html/``; what all kinds share stands in front of them."""
+class Renderer(ABC):
+    """One subject, drawn in any medium."""
 
-    scripts: Sequence[str]
-    styles: Sequence[str] = ()
-    name: str = ""
+    @abstractmethod
+    def page(self, title: str | None = None) -> str:
+        """Return a self-contained HTML page; None is the subject's usual title."""
 
-    @property
-    def script(self) -> str:
-        own = "\n".join(_asset(name) for name in ("common.js", *self.scripts))
-        return f'(() => {{\n"use strict";\n{own}}})();'
+    @abstractmethod
+    def fragment(self) -> str:
+        """Return one HTML element for a notebook."""
 
-    @property
-    def style(self) -> str:
-        return "".join(_asset(name) for name in ("style.css", *self.styles))
+    @abstractmethod
+    def text(self) -> str:
+        """Return lines for a terminal."""
+
+    @abstractmethod
+    def figure(self) -> Figure:
+        """Return a matplotlib figure."""
+
+    def to_html(self, path: str | PathLike[str] | None = None, *, title: str | None = None) -> str:
+        """Return the page, and write it to ``path`` where given.
+
+        Raises:
+            FileError: The file cannot be written.
+        """
+        file = None if path is None else check_writable(path)
+        page = self.page(title)
+        if file is not None:
+            with replacing(file) as partial:
+                partial.write_text(page, encoding="utf-8", newline="\n")
+        return page
+
+    def show(self, path: str | PathLike[str] | None = None, *, backend: str = "auto") -> Any:
+        """Show the subject, and write it to ``path`` where given.
+
+        Returns:
+            The figure for ``"matplotlib"``, else None.
+
+        Raises:
+            FileError: The file cannot be written.
+            OptionError: The backend is unknown or its package is not installed.
+        """
+        check_backend(backend)
+        if backend == "matplotlib":
+            figure = self.figure()
+            if path is not None:
+                save_figure(figure, path)
+            return figure
+        if path is not None:
+            self.to_html(path)
+        if goes_to_notebook(backend):
+            show_html(self.fragment())
+        else:
+            print(self.text())
+        return None
 
 
-def write_page(look: Look, data: str, title: str, path: str | PathLike[str] | None) -> str:
-    """A self-contained page, written to ``path`` too, when given, as UTF-8.
+def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
+    """Write a figure in the format of the file's suffix.
 
-    Args:
-        look: How it is drawn.
-        data: JSON, in which no character has a meaning for HTML.
-        title: Its heading, any text.
-        path: Where to write it.
+    Raises:
+        FileError: The file cannot be written.
     """
-    script = look.script
-    page = Template(_asset("page.html")).substitute(
-        title=_escaped(title),
-        style=look.style,
-        data=data,
-        script=script,
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-    if path is not None:
-        Path(path).write_text(page, encoding="utf-8", newline="\n")
-    return page
-
-
-def fragment(look: Look, data: str) -> str:
-    """The same in one element, for a notebook; it may stand any number of times in one page."""
-    return (
-        f'<div class="{" ".join(["interpreto", *look.name.split()])}"><style>{look.style}</style>'
-        f'<script type="application/json">{data}</script><script>{look.script}</script></div>'
-    )
+    file = check_writable(path)
+    with replacing(file) as partial:
+        figure.savefig(partial, format=file.suffix.removeprefix(".") or None)
 
 
 def check_backend(backend: str) -> None:
+    """Refuse backends that do not exist.
+
+    Raises:
+        OptionError: The backend is unknown.
+    """
     if backend not in BACKENDS:
         raise OptionError(f"`backend`: got {backend!r}; pass one of {', '.join(map(repr, BACKENDS))}.")
 
 
 def goes_to_notebook(backend: str) -> bool:
-    """Whether a backend, or the kernel that runs this, asks for HTML."""
+    """Return whether to show HTML: asked for by name, or because a notebook's kernel runs this."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return backend == "notebook" or (backend == "auto" and getattr(shell, "kernel", None) is not None)
 
@@ -87,7 +105,7 @@ def show_html(text: str) -> None:
     """Show HTML in the notebook.
 
     Raises:
-        OptionError: when IPython is not installed.
+        OptionError: IPython is not installed.
     """
     try:
         from IPython import display  # noqa: PLC0415  (optional)  # pyright: ignore[reportMissingImports]
@@ -98,26 +116,17 @@ def show_html(text: str) -> None:
     display.display(display.HTML(text))
 
 
-def drawing(module: str) -> Any:
-    """A module of this package that draws with matplotlib.
+def figures(subject: str) -> Any:
+    """Import a module of `interpreto.visualizations.figures`, which draw with matplotlib.
 
     Raises:
-        OptionError: when matplotlib is not installed.
+        OptionError: matplotlib is not installed.
     """
     try:
-        return importlib.import_module(f"interpreto.visualizations.{module}")
+        return importlib.import_module(f"interpreto.visualizations.figures.{subject}")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "matplotlib":
             raise
         raise OptionError(
             '`backend`: "matplotlib" is not installed; run `pip install "interpreto[notebook]"`, or leave `backend` out.'
         ) from error
-
-
-def _escaped(text: str) -> str:
-    """Text for an element's content, whatever characters it has."""
-    return html.escape(text.replace("\0", "\ufffd")).encode("utf-8", "replace").decode("utf-8")
-
-
-def _asset(name: str) -> str:
-    return (files("interpreto.visualizations") / "html" / name).read_text(encoding="utf-8")

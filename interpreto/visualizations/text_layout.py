@@ -14,7 +14,6 @@ from interpreto.inputs.units import Span
 from interpreto.models.modes import InferenceModes
 
 SAME_CHARACTER = "·"  # stands for a token that shares its character with the token before, as bytes of an emoji do
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _ROLES = "system|developer|user|human|assistant|model|bot|tool|inst|instruction|response"
 _TURN = re.compile(rf"(?i:[<>\[|｜#][\s/]*(?:{_ROLES}))(?![a-z])|\b(?=[A-Z])(?i:{_ROLES})\s*:\s*$")  # how templates open one
 
@@ -134,7 +133,7 @@ def answered(explanation: AttributionOutput) -> bool:
 
 
 def scale(explanation: AttributionOutput) -> float:
-    """The largest finite magnitude over all targets, where colours are fullest; 0 where there is none."""
+    """The largest finite magnitude over all targets, where colors are fullest; 0 where there is none."""
     values = explanation.attributions if explanation.signed else explanation.attributions.clamp(min=0)
     finite = values[values.isfinite()]
     return float(finite.abs().max()) if finite.numel() else 0.0
@@ -195,20 +194,3 @@ def number(value: float, *, sign: bool = False) -> str:
         return mark + (f"{size:#.3g}".rstrip(".") if size < 1000 else f"{abs(value):.0f}")
     digits, exponent = f"{size:.2e}".split("e")
     return f"{mark}{digits}e{int(exponent)}".replace("e-", "e−")
-
-
-def visible(text: str) -> str:
-    """The text with control characters as their pictures, so that none can act on a terminal or reorder a line.
-
-    Examples:
-        >>> visible("a\\x1b[31m\\u202eb")
-        'a␛[31m⟨U+202E⟩b'
-    """
-    return _UNSEEN.sub(_picture, text.replace("\r\n", "\n"))
-
-
-def _picture(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"

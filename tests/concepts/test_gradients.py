@@ -1,4 +1,4 @@
-"""What concepts do: gradients and attributions of outputs, on the model's upper half."""
+"""What concepts do: gradients and attributions of outputs, on the model downstream of the split."""
 
 import pytest
 import torch
@@ -10,7 +10,6 @@ from interpreto.concepts import (
     KMeansConcepts,
     NeuronsAsConcepts,
     PCAConcepts,
-    TopKSAEConcepts,
 )
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
 from interpreto.errors import ModelError, TargetError
@@ -120,14 +119,11 @@ def test_neither_company_nor_batch_size_changes_anything(bert, method):
 
 def test_untouched_concepts_leave_the_output_exactly_the_model_s(bert):
     """The reconstruction error is kept: six concepts do not explain 32 dimensions."""
-    from interpreto.concepts.aims import aimed_samples, task_of
     from interpreto.concepts.downstream import Downstream
-    from interpreto.concepts.splitters.base import read_strategy
 
-    splitter = bert.splitter
-    samples = aimed_samples(splitter, task_of(splitter, None), FEW, None, "word")
-    upper = Downstream.of(bert, task_of(splitter, None), samples, read_strategy("mean"), splitter.budget())
-    scores = upper.scores(upper.concepts[None])[0]
+    splitter, downstream = bert.splitter, Downstream(bert, "word")
+    batch = downstream.batch(downstream.samples_with_targets(FEW, None))
+    scores = batch.scores(batch.concepts[None])[0]
     for score, text in zip(scores, FEW, strict=True):
         assert_close(score, splitter.model(**splitter.tokenizer(text, return_tensors="pt")).logits[0].detach(), 1e-5)
 
@@ -169,16 +165,37 @@ def test_ablation_is_the_score_lost_without_one_concept_of_one_unit(bert):
         assert torch.allclose(found[:, unit, concept], lost, atol=1e-6)
 
 
+class Gate(nn.Module):
+    """Two concepts with codes 0 and 1: a row has the one or the other, by the widest gap among its first neuron's values."""
+
+    nb_concepts = 2
+
+    def fit(self, rows):
+        values = rows[:, 0].sort().values[len(rows) // 4 : -len(rows) // 4]
+        widest = int((values[1:] - values[:-1]).argmax())
+        self.threshold = values[widest : widest + 2].mean()
+        self.directions = torch.stack([rows.mean(0), rows[0]])
+
+    def encode(self, rows):
+        first = rows[:, :1] > self.threshold
+        return torch.cat([first, ~first], 1).to(rows)
+
+    def decode(self, codes):
+        return codes @ self.directions
+
+
 def test_a_concept_that_is_zero_has_no_effect_by_ablation():
+    """Exactly, also beside texts of the batch that have it."""
     model, tokenizer = CLASSIFIERS["bert"]()
     splitter = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)
     rows = splitter.get_activations(SENTENCES)
-    explainer = TopKSAEConcepts(splitter, nb_concepts=12, k=3).fit(rows, nb_epochs=2)
+    explainer = DictionaryLearningExplainer(splitter, Gate()).fit(rows)
     codes = explainer.encode_activations(rows).split([len(sample.units) for sample in splitter.samples(SENTENCES)])
     found = explainer.concept_output_attribution(SENTENCES, method="ablation")
+    assert all(0 < float(code[:, 0].mean()) < 1 for code in codes[2:])
     for each, code in zip(found, codes, strict=True):
         assert (each[:, code == 0] == 0).all()
-        assert (each[:, code != 0] != 0).any()
+        assert each[:, code != 0].abs().max() > 1e-3
 
 
 class TestNormalization:

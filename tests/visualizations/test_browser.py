@@ -16,7 +16,7 @@ from tests.visualizations.examples import INJECTIONS, additive, conversation, ex
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
-COLOURS = "$$('.card [data-unit]').map((node) => getComputedStyle(node).backgroundColor)"
+COLORS = "$$('.card [data-unit]').map((node) => getComputedStyle(node).backgroundColor)"
 PRESSED = "$$('[data-row]').map((node) => node.getAttribute('aria-pressed'))"
 CHOICES = "$$('.target').map((node) => node.textContent)"
 TIP = "(() => { const tip = $('[role=tooltip]'); return tip.hidden ? null : tip.textContent; })()"
@@ -48,9 +48,9 @@ def test_a_console_message_would_be_seen(browser):
 
 def test_classes_hover_and_keys_change_what_is_seen(browser):
     browser.open(to_fragment([film()]) + to_fragment([film()]))
-    before = browser.run(COLOURS)
+    before = browser.run(COLORS)
     browser.click("button.target", 1)
-    after = browser.run(COLOURS)
+    after = browser.run(COLORS)
     assert before[:5] != after[:5] and before[5:] == after[5:]  # the other fragment stays
     assert browser.run("$$('button.target').map((b) => b.getAttribute('aria-pressed'))") == ["false", "true", "true", "false"]
     assert "negative" in browser.run("$('[aria-live]').textContent")
@@ -69,10 +69,10 @@ def test_classes_hover_and_keys_change_what_is_seen(browser):
 
 def test_classes_are_switched_by_keys(browser):
     browser.open(to_html([film()]))
-    before = browser.run(COLOURS)
+    before = browser.run(COLORS)
     for key in ("Tab", "Tab", "Enter"):
         browser.press(key)
-    assert browser.run(COLOURS) != before
+    assert browser.run(COLORS) != before
     browser.press("Tab")
     assert browser.run("document.activeElement.textContent") == "A"
 
@@ -89,7 +89,7 @@ def test_dark_mode_changes_the_paper(browser):
     browser.prefer("light")
 
 
-def test_values_that_cannot_be_are_no_colour(browser):
+def test_values_that_cannot_be_are_no_color(browser):
     browser.open(to_html([film()]))
     assert browser.run("$$('[data-unit]').map((node) => node.classList.contains('absent'))") == [False] * 4 + [True]
     browser.hover(".unit", 4)
@@ -125,9 +125,9 @@ def test_methods_stand_side_by_side_and_show_one_class(browser):
     )
     assert boxes[0][1] < boxes[1][0]
     assert browser.run("$$('.targets').length") == 1
-    before = browser.run(COLOURS)
+    before = browser.run(COLORS)
     browser.click("button.target", 1)
-    assert all(a != b for a, b in zip(before[1::5], browser.run(COLOURS)[1::5], strict=True))
+    assert all(a != b for a, b in zip(before[1::5], browser.run(COLORS)[1::5], strict=True))
     browser.hover(".unit", 1)
     assert "Lime: 0 logit" in browser.run(TIP)
     assert browser.run("$$('.linked').map((node) => node.textContent)") == ["dull", "dull"]
@@ -137,9 +137,9 @@ def test_methods_with_other_rows_are_switched_alone(browser):
     other = explanation(["A", "dull", "but", "lovely", "film"], [[1.0, 0, 0, 0, 0], [0, 0, 0, 0, 1.0]], ["bad", "good"])
     browser.open(to_html([film(), other]))
     assert browser.run("$$('.card').length") == 1 and browser.run("$$('.targets').length") == 2
-    before = browser.run(COLOURS)
+    before = browser.run(COLORS)
     browser.click("button.target", 3)
-    after = browser.run(COLOURS)
+    after = browser.run(COLORS)
     assert before[:5] == after[:5] and before[5:] != after[5:]
 
 
@@ -147,16 +147,16 @@ def test_a_generation_begins_with_its_sequence_and_shows_the_row_of_the_chosen_t
     browser.open(to_html([story()]))
     assert browser.run("$$('[data-row]').map((node) => node.textContent)") == ["so", "good"]
     assert browser.run(CHOICES)[0] == "whole answer−3.00" and browser.run("$('.now').hidden")
-    whole = browser.run(COLOURS)
+    whole = browser.run(COLORS)
     browser.click("[data-row]", 1)
-    assert browser.run(PRESSED) == ["false", "true"] and browser.run(COLOURS) != whole
+    assert browser.run(PRESSED) == ["false", "true"] and browser.run(COLORS) != whole
     assert browser.run(CHOICES)[1] == "good−2.00token 2 of 2" and browser.run("getComputedStyle($('.now')).display") != "none"
     assert browser.run(TOPS)[0].startswith("The||+4.00")
     assert browser.run("$$('[data-unit]').map((n) => n.classList.contains('absent'))") == [False, False, False, False, True]
     assert browser.run("$$('[data-row]').map((node) => getComputedStyle(node).outlineStyle)") == ["none", "solid"]
     browser.click("[data-row]", 1)
     assert browser.run(PRESSED) == ["false", "false"] and browser.run("$('.now').hidden")
-    assert browser.run(COLOURS) == whole
+    assert browser.run(COLORS) == whole
     browser.click("[data-row]", 0)
     browser.click("button.target")
     assert browser.run(PRESSED) == ["false", "false"] and browser.said == []

@@ -151,7 +151,7 @@ class TestGlobal:
 
     def test_parts_of_a_data_set_add_up(self, explainer, monkeypatch):
         whole = global_concepts(explainer, iter(TEXTS), 1)
-        monkeypatch.setattr("interpreto.concepts.summaries.TOGETHER", 3)
+        monkeypatch.setattr("interpreto.concepts.summaries.WINDOW", 3)
         parts = global_concepts(explainer, TEXTS, 1)
         assert whole.outputs == parts.outputs == ("positive",) and whole.shown == parts.shown
         assert close(whole.importances, parts.importances) and close(whole.effects, parts.effects)
@@ -326,7 +326,7 @@ class TestPage:
 
 class TestTerminal:
     def test_bars_and_texts(self):
-        shown = concepts_to_text(local(), width=80, colour=False)
+        shown = concepts_to_text(local(), width=80, color=False)
         first, *lines = shown.split("\n")
         assert first == "positive  2.50 logit"  # the prediction first
         assert lines[0].split() == ["1", "film", "█" * 10 + "░" * 6, "−0.750", "of", "1.25"]
@@ -334,8 +334,8 @@ class TestTerminal:
         assert "concept 1, activations up to 4.00" in shown and "lovely film[4.00]" in shown
         assert "sum over words of |effect|, in logit" in " ".join(shown.split())
 
-    def test_colours_say_activations(self):
-        shown = concepts_to_text(dataset(), width=80, colour=True)
+    def test_colors_say_activations(self):
+        shown = concepts_to_text(dataset(), width=80, color=True)
         assert "\x1b[" in shown and "[4.00]" not in shown
         assert str(dataset()).startswith("negative")
 
@@ -343,7 +343,7 @@ class TestTerminal:
     def test_nothing_acts_on_the_terminal(self, bad):
         for make in (local, dataset):
             view = make((bad.replace(" ", "_"), "b"), (bad, "x"), bad, explainer=bad, unit=bad, scale=bad)
-            shown = concepts_to_text(view, width=60, colour=False)
+            shown = concepts_to_text(view, width=60, color=False)
             assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", shown)
 
 

@@ -20,7 +20,7 @@ from tests.visualizations.test_browser import TIP, hacked
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
-COLOURS = "$$('[data-unit]').map((node) => getComputedStyle(node).backgroundColor)"
+COLORS = "$$('[data-unit]').map((node) => getComputedStyle(node).backgroundColor)"
 CHOSEN = "$$('[aria-selected=true]').map((node) => Number(node.dataset.concept))"
 ORDER = "$$('[role=option]').map((node) => Number(node.dataset.concept))"
 AMOUNTS = "$$('[role=option] .amount').map((node) => node.textContent)"
@@ -76,9 +76,9 @@ def test_bars_are_as_long_as_their_numbers(browser):
 
 def test_a_click_chooses_a_concept(browser):
     browser.open(concepts_to_html(local()))
-    before = browser.run(COLOURS)
+    before = browser.run(COLORS)
     browser.click("[role=option]", 1)
-    assert browser.run(CHOSEN) == [0] and browser.run(COLOURS) != before
+    assert browser.run(CHOSEN) == [0] and browser.run(COLORS) != before
     assert weights(browser) == [100.0, 25.0]
     assert browser.run(WORDS) == ["joy2.00", "happy1.50"] and browser.run("$('h2').textContent") == "Concept 0"
     assert browser.run(STATUS) == "positive. Concept 0: joy · happy, effect −0.400, importance 0.600 logit"
@@ -182,10 +182,10 @@ def test_the_heat_map_has_every_concept_and_class_and_chooses_both(browser):
     assert browser.run("$$('table.heat td').length") == 6
 
 
-def test_dark_mode_changes_paper_and_colours_and_letters_stay_legible(browser):
-    def light(colour: str) -> float:
-        parts = [float(part) for part in re.findall(r"[\d.]+", colour)[:3]]
-        if colour.startswith("oklab"):
+def test_dark_mode_changes_paper_and_colors_and_letters_stay_legible(browser):
+    def light(color: str) -> float:
+        parts = [float(part) for part in re.findall(r"[\d.]+", color)[:3]]
+        if color.startswith("oklab"):
             return parts[0] ** 3
         linear = [(part / 255 / 12.92 if part <= 10 else ((part / 255 + 0.055) / 1.055) ** 2.4) for part in parts]
         return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

@@ -43,8 +43,8 @@ def test_bars_are_the_largest_units_of_each_class():
     assert positive.get_title("left") == "positive: 0.500 logit" and positive.get_title("right") == "Occlusion"
     assert positive.get_xlabel() == "logit" and positive.get_xlim() == negative.get_xlim()
     assert positive.get_ylim() == (3.5, -0.5)  # the largest is on top
-    colours = {patch.get_facecolor() for patch in positive.patches}
-    assert len(colours) == 2
+    colors = {patch.get_facecolor() for patch in positive.patches}
+    assert len(colors) == 2
     assert len(bars(drawn(additive(30))[0])) == 10
 
 

@@ -141,7 +141,7 @@ def test_texts_of_a_generation_make_no_elements_and_survive(bad):
 def test_fragments_stand_side_by_side():
     twice = Outline(to_fragment([film()]) + to_fragment([film()]))
     assert not [value for _, attributes in twice.elements for name, value in attributes if name == "id"]
-    assert sum(tag == "div" for tag, _ in twice.elements) == 2
+    assert sum(dict(attributes).get("class") == "interpreto" for _, attributes in twice.elements) == 2
 
 
 def test_an_explanation_shows_itself_in_a_notebook():

@@ -111,6 +111,6 @@ def test_texts_are_grouped_in_order():
 def test_a_terminal_shows_the_sequence_first():
     model, tokenizer = tiny.CAUSAL_LMS["llama"]()
     output = KernelShap(model, tokenizer)("The film was", " good", attribute_targets=False)[0]
-    lines = to_text(output, width=100, colour=False).split("\n")
-    assert lines[0].startswith("good  ") and lines[2] == "→ good" and "f(x)" in to_text(output, width=100, colour=False)
-    assert not to_text(output, width=100, colour=False, target=1).startswith("good  ")
+    lines = to_text(output, width=100, color=False).split("\n")
+    assert lines[0].startswith("good  ") and lines[2] == "→ good" and "f(x)" in to_text(output, width=100, color=False)
+    assert not to_text(output, width=100, color=False, target=1).startswith("good  ")

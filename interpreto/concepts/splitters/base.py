@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interpreto.choices import read_member
-from interpreto.concepts.activation_store import ActivationStore, StoreConfig, identity
+from interpreto.concepts.activation_store import ActivationStore, StoreConfig
 from interpreto.concepts.splitters.granularities import ActivationGranularity, SplitInput, Unit, read_unit
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import GranularityAggregationStrategy
+from interpreto.models import fingerprint
 from interpreto.models.activations import ActivationRecorder, WindowActivations
 from interpreto.models.batching import Budget
 from interpreto.models.hook_points import HookPoint
 from interpreto.models.interventions import Edit, wrapped
-from interpreto.validation import check_batch_size
+from interpreto.validation import check_batch_size, check_count
 
 Activations = dict[str, Tensor]
 """Split point to activations ``(n·g, d)``: the units of all inputs, in order."""
@@ -119,12 +122,12 @@ class ModelSplitter(ABC):
         """
         return list(self.iter_samples(inputs, self._unit(activation_granularity)))
 
-    def sweep(self, samples: Sequence[Sample], run: Callable[[list[int]], None], budget: Budget | None = None) -> None:
-        """Give the numbers of all samples to ``run`` in batches of like length, smaller ones when the memory runs out."""
+    @contextmanager
+    def session(self, samples: Sequence[Sample]) -> Iterator[bool]:
+        """Context manager that prepares the model for samples; True if samples of unequal lengths may share a batch."""
         rows = [as_row(sample) for sample in samples]
-        if rows:
-            with self._split.session(rows):
-                self._split.sweep(rows, run, budget)
+        with self._split.session(rows):
+            yield self._split.may_mix(rows)
 
     def budget(self, batch_size: int | None = None) -> Budget:
         """What a batch may hold: so many texts, or None: what the splitter was made for."""
@@ -159,13 +162,15 @@ class ModelSplitter(ABC):
         """
         unit, strategy = self._unit(activation_granularity), read_strategy(aggregation_strategy)
         name = self.port(split_point).name
+        probe = fingerprint.probe(self.model, name)
         config = StoreConfig(
-            model=identity(self.model),
+            model=fingerprint.identity(self.model),
             split_point=name,
             activation_granularity=getattr(unit, "value", None) or getattr(unit, "__qualname__", type(unit).__qualname__),
             aggregation_strategy=strategy.value,
             dtype="as computed" if dtype is None else str(dtype).removeprefix("torch."),
-            rows_per_shard=rows_per_shard,
+            rows_per_shard=check_count(rows_per_shard, "rows_per_shard"),
+            probe=None if probe is None else asdict(probe),
         )
         return ActivationStore.write(
             path,

@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpreto.aliases import aliases
 from interpreto.choices import read_member
 from interpreto.concepts.activations import ActivationSource
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
+from interpreto.concepts.downstream import Downstream
 from interpreto.concepts.splitters.classification import SplitterForClassification
 from interpreto.errors import OptionError
 from interpreto.metrics.concepts.base import Coded, ConceptMetric, mean_of
-from interpreto.metrics.concepts.outputs import AboveSplit, check_some
 from interpreto.metrics.concepts.reconstruction import cosines
 from interpreto.metrics.result import MetricResult
 
@@ -96,17 +97,18 @@ class ReconstructionError(ConceptMetric):
         super().__init__(concept_explainer, batch_size=batch_size)
         self.space = read_member(ReconstructionSpaces, reconstruction_space, "reconstruction_space")
         latent = self.space is ReconstructionSpaces.LATENT_ACTIVATIONS
-        self.upper = None if latent else AboveSplit(concept_explainer, activation_granularity)
-        distributes = self.upper is not None and self.upper.kind == "single-label"
+        self.downstream = None if latent else Downstream(concept_explainer, activation_granularity)
+        distributes = self.downstream is not None and self.downstream.kind == "single-label"
         default = RowDistance.KL if distributes else RowDistance.EUCLIDEAN
         self.distance = _read_distance(default if distance_function is None else distance_function)
         if self.distance is RowDistance.KL:
-            if self.upper is None:
+            if self.downstream is None:
                 raise OptionError("`distance_function`: KL is of the model's answers; use reconstruction_space='logits'.")
-            self.upper.check_distributes("KL divergence")
+            self.downstream.check_distributes("KL divergence")
         name = getattr(self.distance, "value", None) or getattr(self.distance, "__name__", type(self.distance).__name__)
         self.config = {"reconstruction_space": self.space.value, "distance_function": name}
 
+    @aliases(latent_activations="activations")
     def run(self, activations: Any) -> MetricResult:
         """The mean over rows.
 
@@ -115,9 +117,9 @@ class ReconstructionError(ConceptMetric):
                 these are for a `SplitterForClassification`; for other splitters pass inputs: the mean is over texts, of
                 the mean over their tokens.
         """
-        if self.upper is None:
+        if self.downstream is None:
             return self.mean_over_rows(activations, lambda coded: self.distance(coded.rows, coded.decoded))
-        splitter = self.upper.splitter
+        splitter = self.downstream.splitter
         if isinstance(splitter, SplitterForClassification) and isinstance(activations, (Tensor, Mapping, ActivationSource)):
             return self.mean_over_rows(activations, lambda coded: self._of_outputs(coded, splitter.activations_to_outputs))
         if isinstance(activations, ActivationSource) or _are_floats(activations):
@@ -125,25 +127,25 @@ class ReconstructionError(ConceptMetric):
                 f"`activations`: from rows of activations alone {type(splitter).__name__} cannot run on; pass the "
                 "inputs, as in run(texts)."
             )
-        return self._of_inputs(self.upper, activations)
+        return self._of_inputs(self.downstream, activations)
 
     def _of_outputs(self, coded: Coded, run_on: Callable[[Tensor], Tensor]) -> Tensor:
         return self.distance(run_on(coded.rows), run_on(coded.decoded)).cpu()
 
-    def _of_inputs(self, upper: AboveSplit, inputs: Any) -> MetricResult:
-        samples = upper.samples(inputs)
-        check_some(samples)
-        values = torch.full((len(samples),), torch.nan, dtype=torch.float64)
+    def _of_inputs(self, downstream: Downstream, inputs: Any) -> MetricResult:
+        samples = downstream.samples(inputs)
 
-        def run(picked: list[int]) -> None:
+        def distances(picked: list[int]) -> list[float]:
             batch = [samples[i] for i in picked]
-            given, found = upper.edited(batch, lambda rows: rows), upper.edited(batch, upper.reconstruct)
-            for row, (i, sample) in enumerate(zip(picked, batch, strict=True)):
-                own = slice(row, row + 1) if given.ndim == 2 else (row, slice(len(sample)))
-                values[i] = mean_of(self.distance(given[own], found[own]).double().cpu())
+            given, found = downstream.edited(batch, lambda rows: rows), downstream.edited(batch, self._reconstructed)
+            own = [slice(i, i + 1) if given.ndim == 2 else (i, slice(len(sample))) for i, sample in enumerate(batch)]
+            return [mean_of(self.distance(given[part], found[part]).double().cpu()) for part in own]
 
-        upper.splitter.sweep(samples, run)
+        values = torch.tensor(downstream.map(samples, distances), dtype=torch.float64)
         return self.result(mean_of(values), len(values), int(values.isnan().sum()), values)
+
+    def _reconstructed(self, rows: Tensor) -> Tensor:
+        return self.concept_explainer.decode_concepts(self.concept_explainer.encode_activations(rows))
 
 
 def _read_distance(value: object) -> Distance:

@@ -13,6 +13,7 @@ from torch import Tensor
 from interpreto.choices import read_member
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.errors import InputError, OptionError
+from interpreto.metrics.concepts.base import Scored
 from interpreto.metrics.result import MetricResult
 
 TOGETHER = 4096  # concepts that are compared with all others at a time
@@ -29,7 +30,7 @@ class ConceptMatchingAlgorithm(Enum):
     COSINE_MAXIMUM = "cosine_maximum"
 
 
-class Stability:
+class Stability(Scored):
     """Mean cosine of the concepts that several fits found, once they are paired; over all pairs of fits. Higher is better.
 
     In [−1, 1], or [0, 1] unsigned. 1: the same concepts, in any order and of any length. A concept without a direction
@@ -92,10 +93,6 @@ class Stability:
             name=type(self).__name__,
         )
 
-    def compute(self) -> float:
-        """The score alone."""
-        return float(self.run())
-
     def _alike(self, first: Tensor, second: Tensor) -> float:
         cosines = (first @ second.T).clamp(-1, 1)
         cosines = cosines if self.signed else cosines.abs()
@@ -105,7 +102,7 @@ class Stability:
         return float(cosines[rows, columns].mean())
 
 
-class Collinearity:
+class Collinearity(Scored):
     """The largest ``|cos|`` of two concepts of a dictionary, in [0, 1]. Lower is better: 1 says that one is there twice.
 
     Concepts without a direction are like no other. NaN for a single concept.
@@ -152,10 +149,6 @@ class Collinearity:
             config={},
             name=type(self).__name__,
         )
-
-    def compute(self) -> float:
-        """The score alone."""
-        return float(self.run())
 
 
 def _directions(explainer: ConceptAutoEncoderExplainer | Tensor, position: int) -> Float[Tensor, "c d"]:

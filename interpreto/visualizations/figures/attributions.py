@@ -16,7 +16,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from interpreto.attributions.output import AttributionOutput
-from interpreto.visualizations.text_layout import answered, grouped, number, ranked, scale, score_unit, value_unit, visible
+from interpreto.renderable import visible
+from interpreto.visualizations.text_layout import answered, grouped, number, ranked, scale, score_unit, value_unit
 
 TOP = 10  # bars of a target
 TARGETS = 4  # targets of a class

@@ -60,10 +60,10 @@ def _bars(view: ConceptView, output: int, axes: Axes) -> None:
     sizes, net = view.totals()
     order = view.ranked(output)
     effects = [float(net[output, concept]) for concept in order]
-    colours = [FOR if effect >= 0 else AGAINST for effect in effects]
+    colors = [FOR if effect >= 0 else AGAINST for effect in effects]
     whole = [float(sizes[output, concept]) * (-1 if effect < 0 else 1) for concept, effect in zip(order, effects, strict=True)]
-    axes.barh(range(len(order)), whole, color=colours, alpha=0.3, height=0.72, label="importance")
-    axes.barh(range(len(order)), effects, color=colours, height=0.72, label="effect")
+    axes.barh(range(len(order)), whole, color=colors, alpha=0.3, height=0.72, label="importance")
+    axes.barh(range(len(order)), effects, color=colors, height=0.72, label="effect")
     axes.set_yticks(range(len(order)), [_concept(view, concept) for concept in order])
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.axvline(0, color="#404040", linewidth=0.8)
@@ -96,10 +96,10 @@ def _text(view: LocalConcepts, axes: Axes) -> None:
     _titled(axes, "Concepts in the text", "")
 
 
-def _map(axes: Axes, values: Float[Tensor, "k n"], colours: Colormap, label: str) -> None:
+def _map(axes: Axes, values: Float[Tensor, "k n"], colors: Colormap, label: str) -> None:
     top = float(values.abs().max()) or 1.0
-    norm = Normalize(0.0 if colours is RISING else -top, top)
-    image = axes.imshow(values.numpy(), cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
+    norm = Normalize(0.0 if colors is RISING else -top, top)
+    image = axes.imshow(values.numpy(), cmap=colors, norm=norm, aspect="auto", interpolation="nearest")
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)

@@ -2,6 +2,7 @@ const current = document.currentScript;
 const root = current ? current.parentElement : document.querySelector(".interpreto:not(.concepts):not([data-drawn])");
 if (!root || root.dataset.drawn) return;
 root.dataset.drawn = "yes";
+root.querySelector(".static")?.remove();
 const TOP = 8;
 
 function percent(part) {
@@ -27,7 +28,7 @@ class Row {
     return Number.isNaN(this.values[unit]) ? "n/a" : format(this.values[unit], this.data.signed) + error;
   }
 
-  // Part of the fullest colour, from -1 to 1.
+  // Part of the fullest color, from -1 to 1.
   weight(value) {
     return this.scale && !Number.isNaN(value) ? Math.min(1, Math.max(this.data.signed ? -1 : 0, value / this.scale)) : 0;
   }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from interpreto.attributions.output import AttributionOutput
+from interpreto.visualizations.html.page import Look, Page
 from interpreto.visualizations.text_layout import (
     adds_up,
     answer_at,
@@ -25,8 +26,14 @@ from interpreto.visualizations.text_layout import (
     with_rows,
 )
 
+LOOK = Look(["attributions.js"])
 _PER_ROW = ("labels", "values", "errors", "scores", "references", "residuals", "sums", "addsUp")
 _UNSAFE = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
+
+
+def page_of(explanations: Sequence[AttributionOutput]) -> Page:
+    """Return the page of explanations, a card per text."""
+    return Page(LOOK, payload(explanations))
 
 
 def payload(explanations: Sequence[AttributionOutput]) -> str:

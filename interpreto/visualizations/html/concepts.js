@@ -2,6 +2,7 @@ const current = document.currentScript;
 const root = current ? current.parentElement : document.querySelector(".interpreto.concepts:not([data-drawn])");
 if (!root || root.dataset.drawn) return;
 root.dataset.drawn = "yes";
+root.querySelector(".static")?.remove();
 root.classList.add("concepts");
 
 const data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
@@ -51,7 +52,7 @@ function legend(low, high, from, to) {
   return make("div", "legend", ...(low === null ? [] : [make("span", "side low", low)]), ...ends, make("span", "side high", high));
 }
 
-// A text whose units are coloured by one concept at a time.
+// A text whose units are colored by one concept at a time.
 class Passage {
   constructor(view, { pieces, elements }) {
     Object.assign(this, { view, elements, units: [], stops: [], k: -1 });
@@ -147,8 +148,8 @@ class View {
     const node = attributed(make("li", "concept"), { role: "option", "data-concept": concepts[k].id });
     node.addEventListener("click", () => this.chooseConcept(k));
     if (data.local) {
-      node.addEventListener("mouseenter", () => this.colour(k));
-      node.addEventListener("mouseleave", () => this.colour(this.k));
+      node.addEventListener("mouseenter", () => this.color(k));
+      node.addEventListener("mouseleave", () => this.color(this.k));
     }
     return node;
   }
@@ -195,8 +196,8 @@ class View {
     return this.unitRows.get(name)[unit];
   }
 
-  // The texts of a concept, coloured by its activations; one scale for all of them.
-  colour(k) {
+  // The texts of a concept, colored by its activations; one scale for all of them.
+  color(k) {
     const texts = concepts[k].passages.map(([passage, values]) => [this.passage(passage), decoded(values)]);
     const scale = Math.max(0, ...texts.map(([, values]) => values.reduce((top, value) => Math.max(top, Math.abs(value)), 0)));
     for (const [passage, values] of texts) passage.paint(k, values, scale);
@@ -214,7 +215,7 @@ class View {
   drawDetail() {
     const k = this.k, { id, label } = concepts[k];
     this.meaning = make("div", "meaning");
-    const texts = this.colour(k);
+    const texts = this.color(k);
     const read = new Set(concepts[k].passages.map(([i]) => data.passages[i].pieces.map(([text]) => text).join("")));
     const words = label.filter(([text]) => !read.has(text)).map(([text, value]) => make("li", "", isolated(text, 80), ...(value === null ? [] : [make("span", "score", format(value))])));
     const about = data.local ? "The text" : "Its top inputs";
@@ -259,7 +260,7 @@ class View {
       return line;
     });
     const end = format(data.top), ramp = legend("against", "for", `\u2212${end}`, `+${end} ${data.unit}`);
-    const words = `Large: importance, the ${data.scale}, coloured by the side of the ${data.local ? "effect" : "mean effect"}, which stands beside it.`;
+    const words = `Large: importance, the ${data.scale}, colored by the side of the ${data.local ? "effect" : "mean effect"}, which stands beside it.`;
     const head = make("thead", "", make("tr", "", attributed(make("th", "", "concept"), { scope: "col" }), ...heads));
     this.heat.append(make("table", "heat", head, make("tbody", "", ...lines)));
     this.table.append(make("div", "key", ramp, make("p", "hint", words)));

@@ -7,7 +7,15 @@ from typing import Any
 
 from interpreto.concepts.views import ConceptView, GlobalConcepts, LocalConcepts
 from interpreto.visualizations.html.attributions import _UNSAFE, _number, _numbers, _packed
+from interpreto.visualizations.html.page import Look, Page
 from interpreto.visualizations.text_layout import cut
+
+LOOK = Look(["concepts.js"], ["concepts.css"], name="concepts")
+
+
+def page_of(view: ConceptView) -> Page:
+    """Return the page of concepts."""
+    return Page(LOOK, concept_payload(view))
 
 
 def concept_payload(view: ConceptView) -> str:

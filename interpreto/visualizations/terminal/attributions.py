@@ -1,4 +1,4 @@
-"""Attributions in a terminal, in colour where it can, in plain text where it cannot."""
+"""Attributions in a terminal, in color where it can, in plain text where it cannot."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import TargetError
+from interpreto.renderable import visible
 from interpreto.visualizations.text_layout import (
     Piece,
     adds_up,
@@ -25,7 +26,6 @@ from interpreto.visualizations.text_layout import (
     score_unit,
     total,
     value_unit,
-    visible,
     whole,
     with_rows,
 )
@@ -34,11 +34,11 @@ TARGETS = 5
 TOP = 5
 BAR = 16  # cells of a full bar
 FOR, AGAINST, PALE = (240, 138, 42), (92, 158, 235), (250, 246, 240)
-FAINT = 0.05  # below this share of the largest magnitude, a unit keeps the terminal's own colours
+FAINT = 0.05  # below this share of the largest magnitude, a unit keeps the terminal's own colors
 
 
 def to_text(
-    explanation: AttributionOutput, *, width: int | None = None, colour: bool | None = None, target: int | None = None
+    explanation: AttributionOutput, *, width: int | None = None, color: bool | None = None, target: int | None = None
 ) -> str:
     """An explanation as lines for a terminal: label and score, the text, its largest elements, what is left over.
 
@@ -47,7 +47,7 @@ def to_text(
     Args:
         explanation: What to show.
         width: Cells of a line; None: as wide as the terminal.
-        colour: Whether to colour by ANSI codes; else values stand in brackets. None: where standard output takes colours.
+        color: Whether to color by ANSI codes; else values stand in brackets. None: where standard output takes colors.
         target: The row of a generation's token; of classes, the row to begin with, of which up to five are shown.
 
     Raises:
@@ -56,17 +56,17 @@ def to_text(
     Examples:
         >>> from interpreto import Occlusion, demo
         >>> explanation = Occlusion(*demo.load_classifier())("A gorgeous film.")[0]
-        >>> print(to_text(explanation, width=60, colour=False).split(chr(10))[0])  # doctest: +ELLIPSIS
+        >>> print(to_text(explanation, width=60, color=False).split(chr(10))[0])  # doctest: +ELLIPSIS
         positive  ... logit
     """
     count = len(explanation.target_labels)
     if target is not None and not 0 <= target < count:
         raise TargetError(f"`target`: got {target} for an explanation of {count} rows; pass one of 0..{count - 1}, or None.")
-    console, coloured = _console(width, colour)
+    console, colored = _console(width, color)
     views, rest = _views(explanation, target)
     for part, row in views:
         console.print(_heading(part, row))
-        console.print(_text(part, row, coloured), soft_wrap=False)
+        console.print(_text(part, row, colored), soft_wrap=False)
         for line in [*_top(part, row, console.width), *_sum(part, row)]:
             console.print(line, no_wrap=True, overflow="ellipsis")
         console.print()
@@ -92,28 +92,28 @@ def _views(explanation: AttributionOutput, target: int | None) -> tuple[list[tup
     return [(explanation, row) for row in shown], f"+{hidden} more" if hidden else ""
 
 
-def _console(width: int | None, colour: bool | None) -> tuple[Console, bool]:
-    """What lines are written to, and whether in colours."""
+def _console(width: int | None, color: bool | None) -> tuple[Console, bool]:
+    """What lines are written to, and whether in colors."""
     screen = Console(force_jupyter=False)
-    if colour is None:
-        colour = screen.color_system is not None and not screen.no_color
+    if color is None:
+        color = screen.color_system is not None and not screen.no_color
     console = Console(
         file=io.StringIO(),
         width=width or screen.width,
-        color_system=_colours() if colour else None,
-        force_terminal=colour,
+        color_system=_colors() if color else None,
+        force_terminal=color,
         force_jupyter=False,
-        no_color=not colour,
+        no_color=not color,
         legacy_windows=False,
         highlight=False,
         markup=False,
         emoji=False,
     )
-    return console, colour
+    return console, color
 
 
-def _colours() -> Literal["standard", "256", "truecolor"]:
-    """What the terminal can show; 256 colours when it does not say."""
+def _colors() -> Literal["standard", "256", "truecolor"]:
+    """What the terminal can show; 256 colors when it does not say."""
     found = Console(force_terminal=True, force_jupyter=False).color_system
     return "truecolor" if found == "truecolor" else "standard" if found == "standard" else "256"
 
@@ -124,8 +124,8 @@ def _heading(explanation: AttributionOutput, target: int) -> Text:
     return Text.assemble((label, "bold"), "  ", score)
 
 
-def _text(explanation: AttributionOutput, target: int, colour: bool) -> Text:
-    """The text with its units coloured, or followed by their values; the answer on a line of its own, its token marked."""
+def _text(explanation: AttributionOutput, target: int, color: bool) -> Text:
+    """The text with its units colored, or followed by their values; the answer on a line of its own, its token marked."""
     top, line = scale(explanation), Text()
     row = explanation.attributions[target].tolist()
     cut = with_rows(pieces(explanation), explanation.target_spans)
@@ -141,9 +141,9 @@ def _text(explanation: AttributionOutput, target: int, colour: bool) -> Text:
             line.append(shown, "bold" if own else "dim")
             continue
         value = row[piece.unit]
-        style = _style(value / top if top else 0.0, explanation.signed) if colour else None
+        style = _style(value / top if top else 0.0, explanation.signed) if color else None
         line.append(shown, "bold" if own and style is None else style)
-        if not colour and not _continues(cut, i, i + 1, "unit"):
+        if not color and not _continues(cut, i, i + 1, "unit"):
             line.append(f"[{number(value, sign=explanation.signed)}]")
     return line
 

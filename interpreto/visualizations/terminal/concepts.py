@@ -1,4 +1,4 @@
-"""Concepts in a terminal, in colour where it can, in plain text where it cannot."""
+"""Concepts in a terminal, in color where it can, in plain text where it cannot."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from rich.style import Style
 from rich.text import Text
 
 from interpreto.concepts.views import ConceptView, LocalConcepts, Passage
+from interpreto.renderable import visible
 from interpreto.visualizations.html.concepts import facts
 from interpreto.visualizations.terminal.attributions import BAR, FAINT, PALE, _console
-from interpreto.visualizations.text_layout import cut, number, visible
+from interpreto.visualizations.text_layout import cut, number
 
 OUTPUTS = 4  # with bars of their own
 CONCEPTS = 3  # of the most important, with their texts
 TEXTS = 2  # of each of these
-WRITTEN = 0.3  # below this share of the largest, an activation is not written where there are no colours
+WRITTEN = 0.3  # below this share of the largest, an activation is not written where there are no colors
 FULL, OPPOSITE = (171, 118, 204), (94, 176, 98)  # most of a concept, and least where it has a sign
 
 
-def concepts_to_text(view: ConceptView, *, width: int | None = None, colour: bool | None = None) -> str:
+def concepts_to_text(view: ConceptView, *, width: int | None = None, color: bool | None = None) -> str:
     """Concepts as lines for a terminal: for each output its concepts with bars, then the texts of the most important.
 
     Args:
         view: What to show.
         width: Cells of a line; None: as wide as the terminal.
-        colour: Whether to colour by ANSI codes; else activations stand in brackets. None: where standard output takes
-            colours.
+        color: Whether to color by ANSI codes; else activations stand in brackets. None: where standard output takes
+            colors.
 
     Examples:
         >>> from interpreto import ModelWithSplitPoints, demo
@@ -38,10 +39,10 @@ def concepts_to_text(view: ConceptView, *, width: int | None = None, colour: boo
         >>> texts = ["A charming film.", "Dull."]
         >>> explainer = PCAConcepts(splitter, nb_concepts=2).fit(splitter.get_activations(texts, "word"))
         >>> view = local_concepts(explainer, "A charming film.")
-        >>> print(concepts_to_text(view, width=60, colour=False).split(chr(10))[0])  # doctest: +ELLIPSIS
+        >>> print(concepts_to_text(view, width=60, color=False).split(chr(10))[0])  # doctest: +ELLIPSIS
         positive  ... logit
     """
-    console, coloured = _console(width, colour)
+    console, colored = _console(width, color)
     outputs = _outputs(view)
     for output in outputs[:OUTPUTS]:
         for line in [_heading(view, output), *_bars(view, output, console.width)]:
@@ -54,7 +55,7 @@ def concepts_to_text(view: ConceptView, *, width: int | None = None, colour: boo
         scale = max((float(passage.activations.abs().max()) for passage in texts), default=0.0)
         console.print(Text(f"concept {concept}, activations up to {number(scale)}", style="bold"))
         for passage in texts:
-            console.print(_passage(passage, scale, coloured), soft_wrap=False)
+            console.print(_passage(passage, scale, colored), soft_wrap=False)
         console.print()
     console.print(Text(_facts(view), "dim"))
     assert isinstance(console.file, io.StringIO)
@@ -95,7 +96,7 @@ def _bars(view: ConceptView, output: int, width: int) -> list[Text]:
     return lines
 
 
-def _passage(passage: Passage, scale: float, colour: bool) -> Text:
+def _passage(passage: Passage, scale: float, color: bool) -> Text:
     line = Text("  ")
     values = passage.activations.tolist()
     for piece in cut(passage.text, passage.spans, passage.elements):
@@ -104,8 +105,8 @@ def _passage(passage: Passage, scale: float, colour: bool) -> Text:
             line.append(shown, "dim")
             continue
         weight = values[piece.unit] / scale if scale else 0.0
-        line.append(shown, _style(weight) if colour else None)
-        if not colour and abs(weight) >= WRITTEN:
+        line.append(shown, _style(weight) if color else None)
+        if not color and abs(weight) >= WRITTEN:
             line.append(f"[{number(values[piece.unit])}]")
     return line
 

@@ -1,0 +1,38 @@
+"""Prefix sharing is active, and changes no number, on every release of transformers that is supported.
+
+`make test-versions` runs this file with the lowest, the pinned and the newest release, and with two in between.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from interpreto import KernelShap, Occlusion
+from interpreto.models import EngineOptions
+from tests import tiny
+
+GEMMA = partial(tiny._build, "GemmaForCausalLM", tiny.sentencepiece_bpe, tiny._GROUPED | {"head_dim": 16})
+FAMILIES = {name: tiny.CAUSAL_LMS[name] for name in ("gpt2", "llama", "qwen2", "mistral")} | {"gemma": GEMMA}
+PROMPT, TARGET = "A long and dull story with no end in sight, she said", " but the film was so good"
+
+
+@pytest.mark.parametrize("method", [Occlusion, KernelShap], ids=lambda method: method.__name__)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_prefix_is_shared_by(family, method):
+    model, tokenizer = FAMILIES[family]()
+    asked = []
+    model.register_forward_hook(lambda _, __, given, output: asked.append(given["input_ids"].numel()), with_kwargs=True)
+    values, tokens = {}, {}
+    for prefix in (True, False):
+        asked.clear()
+        explainer = method(model, tokenizer, batch_size=6, shortcuts=EngineOptions(prefix=prefix))
+        values[prefix] = explainer(PROMPT, TARGET)[0].attributions.nan_to_num()
+        tokens[prefix] = sum(asked)
+        assert bool(explainer.report()["prefix"]) is prefix, explainer.report()["prefix"].reason
+        assert explainer.report()["kept_logits"] and explainer.report()["one_pass"]
+    assert tokens[True] < 0.95 * tokens[False]
+    bound = 1e-4 * max(1.0, float(values[False].abs().max()))
+    torch.testing.assert_close(values[True], values[False], rtol=0, atol=bound)
