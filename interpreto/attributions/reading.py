@@ -61,9 +61,9 @@ class SampleReader:
         encodings = self.encode(inputs, roles, first) if first else self.encode(inputs, roles)
         ranges = _read_spans(spans, len(encodings))
         found = self.task.read_targets(targets, encodings, single)
-        if found is None:
+        if found is None and (forward := getattr(self.model, "forward", None)) is not None:
             with self.model.session():
-                found = self.task.own_targets(getattr(self.model, "forward", None), encodings, request)  # type: ignore[arg-type]
+                found = self.task.own_targets(forward, encodings, request)
         return [
             self._sample(
                 first + i, encoding, None if found is None else found[i], request, None if ranges is None else ranges[i]
