@@ -271,7 +271,7 @@ OPTIONS: dict[str, Case] = {
     ),
     "task": (
         OptionError,
-        r"`task`: got 'translation'; pass 'classification', 'single-label', 'multi-label', 'regression', 'scores', 'gen.*' or None",
+        r"`task`: got 'translation'; pass 'classification', 'single-label', 'multi-label', 'regression', .* or None",
         lambda: explain(TEXT, task="translation"),
     ),
     "mask without mask token": (

@@ -160,7 +160,7 @@ def test_what_is_no_score_is_quoted(answer):
 
 
 def test_labels_and_inputs_are_checked():
-    with pytest.raises(ModelError, match="`labels`: got 1 .'for'., and the black box 'count' returned 2 scores per text"):
+    with pytest.raises(ModelError, match=r"`labels`: got 1 .'for'., and the black box 'count' returned 2 scores per text"):
         Occlusion(BlackBox(count, labels=["for"]))("A film")
     for inputs, found in ((["A film", 3], "inputs.1..: got 3"), ("  ", "the text is empty"), ([], "nothing to explain")):
         with pytest.raises(InputError, match=found):
