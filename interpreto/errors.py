@@ -13,6 +13,7 @@ InterpretoWarning
 ├── CompletenessWarning    an integral that needs more steps
 ├── EstimateWarning        an estimate with less than it needs
 ├── MismatchWarning        explanations that are judged by another model than was explained
+├── OutlierWarning         few rows of activations that hold most of their variance
 └── OptimizationWarning    an optimization that a model does not allow; the numbers are the same, and take longer
 """
 
@@ -63,6 +64,10 @@ class EstimateWarning(InterpretoWarning):
 
 class MismatchWarning(InterpretoWarning):
     """Explanations are judged by another model, or in another state of it, than was explained."""
+
+
+class OutlierWarning(InterpretoWarning):
+    """Few rows of activations hold most of their variance."""
 
 
 class OptimizationWarning(InterpretoWarning):

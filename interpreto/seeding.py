@@ -24,7 +24,7 @@ def seeded(random_state: int, device: torch.device | None = None) -> Iterator[No
     python, numpy = random.getstate(), np.random.get_state()
     on_gpu = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        random.seed(random_state)
+        random.seed(int(random_state))
         np.random.seed(random_state)
         torch.default_generator.manual_seed(random_state)
         if on_gpu:

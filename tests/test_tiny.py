@@ -223,7 +223,8 @@ def test_a_classifier_names_its_labels_and_predicts_several(name: str) -> None:
     assert model.config.label2id == {"negative": 0, "neutral": 1, "positive": 2}
     scores = torch.cat([logits(model, tokenizer, text) for text in tiny.SENTENCES])
     assert scores.shape == (8, 3)
-    assert len(scores.argmax(dim=-1).unique()) > 1
+    if tiny.RELEASE >= (5,):  # the seed of `tiny` is chosen for the weights that these releases draw
+        assert len(scores.argmax(dim=-1).unique()) > 1
 
 
 @pytest.mark.parametrize("name", DROPPING)

@@ -27,7 +27,7 @@ _HOMES = {
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
     "TopKSAEConcepts": "saes.explainers",
-    "TrainingRecord": "saes.trainer",
+    "TrainingRecord": "saes.record",
     "VanillaSAEConcepts": "saes.explainers",
     "load_concepts": "serialization",
 }
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
         TopKSAEConcepts,
         VanillaSAEConcepts,
     )
-    from interpreto.concepts.saes.trainer import TrainingRecord
+    from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
 
 

@@ -6,14 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interpreto.inputs.rounding import noise_of
+
+__all__ = ["kendall", "mean_ranks", "noise_of", "pearson", "spearman"]
+
 EXACT = 1e-12  # of the largest: what sums of equal numbers may differ by
-ROUNDED = 8 * torch.finfo(torch.float32).eps  # of a score: what a model's answers to equal texts may differ by
-
-
-def noise_of(*scores: Tensor | float) -> float:
-    """By how much scores of this size may differ without meaning it."""
-    sizes = [torch.as_tensor(score).abs() for score in scores]
-    return ROUNDED * max((float(size.max()) for size in sizes if size.numel()), default=0.0)
 
 
 def pearson(x: Float[Tensor, "*b n"], y: Float[Tensor, "*b n"], noise: float = 0.0) -> Float[Tensor, "*b"]:

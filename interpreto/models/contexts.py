@@ -29,6 +29,33 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def reversible(model: nn.Module) -> Iterator[None]:
+    """Context manager in which gradients pass through reversible layers (Reformer's), which refuse them outside of training.
+
+    The layers alone are set to training, not the dropout in them. They draw seeds and accumulate gradients of parameters, so
+    the random state, the parameters' flags and the layers' own values are restored.
+    """
+    layers = [module for module in model.modules() if hasattr(module, "backward_pass")]
+    if not layers:
+        yield
+        return
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    before = [dict(vars(layer)) for layer in layers]
+    for layer in layers:
+        layer.training = True
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_()
+        for layer, values in zip(layers, before, strict=True):
+            vars(layer).update(values)
+
+
+@contextmanager
 def moved(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Context manager in which the model is on another device; every tensor returns to its own, also after a failed move.
 
@@ -124,6 +151,10 @@ def padding_absent(model: nn.Module, used_ids: set[int]) -> Iterator[int]:
                 c.pad_token_id = value
 
 
+Change = Callable[[Tensor], Tensor]
+"""Takes embeddings ``(b, l, d)`` to others."""
+
+
 @contextmanager
 def embeddings_given(
     layer: nn.Module, ids: Int[Tensor, "b l"], embeddings: Float[Tensor, "b l d"], others: Sequence[Tensor] = ()
@@ -132,12 +163,7 @@ def embeddings_given(
 
     ``others`` are ids that the same layer is asked for elsewhere, and embeds as ever.
     """
-
-    def give(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        laid = _laid_out(embeddings, ids, inputs[0], others)
-        return output if laid is None else laid.to(output)
-
-    with _hooked(layer, give):
+    with _embeddings_changed(layer, ids, lambda own: embeddings.to(own).clone(), others):  # CTRL scales them in place
         yield
 
 
@@ -149,19 +175,18 @@ def embeddings_replaced(
     vector: Float[Tensor, " d"],
     others: Sequence[Tensor] = (),
 ) -> Iterator[None]:
-    """Context manager in which the embedding layer returns ``vector`` at some positions of ``ids``; see `embeddings_given`."""
+    """Context manager in which the embedding layer returns ``vector`` at some positions of ``ids``; as `embeddings_given`."""
 
-    def replace(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        there = _laid_out(where[..., None], ids, inputs[0], others)
-        return output if there is None else torch.where(there.to(output.device), vector.to(output), output)
+    def change(own: Tensor) -> Tensor:
+        return torch.where(where[..., None].to(own.device), vector.to(own), own)
 
-    with _hooked(layer, replace):
+    with _embeddings_changed(layer, ids, change, others):
         yield
 
 
 @contextmanager
-def echo_changed(layer: nn.Module, ids: Int[Tensor, "b l"], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Context manager in which ``change`` is applied to what a decoder reads of ``ids``: embeddings ``(b, l - 1, d)``."""
+def echo_changed(layer: nn.Module, ids: Int[Tensor, "b l"], change: Change) -> Iterator[None]:
+    """Context manager in which what a decoder reads of ``ids``, a token behind, goes through ``change``."""
 
     def behind(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         return torch.cat([output[:, :1], change(output[:, 1:])], 1) if _is_echo(inputs[0], ids) else None
@@ -170,23 +195,57 @@ def echo_changed(layer: nn.Module, ids: Int[Tensor, "b l"], change: Callable[[Te
         yield
 
 
+@contextmanager
+def _embeddings_changed(layer: nn.Module, ids: Int[Tensor, "b l"], change: Change, others: Sequence[Tensor]) -> Iterator[None]:
+    def give(_module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> Any:
+        own = first_of(output)
+        laid = _laid_out(own, change, ids.cpu(), inputs[0].cpu(), others)
+        return laid if own is output or laid is None else (laid, *output[1:])
+
+    with _hooked(layer, give):
+        yield
+
+
+def first_of(output: Tensor | tuple[Any, ...]) -> Tensor:
+    """Return the embeddings that a layer returned, some (I-BERT's) together with other values."""
+    return output[0] if isinstance(output, tuple) else output
+
+
 def _is_echo(asked: Tensor, ids: Int[Tensor, "b l"]) -> bool:
     return asked.shape == ids.shape and torch.equal(asked[:, 1:].cpu(), ids[:, :-1].cpu())
 
 
-def _laid_out(values: Tensor, ids: Int[Tensor, "b l"], asked: Tensor, others: Sequence[Tensor]) -> Tensor | None:
-    """Return values as the layer was asked for them: some models (XLNet) look ids up position by row. None: for other ids."""
-    known = asked.cpu()
-    if asked.shape == ids.shape and torch.equal(known, ids.cpu()):
-        return values
-    if asked.shape == ids.T.shape and torch.equal(known, ids.T.cpu()):
-        return values.transpose(0, 1)
-    if _is_echo(asked, ids) or any(torch.equal(known, other.cpu()) for other in others):
+def _laid_out(own: Tensor, change: Change, ids: Tensor, asked: Tensor, others: Sequence[Tensor]) -> Tensor | None:
+    """Return changed embeddings in the layout in which the layer was asked for them; None where it was asked for other ids.
+
+    Some models (XLNet) look ids up position by row; some (Longformer, Reformer) pad them to whole windows first, and some
+    (LED) look that padding up by itself.
+    """
+    length = ids.shape[1]
+    if asked.shape == ids.shape and torch.equal(asked, ids):
+        return change(own)
+    if asked.shape == ids.T.shape and torch.equal(asked, ids.T):
+        return change(own.transpose(0, 1)).transpose(0, 1)
+    if asked.ndim == 2 and len(asked) == len(ids) and torch.equal(asked[:, :length], ids) and _is_padding(asked[:, length:]):
+        return torch.cat([change(own[:, :length]), own[:, length:]], 1)
+    if _is_echo(asked, ids) or _is_padding_alone(asked, ids) or any(torch.equal(asked, other.cpu()) for other in others):
         return None
     raise ModelError(
         f"`model`: its embedding layer was asked for ids of shape {tuple(asked.shape)}, and the batch has {tuple(ids.shape)}; "
         "embeddings cannot be moved in it. Explain it by a mask method with a token as `replacement`."
     )
+
+
+def _is_padding(asked: Tensor) -> bool:
+    return bool((asked == asked[:1, :1]).all())
+
+
+def _is_padding_alone(asked: Tensor, ids: Tensor) -> bool:
+    """Return True for one id alone, which no row has before its end."""
+    if not asked.numel() or asked.ndim != 2 or len(asked) != len(ids) or not _is_padding(asked):
+        return False
+    padding = ids == asked[0, 0]
+    return not bool((padding[:, :-1] & ~padding[:, 1:]).any()) and not bool(padding[:, 0].any())
 
 
 @contextmanager

@@ -17,8 +17,10 @@ from interpreto.models.contexts import (
     embeddings_given,
     embeddings_replaced,
     evaluating,
+    first_of,
     moved,
     padding_absent,
+    reversible,
     uncompiled,
     undisturbed,
 )
@@ -30,6 +32,9 @@ from interpreto.models.wrappers import compiled_in_place, lengthens_inputs, para
 
 OPTIONAL = ("attention_mask", "token_type_ids")  # inputs that are passed to models that name them
 CACHE_ARGUMENTS = ("cache", "past_key_values")  # as transformers call it since 5.24, and before
+OTHER_INPUTS = ("pixel_values", "input_features", "input_values")  # of images and of speech
+LIMITS = ("max_encoder_position_embeddings", "max_position_embeddings", "max_seq_len")
+"""Names under which a config has the longest input: of LED, of most, of MPT."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +88,8 @@ class Forward:
         self.makes_cache = False  # it takes the caches that it makes itself, and no other
         self.batches_gradients: bool | None = None  # whether one backward serves many targets: measured by `PointScorer`
         self._takes, self._takes_all = parameters_of(self.model)
+        if (read := getattr(self.model, "main_input_name", "input_ids")) in OTHER_INPUTS:
+            raise ModelError(f"`model`: {type(self.model).__name__} reads `{read}`; interpreto explains models that read text.")
         self._lengthens = lengthens_inputs(self.model)
         self.cache_argument = next((name for name in CACHE_ARGUMENTS if self.takes(name)), None)
         self.log = EngineLog()  # of the last call
@@ -162,6 +169,7 @@ class Forward:
             stack.enter_context(lock_of(self.model))
             stack.enter_context(undisturbed(self.device.type))
             stack.enter_context(evaluating(self.model))
+            stack.enter_context(reversible(self.model))
             if compiled_in_place(self.model):
                 stack.enter_context(uncompiled())
             if self.wanted_device is not None and self.wanted_device != self.device:
@@ -275,7 +283,8 @@ class Forward:
     def _streams(self, batch: Batch) -> list[tuple[nn.Module, Tensor, Part, list[Tensor]]]:
         """Each embedding layer, the ids that it reads, how a row's values are cut to them, and ids for other layers."""
         if batch.sources is None:
-            return [(self.embedding, batch.ids, lambda values, _: values, [])]
+            others = list(batch.extras.values())  # XLM embeds `token_type_ids` in the same table
+            return [(self.embedding, batch.ids, lambda values, _: values, others)]
         parts = streams(batch.sources, batch.lengths)
         read, written = (part(batch.ids, self.pad_id) for part in parts)
         return [(self.embedding, read, parts[0], [written]), (self.decoder_embedding, written, parts[1], [read])]
@@ -284,9 +293,9 @@ class Forward:
         """Embeddings of one row, as the layers answer them; ``source``: tokens that an encoder alone reads."""
         with torch.no_grad():
             if not self.encodes or not source:
-                return promoted(self.embedding(ids[None].to(self.device))[0])
+                return promoted(first_of(self.embedding(ids[None].to(self.device)))[0])
             parts = zip((self.embedding, self.decoder_embedding), (ids[:source], ids[source:]), strict=True)
-            return torch.cat([promoted(layer(part[None].to(self.device))[0]) for layer, part in parts if len(part)])
+            return torch.cat([promoted(first_of(layer(part[None].to(self.device)))[0]) for layer, part in parts if len(part)])
 
     @property
     def vocabulary(self) -> int | None:
@@ -398,7 +407,8 @@ def longest_input(model: Any, tokenizer: Any) -> int | None:
     for table in positions:  # RoBERTa keeps the first rows of its table for the padding
         limits.append(table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1))
     config = getattr(model, "config", None)
-    limit = getattr(config, "max_position_embeddings", None)
-    if not positions and isinstance(limit, int) and limit > 0:
+    named = (getattr(config, name, None) for name in LIMITS)
+    limit = next((value for value in named if isinstance(value, int) and value > 0), None)
+    if not positions and limit is not None:
         limits.append(limit)
     return min(limits) if limits else None

@@ -16,6 +16,7 @@ from interpreto.inputs.samples import EmbeddingVariants, Readout, Sample
 from interpreto.models.batching import TOKENS_A_PASS, is_out_of_memory, map_batches
 from interpreto.models.forward import agree, promoted
 from interpreto.models.gradients import GradientReducer
+from interpreto.models.measurements import check_model
 from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed_rows
 
@@ -179,6 +180,7 @@ class PointScorer:
     def _padding(self, samples: Sequence[Sample]) -> Iterator[None]:
         check_ids(samples, self.forward.vocabulary)
         with self.runner.padding(samples):
+            check_model(self.forward, samples, None)
             yield
 
 

@@ -15,6 +15,7 @@ from interpreto.errors import InputError, ModelError
 from interpreto.inputs.samples import MaskVariants, Readout, Sample
 from interpreto.models.batching import map_batches, windows
 from interpreto.models.masking import Replacement
+from interpreto.models.measurements import check_model
 from interpreto.models.prefix_sharing import SharedPrefix
 from interpreto.models.rows import RowRunner, Rows, concatenated
 
@@ -67,6 +68,7 @@ class MaskScorer:
                 for readout in runner.readouts(v.sample)
             ]
             with runner.padding((v.sample for v in window), self.replacement.token_id):
+                check_model(runner.forward, (v.sample for v in window), self.replacement)
                 found = self._shared(runs)
                 together = [run for i, run in enumerate(runs) if i not in found]
                 if together:

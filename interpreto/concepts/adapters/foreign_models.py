@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.overcomplete import find_class, name_of
-from interpreto.concepts.concept_model import ConceptModel, read_seed, restore, state_of
+from interpreto.concepts.concept_model import ConceptModel, FittableModel, ForeignModel, restore, state_of
 from interpreto.errors import ModelError, OptionError
 from interpreto.seeding import seeded
+from interpreto.validation import check_seed
 
 
 def build_model(model: Any, nb_concepts: int | None, random_state: int, options: Mapping[str, Any]) -> ConceptModel:
@@ -26,8 +27,8 @@ def build_model(model: Any, nb_concepts: int | None, random_state: int, options:
     if not isinstance(found, type):
         if options:
             raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(options)} beside it.")
-        return found if isinstance(found, ConceptModel) else ExternalModel(found, nb_concepts, random_state)
-    read_seed(random_state)
+        return _fittable(found, nb_concepts, random_state)
+    random_state = check_seed(random_state)
     arguments = {"nb_concepts": 20 if nb_concepts is None else nb_concepts, **options}
     with seeded(random_state):
         try:
@@ -38,10 +39,19 @@ def build_model(model: Any, nb_concepts: int | None, random_state: int, options:
                     f"`concept_model`: {found.__name__} is of {name_of_class}; pass it to SAEExplainer."
                 ) from error
             raise OptionError(f"`concept_model`: {found.__name__} cannot be made with {arguments} ({error}).") from error
-    return instance if isinstance(instance, ConceptModel) else ExternalModel(instance, None, random_state)
+    return _fittable(instance, None, random_state)
 
 
-class ExternalModel(ConceptModel):
+def _fittable(model: Any, nb_concepts: int | None, random_state: int) -> ConceptModel:
+    """Return a concept model of interpreto as it is, and any other model in an adapter."""
+    if not isinstance(model, ConceptModel):
+        return ExternalModel(model, nb_concepts, random_state)
+    if not callable(getattr(model, "fit", None)):
+        raise OptionError(f"`concept_model`: {type(model).__name__} is trained by gradients; pass it to SAEExplainer.")
+    return model
+
+
+class ExternalModel(FittableModel, ForeignModel):
     """A foreign model behind the interface of ours.
 
     While it runs, the global generators are seeded, and restored after: so it learns and encodes the same each time.
@@ -77,6 +87,9 @@ class ExternalModel(ConceptModel):
         """Whether it was fitted here, or says so itself by an attribute ``fitted``."""
         return self.learned
 
+    def allocate(self, width: int, device: torch.device) -> None:
+        """Do nothing: the model is made without a width."""
+
     def loaded(self) -> None:
         """It holds what was learned and written."""
         if isinstance(self.model, nn.Module) and "fitted" in vars(self.model):
@@ -110,7 +123,7 @@ class ExternalModel(ConceptModel):
         """The direction of each concept."""
         if callable(getattr(self.model, "get_dictionary", None)):
             return torch.as_tensor(self.model.get_dictionary()).detach()
-        one_each = torch.eye(self.nb_concepts)
+        one_each = torch.eye(self.nb_concepts, dtype=self.dtype)
         with torch.no_grad():
             return self.decode(one_each) - self.decode(torch.zeros_like(one_each))
 
@@ -129,13 +142,13 @@ class ExternalModel(ConceptModel):
     def _probe(self) -> None:
         """Find out through which of the two gradients pass."""
         width = self.get_dictionary().shape[1]
-        self.has_differentiable_encoder = _passes_gradients(self.encode, width)
-        self.has_differentiable_decoder = _passes_gradients(self.decode, self.nb_concepts)
+        self.has_differentiable_encoder = _passes_gradients(self.encode, width, self.dtype)
+        self.has_differentiable_decoder = _passes_gradients(self.decode, self.nb_concepts, self.dtype)
 
 
-def _passes_gradients(function: Any, width: int) -> bool:
-    with torch.enable_grad():
-        rows = torch.ones(1, width, requires_grad=True)
+def _passes_gradients(function: Any, width: int, dtype: torch.dtype) -> bool:
+    with torch.inference_mode(False), torch.enable_grad():
+        rows = torch.ones(1, width, dtype=dtype, requires_grad=True)
         try:
             (gradient,) = torch.autograd.grad(function(rows).sum(), rows, allow_unused=True)
         except (RuntimeError, TypeError, ValueError):

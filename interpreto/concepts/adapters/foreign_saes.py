@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from interpreto.concepts.concept_model import check_nb_concepts
+from interpreto.concepts.activations import Activations
+from interpreto.concepts.concept_model import ForeignModel
+from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import Autoencoder, Pass
 from interpreto.errors import OptionError
 from interpreto.seeding import seeded
@@ -18,7 +20,7 @@ Criterion = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """Loss of rows, their reconstruction, pre-codes, codes and dictionary, as overcomplete has it."""
 
 
-class ExternalAutoencoder(Autoencoder):
+class ExternalAutoencoder(Autoencoder, ForeignModel):
     """A foreign autoencoder, on centred and scaled rows: the centre, the scale and the decoding to them are ours.
 
     Args:
@@ -42,7 +44,7 @@ class ExternalAutoencoder(Autoencoder):
         criterion: Criterion | None = None,
     ) -> None:
         count = 20 if nb_concepts is None else nb_concepts
-        super().__init__(check_nb_concepts(count if isinstance(model, type) else getattr(model, "nb_concepts", count)))
+        super().__init__(count if isinstance(model, type) else getattr(model, "nb_concepts", count))
         self.kind = model if isinstance(model, type) else None
         self.random_state, self.options, self.l1, self.criterion = random_state, dict(options), l1, criterion
         self.model: Any = None
@@ -89,7 +91,7 @@ class ExternalAutoencoder(Autoencoder):
             one_each = torch.eye(self.nb_concepts, device=self.mean.device)
             return self.model.decode(one_each) - self.model.decode(torch.zeros_like(one_each))
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """A forward pass, with the model's own sparsity, or an L1 norm, or the given criterion."""
         if not self.model.training:
             self.model.train()
@@ -100,10 +102,11 @@ class ExternalAutoencoder(Autoencoder):
             pre_codes = encoded[0] if isinstance(encoded, tuple) else codes
             dictionary = self.model.get_dictionary() if hasattr(self.model, "get_dictionary") else codes.new_empty(0)
             loss = self.criterion(rows, reconstruction, pre_codes, codes, dictionary)
-            return Pass(codes, reconstruction, loss - (rows - reconstruction).square().sum(1).mean())  # the trainer adds it
+            added = (weights * (rows - reconstruction).square().sum(1)).mean()  # by the trainer
+            return Pass(codes, reconstruction, loss - added)
         chooses = any(hasattr(self.model, name) for name in ("k", "top_k"))
         weight = self.l1 if self.l1 is not None else 0.0 if chooses else 0.1
-        return Pass(codes, reconstruction, sparsity * weight * codes.abs().sum(1).mean())
+        return Pass(codes, reconstruction, sparsity * weight * (weights * codes.abs().sum(1)).mean())
 
     def constrain_gradients(self) -> None:
         """The model sees to its own weights."""
@@ -113,6 +116,9 @@ class ExternalAutoencoder(Autoencoder):
 
     def revive(self, concepts: Int[Tensor, " k"], directions: Float[Tensor, "k d"]) -> None:
         """Not known how, in a foreign model."""
+
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Do nothing: the model keeps what its codes need."""
 
     def _take(self, model: Any) -> None:
         missing = [name for name in ("encode", "decode") if not callable(getattr(model, name, None))]

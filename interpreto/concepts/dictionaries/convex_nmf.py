@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,8 +11,9 @@ from torch import Generator, Tensor
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import Dictionary, check_at_most
 from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
-from interpreto.concepts.dictionaries.factorization import descend, root_mean_square
+from interpreto.concepts.dictionaries.factorization import descend
 from interpreto.concepts.dictionaries.semi_nmf import membership
+from interpreto.concepts.scales import root_mean_square
 from interpreto.concepts.solvers.coordinate_descent import Descent
 from interpreto.concepts.solvers.least_squares import encode
 
@@ -27,6 +28,8 @@ class ConvexNMF(Dictionary):
         max_candidates: Rows, drawn at random, of which the atoms are means; memory grows with its square.
     """
 
+    axes: ClassVar = {**Dictionary.axes, "candidates": "m", "weights": "c m"}
+
     candidates: Tensor
     weights: Tensor
 
@@ -37,7 +40,7 @@ class ConvexNMF(Dictionary):
         self.max_candidates = max_candidates
         self.errors: list[float] = []
         self.register_buffer("candidates", torch.empty(0, dtype=torch.int64))
-        self.register_buffer("weights", torch.empty(0))
+        self.register_buffer("weights", torch.empty(0, dtype=torch.float32))
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
         """Alternate sweeps for the codes and the paper's update for the weights; neither raises the error."""

@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.concepts.solvers.coordinate_descent import Descent
-from interpreto.errors import InputError
 from interpreto.progress import tqdm
 
 MAX_SWEEPS = 4
@@ -33,18 +32,6 @@ def sweeps(codes: Float[Tensor, "c n"], correlations: Float[Tensor, "c n"], gram
         first = first or moved
         if i and moved <= 0.1 * first:
             break
-
-
-def root_mean_square(rows: Float[Tensor, "n d"]) -> float:
-    """Size of the numbers in the rows: the factorizations work on rows of size 1, so that no scale is special.
-
-    Raises:
-        InputError: all numbers are zero.
-    """
-    scale = float(rows.double().square().mean().sqrt())
-    if scale == 0:
-        raise InputError("`activations`: all are zero; there is nothing to learn concepts from.")
-    return scale
 
 
 def descend(

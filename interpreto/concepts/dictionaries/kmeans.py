@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.scikit_learn import load_scikit_learn, solving
 from interpreto.concepts.concept_model import Dictionary, check_at_most
 from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+from interpreto.concepts.scales import power_of_two
 from interpreto.errors import OptionError
 
 
@@ -43,7 +44,9 @@ class KMeans(Dictionary):
         restarts: From other starts; the best is kept.
     """
 
-    variance: Tensor
+    axes: ClassVar = {**Dictionary.axes, "deviation": "1"}
+
+    deviation: Tensor
 
     def __init__(self, nb_concepts: int, temperature: float = 1.0, restarts: int = 3) -> None:
         super().__init__(nb_concepts)
@@ -54,27 +57,31 @@ class KMeans(Dictionary):
         self.temperature = temperature
         self.restarts = restarts
         self.has_differentiable_encoder = temperature > 0
-        self.register_buffer("variance", torch.empty(0))
+        self.register_buffer("deviation", torch.empty(0, dtype=torch.float32))
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
         """Find the clusters."""
         check_at_most(self.nb_concepts, activations.n, "one for each row")
         rows = activations.read()
+        scale = power_of_two(rows)
+        rows = rows / scale
         shift = rows.mean(0)  # distances are small beside a large common offset
         centres, labels = cluster(rows - shift, self.nb_concepts, random_state, self.restarts)
         deviations = (rows - shift - centres[labels]).double()
         covariance = deviations.T @ deviations / len(rows)
         total = covariance.trace()
         variance = covariance.square().sum() / total if total > 0 else total  # mean eigenvalue, weighted by itself
-        self.variance = variance.to(rows).reshape(1)
-        self.learned(centres + shift)
+        self.deviation = (variance.sqrt() * scale).to(rows).reshape(1)
+        self.learned((centres + shift) * scale)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """The probability of each cluster, ``[0, 1]``; they sum to 1."""
-        shift = self.dictionary.mean(0)
-        rows, centres = activations - shift, self.dictionary - shift
+        scale = power_of_two(self.dictionary)  # squares of the activations' own numbers may be out of range
+        centres = self.dictionary / scale
+        shift = centres.mean(0)
+        rows, centres = activations / scale - shift, centres - shift
         closeness = rows @ centres.T - centres.square().sum(1) / 2  # half of minus the squared distance, but for |x|²
-        spread = self.temperature * self.variance
+        spread = self.temperature * (self.deviation / scale).square()
         if self.temperature == 0 or not bool(spread > 0):
             return torch.nn.functional.one_hot(closeness.argmax(1), self.nb_concepts).to(activations)
         return (closeness / spread).softmax(1)

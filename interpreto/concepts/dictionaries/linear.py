@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,16 +12,20 @@ from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.scikit_learn import load_scikit_learn, solving
 from interpreto.concepts.concept_model import Dictionary, check_at_most
 from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+from interpreto.concepts.scales import power_of_two, spread
+from interpreto.errors import InputError
 
 
 class LinearConcepts(Dictionary):
     """A linear encoder on centred rows: concepts are ``(x − centre) E`` and rows are ``concepts D + centre``."""
 
+    axes: ClassVar = {**Dictionary.axes, "encoder": "d c"}
+
     encoder: Tensor
 
     def __init__(self, nb_concepts: int) -> None:
         super().__init__(nb_concepts)
-        self.register_buffer("encoder", torch.empty(0))
+        self.register_buffer("encoder", torch.empty(0, dtype=torch.float32))
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """How much of each concept is in each row."""
@@ -77,21 +81,51 @@ class ICA(LinearConcepts):
         self.tolerance = tolerance
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Whiten the rows, and turn them until their components are as independent as can be."""
-        check_at_most(self.nb_concepts, min(activations.n, activations.d), f"rows {activations.n}, width {activations.d}")
+        """Whiten the rows, and rotate them until their components are as independent as possible.
+
+        Raises:
+            InputError: all rows are equal.
+            OptionError: there are more concepts than directions in which the rows vary.
+        """
+        rows = activations.read().double()
+        scale = power_of_two(rows)
+        rows /= scale
+        mean = rows.mean(0)
+        whitening = _whitening(rows - mean, rows.square().mean(0).max(), self.nb_concepts, activations.dtype)
         ica = load_scikit_learn("decomposition").FastICA(
-            self.nb_concepts,
-            whiten="unit-variance",
-            whiten_solver="eigh" if activations.n > activations.d else "svd",
-            max_iter=self.max_iter,
-            tol=self.tolerance,
-            random_state=random_state,
+            whiten=False, max_iter=self.max_iter, tol=self.tolerance, random_state=random_state
         )
-        rows = activations.read()
         with solving("ICA", random_state, "raise `max_iter` or `tolerance`, or ask for fewer concepts"):
-            ica.fit(rows.double().cpu().numpy())
-        encoder, mixing, mean = (torch.from_numpy(array).to(rows.device) for array in (ica.components_, ica.mixing_, ica.mean_))
-        self.learned_both(encoder.T, mixing.T, mean, activations.dtype)
+            ica.fit(((rows - mean) @ whitening.T).cpu().numpy())
+        encoder = torch.from_numpy(ica.components_).to(rows) @ whitening
+        encoder /= ((rows - mean) @ encoder.T).square().mean(0).sqrt()[:, None]
+        self.learned_both(encoder.T / scale, torch.linalg.pinv(encoder).T * scale, mean * scale, activations.dtype)
+
+
+def _whitening(
+    centred: Float[Tensor, "n d"], largest: Float[Tensor, ""], count: int, dtype: torch.dtype
+) -> Float[Tensor, "c d"]:
+    """Return directions along which the rows have variance 1 and no correlation, of the largest variances first.
+
+    Args:
+        centred: Rows without their mean, in float64.
+        largest: Mean square of the column with the largest numbers, which sets how much of a variance is rounding.
+        count: Number of directions.
+        dtype: Precision of the activations.
+
+    Raises:
+        InputError: all rows are equal.
+        OptionError: the rows vary in fewer directions.
+    """
+    values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
+    values, vectors = values.flip(0), vectors.flip(1)
+    rounding = (4 * torch.finfo(dtype).eps) ** 2 * largest + 1e-14 * values[0]
+    rank = int((values > rounding).sum())
+    if rank == 0:
+        raise InputError("`activations`: all rows are equal; there is nothing to learn concepts from.")
+    check_at_most(count, rank, f"the rank of the {len(centred)} centered rows of width {centred.shape[1]}")
+    vectors = vectors * vectors[0].sign()  # scikit-learn's signs
+    return (vectors / values.clamp_min(rounding).sqrt()).T[:count]
 
 
 class SparsePCA(LinearConcepts):
@@ -133,11 +167,6 @@ class SparsePCA(LinearConcepts):
         gram.diagonal().add_(self.ridge_alpha)
         encoder = torch.linalg.solve(gram, components).T / scale
         self.learned_both(encoder, components * scale, centre, activations.dtype)
-
-
-def spread(rows: Float[Tensor, "n d"]) -> float:
-    """Standard deviation of the numbers around their column's mean: one scale for all columns; 1 where nothing varies."""
-    return float((rows - rows.mean(0)).square().mean().sqrt()) or 1.0
 
 
 class PCAConcepts(DictionaryLearningExplainer):

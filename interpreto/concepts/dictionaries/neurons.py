@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.activations import Activations
-from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer, Explainer
-from interpreto.concepts.concept_model import ConceptModel
+from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
+from interpreto.concepts.concept_model import FittableModel
 from interpreto.errors import OptionError
 
 
-class Neurons(ConceptModel):
+class Neurons(FittableModel):
     """The identity: each dimension of the activations is a concept."""
+
+    axes: ClassVar = {"width": ""}
 
     width: Tensor
 
     def __init__(self, nb_concepts: int | None = None) -> None:
         super().__init__(1 if nb_concepts is None else nb_concepts)
-        self.register_buffer("width", torch.zeros(() if nb_concepts is not None else 0))
+        self.register_buffer("width", torch.zeros(() if nb_concepts is not None else 0, dtype=torch.float32))
 
     @property
     def is_fitted(self) -> bool:
@@ -62,6 +64,8 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
         tensor([[ 1., -2.]])
     """
 
+    concept_model: Neurons
+
     def __init__(
         self,
         splitter: Any,
@@ -72,7 +76,7 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
     ) -> None:
         super().__init__(splitter, Neurons(nb_concepts), split_point, device, random_state=random_state)
 
-    def fit(self: Explainer, activations: AnyActivations, overwrite: bool = False) -> Explainer:
+    def fit(self, activations: AnyActivations, overwrite: bool = False) -> NeuronsAsConcepts:
         """Take the width of the activations; again and again without ``overwrite``, where it stays the same.
 
         Raises:

@@ -13,11 +13,11 @@ from interpreto.concepts.dictionaries.factorization import (
     descend,
     random_rows,
     revive,
-    root_mean_square,
     singular_directions,
     sweeps,
     to_unit_atoms,
 )
+from interpreto.concepts.scales import root_mean_square
 from interpreto.concepts.solvers.least_squares import encode
 from interpreto.errors import InputError
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import Dictionary, check_at_most
 from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
-from interpreto.concepts.dictionaries.factorization import descend, revive, root_mean_square, sweeps, to_unit_atoms
+from interpreto.concepts.dictionaries.factorization import descend, revive, sweeps, to_unit_atoms
 from interpreto.concepts.dictionaries.kmeans import cluster
+from interpreto.concepts.scales import root_mean_square
 from interpreto.concepts.solvers.least_squares import encode
 
 ROWS_A_CLUSTER = 100  # in which the clusters to start from are found
@@ -82,8 +83,11 @@ def nearest_cluster(rows: Float[Tensor, "n d"], count: int, random_state: int) -
 def least_squares(codes: Float[Tensor, "c n"], rows: Float[Tensor, "n d"]) -> Float[Tensor, "c d"]:
     """The atoms of least squared error for these codes, by Cholesky's factors in float64."""
     gram = (codes @ codes.T).double()
-    gram.diagonal().add_(1e-7 * gram.diagonal().mean())  # for atoms that no row uses
-    factor = torch.linalg.cholesky(gram)
+    ridge = 1e-7 * gram.diagonal().mean()  # for atoms that no row uses
+    factor, failed = torch.linalg.cholesky_ex(gram + torch.diag(ridge.expand(len(gram))))
+    if failed:  # of dependent codes, where float32 rounds the Gram matrix by more than the ridge
+        gram = codes.double() @ codes.double().T
+        factor = torch.linalg.cholesky(gram + torch.diag(ridge.expand(len(gram))))
     return torch.cholesky_solve((codes @ rows).double(), factor).to(rows)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.scikit_learn import load_scikit_learn, solving
 from interpreto.concepts.concept_model import Dictionary
 from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
-from interpreto.concepts.dictionaries.linear import spread
+from interpreto.concepts.scales import spread
 from interpreto.concepts.solvers.coordinate_descent import Penalty
 from interpreto.concepts.solvers.least_squares import encode
 
@@ -27,6 +27,8 @@ class SparseCoding(Dictionary):
         batch_size: Rows of a step.
     """
 
+    axes: ClassVar = {**Dictionary.axes, "scale": "1"}
+
     scale: Tensor
 
     def __init__(self, nb_concepts: int, alpha: float = 1.0, max_iter: int = 20, batch_size: int = 256) -> None:
@@ -34,7 +36,7 @@ class SparseCoding(Dictionary):
         self.alpha = alpha
         self.max_iter = max_iter
         self.batch_size = batch_size
-        self.register_buffer("scale", torch.empty(0))
+        self.register_buffer("scale", torch.empty(0, dtype=torch.float32))
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
         """Learn the atoms of the rows, centred and brought to a variance of 1."""

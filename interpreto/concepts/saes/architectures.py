@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from interpreto.concepts.activations import ROWS, Activations
+from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import EncodedAutoencoder, Pass, SparseAutoencoder
-from interpreto.errors import OptionError
+from interpreto.validation import check_count, check_positive
 
 MOST_CODES = 1 << 24  # held at once to find a threshold
 
@@ -32,10 +34,13 @@ class VanillaSAE(EncodedAutoencoder):
         """The positive part of the pre-activations."""
         return self.preactivations(rows).relu()
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """A forward pass, with the mean L1 norm of the codes."""
         codes = self.codes(rows)
-        return Pass(codes, self.reconstruct(codes), sparsity * self.l1 * codes.sum(1).mean())
+        return Pass(codes, self.reconstruct(codes), sparsity * self.l1 * (weights * codes.sum(1)).mean())
+
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Do nothing: the codes need no threshold of the data."""
 
 
 class TopKSAE(EncodedAutoencoder):
@@ -56,10 +61,13 @@ class TopKSAE(EncodedAutoencoder):
         empty = torch.zeros(len(rows), self.nb_concepts, dtype=values.dtype, device=values.device)
         return empty.scatter(1, concepts, values.relu())
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """A forward pass; sparsity is in the codes, and costs nothing."""
         codes = self.codes(rows)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
+
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Do nothing: the codes need no threshold of the data."""
 
 
 class BatchTopKSAE(EncodedAutoencoder):
@@ -70,29 +78,33 @@ class BatchTopKSAE(EncodedAutoencoder):
         k: Concepts of a row, on average.
     """
 
+    axes: ClassVar = {**EncodedAutoencoder.axes, "threshold": "1"}
+
     threshold: Tensor
 
     def __init__(self, nb_concepts: int, k: int | None = None) -> None:
         super().__init__(nb_concepts)
         self.k = check_k(k, nb_concepts)
-        self.register_buffer("threshold", torch.zeros(1))
+        self.register_buffer("threshold", torch.zeros(1, dtype=torch.float32))
 
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
         """The pre-activations above the threshold: a row's codes depend on no other row."""
         values = self.preactivations(rows).relu()
         return torch.where(values >= self.threshold, values, 0.0)
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """A forward pass with the largest pre-activations of the batch."""
         values = self.preactivations(rows).relu()
-        codes = torch.where(values >= _least_of_largest(values, self.k * len(rows)), values, 0.0)
+        ordinary = values[weights == 1] if bool((weights == 1).any()) else values
+        codes = torch.where(values >= _least_of_largest(ordinary, self.k * len(ordinary)), values, 0.0)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
 
-    def calibrate(self, activations: Activations, random_state: int) -> None:
-        """Set the threshold with which rows have ``k`` concepts on average: rows at random, where there are many."""
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Set the threshold with which ordinary rows have ``k`` concepts on average: of rows at random, if there are many."""
         rows, size = [], 0
         for batch in activations.batches(ROWS, Generator().manual_seed(random_state)):
-            rows.append(self.preactivations(self.normalized(batch.float())).relu())
+            ordinary = batch[spread.ordinary(batch)]
+            rows.append(self.preactivations(self.normalized(ordinary.float())).relu())
             size += rows[-1].numel()
             if size >= MOST_CODES:
                 break
@@ -119,6 +131,8 @@ class JumpReLUSAE(EncodedAutoencoder):
         start: Of the thresholds, in the same units.
     """
 
+    axes: ClassVar = {**EncodedAutoencoder.axes, "log_threshold": "c"}
+
     log_threshold: nn.Parameter
 
     def __init__(self, nb_concepts: int, l0: float = 3e-3, bandwidth: float = 0.03, start: float = 0.03) -> None:
@@ -132,7 +146,7 @@ class JumpReLUSAE(EncodedAutoencoder):
         values = self.preactivations(rows)
         return torch.where(values > self.log_threshold.exp(), values, 0.0)
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """A forward pass, with the mean number of codes.
 
         The two terms that are zero in value carry the thresholds' pseudo-gradients, −θ/ε·K and −1/ε·K with a rectangular
@@ -144,8 +158,11 @@ class JumpReLUSAE(EncodedAutoencoder):
         near = ((values - threshold).abs() < self.bandwidth / 2).to(values) / self.bandwidth
         open_gates = (values > threshold).to(values)
         codes = values * open_gates - (near * threshold).detach() * still
-        number = (open_gates - near.detach() * still).sum(1).mean()
+        number = (weights * (open_gates - near.detach() * still).sum(1)).mean()
         return Pass(codes, self.reconstruct(codes), sparsity * self.l0 * number)
+
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Do nothing: the codes need no threshold of the data."""
 
 
 class MatchingPursuitSAE(SparseAutoencoder):
@@ -163,7 +180,7 @@ class MatchingPursuitSAE(SparseAutoencoder):
     def allocate(self) -> None:
         """Nothing but the atoms."""
 
-    def follow(self, concepts: Int[Tensor, " k"]) -> None:
+    def follow(self, concepts: Int[Tensor, " k"], size: float) -> None:
         """Nothing but the atoms."""
 
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
@@ -199,23 +216,15 @@ class MatchingPursuitSAE(SparseAutoencoder):
             left.addcmul_(best[:, None], gram[concept], value=-1)
         return torch.stack([concept for concept, _ in steps], 1), torch.stack([best for _, best in steps], 1)
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """A forward pass; sparsity is in the codes, and costs nothing."""
         codes = self.codes(rows)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
 
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Do nothing: the codes need no threshold of the data."""
+
 
 def check_k(k: int | None, nb_concepts: int) -> int:
-    """How many concepts a row has: from 1 to all; None for a tenth, at most 32."""
-    if k is None:
-        return min(32, max(1, nb_concepts // 10))
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= nb_concepts:
-        raise OptionError(f"`k`: got {k!r}; pass an integer from 1 to the number of concepts, {nb_concepts}.")
-    return k
-
-
-def check_positive(value: float, name: str) -> float:
-    """A number above 0."""
-    if not value > 0 or math.isinf(value):
-        raise OptionError(f"`{name}`: got {value!r}; pass a number above 0.")
-    return value
+    """Return the number of concepts of a row, from 1 to all; None for a tenth of the concepts, at most 32."""
+    return min(32, max(1, nb_concepts // 10)) if k is None else check_count(k, "k", 1, nb_concepts)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from interpreto.concepts.concept_model import restore, state_of
 from interpreto.concepts.saes.base import Autoencoder
+from interpreto.concepts.saes.record import Progress, read_history
 from interpreto.errors import FileError, OptionError
 from interpreto.storage import read_file, write_file
-
-if TYPE_CHECKING:
-    from interpreto.concepts.saes.trainer import Progress
 
 FORMAT = "interpreto training 1"
 SAME = 1e-4  # of the typical norm of a row: how far centre and scale of the same activations may be apart
@@ -41,8 +39,6 @@ def read_checkpoint(
         FileError: the file holds something else.
         OptionError: it is of another training.
     """
-    from interpreto.concepts.saes.trainer import TrainingRecord  # noqa: PLC0415  (it imports this file)
-
     tensors, header = read_file(path, FORMAT, "a training's checkpoint", "checkpoint")
     known = header.get("facts", {})
     for name in {*facts, *known}:
@@ -61,7 +57,7 @@ def read_checkpoint(
             optimizer.state[parameter] = {k: v if k == "step" else v.to(device) for k, v in state.items()}
         progress.sums, progress.fired = tensors["sums"].to(device), tensors["fired"].to(device)
         progress.step = int(header["step"])
-        progress.history.extend(TrainingRecord(**record) for record in header["history"])
+        progress.history.extend(read_history(header["history"]))
     except (KeyError, TypeError) as error:
         raise FileError(f"`checkpoint`: {str(path)!r} holds an incomplete checkpoint ({error}).") from error
 

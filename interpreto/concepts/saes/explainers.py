@@ -121,8 +121,7 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
             nb_epochs, batch_size, lr, warm_up, clip_grad, revive, mixed_precision, checkpoint, checkpoint_every
         )
         self.history = []
-        with torch.enable_grad():
-            self.history = train(self.concept_model, rows, options, self.random_state, tqdm_bar)
+        self.history = train(self.concept_model, rows, options, self.random_state, tqdm_bar)
         return self
 
 

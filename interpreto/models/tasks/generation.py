@@ -51,7 +51,7 @@ class Generation(Task):
     def __init__(
         self, mode: Mode, tokenizer: Any, encodes: bool = False, config: Any = None, max_length: int | None = None
     ) -> None:
-        self.mode, self.encodes, self.max_length = mode, encodes, max_length
+        self.mode, self.encodes, self.max_length = mode, encodes, _longest(config, max_length) if encodes else max_length
         self.name, self.mode_name = "sequence-to-sequence generation" if encodes else "generation", mode_name(mode)
         start = getattr(config, "decoder_start_token_id", None) if encodes else None
         if encodes and start is None:
@@ -222,6 +222,12 @@ def _rows(
         weights[keys.index(unit if unit >= 0 else -1 - token), token] = 1.0
     labels = tuple(units.texts[key] if key >= 0 else tokens.names[-1 - key] for key in keys)
     return weights, labels, [units.spans[key] if key >= 0 else tokens.offsets[-1 - key] for key in keys]
+
+
+def _longest(config: Any, longest: int | None) -> int | None:
+    """Return the most tokens that a decoder reads: some (LED's) read fewer than their encoders."""
+    own = getattr(config, "max_decoder_position_embeddings", None)
+    return own if longest is None or (own is not None and own < longest) else longest
 
 
 def _lengthened(values: Int[Tensor, " l"], length: int) -> Int[Tensor, " m"]:

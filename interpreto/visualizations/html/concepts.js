@@ -54,16 +54,16 @@ function legend(low, high, from, to) {
 
 // A text whose units are colored by one concept at a time.
 class Passage {
-  constructor(view, { pieces, elements }) {
+  constructor(view, { segments, elements }) {
     Object.assign(this, { view, elements, units: [], stops: [], k: -1 });
     this.element = attributed(make("div", "passage"), { role: "group", dir: "auto", "aria-label": "A text; arrow keys move between its units" });
-    this.element.append(...pieces.map(([text, unit, named]) => this.piece(text, unit, named)));
+    this.element.append(...segments.map(([text, unit, named]) => this.segment(text, unit, named)));
     this.element.addEventListener("keydown", (event) => this.press(event));
     for (const kind of ["mouseover", "focusin"]) this.element.addEventListener(kind, (event) => this.point(event.target));
     for (const kind of ["mouseout", "focusout"]) this.element.addEventListener(kind, hideTooltip);
   }
 
-  piece(text, unit, named) {
+  segment(text, unit, named) {
     const node = make("span", unit === null ? "" : named ? "unit named" : "unit", visible(text));
     if (unit === null) return node;
     attributed(node, { role: "img", tabindex: this.stops.length ? -1 : 0, "data-unit": unit, "data-at": this.stops.length });
@@ -216,7 +216,7 @@ class View {
     const k = this.k, { id, label } = concepts[k];
     this.meaning = make("div", "meaning");
     const texts = this.color(k);
-    const read = new Set(concepts[k].passages.map(([i]) => data.passages[i].pieces.map(([text]) => text).join("")));
+    const read = new Set(concepts[k].passages.map(([i]) => data.passages[i].segments.map(([text]) => text).join("")));
     const words = label.filter(([text]) => !read.has(text)).map(([text, value]) => make("li", "", isolated(text, 80), ...(value === null ? [] : [make("span", "score", format(value))])));
     const about = data.local ? "The text" : "Its top inputs";
     const shown = texts.length ? [make("h3", "", about), make("div", data.local ? "by-activation whole" : "by-activation", ...texts, this.meaning)] : [];
