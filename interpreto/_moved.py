@@ -91,7 +91,7 @@ MOVED = {
 """Old module path: new one, both below ``interpreto``."""
 
 RENAMED = {
-    "encoding": {"Encoder": "InputReader", "Encoding": "TokenizedInput"},
+    "encoding": {"Encoder": "InputReader", "Encoding": "TokenizedInput", "decoded": "inputs.decoding.decoded"},
     "granularity": {"Tokens": "inputs.segmentation.Tokens", "segment": "inputs.segmentation.segment"},
     "continuations": {"Continuer": "ContinuationTokenizer"},
     "inference": {"Shortcuts": "EngineOptions"},

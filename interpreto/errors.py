@@ -12,6 +12,7 @@ InterpretoError
 InterpretoWarning
 ├── CompletenessWarning    an integral that needs more steps
 ├── EstimateWarning        an estimate with less than it needs
+├── FailureWarning         a method or metric of a benchmark that raised an exception
 ├── MismatchWarning        explanations that are judged by another model than was explained
 ├── OutlierWarning         few rows of activations that hold most of their variance
 └── OptimizationWarning    an optimization that a model does not allow; the numbers are the same, and take longer
@@ -60,6 +61,10 @@ class CompletenessWarning(InterpretoWarning):
 
 class EstimateWarning(InterpretoWarning):
     """An estimate rests on fewer samples than it needs."""
+
+
+class FailureWarning(InterpretoWarning):
+    """A method or a metric raised an exception, and the rest of the table is kept."""
 
 
 class MismatchWarning(InterpretoWarning):

@@ -1,6 +1,6 @@
 """Writes the measured tables of the documentation: methods × metrics, on the embedded classifier and on SmolLM2.
 
-python -W ignore tools/tables.py [classifier] [generation]
+python -W ignore tools/tables.py [classifier] [generation] [calibration]
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from calibration import calibration
 
 import interpreto
 from interpreto import demo
 from interpreto.metrics import Benchmark
-from interpreto.metrics.benchmark import BenchmarkTable
+from interpreto.metrics.benchmark_table import BenchmarkTable
 
 TABLES = Path(__file__).parent.parent / "docs" / "tables"
 METHODS = (
@@ -59,12 +60,14 @@ PROMPTS = (
 
 def main() -> None:
     torch.set_num_threads(2)
-    asked = sys.argv[1:] or ["classifier", "generation"]
+    asked = sys.argv[1:] or ["classifier", "generation", "calibration"]
     TABLES.mkdir(exist_ok=True)
     if "classifier" in asked:
         write("methods.md", classifier())
     if "generation" in asked:
         write("generation.md", generation())
+    if "calibration" in asked:
+        write("calibration.md", calibration())
 
 
 def classifier() -> str:

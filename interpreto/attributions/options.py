@@ -14,6 +14,7 @@ from interpreto.inputs.units import Granularity, GranularityAggregationStrategy,
 from interpreto.models.modes import InferenceModes, Mode, read_mode
 from interpreto.models.options import EngineOptions
 from interpreto.models.tasks import Task
+from interpreto.validation import check_optional_seed, shown
 
 
 class Options(TypedDict, total=False):
@@ -69,17 +70,15 @@ class Settings:
         strategy = options.get("granularity_aggregation_strategy")
         if strategy is not None:
             strategy = read_member(GranularityAggregationStrategy, strategy, "granularity_aggregation_strategy")
-        seed = options.get("random_state", 0)
-        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
-            raise OptionError(f"`random_state`: got {seed!r}; pass a whole number of at least 0, or None for fresh draws.")
         mode, shortcuts = options.get("inference_mode"), options.get("shortcuts", EngineOptions())
         if not isinstance(shortcuts, EngineOptions):
-            raise OptionError(f"`shortcuts`: got {shortcuts!r}; pass interpreto.models.EngineOptions(...).")
+            raise OptionError(f"`shortcuts`: got {shown(shortcuts)}; pass interpreto.models.EngineOptions(...).")
         return Settings(
             **options
             | {
                 "granularity": read_granularity(options.get("granularity", Granularity.WORD)),
                 "granularity_aggregation_strategy": strategy,
                 "inference_mode": None if mode is None else read_mode(mode),
+                "random_state": check_optional_seed(options.get("random_state", 0)),
             }
         )

@@ -11,7 +11,7 @@ import torch
 
 from interpreto.errors import InputError, TargetError
 from interpreto.inputs.samples import Sample
-from interpreto.inputs.segmentation import segment
+from interpreto.inputs.segmentation import read_spans, segment
 from interpreto.inputs.targets import Contrast
 from interpreto.inputs.text import TokenizedInput, is_single
 from interpreto.inputs.units import Granularity, Span, Splitter
@@ -59,7 +59,7 @@ class SampleReader:
         single: bool,
     ) -> list[Sample]:
         encodings = self.encode(inputs, roles, first) if first else self.encode(inputs, roles)
-        ranges = _read_spans(spans, len(encodings))
+        ranges = read_spans(spans, len(encodings))
         found = self.task.read_targets(targets, encodings, single)
         if found is None and (forward := getattr(self.model, "forward", None)) is not None:
             with self.model.session():
@@ -107,19 +107,3 @@ def _parts(inputs: Any, targets: Any, spans: Any) -> Iterator[tuple[Any, Any, An
         yield inputs if isinstance(inputs, (list, tuple)) else [], targets, None, False  # refused by the reader
     elif next(own, None) is not None:
         raise TargetError(f"`targets`: got more than {n}, for {n} inputs; pass one per input.")
-
-
-def _read_spans(spans: Any, n: int) -> list[list[Span]] | None:
-    """Return one list of character ranges for each input."""
-    if spans is None:
-        return None
-    rows: list[Any] = list(spans)
-    if n == 1 and rows and all(map(_is_span, rows)):
-        rows = [rows]
-    if len(rows) != n:
-        raise InputError(f"`spans`: got {len(rows)} lists for {n} inputs; pass one list of (start, end) for each.")
-    return [[(int(a), int(b)) for a, b in row] for row in rows]
-
-
-def _is_span(row: Any) -> bool:
-    return len(row) == 2 and all(isinstance(i, Integral) for i in row)

@@ -16,7 +16,7 @@ from interpreto.errors import InputError, TargetError, TaskError
 from interpreto.inputs.samples import Readout, Sample, Targets
 from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.streaming import encodings
-from interpreto.inputs.targets import read_rows
+from interpreto.inputs.targets import read_continuations
 from interpreto.inputs.text import InputReader, TokenizedInput, is_single
 from interpreto.models.forward import longest_input
 from interpreto.models.modes import read_mode
@@ -70,9 +70,12 @@ def windows_with_targets(
     if is_single(inputs):
         yield samples_with_targets(splitter, task, inputs, targets, granularity)
         return
-    items, rows = list(inputs), None
-    if targets is not None:
-        rows = read_rows(targets, len(items), False) if isinstance(task, Generation) else _read(task, targets, items, False)
+    items = list(inputs)
+    rows: Any = None
+    if targets is not None and isinstance(task, Generation):
+        rows = read_continuations(targets, len(items))
+    elif targets is not None:
+        rows = _read(task, targets, items, False)
     for start in range(0, len(items), size):
         part = slice(start, start + size)
         if isinstance(task, Generation):
@@ -157,7 +160,7 @@ def single_targets(task: Task, targets: Any, inputs: Sequence[Any]) -> list[int 
         ids = [own.ids.tolist() for own in _read(each, targets, inputs, len(inputs) == 1)]
     else:
         rows = [targets] * len(inputs) if _is_one(targets) else list(targets)
-        ids = [_ids(row) for row in read_rows(rows, len(inputs), False)]
+        ids = [_ids(row) for row in read_continuations(rows, len(inputs), False)]
     for i, row in enumerate(ids):
         if len(row) != 1 or row[0] < 0:
             raise TargetError(f"`targets[{i}]`: got {len(row)} targets; pass one whole number for each input, or one for all.")

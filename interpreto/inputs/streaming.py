@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from typing import Any
 
 from interpreto.errors import InputError
-from interpreto.inputs.text import ACCEPTED, InputReader, TokenizedInput, is_single
+from interpreto.inputs.text import ACCEPTED, InputReader, TokenizedInput, is_single, iterated
 
 CHUNK = 256  # texts that are tokenized together
 
@@ -17,9 +17,7 @@ def encodings(encoder: InputReader, inputs: Any) -> Iterator[TokenizedInput]:
     if is_single(inputs):
         yield from encoder(inputs)
         return
-    if not isinstance(inputs, Iterable) or isinstance(inputs, (bytes, bytearray)):
-        raise InputError(f"`inputs`: got {type(inputs).__name__}; pass {ACCEPTED}, or an iterable of these.")
-    items, start = iter(inputs), 0
+    items, start = iter(iterated(inputs)), 0
     while chunk := list(islice(items, CHUNK)):
         yield from _chunk(encoder, chunk, start)
         start += len(chunk)

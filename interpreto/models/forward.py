@@ -398,9 +398,14 @@ def read_logits(output: Any) -> Tensor:
 
 
 def longest_input(model: Any, tokenizer: Any) -> int | None:
-    """Most tokens that a model takes, or None."""
+    """Return the most tokens that a model takes; None: there is no limit.
+
+    It is read from the model. The length that a tokenizer names is advice (T5 reads longer texts), and counts only where the
+    model has no config that could tell.
+    """
     limits = []
-    if (limit := getattr(tokenizer, "model_max_length", None)) and limit < 1_000_000:
+    limit = getattr(tokenizer, "model_max_length", None)
+    if limit and limit < 1_000_000 and getattr(model, "config", None) is None:
         limits.append(int(limit))
     modules = model.named_modules() if isinstance(model, nn.Module) else ()
     positions = [m for name, m in modules if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
@@ -409,6 +414,7 @@ def longest_input(model: Any, tokenizer: Any) -> int | None:
     config = getattr(model, "config", None)
     named = (getattr(config, name, None) for name in LIMITS)
     limit = next((value for value in named if isinstance(value, int) and value > 0), None)
-    if not positions and limit is not None:
+    relative = getattr(config, "position_biased_input", True) is False  # DeBERTa without absolute positions
+    if not positions and not relative and limit is not None:
         limits.append(limit)
     return min(limits) if limits else None

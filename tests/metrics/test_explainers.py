@@ -104,7 +104,7 @@ class TestSensitivity:
         with pytest.raises(InputError, match="Occlusion of softmax made it"):
             MaxSensitivity(occlusion, 1).run(Occlusion(model, tokenizer, inference_mode="softmax")(TEXTS))
         for metric in (MaxSensitivity, ModelParameterRandomization):
-            with pytest.raises(InputError, match="answers other attributions"):
+            with pytest.raises(InputError, match="returns other attributions"):
                 metric(Occlusion(model, tokenizer, replacement="drop")).run(occlusion(TEXTS))
 
     def test_a_generator_of_explanations_is_read_once(self):

@@ -15,7 +15,7 @@ from interpreto.errors import InputError, ModelError, OptionError, TargetError, 
 from interpreto.inputs.continuations import Continuation, ContinuationTokenizer
 from interpreto.inputs.samples import Readout, Targets
 from interpreto.inputs.segmentation import Tokens
-from interpreto.inputs.targets import Contrast, read_ids, read_rows
+from interpreto.inputs.targets import Contrast, read_continuations, read_ids
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Span, Units
 from interpreto.models.forward import Forward, promoted
@@ -69,7 +69,7 @@ class Generation(Task):
     def read_targets(self, targets: object, encodings: Sequence[TokenizedInput], single: bool) -> list[Target] | None:
         if targets is None:
             return None
-        rows = read_rows(targets, len(encodings), single)
+        rows = read_continuations(targets, len(encodings), single)
         each = len(rows) > 1 or not isinstance(targets, (str, Contrast))
         names = [f"`targets[{i}]`" if each else "`targets`" for i in range(len(rows))]
         return [self._read_one(*of) for of in zip(rows, encodings, names, strict=True)]
