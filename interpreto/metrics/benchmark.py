@@ -313,7 +313,8 @@ def counted(model: Any) -> Iterator[Cost]:
         given = [*args, *kwargs.values()]
         spent.copies += next((len(value) for value in given if isinstance(value, Tensor)), 0)
 
-    handle = model.forward.model.register_forward_pre_hook(count, with_kwargs=True)
+    module = model if isinstance(model, nn.Module) else model.forward.model
+    handle = module.register_forward_pre_hook(count, with_kwargs=True)
     try:
         yield spent
     finally:
