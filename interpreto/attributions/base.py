@@ -211,7 +211,7 @@ class AttributionExplainer:
         request = self.task.request(
             aggregate=aggregate, attribute_targets=attribute_targets, generation_kwargs=generation_kwargs
         )
-        request = replace(request, random_state=self.settings.random_state)
+        request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
         return self._outputs(reader.samples(inputs, targets, spans, roles, request))
 

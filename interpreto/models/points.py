@@ -14,9 +14,10 @@ from torch.nn.utils.rnn import pad_sequence
 from interpreto.errors import ModelError
 from interpreto.inputs.samples import EmbeddingVariants, Readout, Sample
 from interpreto.models.batching import TOKENS_A_PASS, is_out_of_memory, map_batches
-from interpreto.models.forward import agree, promoted
+from interpreto.models.forward import promoted
 from interpreto.models.gradients import GradientReducer
 from interpreto.models.measurements import check_model
+from interpreto.models.padding import agree
 from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed_rows
 
