@@ -40,7 +40,7 @@ MOVED = {
     "concepts.model": "concepts.concept_model",
     "concepts.saving": "concepts.serialization",
     "concepts.splitters.heads": "models.classifier_head",
-    "concepts.splitters.layouts": "models.layouts",
+    "concepts.splitters.layouts": "models.hook_points",
     "concepts.splitters.loading": "models.loading",
     "concepts.splitters.pooling": "inputs.pooling",
     "concepts.splitters.ports": "models.hook_points",
