@@ -1,8 +1,8 @@
-"""Clusters as concepts."""
+"""Clusters as concepts: k-means with soft assignments."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -11,20 +11,20 @@ from torch import Tensor
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.scikit_learn import load_scikit_learn, solving
 from interpreto.concepts.concept_model import Dictionary, check_at_most
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+from interpreto.concepts.dictionaries.explainer import DictionaryConcepts
 from interpreto.concepts.scales import power_of_two
 from interpreto.errors import OptionError
 
 
 class Clusters(NamedTuple):
-    """Centres, and the cluster of each row."""
+    """Cluster centers, and the cluster of each row."""
 
     centres: Float[Tensor, "c d"]
     labels: Int[Tensor, " n"]
 
 
 def cluster(rows: Float[Tensor, "n d"], count: int, random_state: int, restarts: int) -> Clusters:
-    """k-means, by scikit-learn."""
+    """Run scikit-learn's k-means."""
     kmeans = load_scikit_learn("cluster").KMeans(count, n_init=restarts, random_state=random_state)
     with solving("KMeans", random_state, "some rows are equal, or fewer differ than `nb_concepts`: ask for fewer"):
         kmeans.fit(rows.cpu().numpy())
@@ -40,8 +40,9 @@ class KMeans(Dictionary):
 
     Args:
         nb_concepts: Number of clusters.
-        temperature: Times that variance. 0 gives codes of 0 and 1, through which no gradient passes.
-        restarts: From other starts; the best is kept.
+        temperature: Softness of the clusters, as a factor of the variance within them. 0 gives the nearest cluster 1 and the
+            others 0; no gradient passes through such codes.
+        restarts: Number of initializations; the best clustering is kept.
     """
 
     axes: ClassVar = {**Dictionary.axes, "deviation": "1"}
@@ -60,7 +61,7 @@ class KMeans(Dictionary):
         self.register_buffer("deviation", torch.empty(0, dtype=torch.float32))
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Find the clusters."""
+        """Cluster the rows."""
         check_at_most(self.nb_concepts, activations.n, "one for each row")
         rows = activations.read()
         scale = power_of_two(rows)
@@ -75,7 +76,7 @@ class KMeans(Dictionary):
         self.learned((centres + shift) * scale)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """The probability of each cluster, ``[0, 1]``; they sum to 1."""
+        """Compute the probability of each cluster, ``(n, c)`` in ``[0, 1]``; a row's sum to 1."""
         scale = power_of_two(self.dictionary)  # squares of the activations' own numbers may be out of range
         centres = self.dictionary / scale
         shift = centres.mean(0)
@@ -87,17 +88,8 @@ class KMeans(Dictionary):
         return (closeness / spread).softmax(1)
 
 
-class KMeansConcepts(DictionaryLearningExplainer):
+class KMeansConcepts(DictionaryConcepts):
     """Concepts by k-means: each is a cluster of activations, and its amount the probability of that cluster.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        temperature: Softness of the clusters, 1 for the variance within them; 0 gives the nearest cluster 1 and the others 0.
-        restarts: From other starts; the best is kept.
 
     Examples:
         >>> import torch
@@ -110,16 +102,4 @@ class KMeansConcepts(DictionaryLearningExplainer):
         Lloyd, 1982, https://doi.org/10.1109/TIT.1982.1056489.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        temperature: float = 1.0,
-        restarts: int = 3,
-    ) -> None:
-        options = {"temperature": temperature, "restarts": restarts}
-        super().__init__(splitter, KMeans, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = KMeans

@@ -6,15 +6,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from interpreto.concepts.splitters.base import Activations, TokenSplitter, read_strategy
+from interpreto.aliases import aliases
+from interpreto.concepts.splitters.base import TokenSplitter, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
+from interpreto.concepts.splitters.results import Activations, ActivationsAndPredictions
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.streaming import encodings
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.activations import ActivationRecorder
-from interpreto.models.hook_points import find_ports, refuse_decoders
+from interpreto.models.hook_points import find_hook_points, refuse_decoders
 from interpreto.models.loading import load
 from interpreto.progress import tqdm
 
@@ -51,6 +53,7 @@ class ModelWithSplitPoints(TokenSplitter):
         [('A', 'charming', 'film', '.'), ('Dull', '.')]
     """
 
+    @aliases(split_point="split_points")
     def __init__(
         self,
         model_or_repo_id: nn.Module | str | Any,
@@ -64,9 +67,9 @@ class ModelWithSplitPoints(TokenSplitter):
         truncation: bool = False,
     ) -> None:
         model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
-        ports = find_ports(model, split_points)
-        refuse_decoders(model, ports)
-        super().__init__(ActivationRecorder(model, tokenizer, ports, batch_size, backend, truncation=truncation))
+        points = find_hook_points(model, split_points)
+        refuse_decoders(model, points)
+        super().__init__(ActivationRecorder(model, tokenizer, points, batch_size, backend, truncation=truncation))
 
     def get_activations(
         self,
@@ -77,7 +80,7 @@ class ModelWithSplitPoints(TokenSplitter):
         tqdm_bar: bool = False,
         include_predicted_classes: bool = False,
         dtype: torch.dtype | None = None,
-    ) -> Activations | tuple[Activations, Tensor]:
+    ) -> Activations | ActivationsAndPredictions:
         """Activations of every unit of every input, on the CPU.
 
         Args:
@@ -87,30 +90,32 @@ class ModelWithSplitPoints(TokenSplitter):
                 function that cuts a text into character ranges.
             aggregation_strategy: How the activations of a unit's tokens become one row.
             tqdm_bar: Show the texts done.
-            include_predicted_classes: Answer the classes ``(n,)`` that a classifier predicts too, from the same pass.
+            include_predicted_classes: Return the classes ``(n,)`` that a classifier predicts too, from the same pass.
             dtype: As which activations are kept; None: the model's.
 
         Returns:
-            Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` those, and the classes.
+            Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` a pair of those and the classes. Both
+            have them as ``.by_split_point`` and ``.predictions``.
 
         Raises:
             InputError: an input is empty, too long, or holds nothing but special tokens.
             TokenizerError: ``CLS_TOKEN`` was asked for, and the tokenizer has none.
         """
         reader, strategy = UnitReader(self.tokenizer, read_unit(activation_granularity)), read_strategy(aggregation_strategy)
-        stream = encodings(self.encoder, inputs)
+        stream = encodings(self.reader, inputs)
         rows = (reader.row(encoding, i) for i, encoding in enumerate(stream))
         total = len(inputs) if isinstance(inputs, (list, tuple)) else None
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
             readouts = list(
-                self._split.read(rows, strategy, dtype=dtype, with_logits=include_predicted_classes, on_rows=bar.update)
+                self._recorder.read(rows, strategy, dtype=dtype, with_logits=include_predicted_classes, on_rows=bar.update)
             )
         if not include_predicted_classes:
             return self._joined(readouts)
         logits = torch.cat([reading.logits for reading in readouts if reading.logits is not None])
-        return self._joined(readouts), logits.argmax(-1)
+        activations = self._joined(readouts)
+        return ActivationsAndPredictions.of(activations, activations, logits.argmax(-1))
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         reader = UnitReader(self.tokenizer, read_unit(activation_granularity))
-        for i, encoding in enumerate(encodings(self.encoder, inputs)):
+        for i, encoding in enumerate(encodings(self.reader, inputs)):
             yield Sample(encoding.tokens.text, encoding.input_ids, reader.units(encoding, i), encoding.extras)
