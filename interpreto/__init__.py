@@ -14,6 +14,7 @@ _HOMES = {
     "AttributionOutput": "attributions.output",
     "BlackBox": "models.black_box",
     "Contrast": "inputs.targets",
+    "Explanations": "attributions.explanations",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
     "GranularityAggregationStrategy": "inputs.units",
@@ -45,6 +46,7 @@ __all__ = [
     "AttributionOutput",
     "BlackBox",
     "Contrast",
+    "Explanations",
     "GradientShap",
     "Granularity",
     "GranularityAggregationStrategy",
@@ -77,6 +79,7 @@ __all__ = [
 if TYPE_CHECKING:
     from interpreto import attributions, concepts, demo, errors, metrics
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+    from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
         GradientShap,
         InputXGradient,

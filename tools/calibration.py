@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from interpreto import KernelShap, Lime, SmoothGrad, Sobol, VarGrad, demo
-from interpreto.metrics.intervals import mean_interval
+from interpreto.intervals import mean_interval
 
 DRAWS, SEEDS, LEVEL, QUANTILE = 4000, 200, 0.95, 1.96
 SAMPLES = (2, 3, 4, 5, 7, 10, 15, 20, 50)

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from interpreto.attributions.aggregations.base import Aggregator
 from interpreto.attributions.evidence import Explained, Parts, evidence_of
+from interpreto.attributions.explanations import Explanations
 from interpreto.attributions.options import Settings
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import (
@@ -138,7 +139,7 @@ class AttributionExplainer:
         aggregate: str | None = None,
         attribute_targets: bool | None = None,
         generation_kwargs: Mapping[str, Any] | None = None,
-    ) -> list[AttributionOutput]:
+    ) -> Explanations:
         """Explain each input for its targets.
 
         Args:
@@ -159,12 +160,12 @@ class AttributionExplainer:
                 and at most 64 tokens by default.
 
         Returns:
-            One output for each input, in order.
+            One `AttributionOutput` per input, in order: a list that can also be shown, filtered, saved and summarized.
 
         Raises:
             InputError, TargetError, OptionError, ModelError: with the argument, what was got and what is accepted.
         """
-        return list(
+        return Explanations(
             self.stream(
                 inputs,
                 targets,
@@ -224,12 +225,12 @@ class AttributionExplainer:
         """
         return self.forward.log.report()
 
-    def explain_samples(self, samples: Sequence[Sample]) -> list[AttributionOutput]:
+    def explain_samples(self, samples: Sequence[Sample]) -> Explanations:
         """Return explanations of samples that are read already, such as those of other explanations, for their targets.
 
         Units, ids and targets stay as they are: the granularity of this explainer plays no part.
         """
-        return list(self._outputs(samples))
+        return Explanations(self._outputs(samples))
 
     def _outputs(self, samples: Iterable[Sample]) -> Iterator[AttributionOutput]:
         """Yield explanations; samples are explained some at a time, so that their perturbed inputs share batches."""

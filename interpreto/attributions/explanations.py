@@ -7,6 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, overload
 
+import numpy as np
+from torch import Tensor
+
 from interpreto.attributions.global_importance import Comparison, GlobalImportance, compare, global_importance
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.serialization import packed, unpacked
@@ -61,7 +64,7 @@ class Explanations(Renderable, list[AttributionOutput]):
     @overload
     def __getitem__(self, item: SupportsIndex) -> AttributionOutput: ...
     @overload
-    def __getitem__(self, item: slice | Sequence[bool] | Any) -> Explanations: ...
+    def __getitem__(self, item: slice | Sequence[bool] | Sequence[int] | Tensor | np.ndarray) -> Explanations: ...
     def __getitem__(self, item: Any) -> Any:
         """Return one explanation for an index; those of a slice, a list of indices, or a mask of truth values."""
         if isinstance(item, slice):

@@ -156,10 +156,10 @@ def _row(unit: str, target: str, values: dict[int, list[float]]) -> UnitImportan
     return UnitImportance(unit, target, mean, low, high, magnitude, len(per_text), occurrences, tuple(values))
 
 
-def _read_key(by: object) -> Callable[[str], str]:
+def _read_key(by: str | Callable[[str], str]) -> Callable[[str], str]:
     if callable(by):
         return by
-    keys: dict[object, Callable[[str], str]] = {"unit": lambda text: text.strip().casefold(), "exact": str.strip}
+    keys: dict[str, Callable[[str], str]] = {"unit": lambda text: text.strip().casefold(), "exact": str.strip}
     if by not in keys:
         raise OptionError(f"`by`: got {shown(by)}; pass 'unit', 'exact' or a function from the text of a unit to its key.")
     return keys[by]

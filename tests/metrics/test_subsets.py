@@ -35,7 +35,7 @@ from interpreto.metrics import (
     TokenIoU,
 )
 from interpreto.metrics.attributions.subset_correlations import subsets_of_size
-from interpreto.metrics.statistics import kendall, mean_ranks, pearson, spearman
+from interpreto.statistics import kendall, mean_ranks, pearson, spearman
 from tests import tiny
 from tests.metrics.games import additive, explained, model_of
 from tests.problems import random_game

@@ -8,7 +8,7 @@ from interpreto.attributions.output import AttributionOutput
 from interpreto.metrics.attributions.base import AttributionMetric, CaseResult, Explanations, magnitudes
 from interpreto.metrics.attributions.cases import read_explanations
 from interpreto.metrics.result import MetricResult
-from interpreto.metrics.statistics import noise_of
+from interpreto.statistics import noise_of
 from interpreto.validation import check_flag, check_not_negative
 
 

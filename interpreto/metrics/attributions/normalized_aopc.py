@@ -16,7 +16,7 @@ from interpreto.metrics.attributions.game import Game, Query, Scores
 from interpreto.metrics.attributions.readouts import PROBABILITY, check_measure
 from interpreto.metrics.ranking import first_of
 from interpreto.metrics.result import MetricResult
-from interpreto.metrics.statistics import noise_of
+from interpreto.statistics import noise_of
 from interpreto.validation import check_count
 
 ALL_ORDERS_EQUAL = "every order of the units has the same value"

@@ -21,9 +21,9 @@ from interpreto.metrics.attributions.base import CaseResult
 from interpreto.metrics.attributions.cases import has_contrast
 from interpreto.metrics.attributions.robustness import ExplainerMetric
 from interpreto.metrics.result import MetricResult
-from interpreto.metrics.statistics import spearman
 from interpreto.models.protocol import require
 from interpreto.models.tasks import Classification, Generation
+from interpreto.statistics import spearman
 from interpreto.validation import check_choice, check_flag, check_seed
 
 ALTERNATIVES = 10

@@ -15,9 +15,9 @@ from interpreto.metrics.attributions.cases import Case, read_explanations
 from interpreto.metrics.attributions.game import Game
 from interpreto.metrics.attributions.readouts import PROBABILITY
 from interpreto.metrics.result import MetricResult
-from interpreto.metrics.statistics import noise_of
 from interpreto.models.protocol import require
 from interpreto.progress import tqdm
+from interpreto.statistics import noise_of
 from interpreto.validation import check_count, check_seed
 
 CASES_IN_MEMORY = 64

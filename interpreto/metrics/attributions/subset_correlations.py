@@ -19,7 +19,7 @@ from interpreto.metrics.attributions.cases import Case, cases_of, read_explanati
 from interpreto.metrics.attributions.game import Game, Scores
 from interpreto.metrics.attributions.readouts import SCORE
 from interpreto.metrics.result import MetricResult
-from interpreto.metrics.statistics import kendall, noise_of, pearson, spearman
+from interpreto.statistics import kendall, noise_of, pearson, spearman
 from interpreto.validation import check_count, check_flag, check_optional_count, check_seed, takes_old_names
 
 SEED_SALT = 7919

@@ -16,7 +16,7 @@ from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.metrics.concepts.base import Scored, mean_of
 from interpreto.metrics.concepts.perturbation_curves import ConceptScores, ConceptsOfText
 from interpreto.metrics.result import MetricResult
-from interpreto.metrics.statistics import noise_of, pearson
+from interpreto.statistics import noise_of, pearson
 from interpreto.validation import check_count, check_probability, check_seed
 
 

@@ -20,7 +20,7 @@ from interpreto.metrics.concepts.base import Scored
 from interpreto.metrics.concepts.moments import RunningMoments
 from interpreto.metrics.concepts.reconstruction_error import divergence
 from interpreto.metrics.result import MetricResult
-from interpreto.metrics.statistics import noise_of
+from interpreto.statistics import noise_of
 
 WINDOW = 256  # texts whose activations are averaged at a time
 
