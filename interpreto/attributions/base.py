@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from interpreto.attributions.aggregations.base import Aggregator, Estimate
+from interpreto.attributions.aggregations.base import Aggregator, Estimate, t_ratio
 from interpreto.attributions.options import Settings
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import (
@@ -268,6 +268,7 @@ class AttributionExplainer:
         if estimate.left_out is not None:
             parts = pool(estimate.left_out.double(), how)
             error = ((parts - parts.mean(0)).square().sum(0) * (len(parts) - 1) / len(parts)).sqrt()
+            error = error * t_ratio(len(parts) - 1)
         residual, reference = None, None
         if v.baseline is not None:
             reference = scores[1]
