@@ -35,6 +35,8 @@ _HOMES = {
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
 }
+ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
+"""Names of the attribution methods, for what lists them without loading torch."""
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [

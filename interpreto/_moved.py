@@ -11,6 +11,7 @@ from typing import Any
 
 MOVED = {
     "cli_compare": "cli.compare",
+    "concepts.aims": "concepts.outputs",
     "concepts.attribution": "concepts.importance",
     "concepts.bridge": "concepts.inputs_to_concepts",
     "concepts.methods": "concepts",
@@ -39,7 +40,7 @@ MOVED = {
     "concepts.model": "concepts.concept_model",
     "concepts.saving": "concepts.serialization",
     "concepts.splitters.heads": "models.classifier_head",
-    "concepts.splitters.layouts": "models.layouts",
+    "concepts.splitters.layouts": "models.hook_points",
     "concepts.splitters.loading": "models.loading",
     "concepts.splitters.pooling": "inputs.pooling",
     "concepts.splitters.ports": "models.hook_points",
@@ -73,7 +74,10 @@ MOVED = {
     "metrics.attributions.subsets": "metrics.attributions.subset_correlations",
     "metrics.concepts.curves": "metrics.concepts.perturbation_curves",
     "metrics.concepts.dictionary": "metrics.concepts.stability",
+    "metrics.concepts.distributions": "metrics.concepts.reconstruction",
+    "metrics.concepts.faithfulness": "metrics.concepts",
     "metrics.concepts.loss": "metrics.concepts.loss_recovered",
+    "metrics.concepts.outputs": "concepts.outputs",
     "metrics.concepts.spaces": "metrics.concepts.reconstruction_error",
     "metrics.orders": "metrics.ranking",
     "samples": "inputs.samples",

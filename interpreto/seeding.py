@@ -1,4 +1,4 @@
-"""The global generators, for code that draws from them."""
+"""Seed the global random generators, for code that draws from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @contextmanager
 def seeded(random_state: int, device: torch.device | None = None) -> Iterator[None]:
-    """Within, the global generators of Python, NumPy and torch start from the seed; they are restored after.
+    """Context manager that seeds the global generators of Python, NumPy and torch, and restores them.
 
     Examples:
         >>> with seeded(0):

@@ -140,7 +140,7 @@ class AttributionExplainer:
         request = self.task.request(
             aggregate=aggregate, attribute_targets=attribute_targets, generation_kwargs=generation_kwargs
         )
-        request = replace(request, random_state=self.settings.random_state)
+        request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         encodings = self.encode(inputs, roles)
         ranges = read_spans(spans, len(encodings))
         with self.forward.session():

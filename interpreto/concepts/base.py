@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.activations import Activations, ActivationSource, read_activations
-from interpreto.concepts.concept_model import ConceptModel, read_seed
+from interpreto.concepts.concept_model import ConceptModel
 from interpreto.concepts.downstream import Downstream
 from interpreto.concepts.importance import effects_of, normalized
 from interpreto.concepts.inputs_to_concepts import InputsToConcepts
@@ -21,6 +21,7 @@ from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.errors import InputError, ModelError, OptionError
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.forward import read_device
+from interpreto.validation import check_seed
 
 Explainer = TypeVar("Explainer", bound="ConceptExplainer")
 
@@ -59,7 +60,7 @@ class ConceptExplainer(ABC):
     ) -> None:
         self.splitter = splitter
         self.split_point = _read_split_point(splitter, split_point)
-        self.random_state = read_seed(random_state)
+        self.random_state = check_seed(random_state)
         self.concept_model = concept_model
         self.concept_model_options = dict(options or {})
         self.device = read_device(device)

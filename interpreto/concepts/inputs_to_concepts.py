@@ -53,7 +53,7 @@ class InputsToConcepts(nn.Module):
         splitter = explainer.own_splitter()
         if pooling not in POOLINGS:
             raise OptionError(f"`pooling`: got {pooling!r}; pass one of {', '.join(map(repr, POOLINGS))}.")
-        if splitter.port(explainer.split_point).stack == "decoder":
+        if splitter.hook_point(explainer.split_point).stack == "decoder":
             raise ModelError(
                 f"`concept_explainer`: {explainer.split_point!r} reads what {type(splitter.model).__name__} writes, and its "
                 "concepts do not follow from a text alone; use concepts of the encoder."

@@ -113,7 +113,9 @@ def load_concepts(
 
 def _build(facts: Mapping[str, Any], splitter: Any, concept_model: Any) -> Any:
     """Make the unfitted explainer that a file describes."""
-    name, options = facts["explainer"], dict(facts["options"])
+    name, options = facts["explainer"], facts["options"]
+    if not isinstance(options, dict):
+        raise TypeError(f"options {options!r}")
     package = importlib.import_module(EXPLAINERS)
     make: Any = getattr(package, name, None) if name in package.__all__ else None
     if not (isinstance(make, type) and callable(getattr(make, "encode_activations", None)) and not inspect.isabstract(make)):

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from interpreto.models.forward import Batch, Forward
-from interpreto.models.hook_points import find_ports
+from interpreto.models.hook_points import find_hook_points
 from interpreto.models.interventions import HookTracing
 
 PASSING = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "quantization_config", "use_cache")
@@ -105,7 +105,7 @@ def probe(model: nn.Module, split_point: str) -> Probe | None:
 
 
 def _fixed_activations(model: nn.Module, split_point: str) -> Float[Tensor, ...]:
-    forward, (point,) = Forward(model), find_ports(model, split_point)
+    forward, (point,) = Forward(model), find_hook_points(model, split_point)
     ids = _fixed_ids(model)
     source = torch.tensor([len(ids) // 2]) if forward.encodes and not forward.echoes else None
     batch = Batch(ids[None], torch.tensor([len(ids)]), torch.ones(1, len(ids), dtype=torch.bool), {}, sources=source)

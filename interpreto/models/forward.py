@@ -25,7 +25,7 @@ from interpreto.models.contexts import (
     undisturbed,
 )
 from interpreto.models.kv_cache import UNFILLED, Past
-from interpreto.models.padding import Part, heard_at, selected, streams
+from interpreto.models.padding import PaddingCheck, Part, heard_at, selected, streams
 from interpreto.models.report import EngineLog
 from interpreto.models.session import lock_of
 from interpreto.models.wrappers import compiled_in_place, lengthens_inputs, parameters_of, unwrapped
@@ -82,7 +82,7 @@ class Forward:
         self.wanted_device = None if device is None else read_device(device)
         self.kept_logits = kept_logits and outputs is None
         self.outputs = read_logits if outputs is None else outputs
-        self._pads_well: bool | None = None
+        self.padding_check = PaddingCheck()
         self.shares_prefix: bool | None = None  # whether its caches continue exactly: measured by `SharedPrefix`
         self.prefix_obstacle = ""  # why they do not
         self.makes_cache = False  # it takes the caches that it makes itself, and no other
@@ -220,6 +220,18 @@ class Forward:
             "decoder_attention_mask": known.to(device, torch.long),
         }
 
+    def completed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments of a pass that keeps no cache; a decoder that is given nothing begins as the config says."""
+        given = dict(arguments)
+        if self.takes("use_cache"):
+            given["use_cache"] = False
+        if self.encodes and not self.echoes and "decoder_input_ids" not in given:
+            start = getattr(getattr(self.model, "config", None), "decoder_start_token_id", None)
+            if start is not None:
+                ids = given["input_ids"]
+                given["decoder_input_ids"] = torch.full((len(ids), 1), start, device=ids.device)
+        return self.hidden_in_echo(given)
+
     def hidden_in_echo(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by which a decoder that reads the text again does not see the tokens that the encoder does not see."""
         given = dict(arguments)
@@ -307,20 +319,16 @@ class Forward:
         return size
 
     def pads_well(self, batch: Batch) -> bool:
-        """Whether padding on the right leaves a row's logits as they are: measured once, on the first padded row.
+        """Return True if padding on the right leaves a row's logits as they are: measured once, on the first padded row."""
+        n = int(batch.lengths[0])
+        extras = {name: value[:, :n] for name, value in batch.extras.items()}
+        bare = replace(batch, ids=batch.ids[:, :n], visible=batch.visible[:, :n], extras=extras)
+        return self.has_spare_id and self.padding_check(lambda: [(self(batch), self(bare))], self.low_precision)
 
-        Models that read the last position whatever the mask says (XLNet), or mix padding in, get batches of one length.
-        """
-        if self.vocabulary is not None and self.pad_id >= self.vocabulary:
-            return False  # the rows use the whole vocabulary: no id is left to pad with
-        if self._pads_well is None:
-            n = int(batch.lengths[0])
-            extras = {name: value[:, :n] for name, value in batch.extras.items()}
-            bare = replace(batch, ids=batch.ids[:, :n], visible=batch.visible[:, :n], extras=extras)
-            with torch.no_grad():
-                padded, alone = self(batch), self(bare)
-            self._pads_well = agree(padded, alone, self.low_precision)
-        return self._pads_well
+    @property
+    def has_spare_id(self) -> bool:
+        """Return True unless the rows use the whole vocabulary, so that no id is left to pad with."""
+        return self.vocabulary is None or self.pad_id < self.vocabulary
 
     @property
     def low_precision(self) -> bool:
@@ -350,12 +358,6 @@ def selected_of(logits: Float[Tensor, "b l v"], positions: Int[Tensor, "b k"], l
 def promoted(values: Tensor) -> Tensor:
     """Return values in float32, or in float64 where they are that: differences of scores need the digits."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def agree(a: Tensor, b: Tensor, low_precision: bool) -> bool:
-    """Whether two ways to compute logits give the same, up to rounding."""
-    scale = float(b.float().abs().max().clamp(min=1.0))
-    return bool((a.float() - b.float()).abs().max() <= (5e-2 if low_precision else 1e-4) * scale)
 
 
 def device_of(module: nn.Module) -> torch.device | None:

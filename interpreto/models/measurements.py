@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.samples import Sample
-from interpreto.models.forward import Batch, Forward, agree
+from interpreto.models.forward import Batch, Forward
 from interpreto.models.masking import Replacement
+from interpreto.models.padding import agree
 
 FEW = 8  # decoder tokens that are enough to tell whether a model looks ahead
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from interpreto.inputs.samples import Readout
 from interpreto.models.batching import Budget, is_out_of_memory, map_batches
-from interpreto.models.forward import CACHE_ARGUMENTS, Batch, Forward, agree
+from interpreto.models.forward import CACHE_ARGUMENTS, Batch, Forward
 from interpreto.models.kv_cache import UNFILLED, Prefix, new_cache, recorded, returned_caches
 from interpreto.models.masking import Replacement, Rows
+from interpreto.models.padding import agree
 from interpreto.models.report import warn_of_prefix
 
 LEAST_BATCHES = 2  # that the copies fill; fewer are done sooner whole than in the smaller batches behind a prefix

@@ -42,5 +42,7 @@ def lengthens_inputs(model: Any) -> bool:
 def parameters_of(model: nn.Module) -> tuple[frozenset[str], bool]:
     """Return the arguments that a model's ``forward`` names, and whether it takes others by ``**kwargs``."""
     inner: Any = getattr(model, "get_base_model", lambda: model)()  # PEFT's wrappers pass arguments on
-    found = inspect.signature(inner.forward).parameters.values()
+    found = list(inspect.signature(inner.forward).parameters.values())
+    if "forward" in vars(inner):  # put on the object, by a tracer perhaps, which passes on what the class takes
+        found += [p for p in inspect.signature(type(inner).forward).parameters.values() if p.name != "self"]
     return frozenset(p.name for p in found), any(p.kind is p.VAR_KEYWORD for p in found)

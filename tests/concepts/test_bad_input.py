@@ -94,6 +94,13 @@ class TestConcepts:
         found = split.get_activations(SENTENCES, include_predicted_classes=True)
         case(InputError, "tuple", "pass the first")(lambda: read_activations(found, POINT, torch.device("cpu")))
 
+    @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+    @pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+    def test_sparse_activations(self, layout):
+        rows = getattr(torch.eye(4), layout)()
+        case(InputError, "layout torch.sparse", "to_dense()")(lambda: PCAConcepts(None, 2).fit(rows))
+        case(InputError, "to_dense()")(lambda: NeuronsAsConcepts(None, 4).encode_activations(rows))
+
     def test_more_concepts_than_there_can_be(self, split):
         case(OptionError, "`nb_concepts`", "33")(
             lambda: PCAConcepts(split, nb_concepts=33).fit(split.get_activations(SENTENCES))

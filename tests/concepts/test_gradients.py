@@ -1,9 +1,13 @@
 """What concepts do: gradients and attributions of outputs, on the model downstream of the split."""
 
+import traceback
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+import interpreto
 from interpreto.concepts import (
     DictionaryLearningExplainer,
     ICAConcepts,
@@ -12,9 +16,10 @@ from interpreto.concepts import (
     PCAConcepts,
 )
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
-from interpreto.errors import ModelError, TargetError
+from interpreto.errors import InputError, ModelError, TargetError
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
 
+OURS = str(Path(interpreto.__file__).parent)
 FEW = SENTENCES[1:5]
 
 
@@ -334,3 +339,58 @@ def test_a_score_is_named_or_given():
     )
     assert torch.equal(named, given)
     assert not torch.allclose(named, logits)
+
+
+def frames_to_the_model(model, call):
+    """The most frames of ours that are open when the model is called; the second call, when all is measured."""
+    call()
+    counts = []
+
+    def count(_module, _arguments):
+        counts.append(sum(frame.filename.startswith(OURS) for frame in traceback.extract_stack(limit=None)))
+
+    hook = model.register_forward_pre_hook(count)
+    try:
+        call()
+    finally:
+        hook.remove()
+    return max(counts)
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "ablation"])
+def test_few_frames_lie_between_a_call_and_the_model(bert, method):
+    assert frames_to_the_model(bert.splitter.model, lambda: bert.concept_output_gradient(FEW)) <= 11
+    asked = {"method": method, "n_steps": 2}
+    assert frames_to_the_model(bert.splitter.model, lambda: bert.concept_output_attribution(FEW[:1], **asked)) <= 11
+
+
+class TestActivationsAsInputs:
+    """The reference library's form for classifiers: activations instead of texts."""
+
+    @pytest.mark.parametrize("method", ["gradient", "gradient_x_concept", "integrated_gradients", "ablation"])
+    @pytest.mark.parametrize("targets", [None, [0, 2], [[0], [1], [2], [1]]])
+    def test_they_give_what_their_texts_give(self, method, targets):
+        model, tokenizer = CLASSIFIERS["bert"]()
+        splitter = SplitterForClassification(model, tokenizer=tokenizer)
+        rows, _ = splitter.get_activations(FEW)
+        explainer = PCAConcepts(splitter, nb_concepts=3).fit(rows)
+        wanted = explainer.concept_output_attribution(FEW, targets, method)
+        for given in (rows, {splitter.split_points[0]: rows}):
+            for found, expected in zip(explainer.concept_output_attribution(given, targets, method), wanted, strict=True):
+                assert_close(found, expected, 1e-5)
+
+    def test_other_splitters_say_what_they_need(self, bert):
+        with pytest.raises(InputError, match="pass texts, or use SplitterForClassification"):
+            bert.concept_output_gradient(torch.ones(2, 32))
+
+
+def test_neurons_know_their_width_from_the_splitter():
+    model, tokenizer = CLASSIFIERS["bert"]()
+    splitter = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)
+    neurons = NeuronsAsConcepts(splitter)
+    assert neurons.is_fitted and neurons.nb_concepts == 32
+    assert torch.equal(neurons.get_dictionary(), torch.eye(32))
+    fitted = NeuronsAsConcepts(splitter).fit(splitter.get_activations(SENTENCES))
+    for one, other in zip(neurons.concept_output_gradient(FEW), fitted.concept_output_gradient(FEW), strict=True):
+        assert torch.equal(one, other)
+    assert not NeuronsAsConcepts(None).is_fitted

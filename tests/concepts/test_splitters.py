@@ -139,7 +139,7 @@ class TestEquality:
         rows = splitter.get_activations(SENTENCES, GRANULARITIES.SAMPLE)["bert.pooler"]
         reference = [bert.model.bert(**bert.tokenizer(text, return_tensors="pt")).pooler_output[0] for text in SENTENCES]
         assert_close(rows, torch.stack(reference).detach())
-        with pytest.raises(OptionError, match="one vector a text"):
+        with pytest.raises(OptionError, match="one vector per text"):
             splitter.get_activations(SENTENCES, GRANULARITIES.TOKEN)
 
     def test_predicted_classes_come_from_the_same_pass(self, bert):
@@ -281,7 +281,7 @@ class TestInputs:
 
         for factory in CLASSIFIERS.values():
             model, tokenizer = factory()
-            encoder = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)._split.encoder
+            encoder = ModelWithSplitPoints(model, 0, tokenizer=tokenizer).reader
             texts = [*SENTENCES, " two  spaces ", "A\n\nB"]
             for one, other in zip(encodings(encoder, texts), encoder(texts), strict=True):
                 assert astuple(one.tokens) == astuple(other.tokens)
@@ -597,11 +597,11 @@ class TestErrors:
 
 def test_a_window_holds_few_activations_of_a_wide_model(monkeypatch):
     model, tokenizer = CLASSIFIERS["bert"]()
-    split = ModelWithSplitPoints(model, [0, 1], tokenizer=tokenizer)._split
+    split = ModelWithSplitPoints(model, [0, 1], tokenizer=tokenizer)._recorder
     tokens = split.budget.tokens
     assert split._window() == 64 * tokens
     monkeypatch.setattr(model.config, "hidden_size", 2**13)
     assert split._window() == 2**29 // (4 * 2**13 * 2)
     monkeypatch.setattr(model.config, "hidden_size", 2**20)
     assert split._window() == 4 * tokens
-    assert ModelWithSplitPoints(model, [0], tokenizer=tokenizer, batch_size=3)._split._window() == 48
+    assert ModelWithSplitPoints(model, [0], tokenizer=tokenizer, batch_size=3)._recorder._window() == 48

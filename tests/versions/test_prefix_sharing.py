@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 
-from interpreto import KernelShap, Occlusion
+from interpreto import Occlusion
 from interpreto.models import EngineOptions
 from tests import tiny
 
@@ -19,16 +19,15 @@ FAMILIES = {name: tiny.CAUSAL_LMS[name] for name in ("gpt2", "llama", "qwen2", "
 PROMPT, TARGET = "A long and dull story with no end in sight, she said", " but the film was so good"
 
 
-@pytest.mark.parametrize("method", [Occlusion, KernelShap], ids=lambda method: method.__name__)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_prefix_is_shared_by(family, method):
+def test_the_prefix_is_shared_by(family):
     model, tokenizer = FAMILIES[family]()
     asked = []
     model.register_forward_hook(lambda _, __, given, output: asked.append(given["input_ids"].numel()), with_kwargs=True)
     values, tokens = {}, {}
     for prefix in (True, False):
         asked.clear()
-        explainer = method(model, tokenizer, batch_size=6, shortcuts=EngineOptions(prefix=prefix))
+        explainer = Occlusion(model, tokenizer, batch_size=6, shortcuts=EngineOptions(prefix=prefix))
         values[prefix] = explainer(PROMPT, TARGET)[0].attributions.nan_to_num()
         tokens[prefix] = sum(asked)
         assert bool(explainer.report()["prefix"]) is prefix, explainer.report()["prefix"].reason

@@ -1,4 +1,4 @@
-"""Concept models from elsewhere: overcomplete's, or anything with ``fit``, ``encode`` and ``decode``."""
+"""Concept models from elsewhere: overcomplete's, or any object with ``fit``, ``encode`` and ``decode``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from interpreto.validation import check_seed
 
 
 def build_model(model: Any, nb_concepts: int | None, random_state: int, options: Mapping[str, Any]) -> ConceptModel:
-    """The concept model that a class, an instance, or a name of overcomplete's stands for.
+    """Build the concept model of a class, an instance, or a name of overcomplete's.
 
     Raises:
         OptionError: it has no ``fit``, ``encode`` and ``decode``, or the class does not take the options.
@@ -26,7 +26,7 @@ def build_model(model: Any, nb_concepts: int | None, random_state: int, options:
     found = find_class(model) if isinstance(model, str) else model
     if not isinstance(found, type):
         if options:
-            raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(options)} beside it.")
+            raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(options)} as well.")
         return _fittable(found, nb_concepts, random_state)
     random_state = check_seed(random_state)
     arguments = {"nb_concepts": 20 if nb_concepts is None else nb_concepts, **options}
@@ -52,21 +52,23 @@ def _fittable(model: Any, nb_concepts: int | None, random_state: int) -> Concept
 
 
 class ExternalModel(FittableModel, ForeignModel):
-    """A foreign model behind the interface of ours.
+    """A foreign model behind the interface of interpreto's.
 
-    While it runs, the global generators are seeded, and restored after: so it learns and encodes the same each time.
+    While it runs, the global generators are seeded, and restored after: it learns and encodes the same each time.
 
     Args:
-        model: Has ``fit``, ``encode`` and ``decode``; ``get_dictionary`` where the decoder is not linear.
+        model: Has ``fit``, ``encode`` and ``decode``; ``get_dictionary`` where the decoder is not linear. One without
+            ``fit`` is used as it is, like one with a true attribute ``fitted``.
         nb_concepts: Number of concepts, if the model does not say it.
         random_state: Seed of the global generators while it runs.
     """
 
     def __init__(self, model: Any, nb_concepts: int | None, random_state: int) -> None:
         missing = [name for name in ("fit", "encode", "decode") if not callable(getattr(model, name, None))]
-        if missing:
+        if missing not in ([], ["fit"]):
             raise OptionError(
-                f"`concept_model`: {type(model).__name__} has no {', '.join(missing)}; a concept model has all three."
+                f"`concept_model`: {type(model).__name__} has no {', '.join(missing)}; a concept model has all three, and a "
+                "trained one the last two."
             )
         if (name_of(model) or "").startswith("overcomplete.sae."):
             raise OptionError(f"`concept_model`: {type(model).__name__} is trained by gradients; pass it to SAEExplainer.")
@@ -78,27 +80,34 @@ class ExternalModel(FittableModel, ForeignModel):
         super().__init__(int(count))
         self.model = model
         self.random_state = random_state
-        self.learned = bool(getattr(model, "fitted", False))
+        self.learned = bool(missing or getattr(model, "fitted", False))
         if self.learned:
             self._probe()
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it was fitted here, or says so itself by an attribute ``fitted``."""
+        """Return True if it was fitted here, is used as it is, or says so by an attribute ``fitted``."""
         return self.learned
 
     def allocate(self, width: int, device: torch.device) -> None:
         """Do nothing: the model is made without a width."""
 
     def loaded(self) -> None:
-        """It holds what was learned and written."""
+        """Take note that what was learned and written is restored."""
         if isinstance(self.model, nn.Module) and "fitted" in vars(self.model):
             vars(self.model)["fitted"] = True
         self.learned = True
         self._probe()
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Learn the concepts by the foreign ``fit``."""
+        """Learn the concepts by the foreign ``fit``.
+
+        Raises:
+            OptionError: the model has none.
+        """
+        if not callable(getattr(self.model, "fit", None)):
+            raise OptionError(f"`concept_model`: {type(self.model).__name__} has no `fit`; it is used as it is.")
+        self.learned = False  # until it has learned: a foreign model that is interrupted is no model
         self._place(activations.device)
         with seeded(random_state, activations.device):
             self.model.fit(activations.read())
@@ -108,19 +117,19 @@ class ExternalModel(FittableModel, ForeignModel):
         self._probe()
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """How much of each concept is in each row; of several answers, the last (overcomplete's are pre-codes and codes)."""
+        """Compute the amount of each concept in each row; of several results, the last (overcomplete: pre-codes and codes)."""
         self._place(activations.device)
         with seeded(self.random_state, activations.device):
             codes = self.model.encode(activations)
         return self._as_rows(codes[-1] if isinstance(codes, tuple) else codes, activations, "encode")
 
     def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
-        """The rows that these concepts stand for."""
+        """Reconstruct rows from their concepts."""
         self._place(concepts.device)
         return self._as_rows(self.model.decode(concepts), concepts, "decode")
 
     def get_dictionary(self) -> Float[Tensor, "c d"]:
-        """The direction of each concept."""
+        """Return the direction of each concept."""
         if callable(getattr(self.model, "get_dictionary", None)):
             return torch.as_tensor(self.model.get_dictionary()).detach()
         one_each = torch.eye(self.nb_concepts, dtype=self.dtype)
@@ -137,10 +146,10 @@ class ExternalModel(FittableModel, ForeignModel):
 
     def _place(self, device: torch.device) -> None:
         if isinstance(self.model, nn.Module) and "device" in vars(self.model):
-            vars(self.model)["device"] = device  # overcomplete's keep it beside their tensors, which have moved
+            vars(self.model)["device"] = device  # overcomplete's keep it next to their tensors, which have moved
 
     def _probe(self) -> None:
-        """Find out through which of the two gradients pass."""
+        """Measure whether gradients pass through ``encode`` and ``decode``."""
         width = self.get_dictionary().shape[1]
         self.has_differentiable_encoder = _passes_gradients(self.encode, width, self.dtype)
         self.has_differentiable_decoder = _passes_gradients(self.decode, self.nb_concepts, self.dtype)

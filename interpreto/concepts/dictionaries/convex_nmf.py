@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import Dictionary, check_at_most
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+from interpreto.concepts.dictionaries.explainer import DictionaryConcepts
 from interpreto.concepts.dictionaries.factorization import descend
 from interpreto.concepts.dictionaries.semi_nmf import membership
 from interpreto.concepts.scales import root_mean_square
@@ -90,18 +90,8 @@ def _update(weights: Tensor, codes: Tensor, rows: Tensor, candidates: Tensor, gr
     return weights * (up / down.clamp_min(torch.finfo(down.dtype).tiny)).sqrt()
 
 
-class ConvexNMFConcepts(DictionaryLearningExplainer):
+class ConvexNMFConcepts(DictionaryConcepts):
     """Concepts by convex factorization: each is a weighted mean of activations, so that it lies among them.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        max_iter: Most updates.
-        tolerance: On the relative decrease of the squared error over ten updates.
-        max_candidates: Rows, drawn at random, of which the concepts are means; memory grows with its square.
 
     Examples:
         >>> import torch
@@ -114,17 +104,4 @@ class ConvexNMFConcepts(DictionaryLearningExplainer):
         Ding, Li & Jordan, 2010, https://doi.org/10.1109/TPAMI.2008.277.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        max_iter: int = 200,
-        tolerance: float = 1e-3,
-        max_candidates: int = 1000,
-    ) -> None:
-        options = {"max_iter": max_iter, "tolerance": tolerance, "max_candidates": max_candidates}
-        super().__init__(splitter, ConvexNMF, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = ConvexNMF

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +11,7 @@ from torch import Tensor
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.scikit_learn import load_scikit_learn, solving
 from interpreto.concepts.concept_model import Dictionary, check_at_most
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+from interpreto.concepts.dictionaries.explainer import DictionaryConcepts
 from interpreto.concepts.scales import power_of_two
 from interpreto.errors import OptionError
 
@@ -87,17 +87,8 @@ class KMeans(Dictionary):
         return (closeness / spread).softmax(1)
 
 
-class KMeansConcepts(DictionaryLearningExplainer):
+class KMeansConcepts(DictionaryConcepts):
     """Concepts by k-means: each is a cluster of activations, and its amount the probability of that cluster.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        temperature: Softness of the clusters, 1 for the variance within them; 0 gives the nearest cluster 1 and the others 0.
-        restarts: From other starts; the best is kept.
 
     Examples:
         >>> import torch
@@ -110,16 +101,4 @@ class KMeansConcepts(DictionaryLearningExplainer):
         Lloyd, 1982, https://doi.org/10.1109/TIT.1982.1056489.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        temperature: float = 1.0,
-        restarts: int = 3,
-    ) -> None:
-        options = {"temperature": temperature, "restarts": restarts}
-        super().__init__(splitter, KMeans, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = KMeans

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from torch import Tensor
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.scikit_learn import load_scikit_learn, solving
 from interpreto.concepts.concept_model import Dictionary, check_at_most
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+from interpreto.concepts.dictionaries.explainer import DictionaryConcepts
 from interpreto.concepts.scales import power_of_two, spread
 from interpreto.errors import InputError
 
@@ -89,7 +89,7 @@ class ICA(LinearConcepts):
         """
         rows = activations.read().double()
         scale = power_of_two(rows)
-        rows /= scale
+        rows = rows / scale  # not in place: they may be the caller's
         mean = rows.mean(0)
         whitening = _whitening(rows - mean, rows.square().mean(0).max(), self.nb_concepts, activations.dtype)
         ica = load_scikit_learn("decomposition").FastICA(
@@ -169,15 +169,8 @@ class SparsePCA(LinearConcepts):
         self.learned_both(encoder, components * scale, centre, activations.dtype)
 
 
-class PCAConcepts(DictionaryLearningExplainer):
+class PCAConcepts(DictionaryConcepts):
     """Concepts by principal components: orthogonal directions, in the order of the variance that they explain.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts, at most the width.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: Not used: nothing is drawn.
 
     Examples:
         >>> import torch
@@ -190,26 +183,11 @@ class PCAConcepts(DictionaryLearningExplainer):
         Pearson, 1901, https://doi.org/10.1080/14786440109462720.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-    ) -> None:
-        super().__init__(splitter, PCA, nb_concepts, split_point, device, random_state=random_state)
+    model_class = PCA
 
 
-class SVDConcepts(DictionaryLearningExplainer):
+class SVDConcepts(DictionaryConcepts):
     """Concepts by singular vectors: as principal components, of activations that are not centred.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts, at most the width.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: Not used: nothing is drawn.
 
     Examples:
         >>> import torch
@@ -221,28 +199,11 @@ class SVDConcepts(DictionaryLearningExplainer):
         Halko, Martinsson & Tropp, 2011, https://arxiv.org/abs/0909.4061.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-    ) -> None:
-        super().__init__(splitter, SVD, nb_concepts, split_point, device, random_state=random_state)
+    model_class = SVD
 
 
-class ICAConcepts(DictionaryLearningExplainer):
+class ICAConcepts(DictionaryConcepts):
     """Concepts by independent component analysis: directions whose amounts tell least about each other.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts, at most the width.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        max_iter: Most iterations.
-        tolerance: On the change of the unmixing matrix.
 
     Examples:
         >>> import torch
@@ -255,34 +216,11 @@ class ICAConcepts(DictionaryLearningExplainer):
         Hyvärinen & Oja, 2000, https://doi.org/10.1016/S0893-6080(00)00026-5.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        max_iter: int = 1000,
-        tolerance: float = 1e-3,
-    ) -> None:
-        options = {"max_iter": max_iter, "tolerance": tolerance}
-        super().__init__(splitter, ICA, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = ICA
 
 
-class SparsePCAConcepts(DictionaryLearningExplainer):
+class SparsePCAConcepts(DictionaryConcepts):
     """Concepts by sparse principal components: directions that use few of the model's neurons.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        alpha: Weight of the L1 penalty on the directions, for activations brought to a variance of 1.
-        ridge_alpha: Weight of the L2 penalty on the amounts.
-        max_iter: Most passes over the activations.
-        batch_size: Rows of a step.
 
     Examples:
         >>> import torch
@@ -295,18 +233,4 @@ class SparsePCAConcepts(DictionaryLearningExplainer):
         Mairal et al., 2009, https://arxiv.org/abs/0908.0050.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        alpha: float = 1.0,
-        ridge_alpha: float = 0.01,
-        max_iter: int = 20,
-        batch_size: int = 256,
-    ) -> None:
-        options = {"alpha": alpha, "ridge_alpha": ridge_alpha, "max_iter": max_iter, "batch_size": batch_size}
-        super().__init__(splitter, SparsePCA, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = SparsePCA

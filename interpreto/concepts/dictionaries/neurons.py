@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,10 @@ from torch import Tensor
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
 from interpreto.concepts.concept_model import FittableModel
-from interpreto.errors import OptionError
+from interpreto.concepts.splitters.base import ModelSplitter
+from interpreto.errors import InterpretoError, OptionError
+
+_PROBE = "It is so, and it was so."
 
 
 class Neurons(FittableModel):
@@ -53,7 +57,8 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
 
     Args:
         splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: The width; where it is not given, `fit` takes it from activations.
+        nb_concepts: The width; None: that of the splitter's activations, for which it reads one short text; without a splitter,
+            of those given to `fit`.
         split_point: See `ConceptAutoEncoderExplainer`.
         device: See `ConceptAutoEncoderExplainer`.
         random_state: Not used: nothing is drawn.
@@ -75,6 +80,10 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
         random_state: int = 0,
     ) -> None:
         super().__init__(splitter, Neurons(nb_concepts), split_point, device, random_state=random_state)
+        if nb_concepts is None and isinstance(splitter, ModelSplitter):
+            with suppress(InterpretoError):  # a splitter that cannot read a text alone leaves the width to `fit`
+                samples = list(splitter.iter_read([_PROBE], splitter.default_granularity))
+                self.fit(splitter.activations_of(samples, split_point=self.split_point)[:1])
 
     def fit(self, activations: AnyActivations, overwrite: bool = False) -> NeuronsAsConcepts:
         """Take the width of the activations; again and again without ``overwrite``, where it stays the same.

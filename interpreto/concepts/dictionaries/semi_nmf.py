@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import Dictionary, check_at_most
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+from interpreto.concepts.dictionaries.explainer import DictionaryConcepts
 from interpreto.concepts.dictionaries.factorization import descend, revive, sweeps, to_unit_atoms
 from interpreto.concepts.dictionaries.kmeans import cluster
 from interpreto.concepts.scales import root_mean_square
@@ -91,17 +89,8 @@ def least_squares(codes: Float[Tensor, "c n"], rows: Float[Tensor, "n d"]) -> Fl
     return torch.cholesky_solve((codes @ rows).double(), factor).to(rows)
 
 
-class SemiNMFConcepts(DictionaryLearningExplainer):
+class SemiNMFConcepts(DictionaryConcepts):
     """Concepts by semi-non-negative factorization: non-negative amounts of directions of any sign.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        max_iter: Most updates.
-        tolerance: On the relative decrease of the squared error over ten updates.
 
     Examples:
         >>> import torch
@@ -114,16 +103,4 @@ class SemiNMFConcepts(DictionaryLearningExplainer):
         Ding, Li & Jordan, 2010, https://doi.org/10.1109/TPAMI.2008.277.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        max_iter: int = 200,
-        tolerance: float = 1e-3,
-    ) -> None:
-        options = {"max_iter": max_iter, "tolerance": tolerance}
-        super().__init__(splitter, SemiNMF, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = SemiNMF

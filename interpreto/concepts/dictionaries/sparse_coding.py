@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from torch import Tensor
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.scikit_learn import load_scikit_learn, solving
 from interpreto.concepts.concept_model import Dictionary
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+from interpreto.concepts.dictionaries.explainer import DictionaryConcepts
 from interpreto.concepts.scales import spread
 from interpreto.concepts.solvers.coordinate_descent import Penalty
 from interpreto.concepts.solvers.least_squares import encode
@@ -63,18 +63,8 @@ class SparseCoding(Dictionary):
         return encode(rows, self.dictionary / self.scale, Penalty(self.alpha, signed=True))
 
 
-class DictionaryLearningConcepts(DictionaryLearningExplainer):
+class DictionaryLearningConcepts(DictionaryConcepts):
     """Concepts by sparse coding: few of them, of either sign, make each activation.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        alpha: Weight of the L1 penalty on the concepts, for activations brought to a variance of 1.
-        max_iter: Most passes over the activations.
-        batch_size: Rows of a step.
 
     Examples:
         >>> import torch
@@ -87,17 +77,4 @@ class DictionaryLearningConcepts(DictionaryLearningExplainer):
         Mairal et al., 2009, https://arxiv.org/abs/0908.0050.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        alpha: float = 1.0,
-        max_iter: int = 20,
-        batch_size: int = 256,
-    ) -> None:
-        options = {"alpha": alpha, "max_iter": max_iter, "batch_size": batch_size}
-        super().__init__(splitter, SparseCoding, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = SparseCoding

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from numbers import Integral
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from interpreto.concepts.activations import Activations, ActivationSource, check_finite, read_activations
-from interpreto.concepts.base import ConceptAutoEncoderExplainer
+from interpreto.concepts.activations import Activations, check_finite, read_activations
+from interpreto.concepts.base import ConceptExplainer
 from interpreto.concepts.interpretations.token_text import Surface, alone, runs_of_words, vocabulary
 from interpreto.concepts.interpretations.top_k import Ranking
 from interpreto.concepts.splitters.base import read_strategy
@@ -22,6 +22,7 @@ from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import is_single
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.progress import tqdm
+from interpreto.validation import check_count, is_whole
 
 CODES = 2**22  # concepts × rows that are held at once
 WINDOW = 1024  # inputs whose activations are computed together
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 
 class TopKInputs:
-    """Tells what concepts mean by the ``k`` texts in which each is largest.
+    """Interpret concepts by the ``k`` texts in which each is largest.
 
     The texts are the units of a data set (words, tokens, sentences, …), the whole vocabulary, or the distinct runs of words
     of a data set. Rows stream by: no more than a batch of concept activations is held.
@@ -50,6 +51,8 @@ class TopKInputs:
             the fewest and the most. None: units as they stand in the inputs.
         min_count: How often a run of words must occur.
         tqdm_bar: Show the rows done.
+        use_unique_words: Another spelling of ``ngrams``: a number n is ``(1, n)``, True is 1.
+        unique_words_kwargs: ``{"count_min_threshold": n}`` is another spelling of ``min_count=n``.
 
     Raises:
         OptionError: an option is out of range, or two of them exclude each other.
@@ -69,9 +72,11 @@ class TopKInputs:
         ['Dull', 'charming']
     """
 
+    activation_granularities = ActivationGranularity
+
     def __init__(
         self,
-        concept_explainer: ConceptAutoEncoderExplainer,
+        concept_explainer: ConceptExplainer,
         activation_granularity: Any = None,
         aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
         k: int = 5,
@@ -80,11 +85,14 @@ class TopKInputs:
         ngrams: int | tuple[int, int] | None = None,
         min_count: int = 1,
         tqdm_bar: bool = False,
+        use_unique_words: int | bool | None = None,
+        unique_words_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.concept_explainer, self.splitter = concept_explainer, concept_explainer.splitter
+        ngrams, min_count = _of_unique_words(use_unique_words, unique_words_kwargs, ngrams, min_count)
         self._surface = Surface(getattr(self.splitter, "tokenizer", None))
         self.aggregation_strategy = read_strategy(aggregation_strategy)
-        self.k, self.min_count = _at_least_one(k, "k"), _at_least_one(min_count, "min_count")
+        self.k, self.min_count = check_count(k, "k"), check_count(min_count, "min_count")
         self.use_vocab, self.ngrams, self.tqdm_bar = use_vocab, _read_sizes(ngrams), tqdm_bar
         if use_vocab and ngrams is not None:
             raise OptionError("`ngrams`: got both it and `use_vocab`; the texts are one or the other.")
@@ -96,8 +104,8 @@ class TopKInputs:
     def interpret(
         self,
         inputs: Any = None,
-        latent_activations: Tensor | Mapping[str, Any] | ActivationSource | None = None,
-        concepts_indices: int | Iterable[int] | Tensor | Literal["all"] = "all",
+        latent_activations: Any = None,
+        concepts_indices: Any = "all",
     ) -> dict[int, dict[str, float] | None]:
         """The texts of largest activation of each concept.
 
@@ -119,6 +127,10 @@ class TopKInputs:
             OptionError: no such concept.
         """
         self.concept_explainer.check_fitted()
+        if isinstance(inputs, str) and inputs == "all" and isinstance(latent_activations, (list, tuple)):
+            raise InputError(
+                "`inputs`: got 'all' and a list of texts; the inputs come first here: interpret(texts, activations, 'all')."
+            )
         concepts = _read_indices(concepts_indices, self.concept_explainer.nb_concepts)
         ranking = Ranking(len(concepts), self.k)
         with tqdm(desc="interpretation", unit=" rows", disable=not self.tqdm_bar) as bar, torch.no_grad():
@@ -249,20 +261,31 @@ def _in_parts(texts: list[str], rows: Tensor, size: int) -> Labelled:
         yield texts[start : start + size], rows[start : start + size]
 
 
-def _at_least_one(value: int, option: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"`{option}`: got {value!r}; pass a whole number of at least 1.")
-    return value
-
-
-def _read_sizes(ngrams: int | tuple[int, int] | None) -> tuple[int, int] | None:
+def _read_sizes(ngrams: Any) -> tuple[int, int] | None:
+    """Return the fewest and the most words of a run."""
     if ngrams is None:
         return None
     sizes = ngrams if isinstance(ngrams, tuple) else (ngrams, ngrams)
-    whole = len(sizes) == 2 and all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
+    whole = len(sizes) == 2 and all(map(is_whole, sizes))
     if not whole or not 1 <= sizes[0] <= sizes[1]:
         raise OptionError(f"`ngrams`: got {ngrams!r}; pass a number of words, or (fewest, most) with 1 <= fewest <= most.")
-    return sizes
+    return int(sizes[0]), int(sizes[1])
+
+
+def _of_unique_words(words: Any, options: Mapping[str, Any] | None, ngrams: Any, min_count: Any) -> tuple[Any, Any]:
+    """Return ``ngrams`` and ``min_count`` from the spellings of the reference library."""
+    options = dict(options or {})
+    if words is not None and words is not False:
+        if ngrams is not None:
+            raise OptionError("`use_unique_words`: another spelling of `ngrams`, which is given too; pass one of them.")
+        ngrams = (1, 1) if words is True else (1, words)
+    min_count = options.pop("count_min_threshold", min_count)
+    if any(options.values()):
+        raise OptionError(
+            f"`unique_words_kwargs`: got {', '.join(options)}; only 'count_min_threshold' is known: choose the words by "
+            "`ngrams` and `min_count`, or pass the words themselves as inputs."
+        )
+    return ngrams, min_count
 
 
 def _read_indices(indices: Any, count: int) -> list[int]:

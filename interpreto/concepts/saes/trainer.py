@@ -241,7 +241,7 @@ def _distinct_directions(
 def _warn_of_outliers(spread: Spread, rows: int) -> None:
     if spread.outliers:
         warnings.warn(
-            f"{spread.outliers} of {rows} activations hold {spread.share:.0%} of the variance, as those of first tokens often "
+            f"{spread.outliers} of {rows} activations hold {spread.share:.1%} of the variance, as those of first tokens often "
             "do (attention sinks). Center and scale are those of the other rows, and each of these counts as one typical row; "
             "compare `explained_variance` with `ordinary_explained_variance` in `history`, or leave such tokens out.",
             OutlierWarning,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interpreto.concepts.scales import power_of_two
 from interpreto.concepts.solvers.active_set import LeastSquares, exchange
 from interpreto.concepts.solvers.coordinate_descent import NON_NEGATIVE, Descent, Penalty
 
@@ -52,10 +53,19 @@ def encode(
     return _solve(rows.detach(), dictionary.detach(), penalty, tolerance, max_sweeps)
 
 
+def _rescaled(rows: Tensor, dictionary: Tensor, penalty: Penalty) -> tuple[Tensor, Tensor, Penalty]:
+    """Divide atoms and rows by a power of two, which leaves the codes as they are and keeps squares of atoms in range."""
+    scale = power_of_two(dictionary)
+    if 2.0**-40 < scale < 2.0**40:
+        return rows, dictionary, penalty
+    return rows / scale, dictionary / scale, Penalty(penalty.l1 / scale / scale, penalty.signed)
+
+
 @torch.no_grad()
 def _solve(rows: Tensor, dictionary: Tensor, penalty: Penalty, tolerance: float, max_sweeps: int) -> Tensor:
     # In float64, but for atoms that are far from collinear: the condition of the atoms is squared in their Gram matrix, and
     # what float32 rounds away depends on the shape of the product, so on the other rows of a batch.
+    rows, dictionary, penalty = _rescaled(rows, dictionary, penalty)
     gram = dictionary.double() @ dictionary.double().T
     squares = LeastSquares.of(gram) if penalty == NON_NEGATIVE and len(gram) <= SMALL else None
     mild = squares is not None and squares.condition <= MILD
@@ -133,6 +143,7 @@ class _Optimum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         used, dictionary = ctx.saved_tensors
-        wide = dictionary.double()
+        scale = power_of_two(dictionary)
+        wide = dictionary.double() / scale
         back = LeastSquares.of(wide @ wide.T).on(gradients[0].double(), used)
-        return (back @ wide).to(dictionary), None, None, None
+        return (back @ wide / scale).to(dictionary), None, None, None

@@ -16,16 +16,18 @@ from torch import Tensor, nn
 
 from interpreto.choices import read_member
 from interpreto.concepts.activation_store import ActivationStore, StoreConfig
-from interpreto.concepts.splitters.granularities import ActivationGranularity, SplitInput, Unit, read_unit
+from interpreto.concepts.splitters.granularities import ActivationGranularity, Unit, read_unit
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
+from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models import fingerprint
 from interpreto.models.activations import ActivationRecorder, WindowActivations
 from interpreto.models.batching import Budget
 from interpreto.models.hook_points import HookPoint
-from interpreto.models.interventions import Edit, wrapped
+from interpreto.models.interventions import Edit
+from interpreto.models.nnsight import wrapped
 from interpreto.validation import check_batch_size, check_count
 
 Activations = dict[str, Tensor]
@@ -42,22 +44,27 @@ class ModelSplitter(ABC):
     activation_granularities = ActivationGranularity
     default_granularity = ActivationGranularity.TOKEN
 
-    def __init__(self, split: ActivationRecorder, encoder: InputReader | None = None) -> None:
-        self._split = split
-        self.encoder = split.encoder if encoder is None else encoder
+    def __init__(self, recorder: ActivationRecorder, reader: InputReader | None = None) -> None:
+        self._recorder = recorder
+        self.reader = recorder.reader if reader is None else reader
+
+    @property
+    def encoder(self) -> InputReader:
+        """Return `reader`, which has had this name."""
+        return self.reader
 
     @property
     def model(self) -> nn.Module:
-        return self._split.model
+        return self._recorder.model
 
     @property
     def tokenizer(self) -> Any:
-        return self._split.tokenizer
+        return self._recorder.tokenizer
 
     @property
     def split_points(self) -> list[str]:
         """Paths of the modules where activations are read."""
-        return [port.name for port in self._split.ports]
+        return [point.name for point in self._recorder.hook_points]
 
     @cached_property
     def nnsight(self) -> Any:
@@ -125,13 +132,15 @@ class ModelSplitter(ABC):
     @contextmanager
     def session(self, samples: Sequence[Sample]) -> Iterator[bool]:
         """Context manager that prepares the model for samples; True if samples of unequal lengths may share a batch."""
-        rows = [as_row(sample) for sample in samples]
-        with self._split.session(rows):
-            yield self._split.may_mix(rows)
+        rows = [SplitInput.of(sample) for sample in samples]
+        with self._recorder.session(rows):
+            yield self._recorder.may_mix(rows)
 
     def budget(self, batch_size: int | None = None) -> Budget:
         """What a batch may hold: so many texts, or None: what the splitter was made for."""
-        return self._split.budget if batch_size is None else Budget(check_batch_size(batch_size), self._split.budget.tokens)
+        return (
+            self._recorder.budget if batch_size is None else Budget(check_batch_size(batch_size), self._recorder.budget.tokens)
+        )
 
     def store_activations(
         self,
@@ -161,7 +170,7 @@ class ModelSplitter(ABC):
             FileError: the folder holds something else, other activations, or those of other inputs.
         """
         unit, strategy = self._unit(activation_granularity), read_strategy(aggregation_strategy)
-        name = self.port(split_point).name
+        name = self.hook_point(split_point).name
         probe = fingerprint.probe(self.model, name)
         config = StoreConfig(
             model=fingerprint.identity(self.model),
@@ -180,14 +189,14 @@ class ModelSplitter(ABC):
             tqdm_bar=tqdm_bar,
         )
 
-    def port(self, split_point: str | None) -> HookPoint:
+    def hook_point(self, split_point: str | None) -> HookPoint:
         """Where activations are read; None: at the only split point."""
-        ports = {port.name: port for port in self._split.ports}
-        if split_point is None and len(ports) == 1:
-            return self._split.ports[0]
-        if split_point not in ports:
-            raise OptionError(f"`split_point`: got {split_point!r}; pass one of {', '.join(map(repr, ports))}.")
-        return ports[split_point]
+        points = {point.name: point for point in self._recorder.hook_points}
+        if split_point is None and len(points) == 1:
+            return self._recorder.hook_points[0]
+        if split_point not in points:
+            raise OptionError(f"`split_point`: got {split_point!r}; pass one of {', '.join(map(repr, points))}.")
+        return points[split_point]
 
     def _given_samples(self, inputs: Any) -> list[Sample]:
         """Samples as they are, or those of inputs."""
@@ -207,7 +216,7 @@ class TokenSplitter(ModelSplitter):
         """Inputs, one after the other, with the units that their rows of activations stand for."""
 
     def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Tensor:
-        return self._split.hidden_of([as_row(sample) for sample in samples], self.port(split_point))
+        return self._recorder.hidden_of([SplitInput.of(sample) for sample in samples], self.hook_point(split_point))
 
     def activations_of(
         self,
@@ -216,36 +225,31 @@ class TokenSplitter(ModelSplitter):
         split_point: str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "u d"]:
-        where = self._split.ports.index(self.port(split_point))
-        readouts = self._split.read(map(as_row, samples), read_strategy(aggregation_strategy), dtype=dtype)
+        where = self._recorder.hook_points.index(self.hook_point(split_point))
+        readouts = self._recorder.read(map(SplitInput.of, samples), read_strategy(aggregation_strategy), dtype=dtype)
         return _one_after_the_other([reading.activations[where] for reading in readouts])
 
     def of_batch(
         self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
     ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]:
-        hidden = self._split.of_inputs(self.port(split_point), inputs)
+        hidden = self._recorder.of_inputs(self.hook_point(split_point), inputs)
         inside = inside.to(hidden.device)
         if hidden.ndim == 2:
             return hidden, torch.arange(len(hidden), device=hidden.device)
         return hidden[inside], inside.nonzero()[:, 0]
 
     def edited_outputs(self, inputs: Any, edit: Edit, split_point: str | None = None) -> Float[Tensor, "b ..."]:
-        rows = [as_row(sample) for sample in self._given_samples(inputs)]
-        return self._split.edited(rows, self.port(split_point), edit)
+        rows = [SplitInput.of(sample) for sample in self._given_samples(inputs)]
+        return self._recorder.edited(rows, self.hook_point(split_point), edit)
 
     def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b ..."]:
-        return self._split.outputs_from([as_row(sample) for sample in samples], self.port(split_point), hidden)
+        return self._recorder.outputs_from([SplitInput.of(sample) for sample in samples], self.hook_point(split_point), hidden)
 
     def _joined(self, readouts: Sequence[WindowActivations]) -> Activations:
         return {
             name: _one_after_the_other([reading.activations[i] for reading in readouts])
             for i, name in enumerate(self.split_points)
         }
-
-
-def as_row(sample: Sample) -> SplitInput:
-    """What the model needs of a sample."""
-    return SplitInput(sample.input_ids, sample.units.index, len(sample.units), sample.extras, sample.source)
 
 
 def _one_after_the_other(parts: Sequence[Tensor]) -> Tensor:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
-from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from interpreto.choices import Choice, read_member
 from interpreto.errors import InputError, TokenizerError
 from interpreto.inputs.segmentation import segment
+from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Granularity, Span, Splitter, Units
 
@@ -52,28 +51,6 @@ def read_unit(value: object) -> Unit:
     if isinstance(value, str) and value.lower() == "paragraph":
         return Granularity.PARAGRAPH
     return read_member(ActivationGranularity, value, "activation_granularity")
-
-
-@dataclass(frozen=True, eq=False)
-class SplitInput:
-    """One text as the model takes it, and the unit of each of its tokens: all that reading activations needs.
-
-    Attributes:
-        source: Tokens that an encoder reads, where a decoder reads the others; 0: the text is all that is read.
-    """
-
-    input_ids: Int[Tensor, " l"]
-    index: Int[Tensor, " l"]
-    u: int
-    extras: Any
-    source: int = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    @cached_property
-    def _length(self) -> int:
-        return len(self.input_ids)
 
 
 class UnitReader:

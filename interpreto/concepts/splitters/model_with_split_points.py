@@ -14,7 +14,7 @@ from interpreto.inputs.samples import Sample
 from interpreto.inputs.streaming import encodings
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.activations import ActivationRecorder
-from interpreto.models.hook_points import find_ports, refuse_decoders
+from interpreto.models.hook_points import find_hook_points, refuse_decoders
 from interpreto.models.loading import load
 from interpreto.progress import tqdm
 
@@ -64,9 +64,9 @@ class ModelWithSplitPoints(TokenSplitter):
         truncation: bool = False,
     ) -> None:
         model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
-        ports = find_ports(model, split_points)
-        refuse_decoders(model, ports)
-        super().__init__(ActivationRecorder(model, tokenizer, ports, batch_size, backend, truncation=truncation))
+        points = find_hook_points(model, split_points)
+        refuse_decoders(model, points)
+        super().__init__(ActivationRecorder(model, tokenizer, points, batch_size, backend, truncation=truncation))
 
     def get_activations(
         self,
@@ -98,12 +98,12 @@ class ModelWithSplitPoints(TokenSplitter):
             TokenizerError: ``CLS_TOKEN`` was asked for, and the tokenizer has none.
         """
         reader, strategy = UnitReader(self.tokenizer, read_unit(activation_granularity)), read_strategy(aggregation_strategy)
-        stream = encodings(self.encoder, inputs)
+        stream = encodings(self.reader, inputs)
         rows = (reader.row(encoding, i) for i, encoding in enumerate(stream))
         total = len(inputs) if isinstance(inputs, (list, tuple)) else None
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
             readouts = list(
-                self._split.read(rows, strategy, dtype=dtype, with_logits=include_predicted_classes, on_rows=bar.update)
+                self._recorder.read(rows, strategy, dtype=dtype, with_logits=include_predicted_classes, on_rows=bar.update)
             )
         if not include_predicted_classes:
             return self._joined(readouts)
@@ -112,5 +112,5 @@ class ModelWithSplitPoints(TokenSplitter):
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         reader = UnitReader(self.tokenizer, read_unit(activation_granularity))
-        for i, encoding in enumerate(encodings(self.encoder, inputs)):
+        for i, encoding in enumerate(encodings(self.reader, inputs)):
             yield Sample(encoding.tokens.text, encoding.input_ids, reader.units(encoding, i), encoding.extras)

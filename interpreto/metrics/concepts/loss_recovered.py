@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.aliases import aliases
-from interpreto.choices import read_member
+from interpreto.choices import Choice, read_member
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.downstream import Change, Downstream
 from interpreto.concepts.outputs import log_distributions, log_probabilities, next_token_readout, single_targets
@@ -26,14 +25,14 @@ from interpreto.metrics.statistics import noise_of
 WINDOW = 256  # texts whose activations are averaged at a time
 
 
-class Loss(Enum):
+class Loss(Choice):
     """What is lost: ``CROSS_ENTROPY`` with the labels or next tokens, ``KL`` divergence from the model's own answer."""
 
     CROSS_ENTROPY = "cross_entropy"
     KL = "kl"
 
 
-class Ablation(Enum):
+class Ablation(Choice):
     """What stands for activations that say nothing: ``ZERO``s, or the ``MEAN`` over all inputs."""
 
     ZERO = "zero"

@@ -9,6 +9,7 @@ from torch import Tensor
 from interpreto.aliases import aliases
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
+from interpreto.concepts.outliers import Spread, measure_spread
 from interpreto.errors import InputError
 from interpreto.metrics.concepts.base import Coded, ConceptMetric, RowMetric, gap
 from interpreto.metrics.concepts.moments import RunningMoments
@@ -92,6 +93,9 @@ class ExplainedVariance(ConceptMetric):
     dimensions, or one a batch, would give other numbers. A constant offset counts as an error; ``details["without_offset"]``
     has the share where it does not. NaN where all rows are equal.
 
+    A few rows that hold most of the variance, as attention sinks do, decide the share alone: ``details["ordinary_rows"]`` has
+    the share of the others, and ``details["outliers"]`` the number of those few (see `Spread`).
+
     Examples:
         >>> import torch
         >>> from interpreto.concepts import PCAConcepts
@@ -108,12 +112,26 @@ class ExplainedVariance(ConceptMetric):
         """The share over all rows; ``details`` have it for each dimension, too."""
         errors, rows = _moments(self, activations)
         squared = errors.scatter + errors.n * errors.mean.square()
+        spread = measure_spread(self.read(activations))
         return self.result(
             1 - _ratio(squared, rows.scatter),
             rows.n,
             per_dimension=1 - squared / rows.scatter,
             without_offset=1 - _ratio(errors.scatter, rows.scatter),
+            ordinary_rows=1 - _ratio(*(self._ordinary(activations, spread) if spread.outliers else (squared, rows.scatter))),
+            outliers=spread.outliers,
         )
+
+    def _ordinary(self, activations: AnyActivations, spread: Spread) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+        """Return squared errors and scatter of the rows that are no outliers, for each dimension."""
+        rows = self.read(activations)
+        errors, whole = RunningMoments(rows.d), RunningMoments(rows.d)
+        for coded in self.coded(rows):
+            ordinary = spread.ordinary(coded.rows)
+            if bool(ordinary.any()):
+                errors.add(gap(coded)[ordinary])
+                whole.add(coded.rows[ordinary])
+        return errors.scatter + errors.n * errors.mean.square(), whole.scatter
 
 
 def _moments(metric: ConceptMetric, activations: AnyActivations) -> tuple[RunningMoments, RunningMoments]:

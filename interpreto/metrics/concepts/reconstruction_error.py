@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.aliases import aliases
-from interpreto.choices import read_member
+from interpreto.choices import Choice, read_member
 from interpreto.concepts.activations import ActivationSource
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.downstream import Downstream
@@ -22,14 +22,14 @@ from interpreto.metrics.concepts.reconstruction import cosines
 from interpreto.metrics.result import MetricResult
 
 
-class ReconstructionSpaces(Enum):
+class ReconstructionSpaces(Choice):
     """Where a reconstruction is compared: at the split point, or in the model's outputs when it runs on from there."""
 
     LATENT_ACTIVATIONS = "latent"
     LOGITS = "outputs"
 
 
-class RowDistance(Enum):
+class RowDistance(Choice):
     """How far two rows are from each other.
 
     ``EUCLIDEAN``: ``‖a − b‖``. ``SQUARED``: the mean over dimensions of ``(a − b)²``. ``COSINE``: 1 − cos(a, b). ``KL``:

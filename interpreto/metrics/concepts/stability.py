@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from itertools import combinations
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.choices import read_member
+from interpreto.choices import Choice, read_member
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics.concepts.base import Scored
@@ -19,7 +18,7 @@ from interpreto.metrics.result import MetricResult
 TOGETHER = 4096  # concepts that are compared with all others at a time
 
 
-class ConceptMatchingAlgorithm(Enum):
+class ConceptMatchingAlgorithm(Choice):
     """How the concepts of two dictionaries are paired.
 
     ``COSINE_HUNGARIAN``: one to one, so that the cosines sum to the most. ``COSINE_MAXIMUM``: each with the most alike of

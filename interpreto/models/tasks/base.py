@@ -29,12 +29,14 @@ class GenerationRequest:
         attribute_targets: Whether the target's own tokens are explained by those before them, too.
         generation_kwargs: How the model generates where no target is given.
         random_state: Seed of what is drawn while generating.
+        batch_size: Prompts per pass of a model that writes; None: as many as a token budget holds.
     """
 
     aggregate: str = "token"
     attribute_targets: bool = True
     generation_kwargs: Mapping[str, Any] = field(default_factory=dict)
     random_state: int | None = 0
+    batch_size: int | None = None
 
 
 class Task(ABC):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +17,12 @@ from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.targets import Contrast, read_continuations, read_ids
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Span, Units
+from interpreto.models.batching import TOKENS_A_PASS, Budget
 from interpreto.models.forward import Forward, promoted
+from interpreto.models.generate import Written, write
 from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
 from interpreto.models.tasks.base import AGGREGATES, GenerationRequest, Task
 
-LONGEST_ANSWER = 64  # tokens, where `generation_kwargs` does not say
 CHUNK = 2**22  # logits whose softmax is taken at once
 
 
@@ -75,41 +75,29 @@ class Generation(Task):
         return [self._read_one(*of) for of in zip(rows, encodings, names, strict=True)]
 
     def own_targets(self, forward: Forward, encodings: Sequence[TokenizedInput], request: GenerationRequest) -> list[Target]:
-        """What the model writes, greedily unless asked otherwise; prompts of one length share a batch, unpadded."""
-        by_length: dict[int, list[int]] = {}
-        for i, encoding in enumerate(encodings):
-            by_length.setdefault(len(encoding.input_ids), []).append(i)
-        found: dict[int, Target] = {}
-        with drawing(request.random_state):
-            for members in by_length.values():
-                ids = torch.stack([encodings[i].input_ids for i in members])
-                written = forward.generate(
-                    ids, {"do_sample": False, "max_new_tokens": LONGEST_ANSWER, **request.generation_kwargs}
-                )
-                if len(written) != len(members):
-                    raise OptionError(
-                        f"`generation_kwargs`: the model wrote {len(written)} texts for {len(members)} inputs; "
-                        "one each can be explained (num_return_sequences=1)."
-                    )
-                for i, row in zip(members, written.tolist(), strict=True):
-                    found[i] = self._written(row, encodings[i], forward.end_ids, i)
-        return [found[i] for i in range(len(encodings))]
+        """Return what the model writes, greedily unless asked otherwise, without the token that ends it.
 
-    def _written(self, row: list[int], encoding: TokenizedInput, ends: set[int], i: int) -> Continuation:
-        """The written tokens, up to the end that the model put."""
-        lead: list[int] | None = None
-        if self.encodes:
-            k = next((k for k, token in enumerate(row) if k and token not in self.continuer.special_ids), len(row))
-            lead, row = row[:k], row[k:]
-        else:
-            lead, row = [], row[len(encoding.input_ids) :]
-        row = row[: next((k for k, token in enumerate(row) if token in ends), len(row))]
-        if not row:
+        Raises:
+            TargetError: it writes nothing after an input.
+        """
+        written = write(
+            forward,
+            [encoding.input_ids for encoding in encodings],
+            request.generation_kwargs,
+            special_ids=self.continuer.special_ids,
+            budget=Budget(request.batch_size, TOKENS_A_PASS["cuda" if forward.device.type == "cuda" else "cpu"]),
+            random_state=request.random_state,
+            longest=self.max_length,
+        )
+        return [self._written(*of) for of in zip(range(len(encodings)), encodings, written, strict=True)]
+
+    def _written(self, i: int, encoding: TokenizedInput, written: Written) -> Continuation:
+        if not written.ids:
             raise TargetError(
                 f"`targets`: the model ends at once after `inputs[{i}]` ({encoding.tokens.text[-60:]!r}) and writes nothing "
                 "that could be explained; pass a target."
             )
-        return self.continuer.ids(row, encoding.input_ids.tolist(), f"`targets[{i}]`", lead)
+        return self.continuer.ids(list(written.ids), encoding.input_ids.tolist(), f"`targets[{i}]`", list(written.lead))
 
     def _read_one(self, target: Any, encoding: TokenizedInput, name: str) -> Target:
         """A target as tokens."""
@@ -233,11 +221,3 @@ def _longest(config: Any, longest: int | None) -> int | None:
 def _lengthened(values: Int[Tensor, " l"], length: int) -> Int[Tensor, " m"]:
     """A value for each token of the target too: that of the prompt's last."""
     return torch.cat([values, values[-1:].expand(length - len(values))])
-
-
-@contextmanager
-def drawing(seed: int | None) -> Iterator[None]:
-    """Within, torch's global generators (the only ones that generation draws from) are seeded; they are restored after."""
-    with torch.random.fork_rng():
-        torch.seed() if seed is None else torch.manual_seed(seed)
-        yield

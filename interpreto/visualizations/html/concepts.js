@@ -10,7 +10,7 @@ const { concepts, outputs } = data;
 for (const name of ["unit", "scale", "scoreUnit"]) data[name] = data[name] && visible(data[name]);
 const LISTED = 60; // outputs with a bar; all are in the table
 
-// What one output says of the concepts, decoded when it is first shown.
+// Effects and importances of one output, decoded when it is first shown.
 const rows = new Map();
 function row(output) {
   if (!rows.has(output)) rows.set(output, { sizes: decoded(data.sizes[output]), effects: decoded(data.effects[output]) });
@@ -28,7 +28,7 @@ function quantities(output, k) {
   return `effect ${format(effects[k], true)}, importance ${format(sizes[k])} ${data.unit}`;
 }
 
-// The importance pale, and within it the effect with its sign.
+// The importance as a pale bar, and inside of it the effect with its sign.
 function bar(output, k) {
   const { sizes, effects } = row(output), side = effects[k] < 0 ? -50 : 50;
   const to = (value) => 50 + (data.top ? (side * Math.abs(value)) / data.top : 0);
@@ -82,7 +82,7 @@ class Passage {
     this.say();
   }
 
-  // What each unit is for those who do not see it.
+  // Describe each unit for screen readers.
   say() {
     for (const [node, unit] of this.units) node.setAttribute("aria-label", [shortened(this.elements[unit], 80), ...this.saying(unit)].join(", "));
   }
@@ -109,7 +109,7 @@ class Passage {
   }
 }
 
-// One output and one concept are chosen at a time.
+// The whole view: one output and one concept are chosen at a time.
 class View {
   constructor() {
     Object.assign(this, { passages: new Map(), unitRows: new Map(), output: -1, k: -1, order: [] });
