@@ -26,6 +26,7 @@ from interpreto.errors import CompletenessWarning, InputError, OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.inputs.segmentation import read_spans, segment
 from interpreto.inputs.text import InputReader, TokenizedInput, is_single
+from interpreto.inputs.tokenizers import read_tokenizer
 from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Span
 from interpreto.models.batching import windows
 from interpreto.models.embeddings import Baseline, EmbeddingSpace
@@ -84,6 +85,8 @@ class AttributionExplainer:
     ) -> None:
         self.settings = Settings.read(options, type(self).__name__)
         self.batch_size = None if batch_size is None else check_count(batch_size, "batch_size")
+        if hasattr(tokenizer, "tokenizer"):  # a processor
+            tokenizer = read_tokenizer(tokenizer)
         self.tokenizer, self.signed, self.use_gradient = tokenizer, signed, use_gradient
         self.perturbator = perturbator or (InputPerturbator() if use_gradient else UntouchedPerturbator())
         self.aggregator = aggregator

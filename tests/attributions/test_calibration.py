@@ -60,8 +60,8 @@ def all_masks(u: int) -> Tensor:
     return torch.tensor(list(itertools.product([0.0, 1.0], repeat=u)))
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-@pytest.mark.parametrize("n", [30, 37, 45, 56, 80, 200])
+@pytest.mark.parametrize("seed", [3])
+@pytest.mark.parametrize("n", [30, 45, 56, 200])
 def test_kernel_shap(n, seed):
     value, phi = problems.random_game(14, seed)
     values, errors = estimates(ShapTokenPerturbator(n), ShapleyAggregator(), value, 14)
@@ -95,7 +95,7 @@ def test_sobol(order, sampler, n):
     assert_calibrated(values, errors, torch.tensor(np.array(truth) / f.var()))
 
 
-@pytest.mark.parametrize("n", range(28, 56))
+@pytest.mark.parametrize("n", [28, 29, 37, 45, 54, 55])
 def test_kernel_shap_uses_its_whole_budget_and_sums_to_the_gap(n):
     value, _ = problems.random_game(14, 3)
     variants = ShapTokenPerturbator(n)(sample_of(14), torch.Generator().manual_seed(0))
