@@ -1,4 +1,4 @@
-"""From concepts and texts to the numbers of a view: what each concept does to each output, and where it is."""
+"""Summaries of concepts over a data set and in one text: effects on the outputs, labels and top inputs."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ def global_concepts(
     inference_mode: Any = None,
     batch_size: int | None = None,
 ) -> GlobalConcepts:
-    """What concepts do to the outputs over a data set. Effects of a few texts at a time are in memory.
+    """Compute the effects of concepts on the outputs over a data set; those of a few texts at a time are in memory.
 
     Args:
         explainer: Fitted concepts with a splitter.
         inputs: The data set, in any form that the splitter reads.
         targets: See `ConceptAutoEncoderExplainer.concept_output_gradient`; None: every class, or what the model writes.
-        interpretation: What concepts mean: a `TopKInputs`, or what its ``interpret`` answers. None: the five units of
+        interpretation: What concepts mean: a `TopKInputs`, or what its ``interpret`` returns. None: the five units of
             largest activation.
         latent_activations: Activations of the inputs' units, in order, for the interpretation; None: computed.
-        k_concepts: How many concepts are shown.
-        k_inputs: How many top inputs each of them has.
+        k_concepts: Number of concepts that are shown.
+        k_inputs: Number of top inputs that each of them has.
         method: See `ConceptAutoEncoderExplainer.concept_output_attribution`.
-        activation_granularity: What a unit is; None: words, or texts where the splitter has one row a text.
+        activation_granularity: The unit; None: words, or texts where the splitter has one row per text.
         class_names: Names of the classes, by id, in place of the model's.
         inference_mode: The score; see `InferenceModes`.
-        batch_size: Texts a pass; None: as the splitter has it.
+        batch_size: Texts per pass; None: as the splitter has it.
 
     Raises:
         ModelError: the concepts are not fitted.
@@ -124,7 +124,7 @@ def local_concepts(
     class_names: Any = None,
     inference_mode: Any = None,
 ) -> LocalConcepts:
-    """What concepts are in one text, where, and what they do to each output; see `global_concepts`.
+    """Compute the concepts of one text, their places and their effects on each output; see `global_concepts`.
 
     Args:
         explainer: Fitted concepts with a splitter.
@@ -177,14 +177,14 @@ def local_concepts(
 
 
 class Tally:
-    """Sums of effects by output, which outputs of several texts share where their names and ids are the same."""
+    """Sum effects by output, which outputs of several texts share where their names and ids are the same."""
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, int], list[Tensor]] = {}
         self._counts: dict[tuple[str, int], int] = {}
 
     def add(self, names: Sequence[tuple[str, int]], effects: Float[Tensor, "t u c"]) -> None:
-        """Take one text into account."""
+        """Add the effects of one text."""
         rows = zip(names, effects.double().abs().sum(1), effects.double().sum(1), strict=True)
         for name, size, net in rows:
             size_before, net_before = self._sums.get(name, (0.0, 0.0))
@@ -192,7 +192,7 @@ class Tally:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def means(self, of_tokens: bool) -> tuple[tuple[str, ...], tuple[int, ...], Tensor, Tensor]:
-        """Names, counts, mean sizes ``(t, c)`` and mean effects ``(t, c)``.
+        """Return names, counts, mean sizes ``(t, c)`` and mean effects ``(t, c)``.
 
         Classes by their ids. Of tokens, all together, and then the most frequent of those that occur twice or more.
         """
@@ -213,7 +213,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class _Call:
-    """What all texts of a call share."""
+    """State that all texts of a call share."""
 
     downstream: Downstream
     unit: Unit
@@ -301,7 +301,7 @@ class _Call:
 
 
 def _kept(inputs: Any) -> Any:
-    """One input as it is, several as a list, which can be read again."""
+    """Return one input as it is, several as a list, which can be read again."""
     if is_single(inputs):
         return inputs
     if not isinstance(inputs, Iterable) or isinstance(inputs, (bytes, bytearray)):
@@ -315,7 +315,7 @@ def _kept(inputs: Any) -> Any:
 def _top_inputs(
     call: _Call, ranking: Ranking, samples: Sequence[Sample], shown: Sequence[int]
 ) -> dict[int, tuple[Passage, ...]]:
-    """The distinct texts in which each concept is largest."""
+    """Return the distinct texts in which each concept is largest."""
     best = {concept: list(ranking.best(concept) or ()) for concept in shown}
     wanted = {text for texts in best.values() for text in texts}
     kept = {sample.text: sample for sample in reversed(samples) if sample.text in wanted}  # the first of equal texts
@@ -329,5 +329,5 @@ def _top_inputs(
 
 
 def _largest(importances: Float[Tensor, "t c"], k: int) -> tuple[int, ...]:
-    """The concepts that matter most to some output, by falling importance."""
+    """Return the concepts of most importance for some output, by falling importance."""
     return tuple(importances.amax(0).argsort(descending=True, stable=True)[:k].tolist())

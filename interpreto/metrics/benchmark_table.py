@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import html
-import importlib
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpreto.metrics.attributions.base import AttributionMetric
 from interpreto.metrics.result import MetricResult
+from interpreto.renderable import visible, visualization
+from interpreto.storage import replacing
 
 if TYPE_CHECKING:
     import pandas
@@ -115,7 +115,7 @@ class BenchmarkTable:
             backend: See `plot_curves`.
         """
         found = {name: row[metric].result for name, row in self.cells.items() if metric in row}
-        return importlib.import_module("interpreto.visualizations.curves").plot_curves(found, path, backend=backend)
+        return visualization("curves").plot_curves(found, path, backend=backend)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return one row for each method and metric, with its interval and cost. Needs pandas."""
@@ -125,7 +125,7 @@ class BenchmarkTable:
 
     def to_csv(self, path: str | PathLike[str]) -> None:
         """Write the rows of `to_dataframe`."""
-        with open(path, "w", encoding="utf-8", newline="") as file:
+        with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([FACTS, *self._facts()])
 
     def _facts(self) -> list[tuple[Any, ...]]:
@@ -163,7 +163,8 @@ class BenchmarkTable:
         failures = "".join(f"<p>{html.escape(str(failure))}</p>" for failure in self.failures)
         page = f"<style>{STYLE}</style>{table}{failures}"
         if path is not None:
-            Path(path).write_text(f"<!doctype html><meta charset=utf-8><title>Benchmark</title>{page}", encoding="utf-8")
+            with replacing(path) as partial:
+                partial.write_text(f"<!doctype html><meta charset=utf-8><title>Benchmark</title>{page}", encoding="utf-8")
         return page
 
     def _repr_html_(self) -> str:
@@ -171,12 +172,13 @@ class BenchmarkTable:
 
     def __str__(self) -> str:
         lines = [self._header(), *(self._row(name, False, "{}*".format) for name in self.names)]
+        lines = [[visible(cell) for cell in line] for line in lines]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         shown = [
             "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
             for line in lines
         ]
-        return "\n".join([*shown, "* the best method of the column", *map(str, self.failures)])
+        return "\n".join([*shown, "* the best method of the column", *(visible(str(failure)) for failure in self.failures)])
 
     __repr__ = __str__
 

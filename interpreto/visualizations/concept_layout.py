@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
+
 from interpreto.concepts.views import ConceptView, GlobalConcepts, LocalConcepts
+from interpreto.inputs.rounding import noise_of
 
 
 def facts(view: ConceptView) -> list[tuple[str, str]]:
@@ -31,3 +36,14 @@ def largest_effect(view: ConceptView) -> float:
     """Return the largest importance of a shown concept, where bars are full; 0 where there is none."""
     sizes = view.totals()[0][:, list(view.shown)]
     return float(sizes.max()) if sizes.numel() else 0.0
+
+
+def without_noise(view: ConceptView) -> ConceptView:
+    """Return the view as it is drawn: effects of one text within the rounding of its scores are zero.
+
+    A view of a data set has no scores, and is returned as it is.
+    """
+    if not isinstance(view, LocalConcepts):
+        return view
+    limits = torch.tensor([noise_of(score.nan_to_num(0.0, 0.0, 0.0), dtype=score.dtype) for score in view.scores])
+    return replace(view, effects=view.effects.masked_fill(view.effects.abs() <= limits[:, None, None], 0.0))

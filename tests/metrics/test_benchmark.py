@@ -359,3 +359,14 @@ def test_on_held_out_sentences_methods_beat_chance():
     for name in ("KernelShap", "Occlusion", "IntegratedGradients"):
         low, _ = table.margin("ABPC", name)
         assert low > 0.1
+
+
+def test_control_characters_of_names_and_errors_do_not_reach_a_terminal(classifier, texts):
+    class Loud(Failing):
+        def explain_samples(self, samples):
+            raise RuntimeError("\x1b[31mred")
+
+    methods = {"\x1b]0;title\x07": Occlusion(*classifier), "loud": Loud(*classifier)}
+    with pytest.warns(FailureWarning, match="loud failed"):
+        table = Benchmark(*classifier, metrics=["Sparseness"], baselines=()).run(methods, texts[:2])
+    assert not {"\x1b", "\x07"} & {*str(table)}

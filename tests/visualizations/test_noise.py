@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ import torch
 
 from interpreto.inputs.rounding import noise_of
 from interpreto.visualizations import plot_attributions, to_html
+from interpreto.visualizations.concepts import concepts_to_html
 from interpreto.visualizations.terminal.attributions import to_text
+from interpreto.visualizations.terminal.concepts import concepts_to_text
 from interpreto.visualizations.text_layout import noise, without_noise
+from tests.visualizations.concept_examples import local
 from tests.visualizations.examples import explanation, film, generation
 
 
@@ -75,3 +79,16 @@ def test_infinite_scores_hide_nothing():
 def test_errors_within_the_rounding_are_drawn_as_zero():
     output = rounded(0.5 * noise_of(1.0), standard_error=torch.full((1, 2), 0.4 * noise_of(1.0)))
     assert "0 ± 0" in to_text(output, color=False)
+
+
+@pytest.mark.parametrize(("share", "seen"), [(0.9, False), (1.5, True)])
+def test_effects_of_concepts_within_the_rounding_of_the_scores_are_drawn_as_zero(share, seen):
+    view = local()
+    limit = noise_of(view.scores.abs().min())
+    limits = torch.tensor([noise_of(score) for score in view.scores]) if not seen else torch.full_like(view.scores, limit * 10)
+    view = replace(view, effects=share * limits[:, None, None] * torch.ones_like(view.effects))
+    assert ("█" in concepts_to_text(view, color=False).replace("bars: █", "")) == seen
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', concepts_to_html(view)).group(1))
+    assert (data["top"] > 0) == seen
+    widths = [patch.get_width() for axes in view.plot(backend="matplotlib").axes[:2] for patch in axes.patches]
+    assert any(widths) == seen

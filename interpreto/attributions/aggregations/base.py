@@ -170,7 +170,8 @@ def t_ratio(degrees: int) -> float:
     if degrees <= len(few):
         return few[degrees - 1] / z
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return (z + first / degrees + second / degrees**2) / z
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return (z + first / degrees + second / degrees**2 + third / degrees**3) / z
 
 
 def removals(mask: Float[Tensor, "p u"]) -> Float[Tensor, " u"]:

@@ -151,7 +151,7 @@ def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"], m: in
         phi = phi + part / (count + part) * (beyond.T @ sets[0])
     own = per_order[..., :m].var(0) / count
     error = ((own + own.mean(-1, keepdim=True)) / 2).sqrt()
-    return phi[:, :m], error * t_ratio(8 * (count - 1))
+    return phi[:, :m], error * t_ratio(4 * (count - 1))
 
 
 def _contributions(values: Float[Tensor, "o q t"], mask: Float[Tensor, "o q u"], ends: Float[Tensor, "p t"]) -> Tensor:

@@ -73,5 +73,6 @@ def _error(parts: Float[Tensor, "u n t"], n: int) -> Float[Tensor, "u t"]:
     apart = sums / n - weights * sums.sum(0) / n
     factor = len(sizes) / (len(sizes) - 1)
     by_replicates = (apart.square().sum(0) * factor).sqrt() * t_ratio(len(sizes) - 1)
-    own = torch.maximum(by_replicates, parts.std(1) / n**0.5).square()
+    by_rows = parts.std(1) / n**0.5
+    own = (torch.maximum(by_replicates, by_rows) if min(sizes) < REPLICATES else by_replicates).square()
     return (own + own.mean(0) / 16).sqrt()  # rows that show little of a rare effect tell little of its error

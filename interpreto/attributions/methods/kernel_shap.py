@@ -43,7 +43,7 @@ class KernelShap(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         n_perturbations: int | None = None,

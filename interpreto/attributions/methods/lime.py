@@ -48,7 +48,7 @@ class Lime(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         n_perturbations: int | None = None,

@@ -1,4 +1,4 @@
-"""Concepts by the inputs in which there is most of them."""
+"""Interpret concepts by the inputs of largest activation."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class TopKInputs:
 
     Args:
         concept_explainer: Fitted concepts.
-        activation_granularity: What a text is: see `ActivationGranularity`. None: words; whole texts where the splitter
-            has one row a text. Of a vocabulary or of runs of words, ``CLS_TOKEN`` reads the class token, and anything else
+        activation_granularity: The unit: see `ActivationGranularity`. None: words; whole texts where the splitter
+            has one row per text. Of a vocabulary or of runs of words, ``CLS_TOKEN`` reads the class token, and anything else
             the text's own tokens.
         aggregation_strategy: How the activations of a text's tokens become one row.
-        k: Texts a concept; fewer, where there are no more.
+        k: Texts per concept; fewer, where there are no more.
         use_vocab: Take every token of the vocabulary, as an input of its own, in place of a data set.
-        ngrams: Take the distinct runs of so many consecutive words of the inputs, each as an input of its own: a number, or
-            the fewest and the most. None: units as they stand in the inputs.
-        min_count: How often a run of words must occur.
+        ngrams: Take the distinct runs of consecutive words of the inputs, each as an input of its own: a number, or
+            the fewest and the most. None: units as they are in the inputs.
+        min_count: Least number of times that a run of words occurs.
         tqdm_bar: Show the rows done.
         use_unique_words: Another spelling of ``ngrams``: a number n is ``(1, n)``, True is 1.
         unique_words_kwargs: ``{"count_min_threshold": n}`` is another spelling of ``min_count=n``.
@@ -107,7 +107,7 @@ class TopKInputs:
         latent_activations: Any = None,
         concepts_indices: Any = "all",
     ) -> dict[int, dict[str, float] | None]:
-        """The texts of largest activation of each concept.
+        """Return the texts of largest activation of each concept.
 
         Args:
             inputs: The data set, in any form that a splitter reads; or samples of the splitter. None with `use_vocab`, or
@@ -152,7 +152,7 @@ class TopKInputs:
                 yield from _in_parts(texts, self._activations(samples), size)
 
     def _of_texts(self, inputs: Any, latent_activations: Any, size: int) -> Labelled:
-        """Rows of a vocabulary or of runs of words."""
+        """Yield rows of a vocabulary or of runs of words."""
         option = "use_vocab" if self.use_vocab else "ngrams"
         if latent_activations is not None:
             raise OptionError(f"`latent_activations`: with `{option}` they are those of other texts; leave them out.")
@@ -175,7 +175,7 @@ class TopKInputs:
             yield from _in_parts(list(labels), self._activations(list(samples)), size)
 
     def _given(self, inputs: Any, latent_activations: Any, size: int) -> Labelled:
-        """Rows that were computed before, beside the units of the inputs, or of the store."""
+        """Yield rows that were computed before, with the units of the inputs, or of the store."""
         explainer = self.concept_explainer
         rows = read_activations(latent_activations, explainer.split_point, explainer.device)
         self._check_store(rows)
@@ -201,14 +201,14 @@ class TopKInputs:
         wanted = getattr(self.activation_granularity, "value", None)
         if stored is not None and wanted is not None and stored != wanted:
             raise InputError(
-                f"`latent_activations`: the store's rows stand for {stored!r}, and `activation_granularity` is {wanted!r}; "
+                f"`latent_activations`: the store's rows are of {stored!r}, and `activation_granularity` is {wanted!r}; "
                 f"make TopKInputs with activation_granularity={stored!r}."
             )
 
     def _stored_labels(self, rows: Activations) -> Iterator[str]:
         units = getattr(rows.source, "units", None)
         if not callable(units):
-            raise InputError("`inputs`: got None beside activations that hold no texts; pass the inputs that they are of.")
+            raise InputError("`inputs`: got None with activations that hold no texts; pass the inputs that they are of.")
         stored: Any = units()
         return (self._surface(unit.text) for unit in stored)
 
@@ -289,7 +289,7 @@ def _of_unique_words(words: Any, options: Mapping[str, Any] | None, ngrams: Any,
 
 
 def _read_indices(indices: Any, count: int) -> list[int]:
-    """Numbers of concepts, each once."""
+    """Return numbers of concepts, each once."""
     if isinstance(indices, str):
         if indices != "all":
             raise OptionError(f"`concepts_indices`: got {indices!r}; pass 'all', a number or several.")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from interpreto.choices import read_member
 from interpreto.concepts.activation_store import ActivationStore, StoreConfig
 from interpreto.concepts.splitters.granularities import ActivationGranularity, Unit, read_unit
+from interpreto.concepts.splitters.results import Activations
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.split_inputs import SplitInput
@@ -27,11 +28,8 @@ from interpreto.models.activations import ActivationRecorder, WindowActivations
 from interpreto.models.batching import Budget
 from interpreto.models.hook_points import HookPoint
 from interpreto.models.interventions import Edit
-from interpreto.models.nnsight import wrapped
+from interpreto.models.nnsight import NNsightTracing, wrapped
 from interpreto.validation import check_batch_size, check_count
-
-Activations = dict[str, Tensor]
-"""Split point to activations ``(n·g, d)``: the units of all inputs, in order."""
 
 
 class ModelSplitter(ABC):
@@ -42,6 +40,7 @@ class ModelSplitter(ABC):
     """
 
     activation_granularities = ActivationGranularity
+    aggregation_strategies = GranularityAggregationStrategy
     default_granularity = ActivationGranularity.TOKEN
 
     def __init__(self, recorder: ActivationRecorder, reader: InputReader | None = None) -> None:
@@ -62,17 +61,62 @@ class ModelSplitter(ABC):
         return self._recorder.tokenizer
 
     @property
+    def device(self) -> torch.device:
+        """Return where the model is run: where it is."""
+        return self._recorder.forward.device
+
+    @property
+    def batch_size(self) -> int | None:
+        """Texts per pass; None: as many as a token budget holds. May be set."""
+        return self._recorder.budget.rows
+
+    @batch_size.setter
+    def batch_size(self, batch_size: int | None) -> None:
+        self._recorder.budget = Budget(check_batch_size(batch_size), self._recorder.budget.tokens)
+
+    @property
     def split_points(self) -> list[str]:
-        """Paths of the modules where activations are read."""
+        """Return the paths of the modules where activations are read."""
         return [point.name for point in self._recorder.hook_points]
 
+    @property
+    def split_point(self) -> str:
+        """Return the path of the only split point.
+
+        Raises:
+            OptionError: there are several.
+        """
+        return self.hook_point(None).name
+
+    def to(self, device: torch.device | str) -> ModelSplitter:
+        """Move the user's model to a device, as ``model.to(device)`` does, and return the splitter."""
+        self.model.to(device)
+        return self
+
     @cached_property
-    def nnsight(self) -> Any:
-        """The model held by ``nnsight.NNsight``, for traces of your own.
+    def nnsight_model(self) -> Any:
+        """The model held by ``nnsight.NNsight``, for traces of your own; the one of the splitter with ``backend="nnsight"``.
 
         nnsight leaves its controllers in the modules of a model that it has held once.
+
+        Examples:
+            >>> import nnsight
+            >>> from interpreto import ModelWithSplitPoints, demo
+            >>> model, tokenizer = demo.load_classifier()
+            >>> splitter = ModelWithSplitPoints(model, 1, tokenizer=tokenizer, backend="nnsight")
+            >>> net = splitter.nnsight_model
+            >>> with net.trace(**tokenizer("A charming film.", return_tensors="pt")):
+            ...     attention = nnsight.save(net.bert.encoder.layer[1].attention.output)
+            >>> tuple(attention[0].shape[-2:])
+            (6, 128)
         """
-        return wrapped(self.model)
+        tracing = self._recorder.tracing
+        return tracing.net if isinstance(tracing, NNsightTracing) else wrapped(self.model)
+
+    @property
+    def nnsight(self) -> Any:
+        """Return `nnsight_model`, which has had this name."""
+        return self.nnsight_model
 
     @abstractmethod
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
@@ -246,10 +290,12 @@ class TokenSplitter(ModelSplitter):
         return self._recorder.outputs_from([SplitInput.of(sample) for sample in samples], self.hook_point(split_point), hidden)
 
     def _joined(self, readouts: Sequence[WindowActivations]) -> Activations:
-        return {
-            name: _one_after_the_other([reading.activations[i] for reading in readouts])
-            for i, name in enumerate(self.split_points)
-        }
+        return Activations(
+            {
+                name: _one_after_the_other([reading.activations[i] for reading in readouts])
+                for i, name in enumerate(self.split_points)
+            }
+        )
 
 
 def _one_after_the_other(parts: Sequence[Tensor]) -> Tensor:

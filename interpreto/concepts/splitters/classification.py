@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from interpreto.aliases import aliases
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
+from interpreto.concepts.splitters.results import Activations, ActivationsAndPredictions
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.split_inputs import SplitInput
@@ -63,6 +65,7 @@ class SplitterForClassification(ModelSplitter):
 
     default_granularity = ActivationGranularity.SAMPLE
 
+    @aliases(split_points="split_point")
     def __init__(
         self,
         model_or_repo_id: nn.Module | str | Any,
@@ -89,14 +92,17 @@ class SplitterForClassification(ModelSplitter):
 
     def get_activations(
         self, inputs: Any, tqdm_bar: bool = False, *, dtype: torch.dtype | None = None
-    ) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:
-        """What the head reads of each input, and the class that it predicts, on the CPU.
+    ) -> ActivationsAndPredictions:
+        """Return what the head reads of each input, and the class that it predicts, on the CPU.
 
         Args:
             inputs: Texts, pairs, chats, tensors of ids, dicts or `BatchEncoding` of any number of rows, or any iterable
                 of these: a list, a column of a ``datasets.Dataset``, a generator.
             tqdm_bar: Show the texts done.
             dtype: As which activations are kept; None: the model's.
+
+        Returns:
+            A pair of activations ``(n, d)`` and predictions ``(n,)``.
         """
         rows = (self._row(encoding) for encoding in encodings(self.reader, inputs))
         total = len(inputs) if isinstance(inputs, (list, tuple)) else None
@@ -106,7 +112,8 @@ class SplitterForClassification(ModelSplitter):
                 with torch.no_grad():
                     classes.append(self.activations_to_outputs(reading.activations[0]).argmax(-1).cpu())
                 activations.append(reading.activations[0].to(dtype))
-        return torch.cat(activations), torch.cat(classes)
+        found = torch.cat(activations)
+        return ActivationsAndPredictions.of(found, Activations({self.split_point: found}), torch.cat(classes))
 
     def inputs_to_activations(self, inputs: Any) -> Float[Tensor, "n d"]:
         """What the head reads of each input."""

@@ -9,8 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from interpreto.concepts.splitters.base import Activations, TokenSplitter, read_strategy
+from interpreto.aliases import aliases
+from interpreto.concepts.splitters.base import TokenSplitter, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
+from interpreto.concepts.splitters.results import Activations
 from interpreto.errors import InputError, OptionError, TaskError
 from interpreto.inputs.continuations import Continuation
 from interpreto.inputs.samples import Sample
@@ -72,6 +74,7 @@ class SplitterForGeneration(TokenSplitter):
         {'transformer.h.1': (4, 8)}
     """
 
+    @aliases(split_points="split_point")
     def __init__(
         self,
         model_or_repo_id: nn.Module | str | Any,

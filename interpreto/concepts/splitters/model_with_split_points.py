@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from interpreto.concepts.splitters.base import Activations, TokenSplitter, read_strategy
+from interpreto.aliases import aliases
+from interpreto.concepts.splitters.base import TokenSplitter, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
+from interpreto.concepts.splitters.results import Activations, ActivationsAndPredictions
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.streaming import encodings
 from interpreto.inputs.units import GranularityAggregationStrategy
@@ -51,6 +53,7 @@ class ModelWithSplitPoints(TokenSplitter):
         [('A', 'charming', 'film', '.'), ('Dull', '.')]
     """
 
+    @aliases(split_point="split_points")
     def __init__(
         self,
         model_or_repo_id: nn.Module | str | Any,
@@ -77,7 +80,7 @@ class ModelWithSplitPoints(TokenSplitter):
         tqdm_bar: bool = False,
         include_predicted_classes: bool = False,
         dtype: torch.dtype | None = None,
-    ) -> Activations | tuple[Activations, Tensor]:
+    ) -> Activations | ActivationsAndPredictions:
         """Activations of every unit of every input, on the CPU.
 
         Args:
@@ -87,11 +90,12 @@ class ModelWithSplitPoints(TokenSplitter):
                 function that cuts a text into character ranges.
             aggregation_strategy: How the activations of a unit's tokens become one row.
             tqdm_bar: Show the texts done.
-            include_predicted_classes: Answer the classes ``(n,)`` that a classifier predicts too, from the same pass.
+            include_predicted_classes: Return the classes ``(n,)`` that a classifier predicts too, from the same pass.
             dtype: As which activations are kept; None: the model's.
 
         Returns:
-            Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` those, and the classes.
+            Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` a pair of those and the classes. Both
+            have them as ``.by_split_point`` and ``.predictions``.
 
         Raises:
             InputError: an input is empty, too long, or holds nothing but special tokens.
@@ -108,7 +112,8 @@ class ModelWithSplitPoints(TokenSplitter):
         if not include_predicted_classes:
             return self._joined(readouts)
         logits = torch.cat([reading.logits for reading in readouts if reading.logits is not None])
-        return self._joined(readouts), logits.argmax(-1)
+        activations = self._joined(readouts)
+        return ActivationsAndPredictions.of(activations, activations, logits.argmax(-1))
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         reader = UnitReader(self.tokenizer, read_unit(activation_granularity))

@@ -39,7 +39,7 @@ class _Text:
 
 
 class ConceptCompleteness(Scored):
-    """How much of a classifier's accuracy its concepts can give: ``(P[h(g(z)) = y] − r) / (P[f(x) = y] − r)``.
+    """Share of a classifier's accuracy that its concepts give: ``(P[h(g(z)) = y] − r) / (P[f(x) = y] − r)``.
 
     g maps the concepts of each unit to activations, from which the model h runs on; r is the accuracy of guessing, one
     over the number of classes. g is the better one, on half of the texts, of the explainer's decoder and of the decoder

@@ -26,14 +26,14 @@ WINDOW = 256  # texts whose activations are averaged at a time
 
 
 class Loss(Choice):
-    """What is lost: ``CROSS_ENTROPY`` with the labels or next tokens, ``KL`` divergence from the model's own answer."""
+    """Loss: ``CROSS_ENTROPY`` with the targets or next tokens, ``KL`` divergence from the model's own output."""
 
     CROSS_ENTROPY = "cross_entropy"
     KL = "kl"
 
 
 class Ablation(Choice):
-    """What stands for activations that say nothing: ``ZERO``s, or the ``MEAN`` over all inputs."""
+    """Replacement of ablated activations: ``ZERO``s, or the ``MEAN`` over all inputs."""
 
     ZERO = "zero"
     MEAN = "mean"
@@ -42,18 +42,19 @@ class Ablation(Choice):
 class LossRecovered(Scored):
     """Share of the loss that reconstructions recover: ``(L_ablated − L_reconstructed) / (L_ablated − L)``. Higher is better.
 
-    1: the model answers as well as from its own activations; 0: as if they were ablated. Losses are summed over all
+    1: the model predicts as well as from its own activations; 0: as if they were ablated. Losses are summed over all
     predictions of all texts before they are divided. NaN where ablation changes nothing.
 
-    A language model's predictions are its texts' next tokens; a classifier's are its labels, or without labels its own
-    predictions; another model that answers a row a token is held to what it predicts itself.
+    A language model's predictions are its texts' next tokens; a classifier's are its targets, or without them its own
+    predictions; another model with one row of logits per token is
+    compared with its own predictions.
 
     Args:
         concept_explainer: A fitted explainer with a splitter.
-        loss: See `Loss`; the other one stands in ``details``.
+        loss: See `Loss`; the other one is in ``details``.
         ablation: See `Ablation`.
-        activation_granularity: What the concepts were learned of, and so what is reconstructed; None: the splitter's own,
-            tokens or texts. What is no such unit, as special tokens are, is neither reconstructed nor ablated.
+        activation_granularity: The unit that the concepts were learned of, and that is reconstructed; None: the
+            splitter's own, tokens or texts. What is no such unit, as special tokens are, is neither reconstructed nor ablated.
         aggregation_strategy: How tokens were pooled into units.
 
     Raises:

@@ -20,7 +20,7 @@ NUMBERS = 1 << 26  # of activations and reconstructions each, that are sorted to
 
 
 class MSE(RowMetric):
-    """Mean square of what the reconstruction lacks: the mean over rows and dimensions of ``(a − â)²``. Lower is better.
+    """Mean square of what the reconstruction misses: the mean over rows and dimensions of ``(a − â)²``. Lower is better.
 
     It does not grow with the number of rows, as the Frobenius norm does that others call by this name.
 
@@ -36,7 +36,7 @@ class MSE(RowMetric):
     value_range = (0.0, None)
 
     def per_row(self, coded: Coded) -> Float[Tensor, " b"]:
-        """The mean square over a row's dimensions."""
+        """Return the mean square over a row's dimensions."""
         return gap(coded).square().mean(1)
 
 
@@ -50,12 +50,12 @@ class CosineReconstruction(RowMetric):
     value_range = (-1.0, 1.0)
 
     def per_row(self, coded: Coded) -> Float[Tensor, " b"]:
-        """The cosine of each row."""
+        """Return the cosine of each row."""
         return cosines(coded.rows, coded.decoded)
 
 
 def cosines(rows: Float[Tensor, "b d"], others: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
-    """The cosine of each row with its other: NaN where the row is zero, 0 where only the other is."""
+    """Compute the cosine of each row with its other: NaN where the row is zero, 0 where only the other is."""
     a, b = rows.double(), others.double()
     lengths = a.norm(dim=1), b.norm(dim=1)
     cosine = (a * b).sum(1) / (lengths[0] * lengths[1])
@@ -74,7 +74,7 @@ class NormalizedMSE(ConceptMetric):
 
     @aliases(latent_activations="activations")
     def run(self, activations: AnyActivations) -> MetricResult:
-        """The ratio over all rows; ``details`` have it for each dimension, and both sums."""
+        """Return the ratio over all rows; ``details`` have it for each dimension, and both sums."""
         errors, rows = _moments(self, activations)
         squared = errors.scatter + errors.n * errors.mean.square()
         return self.result(
@@ -109,7 +109,7 @@ class ExplainedVariance(ConceptMetric):
 
     @aliases(latent_activations="activations")
     def run(self, activations: AnyActivations) -> MetricResult:
-        """The share over all rows; ``details`` have it for each dimension, too."""
+        """Return the share over all rows; ``details`` have it for each dimension, too."""
         errors, rows = _moments(self, activations)
         squared = errors.scatter + errors.n * errors.mean.square()
         spread = measure_spread(self.read(activations))
@@ -135,7 +135,7 @@ class ExplainedVariance(ConceptMetric):
 
 
 def _moments(metric: ConceptMetric, activations: AnyActivations) -> tuple[RunningMoments, RunningMoments]:
-    """Of the errors, and of the rows."""
+    """Return moments of the errors, and of the rows."""
     rows = metric.read(activations)
     errors, whole = RunningMoments(rows.d), RunningMoments(rows.d)
     for coded in metric.coded(rows):
@@ -151,7 +151,7 @@ def _ratio(error: Float[Tensor, " d"], scatter: Float[Tensor, " d"]) -> float:
 class FID(ConceptMetric):
     """Mean over the dimensions of the 1-D Wasserstein distance between activations and reconstructions. Lower is better.
 
-    What the literature of concepts has under this name; the Fréchet distance of the two is `FrechetDistance`. In units
+    The literature of concepts has this under the name; the Fréchet distance of the two is `FrechetDistance`. In units
     of the activations.
 
     Args:
@@ -183,14 +183,14 @@ class FID(ConceptMetric):
 
     @aliases(latent_activations="activations")
     def run(self, activations: AnyActivations) -> MetricResult:
-        """The distance; ``details["per_dimension"]`` has each dimension's."""
+        """Return the distance; ``details["per_dimension"]`` has each dimension's."""
         rows = self.read(activations)
         size = self.n_columns or max(1, NUMBERS // rows.n)
         distances = torch.cat([self._distances(rows, start, min(start + size, rows.d)) for start in range(0, rows.d, size)])
         return self.result(float(distances.mean()), rows.n, per_dimension=distances)
 
     def _distances(self, rows: Activations, start: int, stop: int) -> Float[Tensor, " _"]:
-        """Of some dimensions: with as many numbers on both sides, the k-th smallest goes to the k-th smallest."""
+        """Compute the distances of some dimensions: of as many numbers, the k-th smallest goes to the k-th smallest."""
         given, found = (torch.empty(stop - start, rows.n, dtype=rows.dtype) for _ in range(2))
         done = 0
         for coded in self.coded(rows):
@@ -218,7 +218,7 @@ class FrechetDistance(ConceptMetric):
 
     @aliases(latent_activations="activations")
     def run(self, activations: AnyActivations) -> MetricResult:
-        """The distance; ``details`` have the share of the means and that of the covariances."""
+        """Return the distance; ``details`` have the share of the means and that of the covariances."""
         rows = self.read(activations)
         if rows.n < 2:
             raise InputError(f"`activations`: got {rows.n} row, and a covariance needs two; pass more.")

@@ -1,4 +1,4 @@
-"""Reconstruction errors by any distance: of the activations themselves, or of what the model answers from them."""
+"""Reconstruction errors by any distance: of the activations themselves, or of the model's outputs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ReconstructionSpaces(Choice):
 
 
 class RowDistance(Choice):
-    """How far two rows are from each other.
+    """Distance between two rows.
 
     ``EUCLIDEAN``: ``‖a − b‖``. ``SQUARED``: the mean over dimensions of ``(a − b)²``. ``COSINE``: 1 − cos(a, b). ``KL``:
     Kullback-Leibler divergence of softmax(b) from softmax(a), in nats; of logits only.
@@ -42,7 +42,7 @@ class RowDistance(Choice):
     KL = "kl"
 
     def __call__(self, given: Float[Tensor, "n d"], found: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """The distance of each row, in float64; NaN where it is not defined."""
+        """Compute the distance of each row, in float64; NaN where it is not defined."""
         a, b = given.double(), found.double()
         if self is RowDistance.EUCLIDEAN:
             return (a - b).norm(dim=1)
@@ -58,20 +58,20 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def divergence(log_p: Float[Tensor, "n v"], log_q: Float[Tensor, "n v"]) -> Float[Tensor, " n"]:
-    """``Σ p (log p − log q)`` of each row; what has no probability in p adds nothing."""
+    """Compute ``Σ p (log p − log q)`` of each row; what has no probability in p adds nothing."""
     p = log_p.exp()
     return torch.where(p > 0, p * (log_p - log_q), 0.0).sum(-1).clamp(min=0)
 
 
 class ReconstructionError(ConceptMetric):
-    """Mean distance of reconstructions from what they stand for. Lower is better.
+    """Mean distance of reconstructions from the activations. Lower is better.
 
     Args:
         concept_explainer: A fitted concept explainer.
         reconstruction_space: Where they are compared; see `ReconstructionSpaces`.
         distance_function: A `RowDistance`, its name, or a function of two ``(n, d)`` to ``(n,)``. None: ``EUCLIDEAN`` of
             activations, ``KL`` of logits; ``EUCLIDEAN`` where those are labels of their own, or a regression.
-        activation_granularity: What the concepts were learned of, where texts are run.
+        activation_granularity: The unit that the concepts were learned of, where texts are run.
         batch_size: Rows that are encoded together.
 
     Examples:
@@ -103,14 +103,14 @@ class ReconstructionError(ConceptMetric):
         self.distance = _read_distance(default if distance_function is None else distance_function)
         if self.distance is RowDistance.KL:
             if self.downstream is None:
-                raise OptionError("`distance_function`: KL is of the model's answers; use reconstruction_space='logits'.")
+                raise OptionError("`distance_function`: KL is of the model's outputs; use reconstruction_space='logits'.")
             self.downstream.check_distributes("KL divergence")
         name = getattr(self.distance, "value", None) or getattr(self.distance, "__name__", type(self.distance).__name__)
         self.config = {"reconstruction_space": self.space.value, "distance_function": name}
 
     @aliases(latent_activations="activations")
     def run(self, activations: Any) -> MetricResult:
-        """The mean over rows.
+        """Return the mean over rows.
 
         Args:
             activations: ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`. In the space of logits
@@ -150,7 +150,7 @@ class ReconstructionError(ConceptMetric):
 
 def _read_distance(value: object) -> Distance:
     if callable(value) and not isinstance(value, (str, Enum)):
-        return value  # type: ignore[return-value]  # what a user's function answers shows when it is called
+        return value  # type: ignore[return-value]  # what a user's function returns shows when it is called
     return read_member(RowDistance, value, "distance_function")
 
 

@@ -1,4 +1,4 @@
-"""How many concepts a row needs, and how many are never needed."""
+"""Sparsity of codes, and concepts that no row has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from interpreto.validation import check_not_negative
 
 
 class CountingMetric(ConceptMetric):
-    """A metric that counts codes which are not zero.
+    """Base of metrics that count codes which are not zero.
 
     Args:
         concept_explainer: A fitted concept explainer.
@@ -30,7 +30,7 @@ class CountingMetric(ConceptMetric):
         self.config = {"epsilon": self.epsilon}
 
     def active(self, coded: Coded) -> Bool[Tensor, "b c"]:
-        """Which concepts are in which rows; codes of either sign count."""
+        """Return which concepts are in which rows; codes of either sign count."""
         return coded.codes.abs() > self.epsilon
 
 
@@ -56,7 +56,7 @@ class Sparsity(CountingMetric):
 
     @aliases(latent_activations="activations")
     def run(self, activations: AnyActivations) -> MetricResult:
-        """The mean; ``per_sample`` has each row's number."""
+        """Return the mean; ``per_sample`` has each row's number."""
         result = self.mean_over_rows(activations, lambda coded: self.active(coded).sum(1))
         return replace(result, value_range=(0.0, float(self.concept_explainer.nb_concepts)))
 
@@ -75,7 +75,7 @@ class SparsityRatio(CountingMetric):
 
     @aliases(latent_activations="activations")
     def run(self, activations: AnyActivations) -> MetricResult:
-        """The mean; ``per_sample`` has each row's share."""
+        """Return the mean; ``per_sample`` has each row's share."""
         return self.mean_over_rows(activations, lambda coded: self.active(coded).double().mean(1))
 
 
@@ -100,7 +100,7 @@ class Hoyer(RowMetric):
     value_range = (0.0, 1.0)
 
     def per_row(self, coded: Coded) -> Float[Tensor, " b"]:
-        """Sparseness of each row."""
+        """Return the sparseness of each row."""
         codes = coded.codes.double()
         root = codes.shape[1] ** 0.5
         if codes.shape[1] == 1:
@@ -124,7 +124,7 @@ class DeadFraction(CountingMetric):
 
     @aliases(latent_activations="activations")
     def run(self, activations: AnyActivations) -> MetricResult:
-        """The share; ``details`` have the numbers of the ``dead`` concepts, and each one's share of the rows (``rates``)."""
+        """Return the share; ``details`` have the ``dead`` concepts' numbers, and each one's share of the rows (``rates``)."""
         rows = self.read(activations)
         counts = torch.zeros(self.concept_explainer.nb_concepts, dtype=torch.long)
         for coded in self.coded(rows):

@@ -1,4 +1,4 @@
-"""What dictionaries are like: whether another fit finds the same concepts, and how alike those of one fit are."""
+"""Comparison of dictionaries: stability between fits, and collinearity within one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOGETHER = 4096  # concepts that are compared with all others at a time
 
 
 class ConceptMatchingAlgorithm(Choice):
-    """How the concepts of two dictionaries are paired.
+    """Pairing of the concepts of two dictionaries.
 
     ``COSINE_HUNGARIAN``: one to one, so that the cosines sum to the most. ``COSINE_MAXIMUM``: each with the most alike of
     the other dictionary, in both directions; several may choose the same.
@@ -39,7 +39,7 @@ class Stability(Scored):
     Args:
         *concept_explainers: At least two fitted explainers, of different seeds or data, or dictionaries ``(c, d)``.
         matching_algorithm: See `ConceptMatchingAlgorithm`.
-        signed: Whether opposite directions differ. Pass False for PCA, SVD and ICA, whose signs say nothing.
+        signed: Opposite directions differ. Pass False for PCA, SVD and ICA, whose signs say nothing.
 
     Raises:
         OptionError: there is only one: it is like itself.
@@ -77,7 +77,7 @@ class Stability(Scored):
             )
 
     def run(self) -> MetricResult:
-        """The mean over pairs; ``details["pairs"]`` says which, and ``per_sample`` has each pair's score."""
+        """Return the mean over pairs; ``details["pairs"]`` says which, and ``per_sample`` has each pair's score."""
         pairs = list(combinations(range(len(self._atoms)), 2))
         scores = torch.tensor([self._alike(self._atoms[i], self._atoms[j]) for i, j in pairs], dtype=torch.float64)
         return MetricResult(
@@ -122,7 +122,7 @@ class Collinearity(Scored):
         self._atoms = _directions(concept_explainer, 0)
 
     def run(self) -> MetricResult:
-        """The largest; ``details`` have the pair (``closest``), each concept's largest and the mean of all pairs."""
+        """Return the largest; ``details`` have the pair (``closest``), each concept's largest and the mean of all pairs."""
         c = len(self._atoms)
         largest, where = torch.full((c,), torch.nan, dtype=torch.float64), torch.zeros(c, dtype=torch.long)
         total = 0.0
@@ -151,11 +151,11 @@ class Collinearity(Scored):
 
 
 def _directions(explainer: ConceptAutoEncoderExplainer | Tensor, position: int) -> Float[Tensor, "c d"]:
-    """The concepts, each of length one; zeros stay zeros."""
+    """Return the concepts, each of length one; zeros stay zeros."""
     atoms = explainer if isinstance(explainer, Tensor) else explainer.get_dictionary()
     name = f"`concept_explainers[{position}]`"
     if atoms.ndim != 2 or 0 in atoms.shape:
-        raise InputError(f"{name}: got a dictionary of shape {tuple(atoms.shape)}; pass (c, d), a concept a row.")
+        raise InputError(f"{name}: got a dictionary of shape {tuple(atoms.shape)}; pass (c, d), one row per concept.")
     if not bool(atoms.isfinite().all()):
         raise InputError(f"{name}: its dictionary holds NaN or infinity.")
     wide = atoms.detach().to("cpu", torch.float64)

@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from torch import Tensor
 
 from interpreto.concepts.views import ConceptView, LocalConcepts
-from interpreto.visualizations.concept_layout import largest_effect, ordered_outputs
+from interpreto.visualizations.concept_layout import largest_effect, ordered_outputs, without_noise
 from interpreto.visualizations.figures.attributions import AGAINST, DIVERGING, FOR
 from interpreto.visualizations.figures.drawing import Drawing, Panel, arrange, every_nth, short_name, titled
 from interpreto.visualizations.text_layout import format_number
@@ -29,6 +29,7 @@ def draw_concepts(view: ConceptView) -> Drawing:
 
     No state of pyplot is used, and texts are drawn as they are, dollar signs too.
     """
+    view = without_noise(view)
     outputs, k = ordered_outputs(view), len(view.shown)
     shown = outputs[:OUTPUTS]
     units = len(view.elements) if isinstance(view, LocalConcepts) else 0

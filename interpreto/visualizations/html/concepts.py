@@ -6,7 +6,7 @@ from typing import Any
 
 from interpreto.concepts.views import ConceptView, LocalConcepts
 from interpreto.visualizations.colors import ACTIVATIONS
-from interpreto.visualizations.concept_layout import facts, largest_effect, ordered_outputs
+from interpreto.visualizations.concept_layout import facts, largest_effect, ordered_outputs, without_noise
 from interpreto.visualizations.html.encoding import json_number, json_numbers, packed, to_json
 from interpreto.visualizations.html.page import Look, Page
 from interpreto.visualizations.html.static import colored_text, heading, table
@@ -21,6 +21,7 @@ def page_of(view: ConceptView) -> Page:
 
     Each output, and each concept in each text, has one row of base64, which the page decodes when it shows it.
     """
+    view = without_noise(view)
     sizes, net = (values[:, list(view.shown)] for values in view.totals())
     places: dict[str, int] = {}
     texts, concepts = [], []

@@ -8,7 +8,7 @@ from rich.text import Text
 from interpreto.concepts.views import ConceptView, LocalConcepts, Passage
 from interpreto.errors import OptionError
 from interpreto.visualizations.colors import ACTIVATIONS
-from interpreto.visualizations.concept_layout import facts, largest_effect, ordered_outputs
+from interpreto.visualizations.concept_layout import facts, largest_effect, ordered_outputs, without_noise
 from interpreto.visualizations.terminal.console import BAR, Lines, background, bars, one_line, segment_text
 from interpreto.visualizations.text_layout import format_number, split_at_units
 
@@ -51,7 +51,7 @@ def concepts_to_text(
     """
     if color is not None and colour is not None:
         raise OptionError("`colour` is the old spelling of `color`; pass one of them.")
-    lines = Lines(width, colour if color is None else color)
+    view, lines = without_noise(view), Lines(width, colour if color is None else color)
     outputs = ordered_outputs(view)
     for output in outputs[:OUTPUTS]:
         lines.add(_heading(view, output), *_bars(view, output, lines.width))
