@@ -12,6 +12,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
+    "BlackBox": "models.black_box",
     "Contrast": "inputs.targets",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
@@ -42,6 +43,7 @@ _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 __all__ = [
     "AttributionExplainer",
     "AttributionOutput",
+    "BlackBox",
     "Contrast",
     "GradientShap",
     "Granularity",
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.models.black_box import BlackBox
     from interpreto.models.modes import InferenceModes
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts

@@ -57,9 +57,11 @@ def environment(release: str) -> Path:
         return python
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
     own = next((home / "lib").glob("python*/site-packages"))
-    (own / "development.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
+    shared = own / "development.pth"
+    shared.unlink(missing_ok=True)  # pip installs nothing that it sees there
     install(python, "transformers" if release == "newest" else f"transformers=={release}")
     install(python, *companions(own))
+    shared.write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
     ready.touch()
     return python
 

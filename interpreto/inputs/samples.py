@@ -79,16 +79,20 @@ class Targets:
 
     def only(self, i: int) -> Targets:
         """Return the targets with one of the scores alone."""
+        return self.part(i, i + 1)
+
+    def part(self, start: int, end: int) -> Targets:
+        """Return the targets with the scores from ``start`` to ``end`` alone."""
         readouts = []
         for readout in self.readouts:
             weights = torch.eye(len(readout.ids)) if readout.weights is None else readout.weights
-            used = weights[i].nonzero()[:, 0]
+            used = weights[start:end].any(0).nonzero()[:, 0]
             if not len(used):
                 continue
             positions = None if readout.positions is None else readout.positions[used]
-            own = None if readout.weights is None else readout.weights[i : i + 1, used]
+            own = None if readout.weights is None else readout.weights[start:end, used]
             readouts.append(replace(readout, ids=readout.ids[used], positions=positions, weights=own))
-        return Targets(tuple(readouts), self.labels[i : i + 1], self.spans[i : i + 1])
+        return Targets(tuple(readouts), self.labels[start:end], self.spans[start:end])
 
     def summed(self, text: str) -> Targets:
         """Return the sum of the scores as one, which is about all their parts of the text."""

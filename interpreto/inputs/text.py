@@ -73,12 +73,13 @@ class InputReader:
         advised = getattr(self.tokenizer, "model_max_length", None) or 10**9
         self._cut_at = min(advised, max_length or 10**9) if truncation else 10**9
 
-    def __call__(self, inputs: object, roles: Sequence[str] | None = None) -> list[TokenizedInput]:
+    def __call__(self, inputs: object, roles: Sequence[str] | None = None, first: int = 0) -> list[TokenizedInput]:
         """Return the tokenized inputs of one input, of a list of inputs, or of the rows of a batch.
 
         Args:
             inputs: What a user passes.
             roles: Of a chat, roles whose messages are explained; those of others are frozen. None: all.
+            first: Number of the first input among all, for messages.
 
         Raises:
             InputError: if an input is empty, too long, or of a form that could mean something else.
@@ -86,7 +87,7 @@ class InputReader:
         if is_single(inputs):
             encodings = self._read(inputs, None, roles)
         else:
-            encodings = [row for i, item in enumerate(iterated(inputs)) for row in self._read(item, i, roles)]
+            encodings = [row for i, item in enumerate(iterated(inputs), first) for row in self._read(item, i, roles)]
         if not encodings:
             raise InputError(f"`inputs`: got nothing to explain ({shown(inputs)}); pass {ACCEPTED}.")
         return encodings

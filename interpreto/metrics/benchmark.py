@@ -32,6 +32,7 @@ from interpreto.metrics.benchmark_table import (
     name_of,
 )
 from interpreto.metrics.result import MetricResult
+from interpreto.models.black_box import BlackBox
 from interpreto.progress import tqdm
 from interpreto.validation import check_count, check_seed, takes_old_names
 
@@ -92,7 +93,7 @@ class Benchmark:
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         metrics: Sequence[Any] = DEFAULT,
         batch_size: int | None = None,
         *,
@@ -167,7 +168,7 @@ class Benchmark:
                 continue
             samples = [output.sample for output in next(iter(found.values()))] if found else None
             try:
-                with counted(method.forward.model) as spent:
+                with counted(method.model) as spent:
                     found[name] = method(inputs, targets) if samples is None else method.explain_samples(samples)
                 done.cost[name] = spent
             except Exception as error:  # whatever a method raises
@@ -212,9 +213,9 @@ class Benchmark:
             for name, own in draws.items():
                 explainer = explainers.get(name)
                 if metric.needs != "explainer":
-                    _fill_alone(metric, name, partial(_run, metric, own), self.game.forward.model, done)
+                    _fill_alone(metric, name, partial(_run, metric, own), self.game.model, done)
                 elif explainer is not None and getattr(metric, "explainer", explainer) is explainer:
-                    _fill_alone(metric, name, partial(_run, metric, own, explainer), explainer.forward.model, done)
+                    _fill_alone(metric, name, partial(_run, metric, own, explainer), explainer.model, done)
 
 
 @dataclass
@@ -265,7 +266,7 @@ def _run(metric: Any, draws: Sequence[Sequence[AttributionOutput]], *explainer: 
     return [made.run(outputs) for outputs in draws]
 
 
-def _fill_alone(metric: Any, name: str, run: Callable[[], list[MetricResult]], model: nn.Module, done: _Outcome) -> None:
+def _fill_alone(metric: Any, name: str, run: Callable[[], list[MetricResult]], model: Any, done: _Outcome) -> None:
     """Compute the cell of a metric that shares nothing."""
     try:
         with counted(model) as spent:
@@ -297,15 +298,23 @@ def _shared_cells(metrics: Sequence[GameMetric], draws: Draws) -> list[tuple[Gam
 
 
 @contextmanager
-def counted(model: nn.Module) -> Iterator[Cost]:
-    """Context manager that counts the rows that go through a model, and the seconds."""
+def counted(model: Any) -> Iterator[Cost]:
+    """Context manager that counts the rows that go through a model, or the texts that a black box scores, and the seconds."""
     spent, start = Cost(), time.perf_counter()
+    if isinstance(model, BlackBox):
+        before = model.asked
+        try:
+            yield spent
+        finally:
+            spent.copies, spent.seconds = model.asked - before, time.perf_counter() - start
+        return
 
     def count(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = [*args, *kwargs.values()]
         spent.copies += next((len(value) for value in given if isinstance(value, Tensor)), 0)
 
-    handle = model.register_forward_pre_hook(count, with_kwargs=True)
+    module = model if isinstance(model, nn.Module) else model.forward.model
+    handle = module.register_forward_pre_hook(count, with_kwargs=True)
     try:
         yield spent
     finally:

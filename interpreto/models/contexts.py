@@ -138,20 +138,19 @@ def padding_absent(model: nn.Module, used_ids: set[int]) -> Iterator[int]:
     inner = getattr(config, "get_text_config", lambda: config)()
     if inner is not config:
         configs.append(inner)
-    before = [getattr(c, "pad_token_id", _MISSING) for c in configs]
+    before = [("pad_token_id" in vars(c), getattr(c, "pad_token_id", None)) for c in configs]
     for c in configs:
         c.pad_token_id = absent
     try:
         yield absent
     finally:
-        for c, value in zip(configs, before, strict=True):
-            if value is _MISSING:
+        for c, (own, value) in zip(configs, before, strict=True):
+            if not own and "pad_token_id" in vars(c):  # it had none of its own, but at most its class's
                 del c.pad_token_id
             else:
                 c.pad_token_id = value
 
 
-_MISSING = object()
 Change = Callable[[Tensor], Tensor]
 """Takes embeddings ``(b, l, d)`` to others."""
 

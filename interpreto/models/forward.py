@@ -132,7 +132,8 @@ class Forward:
         return second if tables[0] is not None and tables[0] is tables[1] else None
 
     def _part(self, name: str) -> nn.Module:
-        getter: Any = getattr(self.model, f"get_{name}")
+        inner = getattr(self.model, "base_model", self.model)  # classifiers' own had none before transformers 5
+        getter: Any = getattr(self.model, f"get_{name}", None) or getattr(inner, f"get_{name}")
         return getter()
 
     def _embedding(self, part: nn.Module) -> nn.Module:
@@ -399,7 +400,7 @@ def read_logits(output: Any) -> Tensor:
     return logits
 
 
-def longest_input(model: nn.Module, tokenizer: Any) -> int | None:
+def longest_input(model: Any, tokenizer: Any) -> int | None:
     """Return the most tokens that a model takes; None: there is no limit.
 
     It is read from the model. The length that a tokenizer names is advice (T5 reads longer texts), and counts only where the
@@ -409,7 +410,8 @@ def longest_input(model: nn.Module, tokenizer: Any) -> int | None:
     limit = getattr(tokenizer, "model_max_length", None)
     if limit and limit < 1_000_000 and getattr(model, "config", None) is None:
         limits.append(int(limit))
-    positions = [m for name, m in model.named_modules() if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
+    modules = model.named_modules() if isinstance(model, nn.Module) else ()
+    positions = [m for name, m in modules if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
     for table in positions:  # RoBERTa keeps the first rows of its table for the padding
         limits.append(table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1))
     config = getattr(model, "config", None)

@@ -1,4 +1,4 @@
-"""What stands where a unit was removed: the largest uncontrolled choice of a mask method, so it has a name."""
+"""Replacements of masked units: the largest uncontrolled choice of a mask method, so it has a name."""
 
 from __future__ import annotations
 
@@ -12,34 +12,14 @@ from torch import Tensor
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Readout, Sample
 from interpreto.models.embeddings import EmbeddingSpace, special_id
+from interpreto.models.rows import Rows, plain_rows
 
 NAMES = ("auto", "mask", "pad", "unk", "mean", "zero", "drop", "attention")
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Copies of samples, ready to be run: ids, and what differs from reading them plainly.
-
-    Attributes:
-        lengths: Tokens of each row; what follows is padding.
-        visible: False where attention must not look.
-        replaced: True where the embedding is the replacement's vector.
-        at: Tokens after which logits are read; None: a row of logits a text.
-        sources: Tokens of each row that an encoder reads; None: one stack reads all.
-    """
-
-    ids: Int[Tensor, "r l"]
-    lengths: Int[Tensor, " r"]
-    visible: Bool[Tensor, "r l"]
-    replaced: Bool[Tensor, "r l"] | None
-    extras: dict[str, Int[Tensor, "r l"]]
-    positions: Int[Tensor, "r k"] | None = None
-    sources: Int[Tensor, " r"] | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class Replacement:
-    """How the tokens of a removed unit are replaced.
+    """How the tokens of a masked unit are replaced.
 
     ``mask``, ``pad``, ``unk`` or a token id put that token; ``mean`` and ``zero`` feed the mean of the embedding
     table, or zeros, through the embedding layer; ``drop`` takes the tokens out, and the text closes up;
@@ -51,15 +31,15 @@ class Replacement:
     vector: Float[Tensor, " d"] | None = None
 
     def ready(self, space: EmbeddingSpace) -> Replacement:
-        """The same, with the vector that it feeds, if it feeds one."""
+        """Return the same with the vector that it feeds, if it feeds one."""
         return replace(self, vector=space.vector(self.name)) if self.name in ("mean", "zero") else self
 
     def rows(self, sample: Sample, mask: Float[Tensor, "r u"], readout: Readout | None = None) -> Rows:
-        """The copies of ``sample`` that ``mask`` asks for, as a reading runs them."""
+        """Return the perturbed inputs of ``sample`` that ``mask`` asks for, as a readout runs them."""
         plain = plain_rows(sample, len(mask), readout)
         n = plain.ids.shape[1]
         removed = sample.units.spread(mask).bool()[:, :n]
-        removed = torch.nn.functional.pad(removed, (0, n - removed.shape[1]))  # the reading's tail is never removed
+        removed = torch.nn.functional.pad(removed, (0, n - removed.shape[1]))  # the readout's suffix is never masked
         if self.name == "drop":
             return _dropped(plain, removed, readout)
         if self.name == "attention":
@@ -70,27 +50,6 @@ class Replacement:
         if self.token_id is None:
             return replace(plain, replaced=removed)
         return replace(plain, ids=torch.where(removed, self.token_id, plain.ids))
-
-
-def plain_rows(sample: Sample, count: int, readout: Readout | None = None) -> Rows:
-    """``count`` untouched copies of a sample, as a reading runs them."""
-    ids, extras, positions = sample.input_ids, sample.inputs, None
-    if readout is not None and readout.positions is not None:
-        n = None if readout.last is None else readout.last + 1  # what follows the last position read is not run
-        suffix = 0 if readout.suffix is None else len(readout.suffix)
-        ids = (ids if readout.suffix is None else torch.cat([ids, readout.suffix]))[:n]
-        extras = {k: torch.cat([v, v[-1:].expand(suffix, *v.shape[1:])])[:n] for k, v in extras.items()}
-        positions = readout.positions.expand(count, -1)
-    rows = ids.expand(count, -1)
-    return Rows(
-        ids=rows,
-        lengths=torch.full((count,), len(ids)),
-        visible=torch.ones_like(rows).bool(),
-        replaced=None,
-        extras={name: value.expand(count, *value.shape) for name, value in extras.items()},
-        positions=positions,
-        sources=torch.full((count,), sample.source) if sample.source else None,
-    )
 
 
 def _kept_positions(
@@ -119,7 +78,7 @@ def _dropped(rows: Rows, removed: Bool[Tensor, "r l"], readout: Readout | None) 
     sources = None if rows.sources is None else (~removed[:, : int(rows.sources[0])]).sum(1)
     if int(lengths.min()) == 0 or (sources is not None and int(sources.min()) == 0):
         raise OptionError(
-            "`replacement`: 'drop' leaves no token when every unit is removed, as this tokenizer adds none of its own; "
+            "`replacement`: 'drop' leaves no token when every unit is masked, as this tokenizer adds none of its own; "
             "use 'mean', 'attention' or a token."
         )
     last = _kept_positions(rows.positions, ~removed, readout)
@@ -131,7 +90,7 @@ def _dropped(rows: Rows, removed: Bool[Tensor, "r l"], readout: Readout | None) 
 
 
 def read_replacement(value: str | int, tokenizer: Any) -> Replacement:
-    """The replacement that an option names; ``auto`` is the mask token, else the mean embedding."""
+    """Return the replacement that an option names; ``auto`` is the mask token, else the mean embedding."""
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < len(tokenizer):
             raise OptionError(f"`replacement`: token id {value} is not in 0..{len(tokenizer) - 1}.")

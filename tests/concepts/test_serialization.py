@@ -21,10 +21,10 @@ from interpreto.concepts import (
     load_concepts,
 )
 from interpreto.errors import FileError, ModelError, OptionError
-from tests.concepts.test_dictionaries import ALL as DICTIONARIES
-from tests.concepts.test_dictionaries import Splitter, data
-from tests.concepts.test_saes import ALL as SAES
-from tests.concepts.test_saes import Own
+from tests.concepts.dictionaries.test_dictionaries import ALL as DICTIONARIES
+from tests.concepts.dictionaries.test_dictionaries import Splitter, data
+from tests.concepts.saes.test_saes import ALL as SAES
+from tests.concepts.saes.test_saes import Own
 
 FOREIGN = ("overcomplete.optimization.NMF", "overcomplete.optimization.SemiNMF")
 FOREIGN_SAES = (

@@ -491,7 +491,8 @@ assert not hasattr(object(), "save")
     def test_the_held_model_traces(self, bert):
         import nnsight
 
-        net = bert.splitter.nnsight
+        net = bert.splitter.nnsight_model
+        assert bert.splitter.nnsight is net
         batch = bert.tokenizer(SENTENCES[0], return_tensors="pt")
         with torch.no_grad(), net.trace(**batch):
             hidden = nnsight.save(net.bert.encoder.layer[0].output)

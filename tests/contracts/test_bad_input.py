@@ -359,7 +359,7 @@ OPTIONS: dict[str, Case] = {
     ),
     "task": (
         OptionError,
-        r"`task`: got 'translation'; pass 'classification', 'single-label', 'multi-label', 'regression', 'generation' or None",
+        r"`task`: got 'translation'; pass 'classification', 'single-label', 'multi-label', 'regression', .* or None",
         lambda: explain(TEXT, task="translation"),
     ),
     "mask without mask token": (
@@ -468,7 +468,7 @@ MODELS: dict[str, Case] = {
     ),
     "a classifier called a language model": (
         TaskError,
-        r"`model`: answered logits of shape \(\d+, 3\); a language model answers \(batch, tokens, vocabulary\)",
+        r"`model`: returned logits of shape \(\d+, 3\); a model that is read at tokens returns \(batch, tokens, outputs\)",
         lambda: explain(TEXT, " good", task="generation"),
     ),
     "a language model called a classifier": (

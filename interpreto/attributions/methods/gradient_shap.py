@@ -40,7 +40,7 @@ class GradientShap(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         n_perturbations: int = 32,

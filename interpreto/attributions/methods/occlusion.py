@@ -36,7 +36,7 @@ class Occlusion(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         replacement: str | int = "auto",

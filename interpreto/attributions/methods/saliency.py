@@ -36,7 +36,7 @@ class Saliency(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         input_x_gradient: bool = False,
@@ -65,6 +65,6 @@ class InputXGradient(AttributionExplainer):
         https://arxiv.org/abs/1412.6815.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int | None = None, **options: Unpack[Options]) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, batch_size: int | None = None, **options: Unpack[Options]) -> None:
         parts = {"perturbator": InputPerturbator(input_x_gradient=True), "aggregator": MeanAggregator()}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)

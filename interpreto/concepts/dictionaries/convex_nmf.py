@@ -23,9 +23,9 @@ class ConvexNMF(Dictionary):
 
     Args:
         nb_concepts: Number of atoms.
-        max_iter: Most updates of codes and weights.
-        tolerance: On the relative decrease of the squared error over ten updates.
-        max_candidates: Rows, drawn at random, of which the atoms are means; memory grows with its square.
+        max_iter: Maximum number of updates of codes and weights.
+        tolerance: Stop when ten updates lower the squared error by less than this fraction.
+        max_candidates: Number of rows, drawn at random, of which the atoms are means; memory grows with its square.
     """
 
     axes: ClassVar = {**Dictionary.axes, "candidates": "m", "weights": "c m"}
@@ -76,12 +76,12 @@ class ConvexNMF(Dictionary):
         self.learned(self.weights @ candidates * scale)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """The non-negative codes of least squared error."""
+        """Compute the non-negative codes of least squared error, ``(n, c)``."""
         return encode(activations, self.dictionary)
 
 
 def _update(weights: Tensor, codes: Tensor, rows: Tensor, candidates: Tensor, gram: Tensor) -> Tensor:
-    """Ding's multiplicative update of the weights ``(c, m)``: each factor is √(what pulls up / what pulls down)."""
+    """Apply the multiplicative update of Ding et al. to the weights ``(c, m)``: √(positive part / negative part)."""
     target = (codes @ rows) @ candidates.T  # (c, m)
     use = codes @ codes.T
     mixed = use @ weights

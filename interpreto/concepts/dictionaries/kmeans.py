@@ -1,4 +1,4 @@
-"""Clusters as concepts."""
+"""Clusters as concepts: k-means with soft assignments."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from interpreto.errors import OptionError
 
 
 class Clusters(NamedTuple):
-    """Centres, and the cluster of each row."""
+    """Cluster centers, and the cluster of each row."""
 
     centres: Float[Tensor, "c d"]
     labels: Int[Tensor, " n"]
 
 
 def cluster(rows: Float[Tensor, "n d"], count: int, random_state: int, restarts: int) -> Clusters:
-    """k-means, by scikit-learn."""
+    """Run scikit-learn's k-means."""
     kmeans = load_scikit_learn("cluster").KMeans(count, n_init=restarts, random_state=random_state)
     with solving("KMeans", random_state, "some rows are equal, or fewer differ than `nb_concepts`: ask for fewer"):
         kmeans.fit(rows.cpu().numpy())
@@ -40,8 +40,9 @@ class KMeans(Dictionary):
 
     Args:
         nb_concepts: Number of clusters.
-        temperature: Times that variance. 0 gives codes of 0 and 1, through which no gradient passes.
-        restarts: From other starts; the best is kept.
+        temperature: Softness of the clusters, as a factor of the variance within them. 0 gives the nearest cluster 1 and the
+            others 0; no gradient passes through such codes.
+        restarts: Number of initializations; the best clustering is kept.
     """
 
     axes: ClassVar = {**Dictionary.axes, "deviation": "1"}
@@ -60,7 +61,7 @@ class KMeans(Dictionary):
         self.register_buffer("deviation", torch.empty(0, dtype=torch.float32))
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Find the clusters."""
+        """Cluster the rows."""
         check_at_most(self.nb_concepts, activations.n, "one for each row")
         rows = activations.read()
         scale = power_of_two(rows)
@@ -75,7 +76,7 @@ class KMeans(Dictionary):
         self.learned((centres + shift) * scale)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """The probability of each cluster, ``[0, 1]``; they sum to 1."""
+        """Compute the probability of each cluster, ``(n, c)`` in ``[0, 1]``; a row's sum to 1."""
         scale = power_of_two(self.dictionary)  # squares of the activations' own numbers may be out of range
         centres = self.dictionary / scale
         shift = centres.mean(0)

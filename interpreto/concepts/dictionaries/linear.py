@@ -17,7 +17,7 @@ from interpreto.errors import InputError
 
 
 class LinearConcepts(Dictionary):
-    """A linear encoder on centred rows: concepts are ``(x − centre) E`` and rows are ``concepts D + centre``."""
+    """A linear encoder on centered rows: concepts are ``(x − center) E`` and rows are ``concepts D + center``."""
 
     axes: ClassVar = {**Dictionary.axes, "encoder": "d c"}
 
@@ -28,17 +28,17 @@ class LinearConcepts(Dictionary):
         self.register_buffer("encoder", torch.empty(0, dtype=torch.float32))
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """How much of each concept is in each row."""
+        """Compute the amount of each concept in each row."""
         return (activations - self.offset) @ self.encoder
 
     def learned_both(self, encoder: Tensor, dictionary: Tensor, centre: Tensor, dtype: torch.dtype) -> None:
-        """Keep an encoder ``(d, c)``, a dictionary ``(c, d)`` and a centre ``(d,)``."""
+        """Store an encoder ``(d, c)``, a dictionary ``(c, d)`` and a center ``(d,)``."""
         self.encoder = encoder.to(dtype).contiguous()
         self.learned(dictionary.to(dtype), centre.to(dtype))
 
 
 def leading_eigenvectors(matrix: Float[Tensor, "d d"], count: int) -> Float[Tensor, "c d"]:
-    """Of largest eigenvalue, one a row; each with its largest number positive, as scikit-learn has them."""
+    """Return the eigenvectors of largest eigenvalue ``(c, d)``, each with its largest number positive, as scikit-learn."""
     vectors = torch.linalg.eigh(matrix).eigenvectors.flip(1)[:, :count].T
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
     return vectors * largest.sign()
@@ -48,7 +48,7 @@ class PCA(LinearConcepts):
     """Principal components: the orthogonal directions of largest variance. A store is read a batch at a time."""
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Diagonalise the covariance."""
+        """Diagonalize the covariance."""
         check_at_most(self.nb_concepts, min(activations.n, activations.d), f"rows {activations.n}, width {activations.d}")
         mean, covariance = activations.moments()
         components = leading_eigenvectors(covariance, self.nb_concepts)
@@ -56,10 +56,10 @@ class PCA(LinearConcepts):
 
 
 class SVD(LinearConcepts):
-    """Right singular vectors: as principal components, of rows that are not centred. A store is read a batch at a time."""
+    """Right singular vectors: as principal components, of rows that are not centered. A store is read a batch at a time."""
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Diagonalise the matrix of second moments."""
+        """Diagonalize the matrix of second moments."""
         check_at_most(self.nb_concepts, min(activations.n, activations.d), f"rows {activations.n}, width {activations.d}")
         mean, covariance = activations.moments()
         components = leading_eigenvectors(covariance + mean.outer(mean), self.nb_concepts)
@@ -71,8 +71,8 @@ class ICA(LinearConcepts):
 
     Args:
         nb_concepts: Number of components.
-        max_iter: Most iterations.
-        tolerance: On the change of the unmixing matrix.
+        max_iter: Maximum number of iterations.
+        tolerance: Stop when the unmixing matrix changes by less than this.
     """
 
     def __init__(self, nb_concepts: int, max_iter: int = 1000, tolerance: float = 1e-3) -> None:
@@ -135,8 +135,8 @@ class SparsePCA(LinearConcepts):
         nb_concepts: Number of components.
         alpha: Weight of the L1 penalty on the components, for rows whose numbers have a variance of 1 on average.
         ridge_alpha: Weight of the L2 penalty on the codes.
-        max_iter: Most passes over the rows.
-        batch_size: Rows of a step.
+        max_iter: Maximum number of passes over the rows.
+        batch_size: Rows per step.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class SparsePCA(LinearConcepts):
         self.batch_size = batch_size
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Learn the components of the rows, brought to a variance of 1."""
+        """Learn the components of the rows, scaled to a variance of 1."""
         rows = activations.read().double()
         centre, scale = rows.mean(0), spread(rows)
         solver = load_scikit_learn("decomposition").MiniBatchSparsePCA(
@@ -187,7 +187,7 @@ class PCAConcepts(DictionaryConcepts):
 
 
 class SVDConcepts(DictionaryConcepts):
-    """Concepts by singular vectors: as principal components, of activations that are not centred.
+    """Concepts by singular vectors: as principal components, of activations that are not centered.
 
     Examples:
         >>> import torch

@@ -31,7 +31,7 @@ class Neurons(FittableModel):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether the width is known: there is nothing else to learn."""
+        """Return True once the width is known: there is nothing else to learn."""
         return self.width.numel() > 0
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
@@ -40,15 +40,15 @@ class Neurons(FittableModel):
         self.width = torch.zeros((), dtype=activations.dtype, device=activations.device)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """The activations."""
+        """Return the activations."""
         return activations
 
     def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
-        """The concepts."""
+        """Return the concepts."""
         return concepts
 
     def get_dictionary(self) -> Float[Tensor, "c d"]:
-        """The identity matrix."""
+        """Return the identity matrix."""
         return torch.eye(self.nb_concepts, dtype=self.width.dtype, device=self.width.device)
 
 
@@ -56,11 +56,11 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
     """Concepts that are the neurons themselves: nothing is learned.
 
     Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
+        splitter: The model and where it is split; None to work on activations alone.
         nb_concepts: The width; None: that of the splitter's activations, for which it reads one short text; without a splitter,
             of those given to `fit`.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
+        split_point: One of the splitter's split points, where it has several.
+        device: Device of the concept model.
         random_state: Not used: nothing is drawn.
 
     Examples:
@@ -86,7 +86,7 @@ class NeuronsAsConcepts(ConceptAutoEncoderExplainer):
                 self.fit(splitter.activations_of(samples, split_point=self.split_point)[:1])
 
     def fit(self, activations: AnyActivations, overwrite: bool = False) -> NeuronsAsConcepts:
-        """Take the width of the activations; again and again without ``overwrite``, where it stays the same.
+        """Take the width of the activations. Repeated fits need no ``overwrite`` if the width stays the same.
 
         Raises:
             OptionError: the width is known, and is another.

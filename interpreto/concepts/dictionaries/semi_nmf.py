@@ -22,8 +22,8 @@ class SemiNMF(Dictionary):
 
     Args:
         nb_concepts: Number of atoms.
-        max_iter: Most updates of codes and atoms.
-        tolerance: On the relative decrease of the squared error over ten updates.
+        max_iter: Maximum number of updates of codes and atoms.
+        tolerance: Stop when ten updates lower the squared error by less than this fraction.
     """
 
     def __init__(self, nb_concepts: int, max_iter: int = 200, tolerance: float = 1e-3) -> None:
@@ -54,14 +54,14 @@ class SemiNMF(Dictionary):
         self.learned(dictionary)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """The non-negative codes of least squared error."""
+        """Compute the non-negative codes of least squared error, ``(n, c)``."""
         return encode(activations, self.dictionary)
 
 
 def membership(rows: Float[Tensor, "n d"], count: int, random_state: int) -> Float[Tensor, "c n"]:
-    """Codes to start from: 1.2 for the row's cluster and 0.2 for the others, as the paper has it.
+    """Return initial codes: 1.2 for the row's cluster and 0.2 for the others, as in the paper.
 
-    Of many rows, clusters are found in some: they are a start, no more.
+    Of many rows, clusters are found in a sample: they are only an initialization.
     """
     labels = nearest_cluster(rows, count, random_state)
     codes = rows.new_full((count, len(rows)), 0.2)
@@ -79,7 +79,7 @@ def nearest_cluster(rows: Float[Tensor, "n d"], count: int, random_state: int) -
 
 
 def least_squares(codes: Float[Tensor, "c n"], rows: Float[Tensor, "n d"]) -> Float[Tensor, "c d"]:
-    """The atoms of least squared error for these codes, by Cholesky's factors in float64."""
+    """Compute the atoms of least squared error for these codes, by a Cholesky factorization in float64."""
     gram = (codes @ codes.T).double()
     ridge = 1e-7 * gram.diagonal().mean()  # for atoms that no row uses
     factor, failed = torch.linalg.cholesky_ex(gram + torch.diag(ridge.expand(len(gram))))

@@ -18,13 +18,13 @@ from interpreto.concepts.solvers.least_squares import encode
 
 
 class SparseCoding(Dictionary):
-    """Centred rows as sparse combinations of atoms, learned by scikit-learn's mini-batch solver.
+    """Centered rows as sparse combinations of atoms, learned by scikit-learn's mini-batch solver.
 
     Args:
         nb_concepts: Number of atoms.
         alpha: Weight of the L1 penalty on the codes, for rows whose numbers have a variance of 1 on average.
-        max_iter: Most passes over the rows.
-        batch_size: Rows of a step.
+        max_iter: Maximum number of passes over the rows.
+        batch_size: Rows per step.
     """
 
     axes: ClassVar = {**Dictionary.axes, "scale": "1"}
@@ -39,7 +39,7 @@ class SparseCoding(Dictionary):
         self.register_buffer("scale", torch.empty(0, dtype=torch.float32))
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Learn the atoms of the rows, centred and brought to a variance of 1."""
+        """Learn the atoms of the centered rows, scaled to a variance of 1."""
         rows = activations.read().double()
         centre, scale = rows.mean(0), spread(rows)
         solver = load_scikit_learn("decomposition").MiniBatchDictionaryLearning(
@@ -58,7 +58,7 @@ class SparseCoding(Dictionary):
         self.learned((atoms * scale).to(activations.dtype), centre)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """The codes of least squared error and L1 penalty, of either sign."""
+        """Compute the codes of least squared error and L1 penalty, of either sign, ``(n, c)``."""
         rows = (activations - self.offset) / self.scale
         return encode(rows, self.dictionary / self.scale, Penalty(self.alpha, signed=True))
 

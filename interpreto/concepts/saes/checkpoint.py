@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from interpreto.concepts.concept_model import restore, state_of
+from interpreto.concepts.concept_model import ForeignModel, restore, state_of
 from interpreto.concepts.saes.base import Autoencoder
 from interpreto.concepts.saes.record import Progress, read_history
 from interpreto.errors import FileError, OptionError
@@ -67,12 +67,16 @@ def read_checkpoint(
 
 
 def _check_state(model: Autoencoder, state: dict[str, torch.Tensor]) -> None:
-    """Raise a `ValueError` unless the tensors have the names, shapes and dtypes of the model's, and are finite."""
+    """Raise a `ValueError` unless the tensors have the names, shapes and dtypes of the model's, and are finite.
+
+    Foreign models may keep further tensors while they are trained, such as running means.
+    """
     own = state_of(model)
-    if {*own} != {*state}:
-        raise ValueError(f"it has {', '.join(sorted({*own} ^ {*state}))} too many or too few")
+    odd = {*own} - {*state} if isinstance(model, ForeignModel) else {*own} ^ {*state}
+    if odd:
+        raise ValueError(f"too many or too few tensors: {', '.join(sorted(odd))}")
     for name, tensor in state.items():
-        if tensor.shape != own[name].shape or tensor.dtype != own[name].dtype:
+        if name in own and (tensor.shape != own[name].shape or tensor.dtype != own[name].dtype):
             raise ValueError(f"{name!r} is {tensor.dtype} of shape {tuple(tensor.shape)}")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ValueError(f"NaN or infinity in {name!r}")

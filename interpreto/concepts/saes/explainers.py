@@ -224,7 +224,7 @@ class TopKSAEConcepts(SAEConcepts):
 
 
 class BatchTopKSAEConcepts(SAEConcepts):
-    """Concepts by a sparse autoencoder that keeps ``k`` codes a row on average: more where there is more to say.
+    """Concepts by a sparse autoencoder that keeps ``k`` codes per row on average: more where there is more to say.
 
     Examples:
         >>> import torch

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from interpreto.concepts.splitters.base import Activations, TokenSplitter, read_strategy
+from interpreto.aliases import aliases
+from interpreto.concepts.splitters.base import TokenSplitter, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
+from interpreto.concepts.splitters.results import Activations, ActivationsAndPredictions
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.streaming import encodings
 from interpreto.inputs.units import GranularityAggregationStrategy
@@ -20,7 +22,7 @@ from interpreto.progress import tqdm
 
 
 class ModelWithSplitPoints(TokenSplitter):
-    """Reads a model's activations at modules of one's choice, all in one pass that ends after the last of them.
+    """Read a model's activations at modules of one's choice, all in one pass that ends after the last of them.
 
     Args:
         model_or_repo_id: A Hugging Face model of any kind, a repository's id, or a folder.
@@ -51,6 +53,7 @@ class ModelWithSplitPoints(TokenSplitter):
         [('A', 'charming', 'film', '.'), ('Dull', '.')]
     """
 
+    @aliases(split_point="split_points")
     def __init__(
         self,
         model_or_repo_id: nn.Module | str | Any,
@@ -77,21 +80,22 @@ class ModelWithSplitPoints(TokenSplitter):
         tqdm_bar: bool = False,
         include_predicted_classes: bool = False,
         dtype: torch.dtype | None = None,
-    ) -> Activations | tuple[Activations, Tensor]:
-        """Activations of every unit of every input, on the CPU.
+    ) -> Activations | ActivationsAndPredictions:
+        """Return activations of every unit of every input, on the CPU.
 
         Args:
             inputs: Texts, pairs, chats, tensors of ids, dicts or `BatchEncoding` of any number of rows, or any iterable
                 of these: a list, a column of a ``datasets.Dataset``, a generator.
-            activation_granularity: What a row stands for: an `ActivationGranularity`, its name, any `Granularity`, or a
+            activation_granularity: What a row represents: an `ActivationGranularity`, its name, any `Granularity`, or a
                 function that cuts a text into character ranges.
             aggregation_strategy: How the activations of a unit's tokens become one row.
             tqdm_bar: Show the texts done.
-            include_predicted_classes: Answer the classes ``(n,)`` that a classifier predicts too, from the same pass.
+            include_predicted_classes: Return the classes ``(n,)`` that a classifier predicts too, from the same pass.
             dtype: As which activations are kept; None: the model's.
 
         Returns:
-            Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` those, and the classes.
+            Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` a pair of those and the classes. Both
+            have them as ``.by_split_point`` and ``.predictions``.
 
         Raises:
             InputError: an input is empty, too long, or holds nothing but special tokens.
@@ -108,7 +112,8 @@ class ModelWithSplitPoints(TokenSplitter):
         if not include_predicted_classes:
             return self._joined(readouts)
         logits = torch.cat([reading.logits for reading in readouts if reading.logits is not None])
-        return self._joined(readouts), logits.argmax(-1)
+        activations = self._joined(readouts)
+        return ActivationsAndPredictions.of(activations, activations, logits.argmax(-1))
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         reader = UnitReader(self.tokenizer, read_unit(activation_granularity))

@@ -164,7 +164,7 @@ class GameMetric(AttributionMetric):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         *,

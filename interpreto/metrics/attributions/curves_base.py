@@ -81,7 +81,7 @@ class CurveMetric(GameMetric):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         *,
@@ -132,7 +132,7 @@ class StepMetric(CurveMetric):
     def __init__(  # noqa: PLR0917  (the reference library's order)
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         n_perturbations: int = 100,
@@ -167,7 +167,7 @@ class ShareMetric(CurveMetric):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         *,

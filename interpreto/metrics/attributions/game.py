@@ -17,12 +17,12 @@ from interpreto.errors import InputError, MismatchWarning, OptionError
 from interpreto.inputs.samples import MaskVariants, Readout, Targets
 from interpreto.metrics.attributions.cases import Case
 from interpreto.metrics.attributions.readouts import LOG_PROBABILITY, PROBABILITY, SCORE, Measures
-from interpreto.models.embeddings import EmbeddingSpace
-from interpreto.models.forward import Forward, longest_input
-from interpreto.models.masking import read_replacement
+from interpreto.models.black_box import BlackBox
+from interpreto.models.forward import longest_input
 from interpreto.models.modes import InferenceModes, read_mode
-from interpreto.models.scorer import scoring, unique_rows
+from interpreto.models.scorer import unique_rows
 from interpreto.models.tasks import Task
+from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import tqdm
 from interpreto.validation import check_batch_size
 
@@ -87,7 +87,7 @@ class Game:
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         replacement: str | int = "auto",
@@ -96,26 +96,35 @@ class Game:
         task: Any = None,
         tqdm_bar: bool = False,
     ) -> None:
-        if model is None or tokenizer is None:
+        if model is None:
             raise OptionError("`model`: this metric runs the explained model; pass it and its tokenizer.")
+        model, self.tokenizer = read_model(model, tokenizer)
         self.batch_size = check_batch_size(batch_size)
         outputs = task.outputs if isinstance(task, Task) else None
-        self.forward, self.tokenizer, self.tqdm_bar = Forward(model, device, outputs=outputs), tokenizer, tqdm_bar
-        self.replacement = read_replacement(replacement, tokenizer)
+        self.model: Any = as_model(model, self.tokenizer, device=device, outputs=outputs)
+        self.replacement, self.tqdm_bar = self.model.replacement(replacement), tqdm_bar
         mode = None if inference_mode is None else read_mode(inference_mode)
-        self.measures = Measures(model, tokenizer, task, longest_input(model, tokenizer), mode)
-        self.space = EmbeddingSpace(self.forward, tokenizer)
+        self.measures = Measures(model, self.tokenizer, task, longest_input(model, self.tokenizer), mode)
         self.passes = 0
 
+    @property
+    def forward(self) -> Any:
+        """The forward pass of a Hugging Face model; a `BlackBox` has none."""
+        return self.model.forward
+
+    @property
+    def _module(self) -> Any:
+        return self.model if isinstance(self.model, BlackBox) else self.model.forward.model
+
     @staticmethod
-    def of(model: Any, tokenizer: Any, batch_size: int | None = None, **options: Any) -> Game:
+    def of(model: Any, tokenizer: Any = None, batch_size: int | None = None, **options: Any) -> Game:
         """Return the game of a model; a game that is passed for the model is returned as it is, to be shared."""
         return model if isinstance(model, Game) else Game(model, tokenizer, batch_size, **options)
 
     def replaced_by(self, replacement: str | int) -> Game:
         """Return the same game with another replacement of masked units."""
         game = copy(self)
-        game.replacement = read_replacement(replacement, self.tokenizer)
+        game.replacement = self.model.replacement(replacement)
         return game
 
     def __call__(self, queries: Sequence[Query]) -> list[Scores]:
@@ -128,17 +137,18 @@ class Game:
             return []
         groups = [_Group(self.measures, [queries[i] for i in members], members) for members in _by_game(queries)]
         by_query: dict[int, Scores] = {}
-        with self.forward.session(), tqdm(desc="metrics", unit=" passes", disable=not self.tqdm_bar) as bar:
+        with tqdm(desc="metrics", unit=" passes", disable=not self.tqdm_bar) as bar:
 
             def count() -> None:
                 self.passes += 1
                 bar.update()
 
             variants = [self._checked(group.variants) for group in groups]
-            samples = [v.sample for v in variants]
-            options: dict[str, Any] = {"batch_size": self.batch_size, "replacement": self.replacement, "on_pass": count}
-            with scoring(self.forward, samples, self.measures.read, **options) as scorer:
-                found = scorer.masked(variants, self.replacement.ready(self.space))
+            model = self.model.configured(
+                self.measures.read, replacement=self.replacement, batch_size=self.batch_size, on_pass=count
+            )
+            with model.session():
+                found = model.scores(variants)
                 for group, (_, scores) in zip(groups, found, strict=True):
                     by_query.update(zip(group.members, group.split(scores), strict=True))
         done = [by_query[i] for i in range(len(queries))]
@@ -146,7 +156,7 @@ class Game:
         return done
 
     def _checked(self, variants: MaskVariants) -> MaskVariants:
-        config, ids = getattr(self.forward.model, "config", None), variants.sample.input_ids
+        config, ids = getattr(self._module, "config", None), variants.sample.input_ids
         size = getattr(config, "vocab_size", None)
         if isinstance(size, int) and len(ids) and int(ids.max()) >= size:
             raise InputError(

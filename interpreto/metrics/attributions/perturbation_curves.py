@@ -231,7 +231,9 @@ class Monotonicity(StepMetric):
     value_range = (0.0, 1.0)
     curves = (MOST_MASKED,)
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, tolerance: int | float = 1e-6, **options: Any) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any = None, *arguments: Any, tolerance: int | float = 1e-6, **options: Any
+    ) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         self.tolerance = check_not_negative(tolerance, "tolerance")
 

@@ -22,7 +22,7 @@ from interpreto.metrics.attributions.cases import has_contrast
 from interpreto.metrics.attributions.robustness import ExplainerMetric
 from interpreto.metrics.result import MetricResult
 from interpreto.metrics.statistics import spearman
-from interpreto.models.scorer import scoring
+from interpreto.models.protocol import require
 from interpreto.models.tasks import Classification, Generation
 from interpreto.validation import check_choice, check_flag, check_seed
 
@@ -63,6 +63,7 @@ class ModelParameterRandomization(ExplainerMetric):
         self.random_state = check_seed(random_state)
 
     def run_on(self, explanations: list[AttributionOutput]) -> MetricResult:
+        require(self.explainer.model, "gradients", type(self).__name__)
         model = self.explainer.forward.model
         layers, still = layers_of(model), self.reproduced(explanations)
         generator = Generator().manual_seed(self.random_state)
@@ -171,9 +172,9 @@ class RandomLogit(ExplainerMetric):
             assert sample.targets is not None
             readout = replace(sample.targets.readouts[0], weights=None)
             plain.append(sample.with_targets(Targets((readout,), ("",) * len(readout.ids), (None,) * len(readout.ids))))
-        with explainer.forward.session(), scoring(explainer.forward, plain, ranked, batch_size=explainer.batch_size) as scorer:
-            points = [(sample, explainer.forward.embed(sample.input_ids, sample.source)[None]) for sample in plain]
-            found = scorer.at_points(points)
+        model: Any = explainer.model.configured(ranked, batch_size=explainer.batch_size)
+        with model.session():
+            found = model.scores_at([(sample, model.embed(sample)[None]) for sample in plain])
         for sample, ids in zip(samples, found, strict=True):
             assert sample.targets is not None
             readout = replace(sample.targets.readouts[0], ids=ids[0].long())

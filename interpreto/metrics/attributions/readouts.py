@@ -105,8 +105,8 @@ class Measures:
         if measure == SCORE:
             return self._resolved(self._explained_mode(explained)).read
         log = measure == LOG_PROBABILITY
-        if isinstance(task, Classification) and task.kind == "regression":
-            return task.read
+        if isinstance(task, Classification) and task.kind in ("regression", "scores"):
+            return _logarithm_of(task.read) if log and task.kind == "scores" else task.read
         if self.is_multi_label:
             return self._resolved(logsigmoid if log else InferenceModes.SIGMOID).read
         return self._resolved(InferenceModes.LOG_SOFTMAX if log else InferenceModes.SOFTMAX).read
@@ -161,3 +161,8 @@ def _mean_weights(weights: Float[Tensor, "1 k"]) -> Float[Tensor, "1 k"]:
     """Return weights of the mean over the outputs that count for a target, less the mean over those that count against it."""
     gain, loss = weights.clamp(min=0), (-weights).clamp(min=0)
     return gain / gain.sum().clamp(min=1e-30) - loss / loss.sum().clamp(min=1e-30)
+
+
+def _logarithm_of(read: Read) -> Read:
+    """Return scores that are probabilities as log-probabilities."""
+    return lambda outputs, ids: read(outputs, ids).clamp(min=1e-30).log()

@@ -21,6 +21,7 @@ from interpreto.metrics.attributions.base import AttributionMetric, CaseResult
 from interpreto.metrics.attributions.cases import read_explanations
 from interpreto.metrics.result import MetricResult
 from interpreto.models.forward import Forward
+from interpreto.models.protocol import require
 from interpreto.validation import check_count, check_positive, check_seed
 
 SAME_EXPLANATION_TOLERANCE = 0.05
@@ -115,6 +116,7 @@ class Sensitivity(ExplainerMetric):
 
     def run_on(self, explanations: list[AttributionOutput]) -> MetricResult:
         ids = torch.cat([output.sample.input_ids for output in explanations]).unique()
+        require(self.explainer.model, "gradients", type(self).__name__)
         layers, still = embedding_layers(self.explainer.forward), self.reproduced(explanations)
         sizes = [self.radius * spread_of(layer) for layer in layers]
         moves: list[list[Tensor]] = [[] for _ in explanations]

@@ -16,7 +16,7 @@ from interpreto.metrics.attributions.game import Game
 from interpreto.metrics.attributions.readouts import PROBABILITY
 from interpreto.metrics.result import MetricResult
 from interpreto.metrics.statistics import noise_of
-from interpreto.models.scorer import scoring
+from interpreto.models.protocol import require
 from interpreto.progress import tqdm
 from interpreto.validation import check_count, check_seed
 
@@ -47,7 +47,7 @@ class SoftMetric(AttributionMetric):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         n_perturbations: int = 10,
@@ -67,12 +67,13 @@ class SoftMetric(AttributionMetric):
         samples = [self._read(case) for case in cases]
         found: list[CaseResult] = []
         bar = tqdm(desc=type(self).__name__, unit=" passes", disable=not game.tqdm_bar)
-        options: dict[str, Any] = {"batch_size": game.batch_size, "on_pass": bar.update}
-        with game.forward.session(), bar, scoring(game.forward, samples, game.measures.read, **options) as scorer:
+        require(game.model, "gradients", type(self).__name__)
+        model: Any = game.model.configured(game.measures.read, batch_size=game.batch_size, on_pass=bar.update)
+        with model.session(), bar:
             for start in range(0, len(cases), CASES_IN_MEMORY):
                 part = list(zip(cases, samples, strict=True))[start : start + CASES_IN_MEMORY]
-                points = [(sample, self._points(case, game.space.embed(sample))) for case, sample in part]
-                found += [self._value(scores[:, 0].double()) for scores in scorer.at_points(points)]
+                points = [(sample, self._points(case, model.embed(sample))) for case, sample in part]
+                found += [self._value(scores[:, 0].double()) for scores in model.scores_at(points)]
         return found
 
     def _read(self, case: Case) -> Sample:

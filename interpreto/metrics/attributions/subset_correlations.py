@@ -51,7 +51,7 @@ class SubsetMetric(GameMetric):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         n_perturbations: int = 100,
@@ -103,7 +103,9 @@ class FaithfulnessCorrelation(SubsetMetric):
     higher_is_better = True
     value_range = (-1.0, 1.0)
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, subset_size: int | float = 0.3, **options: Any) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any = None, *arguments: Any, subset_size: int | float = 0.3, **options: Any
+    ) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         if isinstance(subset_size, bool) or not (0 < subset_size < 1 or (subset_size >= 1 and subset_size == int(subset_size))):
             raise OptionError(f"`subset_size`: got {subset_size!r}; pass a whole number of units, or a share in (0, 1).")
@@ -135,7 +137,7 @@ class SensitivityN(SubsetMetric):
     value_range = (-1.0, 1.0)
 
     @takes_old_names(sizes="n_sizes")
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, n_sizes: int = 8, **options: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, *arguments: Any, n_sizes: int = 8, **options: Any) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         self.n_sizes = check_count(n_sizes, "n_sizes")
 
@@ -172,7 +174,7 @@ class Infidelity(SubsetMetric):
     signed_only = True
     in_score_units = True
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, normalize: bool = False, **options: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, *arguments: Any, normalize: bool = False, **options: Any) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         self.normalize = check_flag(normalize, "normalize")
 
@@ -257,7 +259,7 @@ class MonotonicityCorrelation(AttributionMetric):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         n_perturbations: int = 100,

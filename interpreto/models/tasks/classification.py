@@ -30,18 +30,19 @@ class Classification(Task):
 
     Args:
         mode: Transformation of the logits before they are explained.
-        kind: ``single-label`` (the prediction is the largest), ``multi-label`` (each positive logit) or
-            ``regression`` (each output).
+        kind: ``single-label`` (the prediction is the largest), ``multi-label`` (each positive logit), ``regression`` (each
+            output) or ``scores`` (the prediction is the largest; they are read as they are).
         id2label: Names of the columns.
         shared: Ids in one dimension are meant for every input, not one for each.
     """
 
-    KINDS = ("single-label", "multi-label", "regression")
+    KINDS = ("single-label", "multi-label", "regression", "scores")
 
     def __init__(
         self, mode: Mode, kind: str = "single-label", id2label: dict[int, str] | None = None, shared: bool = False
     ) -> None:
-        self.name, self.kind, self.mode = f"{kind} classification" if kind != "regression" else kind, kind, mode
+        self.name = f"{kind} classification" if kind.endswith("-label") else kind
+        self.kind, self.mode = kind, mode
         self.mode_name = mode_name(mode)
         self.id2label, self.shared = id2label or {}, shared
         self._normalizes = mode in (InferenceModes.SOFTMAX, InferenceModes.LOG_SOFTMAX)

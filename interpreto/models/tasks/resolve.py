@@ -48,7 +48,7 @@ def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task
     if task is None or task == "classification":
         _check_covered(model)
         declared = getattr(config, "problem_type", None)
-        kinds = {"multi_label_classification": "multi-label", "regression": "regression"}
+        kinds = {"multi_label_classification": "multi-label", "regression": "regression", "scores": "scores"}
         alone = declared is None and len(id2label) == 1
         task = "regression" if alone else kinds.get(str(declared), "single-label")
     if task not in Classification.KINDS:

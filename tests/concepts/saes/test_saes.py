@@ -22,7 +22,7 @@ from interpreto.concepts.saes.base import Autoencoder
 from interpreto.concepts.saes.trainer import TrainingOptions
 from interpreto.errors import FileError, InputError, InterpretoError, ModelError, OptionError
 from tests.concepts.activations import demo_activations
-from tests.concepts.test_dictionaries import Store
+from tests.concepts.dictionaries.test_dictionaries import Store
 
 ALL = (VanillaSAEConcepts, TopKSAEConcepts, BatchTopKSAEConcepts, JumpReLUSAEConcepts, MpSAEConcepts)
 CONCEPTS = 128
