@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from interpreto.attributions.aggregations.base import Aggregator, Estimate
+from interpreto.attributions.aggregations.base import Aggregator, Estimate, t_ratio
 from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, Perturbator
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
@@ -188,6 +188,7 @@ class Gradients(Evidence):
         if estimate.left_out is not None:
             parts = pool(estimate.left_out.double(), strategy)
             error = ((parts - parts.mean(0)).square().sum(0) * (len(parts) - 1) / len(parts)).sqrt()
+            error = error * t_ratio(len(parts) - 1)
         if v.baseline is not None:
             reference = scores[1]
             residual = (scores[0] - scores[1]).double() - estimate.values.double()[:, sample.units.free].sum(-1)

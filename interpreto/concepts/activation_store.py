@@ -41,7 +41,7 @@ BLOCK = 256  # rows that stay together when the store is shuffled
 
 @dataclass(frozen=True)
 class StoredUnit:
-    """What a row of a store stands for.
+    """The unit that a row of a store represents.
 
     Attributes:
         sample: Number of the input.
@@ -57,7 +57,7 @@ class StoredUnit:
 
 
 class ActivationStore:
-    """Activations ``(n, d)`` in a folder, with what each row stands for.
+    """Activations ``(n, d)`` in a folder, with the unit that each row represents.
 
     Args:
         path: The folder that `ActivationStore.write`, or a splitter's ``store_activations``, made.
@@ -100,7 +100,7 @@ class ActivationStore:
         return f"ActivationStore({str(self.path)!r}, shape={self.shape}, dtype={self.dtype})"
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "b d"]:
-        """Some consecutive rows; nothing else is read."""
+        """Return some consecutive rows; nothing else is read."""
         parts, start, stop = [], max(start, 0), min(stop, len(self))
         while start < stop:
             shard = bisect_right(self._ends, start)
@@ -122,14 +122,14 @@ class ActivationStore:
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def read(self) -> Float[Tensor, "n d"]:
-        """All rows, in memory."""
+        """Return all rows, in memory."""
         whole = torch.empty(self.shape, dtype=self.dtype)
         for start, end in zip([0, *self._ends], self._ends, strict=False):
             whole[start:end] = self.rows(start, end)
         return whole
 
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Float[Tensor, "b d"]]:
-        """All rows once, ``size`` at a time: in order, or with a generator shuffled.
+        """Yield all rows once, ``size`` at a time: in order, or with a generator shuffled.
 
         Shuffled, blocks of 256 consecutive rows are drawn in any order, and rows are mixed among as many blocks as a
         buffer of some batches holds; the last batch may be smaller.
@@ -151,13 +151,13 @@ class ActivationStore:
             rest = buffer[whole:]
 
     def unit(self, i: int) -> StoredUnit:
-        """What a row stands for; negative numbers count from the end."""
+        """Return what a row represents; negative numbers count from the end."""
         if not -len(self) <= i < len(self):
             raise OptionError(f"`i`: got row {i} of a store of {len(self)}.")
         return next(self.units(i % len(self), i % len(self) + 1))
 
     def units(self, start: int = 0, stop: int | None = None) -> Iterator[StoredUnit]:
-        """What the rows stand for, in order; one shard's index is in memory at a time."""
+        """Yield what the rows represent, in order; one shard's index is in memory at a time."""
         stop = len(self) if stop is None else min(stop, len(self))
         while start < stop:
             shard = bisect_right(self._ends, start)
@@ -266,7 +266,7 @@ def _open(folder: Path, config: StoreConfig) -> None:
 
 
 def _parts(samples: Iterable[Sample], rows: int) -> Iterator[list[Sample]]:
-    """Consecutive samples with at least so many units; where a part ends depends on the samples alone."""
+    """Yield consecutive samples with at least so many units; where a part ends depends on the samples alone."""
     part: list[Sample] = []
     held = 0
     for sample in samples:
@@ -280,7 +280,7 @@ def _parts(samples: Iterable[Sample], rows: int) -> Iterator[list[Sample]]:
 
 
 def _finished(folder: Path, shard: int, part: Sequence[Sample]) -> dict[str, Any] | None:
-    """The index of a shard that is there already, with its activations."""
+    """Return the index of a shard that is there already, with its activations."""
     place = folder / f"{shard_name(shard)}.json"
     if not place.exists() or not place.with_suffix(".safetensors").exists():
         return None
@@ -291,10 +291,10 @@ def _finished(folder: Path, shard: int, part: Sequence[Sample]) -> dict[str, Any
 
 
 def _write_shard(folder: Path, shard: int, part: Sequence[Sample], first: int, activations: Tensor) -> dict[str, Any]:
-    """The activations, then the index: a shard whose index is there is whole."""
+    """Write the activations, then the index: a shard whose index is there is whole."""
     counts = [len(sample.units) for sample in part]
     if len(activations) != sum(counts):
-        raise ModelError(f"`activations_of`: answered {len(activations)} rows for {sum(counts)} units.")
+        raise ModelError(f"`activations_of`: returned {len(activations)} rows for {sum(counts)} units.")
     with replacing(folder / f"{shard_name(shard)}.safetensors") as partial:
         save_file({"activations": activations.contiguous()}, partial)
     index = {

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from interpreto.concepts.activations import Activations
 from interpreto.errors import OptionError
-from interpreto.validation import check_count, check_seed
-
-read_seed = check_seed
+from interpreto.validation import check_count
 
 
 class ConceptModel(nn.Module, ABC):

@@ -29,7 +29,7 @@ class StoreConfig:
     Attributes:
         model: Class of the model, digest of its config and of some of its weights.
         split_point: Where the activations were read.
-        activation_granularity: What a row stands for.
+        activation_granularity: What a row represents.
         aggregation_strategy: How tokens were pooled into a row.
         dtype: As which the activations were kept.
         rows_per_shard: After how many rows a shard ends, with a text.

@@ -13,7 +13,7 @@ CHUNK = 256  # texts that are tokenized together
 
 
 def encodings(encoder: InputReader, inputs: Any) -> Iterator[TokenizedInput]:
-    """Encodings of one input, of a list or any other iterable of inputs, read as it goes."""
+    """Yield encodings of one input, of a list or any other iterable of inputs, read as it goes."""
     if is_single(inputs):
         yield from encoder(inputs)
         return

@@ -17,7 +17,7 @@ STACKS: tuple[Stack, ...] = ("encoder", "decoder")
 
 @dataclass(frozen=True, eq=False)
 class HookPoint:
-    """What a module answers, or what it is given first.
+    """The output of a module, or its first input.
 
     A module that runs several times in a pass, as ALBERT's only layer does, is read and edited at its first run.
 
@@ -32,7 +32,7 @@ class HookPoint:
 
 
 def find_hook_points(model: nn.Module, split_points: object) -> list[HookPoint]:
-    """The points of split points, in the order given, each once."""
+    """Return the hook points of split points, in the order given, each once."""
     single = isinstance(split_points, (str, Integral))
     if not single and not isinstance(split_points, Iterable):
         raise OptionError(f"`split_points`: got {split_points!r}; pass a module's path, a block's number, or a list of these.")
@@ -69,7 +69,7 @@ def _resolve(model: nn.Module, modules: Mapping[str, nn.Module], point: object) 
 
 
 def _stack_of(model: nn.Module, module: nn.Module) -> Stack | None:
-    """The part of an encoder-decoder that a module is in; the encoder, which runs first, where it is in both."""
+    """Return the part of an encoder-decoder that a module is in; the encoder, which runs first, where it is in both."""
     if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         return None
     for stack in STACKS:
@@ -85,7 +85,7 @@ def _example(modules: Mapping[str, nn.Module]) -> str:
 
 
 def block_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The model's stack of blocks and its path: the outermost list of modules that is as long as the config says."""
+    """Return the model's stack of blocks and its path: the outermost list of modules that is as long as the config says."""
     found: dict[str, nn.ModuleList] = {}
     for name, module in model.named_modules():
         inside = any(name.startswith(f"{outer}.") for outer in found)
@@ -104,7 +104,7 @@ def block_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
 
 
 def refuse_decoders(model: nn.Module, points: Iterable[HookPoint]) -> None:
-    """A decoder beside an encoder reads other tokens than the text's.
+    """Refuse split points in a decoder next to an encoder: it reads other tokens than the text's.
 
     Raises:
         ModelError: one of the points is in it.
@@ -118,7 +118,7 @@ def refuse_decoders(model: nn.Module, points: Iterable[HookPoint]) -> None:
 
 
 def main_tensor(value: Any, point: HookPoint) -> Tensor:
-    """The activations in what a module answers: itself, or the first tensor of a tuple or of a model's output."""
+    """Return the activations in what a module returns: itself, or the first tensor of a tuple or of a model's output."""
     if isinstance(value, Tensor):
         return value
     parts = list(value.values()) if isinstance(value, Mapping) else value
@@ -130,7 +130,7 @@ def main_tensor(value: Any, point: HookPoint) -> Tensor:
 
 
 def with_main_tensor(value: Any, tensor: Tensor) -> Any:
-    """The same answer with other activations in it."""
+    """Return what a module returned with other activations in it."""
     if isinstance(value, Tensor):
         return tensor
     if isinstance(value, Mapping):

@@ -1,9 +1,4 @@
-"""Reads and edits what flows through a model's modules. The only file that knows nnsight.
-
-Two ways to do the same, compared in the tests. Hooks are the default, because nnsight 0.8 leaves its controllers in
-every module that it wraps, patches ``object`` and ``torch.Tensor`` when it is imported, keeps four tensors of each
-early-stopped trace alive until Python collects its garbage, and fails when two threads trace one model.
-"""
+"""Read and edit what flows through a model's modules by forward hooks; `nnsight` does the same by traces."""
 
 from __future__ import annotations
 
@@ -24,22 +19,22 @@ Edit = Callable[[Tensor], Tensor]
 
 
 class Tracing(ABC):
-    """Runs a model on prepared inputs; reads or edits it on the way."""
+    """Run a model on prepared inputs, and read or edit it on the way."""
 
     @abstractmethod
     def read(self, points: Sequence[HookPoint], inputs: Mapping[str, Any], stop: bool) -> tuple[list[Tensor], Any]:
-        """Activations at the points, and the model's output, or None with ``stop``: the model is left after the last point."""
+        """Return activations at the points, and the model's output; None with ``stop``: nothing runs after the last point."""
 
     @abstractmethod
     def edited(self, point: HookPoint, inputs: Mapping[str, Any], edit: Edit, skipped: Collection[nn.Module] = ()) -> Any:
-        """The model's output when the activations at a point go through ``edit``.
+        """Return the model's output when the activations at a point go through ``edit``.
 
         What runs before the point is no part of a gradient. ``skipped`` modules hand their input on.
         """
 
 
 class HookTracing(Tracing):
-    """Through plain forward hooks, which are there for the length of a call and seen by its thread only."""
+    """Read and edit by plain forward hooks, which are there for the length of a call and seen by its thread only."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -80,12 +75,12 @@ class HookTracing(Tracing):
 
 
 class _Stopped(Exception):  # noqa: N818  # no error: the way out
-    """Leaves a forward pass after its last point."""
+    """Leave a forward pass after its last point."""
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Within, no parameter requires a gradient; graphs built here never reach one."""
+    """Context manager in which no parameter requires a gradient; graphs built here never reach one."""
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad = False
@@ -98,7 +93,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _intercepted(point: HookPoint, change: Edit) -> Iterator[None]:
-    """Within, the activations at a point go through ``change``, once, in this thread's passes."""
+    """Context manager in which the activations at a point go through ``change``, once, in this thread's passes."""
     here, runs = threading.get_ident(), []
 
     def first_time() -> bool:
@@ -131,7 +126,7 @@ def _intercepted(point: HookPoint, change: Edit) -> Iterator[None]:
 
 @contextmanager
 def _handing_on(modules: Collection[nn.Module]) -> Iterator[None]:
-    """Within, these modules answer the first tensor that they are given, in this thread's passes."""
+    """Context manager in which these modules return the first tensor that they are given, in this thread's passes."""
     here, before = threading.get_ident(), [(module, module.__dict__.get("forward")) for module in modules]
 
     def shortcut(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Reads and edits activations by nnsight's traces. The only file that knows nnsight.
+"""Read and edit activations by nnsight's traces. The only file that knows nnsight.
 
 Hooks are the default, because nnsight 0.8 leaves its controllers in every module that it wraps, patches ``object`` and
 ``torch.Tensor`` when it is imported, keeps four tensors of each early-stopped trace alive until Python collects its
@@ -18,7 +18,7 @@ from interpreto.models.interventions import Edit, Tracing, frozen, same_shape
 
 
 class NNsightTracing(Tracing):
-    """Through nnsight's traces; ``net`` is the held `nnsight.NNsight`."""
+    """Read and edit by nnsight's traces; ``net`` is the held `nnsight.NNsight`."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.net = model, wrapped(model)
@@ -49,17 +49,17 @@ class NNsightTracing(Tracing):
         return output
 
     def envoy(self, point: HookPoint) -> Any:
-        """Nnsight's stand-in of a point's module, by identity: a module may have a child called ``output``."""
+        """Return nnsight's envoy of a point's module, by identity: a module may have a child called ``output``."""
         return next(envoy for envoy in self.net.modules() if envoy._module is point.module)
 
     def _in_order(self, points: Sequence[HookPoint]) -> list[HookPoint]:
-        """Ports as the model reaches them: a trace may not ask for a location that the model has passed."""
+        """Return points as the model reaches them: a trace may not ask for a location that the model has passed."""
         order = {id(module): i for i, module in enumerate(_leaving_order(self.model))}
         return sorted(points, key=lambda point: order[id(point.module)])
 
 
 def wrapped(model: nn.Module) -> Any:
-    """``nnsight.NNsight(model)``, without its warnings about modules that have a child called ``output``."""
+    """Return ``nnsight.NNsight(model)``, without its warnings about modules that have a child called ``output``."""
     nnsight = _nnsight()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -75,7 +75,7 @@ def _nnsight() -> Any:
 
 
 def _leaving_order(module: nn.Module) -> Iterator[nn.Module]:
-    """Modules in the order in which they are left, if children run as they are declared."""
+    """Yield modules in the order in which they are left, if children run as they are declared."""
     for child in module.children():
         yield from _leaving_order(child)
     yield module

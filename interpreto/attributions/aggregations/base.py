@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,6 +151,27 @@ def by_reach(scores: Float[Tensor, "p t"], variants: MaskVariants, estimate: Cal
         whole = whole and part.reference is not None
         reference[rows] = reference[rows] if part.reference is None else part.reference.double()
     return Estimate(values, error, reference=reference if whole else None)
+
+
+def t_ratio(degrees: int) -> float:
+    """Return the 97.5 % quantile of Student's t over the normal one.
+
+    Errors that are estimated from a few groups are widened by it, so that the value ± 1.96 standard errors covers 95 %.
+
+    Args:
+        degrees: Degrees of freedom; with none the ratio is NaN.
+
+    References:
+        Hill (1970), https://doi.org/10.1145/355598.355599.
+    """
+    if degrees < 1:
+        return math.nan
+    few, z = (12.7062, 4.3027, 3.1824, 2.7764), 1.959964
+    if degrees <= len(few):
+        return few[degrees - 1] / z
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return (z + first / degrees + second / degrees**2 + third / degrees**3) / z
 
 
 def removals(mask: Float[Tensor, "p u"]) -> Float[Tensor, " u"]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach
+from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach, t_ratio
 from interpreto.choices import Choice
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants
@@ -86,8 +86,8 @@ class ShapleyAggregator(Aggregator):
             if u < 2:
                 return Estimate((full - empty)[:, None].expand(-1, u), torch.zeros(len(full), u), reference=empty)
             if variants.weights is None:
-                phi, error = _over_orders(values, variants.mask)
-                return Estimate(phi[:, :u], error[:, :u], reference=empty)
+                phi, error = _over_orders(values, variants.mask, u)
+                return Estimate(phi, error, reference=empty)
             weights = variants.weights[2:].double()
             if u < variants.mask.shape[1]:
                 weights = restricted_weights(variants.mask[2:], u)
@@ -129,21 +129,44 @@ def _regressed(
     return phi.T, fit.standard_error(groups, last).T
 
 
-def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"]) -> tuple[Tensor, Tensor]:
-    """Mean contribution of each unit when it joins the units in front of it in a random order.
+def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"], m: int) -> tuple[Tensor, Tensor]:
+    """Return mean contributions of the first ``m`` units, and their standard errors.
 
-    A random order of all units is one of any of them, so the same orders serve scores that see fewer.
+    A unit's contribution is the gain when it joins the units before it in an order. A random order of all units is one of
+    any of them, so the same orders serve scores that see fewer. Where the budget ends within an order, blocks of units join
+    at once, and a block's gain beyond what its units are worth by the whole orders is shared equally among them.
+
+    With two or three orders the variance of a single unit is hardly known: it is averaged with that of all units.
     """
-    u, t = mask.shape[1], values.shape[1]
-    grown = values[2:].reshape(-1, u - 1, t)
-    present = (1 - mask[2:].double()).reshape(-1, u - 1, u)
-    empty, full = values[1].expand(len(grown), 1, t), values[0].expand(len(grown), 1, t)
-    steps = torch.cat([empty, grown, full], 1).diff(dim=1)  # orders × positions × targets
-    sets = torch.cat([torch.zeros(len(grown), 1, u), present, torch.ones(len(grown), 1, u)], 1).diff(dim=1)
-    per_order = torch.einsum("opt,opu->otu", steps, sets.double())
-    pairs = per_order.reshape(-1, 2, t, u).mean(1)  # an order and its reverse were drawn together
-    error = pairs.std(0) / len(pairs) ** 0.5 if len(pairs) > 1 else torch.full((t, u), torch.nan)
-    return pairs.mean(0), error
+    u = mask.shape[1]
+    rows = len(mask) - 2
+    count, rest = divmod(rows, u - 1)
+    whole = 2 + rows - rest
+    per_order = _contributions(values[2:whole].reshape(count, u - 1, -1), mask[2:whole].reshape(count, u - 1, u), values)
+    phi = per_order.mean(0)
+    if rest:
+        sets, gains = _steps(values[None, whole:], mask[None, whole:], values)
+        beyond = (gains[0] - sets[0] @ phi.T) / sets[0].sum(1, keepdim=True)  # blocks × targets
+        part = rest / (u - 1)
+        phi = phi + part / (count + part) * (beyond.T @ sets[0])
+    own = per_order[..., :m].var(0) / count
+    error = ((own + own.mean(-1, keepdim=True)) / 2).sqrt()
+    return phi[:, :m], error * t_ratio(4 * (count - 1))
+
+
+def _contributions(values: Float[Tensor, "o q t"], mask: Float[Tensor, "o q u"], ends: Float[Tensor, "p t"]) -> Tensor:
+    """Return the gain of each unit in each order, ``(o, t, u)``."""
+    sets, gains = _steps(values, mask, ends)
+    return torch.einsum("oqt,oqu->otu", gains, sets)
+
+
+def _steps(values: Float[Tensor, "o q t"], mask: Float[Tensor, "o q u"], ends: Float[Tensor, "p t"]) -> tuple[Tensor, Tensor]:
+    """Return the units that join at each step of growing coalitions, ``(o, q + 1, u)``, and the gains, ``(o, q + 1, t)``."""
+    o, _, u = mask.shape
+    full, empty = ends[0].expand(o, 1, -1), ends[1].expand(o, 1, -1)
+    present = 1 - mask.double()
+    sets = torch.cat([present.new_zeros(o, 1, u), present, present.new_ones(o, 1, u)], 1).diff(dim=1)
+    return sets, torch.cat([empty, values, full], 1).diff(dim=1)
 
 
 class WeightedFit:
@@ -169,10 +192,18 @@ class WeightedFit:
         self.residuals = response - design @ self.coefficients
 
     def standard_error(self, groups: Int[Tensor, " p"], combine: Float[Tensor, "k m"] | None = None) -> Float[Tensor, "k t"]:
-        """Cluster-robust errors of the coefficients, or of combinations of them; rows of group ``-1`` were not drawn.
+        """Return cluster-robust standard errors of the coefficients, or of linear combinations of them.
+
+        The residuals of a group are divided by what its leverage leaves (HC3): a row that draws the fit towards itself has a
+        small residual, and that is no sign of a small error.
+
+        Args:
+            groups: Rows that were drawn together share a number; rows of group ``-1`` were enumerated, not drawn.
+            combine: The combinations; None: the coefficients.
 
         References:
-            White (1980), https://doi.org/10.2307/1912934, with the small-sample factor G / (G − m).
+            White (1980), https://doi.org/10.2307/1912934; MacKinnon and White (1985),
+            https://doi.org/10.1016/0304-4076(85)90158-7.
         """
         inverse = self.inverse if combine is None else combine @ self.inverse
         drawn = groups >= 0
@@ -181,9 +212,9 @@ class WeightedFit:
             return torch.zeros(len(inverse), self.residuals.shape[1], dtype=torch.float64)
         moved = torch.einsum("kp,pt->pkt", inverse[:, drawn], self.residuals[drawn])
         clustered = moved.new_zeros(len(numbers), *moved.shape[1:]).index_add(0, members, moved)
-        spare = len(numbers) - self.design.shape[1]
-        factor = len(numbers) / spare if spare > 0 else torch.nan
-        return (clustered.square().sum(0) * factor).sqrt()
+        leverage = (self.design * self.inverse.T).sum(1)[drawn]
+        left = (1 - leverage.new_zeros(len(numbers)).index_add(0, members, leverage)).clamp(min=0.05)
+        return (clustered / left[:, None, None]).square().sum(0).sqrt()
 
 
 def _given(value: Tensor | None) -> Tensor:

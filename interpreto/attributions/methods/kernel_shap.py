@@ -22,7 +22,7 @@ class KernelShap(AttributionExplainer):
         model: See `AttributionExplainer`.
         tokenizer: See `AttributionExplainer`.
         batch_size: See `AttributionExplainer`.
-        n_perturbations: Coalitions; at least twice the units unless all fit.
+        n_perturbations: Coalitions; at least twice the units unless all fit. None: 500, or twice the units if that is more.
         replacement: What stands for an absent unit; see `Replacement`.
         **options: Shared by every method; see `Options`.
 
@@ -46,7 +46,7 @@ class KernelShap(AttributionExplainer):
         tokenizer: Any = None,
         batch_size: int | None = None,
         *,
-        n_perturbations: int = 500,
+        n_perturbations: int | None = None,
         replacement: str | int = "auto",
         **options: Unpack[Options],
     ) -> None:

@@ -22,7 +22,8 @@ class Lime(AttributionExplainer):
         model: See `AttributionExplainer`.
         tokenizer: See `AttributionExplainer`.
         batch_size: See `AttributionExplainer`.
-        n_perturbations: Copies, the untouched one included; more than the units.
+        n_perturbations: Perturbed inputs, the untouched one included; more than the units. None: 200, or four times the
+            units if that is more.
         perturb_probability: Probability that a copy loses a unit.
         distance_function: ``"cosine"``, ``"hamming"`` or ``"euclidean"``; see `DistancesFromMask`.
         kernel_width: Width of the weights ``sqrt(exp(−distance² / width²))``.
@@ -50,7 +51,7 @@ class Lime(AttributionExplainer):
         tokenizer: Any = None,
         batch_size: int | None = None,
         *,
-        n_perturbations: int = 200,
+        n_perturbations: int | None = None,
         perturb_probability: float = 0.5,
         distance_function: DistancesFromMask | str = DistancesFromMask.COSINE,
         kernel_width: float = 0.25,

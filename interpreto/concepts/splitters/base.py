@@ -120,15 +120,15 @@ class ModelSplitter(ABC):
 
     @abstractmethod
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
-        """Inputs, one after the other, with the units that their rows of activations stand for."""
+        """Yield inputs, one after the other, with the units that their rows of activations represent."""
 
     def iter_read(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
-        """As `iter_samples`, for their activations alone: without anything that these do not depend on."""
+        """Yield as `iter_samples` does, for their activations alone: without anything that these do not depend on."""
         return self.iter_samples(inputs, activation_granularity)
 
     @abstractmethod
     def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Tensor:
-        """Activations of one batch before they are pooled: ``(b, l, d)``, padded on the right, or ``(b, d)``."""
+        """Return activations of one batch before they are pooled: ``(b, l, d)``, padded on the right, or ``(b, d)``."""
 
     @abstractmethod
     def activations_of(
@@ -138,11 +138,11 @@ class ModelSplitter(ABC):
         split_point: str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "u d"]:
-        """Activations of all units of any number of samples, in order."""
+        """Return activations of all units of any number of samples, in order."""
 
     @abstractmethod
     def edited_outputs(self, inputs: Any, edit: Edit, split_point: str | None = None) -> Float[Tensor, "b ..."]:
-        """Logits ``(b, c)`` or ``(b, l, v)`` of one batch when its activations go through ``edit``.
+        """Return logits ``(b, c)`` or ``(b, l, v)`` of one batch when its activations go through ``edit``.
 
         ``edit`` is given ``(b, l, d)``, padded on the right, or ``(b, d)``. The outputs are differentiable in what it
         adds; no gradient reaches the parameters or the layers below. ``inputs`` may be samples. Where a model has an
@@ -151,25 +151,25 @@ class ModelSplitter(ABC):
 
     @abstractmethod
     def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b ..."]:
-        """Logits of one batch, the model run on from given activations; differentiable in them alone.
+        """Return logits of one batch, the model run on from given activations; differentiable in them alone.
 
-        ``hidden`` has the shape that `batch_activations` answers for these samples.
+        ``hidden`` has the shape that `batch_activations` returns for these samples.
         """
 
     @abstractmethod
     def of_batch(
         self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
     ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]:
-        """Activations of a batch as the model itself is called with it, and the text that each row is of.
+        """Return activations of a batch as the model itself is called with it, and the text that each row is of.
 
-        Differentiable in the embeddings. One row a token that is ``inside``, or one a text; ``last`` is each text's last
+        Differentiable in the embeddings. One row per token that is ``inside``, or one per text; ``last`` is each text's last
         token. How the module lays its activations out must be known: `batch_activations` finds it.
         """
 
     def samples(self, inputs: Any, activation_granularity: Any = None) -> list[Sample]:
-        """Each input with its ids, its text and its units: one unit a row of activations, in order.
+        """Return each input with its ids, its text and its units: one unit per row of activations, in order.
 
-        ``activation_granularity=None``: tokens; texts where activations have one row a text.
+        ``activation_granularity=None``: tokens; texts where activations have one row per text.
         """
         return list(self.iter_samples(inputs, self._unit(activation_granularity)))
 
@@ -181,7 +181,7 @@ class ModelSplitter(ABC):
             yield self._recorder.may_mix(rows)
 
     def budget(self, batch_size: int | None = None) -> Budget:
-        """What a batch may hold: so many texts, or None: what the splitter was made for."""
+        """Return what a batch may hold: so many texts, or None: what the splitter was made for."""
         return (
             self._recorder.budget if batch_size is None else Budget(check_batch_size(batch_size), self._recorder.budget.tokens)
         )
@@ -203,7 +203,7 @@ class ModelSplitter(ABC):
         Args:
             inputs: As for activations; read once, as they come. The same at each repetition.
             path: The folder; made if missing.
-            activation_granularity: What a row stands for.
+            activation_granularity: What a row represents.
             aggregation_strategy: How tokens are pooled into a row.
             split_point: Which one, when there are several.
             dtype: As which the activations are kept; None: the model's.
@@ -234,7 +234,7 @@ class ModelSplitter(ABC):
         )
 
     def hook_point(self, split_point: str | None) -> HookPoint:
-        """Where activations are read; None: at the only split point."""
+        """Return where activations are read; None: at the only split point."""
         points = {point.name: point for point in self._recorder.hook_points}
         if split_point is None and len(points) == 1:
             return self._recorder.hook_points[0]
@@ -243,7 +243,7 @@ class ModelSplitter(ABC):
         return points[split_point]
 
     def _given_samples(self, inputs: Any) -> list[Sample]:
-        """Samples as they are, or those of inputs."""
+        """Return samples as they are, or those of inputs."""
         if isinstance(inputs, Sequence) and inputs and all(isinstance(item, Sample) for item in inputs):
             return list(inputs)
         return self.samples(inputs)
@@ -257,7 +257,7 @@ class TokenSplitter(ModelSplitter):
 
     @abstractmethod
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
-        """Inputs, one after the other, with the units that their rows of activations stand for."""
+        """Yield inputs, one after the other, with the units that their rows of activations represent."""
 
     def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Tensor:
         return self._recorder.hidden_of([SplitInput.of(sample) for sample in samples], self.hook_point(split_point))

@@ -14,6 +14,7 @@ from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
 from interpreto.concepts.splitters.results import Activations, ActivationsAndPredictions
 from interpreto.errors import OptionError
+from interpreto.inputs.pooling import BatchUnits
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.streaming import encodings
@@ -30,7 +31,7 @@ _PROBE = "It is so, and it was so."
 
 
 class SplitterForClassification(ModelSplitter):
-    """Reads the one vector per text that a classification head reads, and runs the head on from it.
+    """Read the one vector per text that a classification head reads, and runs the head on from it.
 
     It is the pooled output, the class token's or the last token's activations, as the model has it; the logits of the
     model follow from it exactly, which is tried out once.
@@ -38,7 +39,7 @@ class SplitterForClassification(ModelSplitter):
     Args:
         model_or_repo_id: A Hugging Face classifier, a repository's id, or a folder.
         split_point: None: what the head reads. Else the path of a module, or a block's number (``-1``: the last), whose
-            output for one token decides the logits alone, as ``"bert.pooler"`` does. A head's own path stands for what
+            output for one token decides the logits alone, as ``"bert.pooler"`` does. A head's own path names what
             that head reads.
         tokenizer: The model's tokenizer; None: the one beside the repository. A fast one, for texts.
         batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
@@ -116,11 +117,11 @@ class SplitterForClassification(ModelSplitter):
         return ActivationsAndPredictions.of(found, Activations({self.split_point: found}), torch.cat(classes))
 
     def inputs_to_activations(self, inputs: Any) -> Float[Tensor, "n d"]:
-        """What the head reads of each input."""
+        """Return what the head reads of each input."""
         return self.activations_of(self._given_samples(inputs))
 
     def activations_to_outputs(self, activations: Float[Tensor, ...]) -> Float[Tensor, "n c"]:
-        """The model's logits, in float32, where the head reads these activations; differentiable in them alone."""
+        """Return the model's logits, in float32, where the head reads these activations; differentiable in them alone."""
         model, width = self.model, self._head.width
         if activations.ndim != 2 or activations.shape[1] != width:
             raise OptionError(f"`activations`: got shape {tuple(activations.shape)}; pass (n, {width}), one row per text.")
@@ -142,7 +143,11 @@ class SplitterForClassification(ModelSplitter):
             yield Sample(encoding.tokens.text, encoding.input_ids, reader.units(encoding, i), encoding.extras)
 
     def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Float[Tensor, "b d"]:
-        return self.activations_of(samples, MEAN, split_point)
+        rows = [self._head.row(SplitInput.of(sample)) for sample in samples]
+        hidden = self._recorder.hidden_of(rows, self.hook_point(split_point))
+        if hidden.ndim == 2:
+            return hidden
+        return BatchUnits.of([row.index for row in rows], [row.u for row in rows]).pool(hidden, MEAN)
 
     def activations_of(
         self,

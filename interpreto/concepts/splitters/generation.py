@@ -53,7 +53,7 @@ class SplitterForGeneration(TokenSplitter):
         batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
         device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
         max_new_tokens: Tokens that the model writes at most after each text; 0: it only reads.
-        part: Whose units are answered: ``"all"`` that the split point has, the ``"prompt"``'s, or the ``"generated"`` ones.
+        part: Whose units are returned: ``"all"`` that the split point has, the ``"prompt"``'s, or the ``"generated"`` ones.
         generation_kwargs: Options of ``model.generate``; by default the model writes its likeliest token each time.
         random_state: Seed of each text's draws, where ``generation_kwargs`` ask for sampling.
         backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces.
@@ -126,7 +126,7 @@ class SplitterForGeneration(TokenSplitter):
         tqdm_bar: bool = False,
         dtype: torch.dtype | None = None,
     ) -> Activations:
-        """Activations ``(n·g, d)`` of every unit of every input and its answer, by split point; see `ModelWithSplitPoints`.
+        """Return activations ``(n·g, d)`` of every unit of every input and its answer, by split point.
 
         ``samples(inputs, activation_granularity)`` has the answers, and the units that the rows stand for. To write the
         answers once only, call it, and then `activations_of`.
@@ -140,7 +140,7 @@ class SplitterForGeneration(TokenSplitter):
         return self._iter_samples(inputs, activation_granularity, write=True)
 
     def iter_read(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
-        """As `iter_samples`; the model writes only where activations depend on it, and in front of an answer none do."""
+        """Yield as `iter_samples` does; the model writes only where activations depend on what it writes."""
         write = self._stack == "decoder" or (self._stack is None and self.part != "prompt")
         return self._iter_samples(inputs, activation_granularity, write=write)
 
@@ -155,7 +155,7 @@ class SplitterForGeneration(TokenSplitter):
                 position += 1
 
     def part_of(self, whole: TokenizedInput) -> Span | None:
-        """Which tokens of a prompt and what follows it are cut into units, from one to another; None: all."""
+        """Return which tokens of a prompt and what follows it are cut into units, from one to another; None: all."""
         length = len(whole.input_ids)
         if self._stack is not None:
             return (0, whole.source) if self._stack == "encoder" else (whole.source, length)
@@ -163,7 +163,7 @@ class SplitterForGeneration(TokenSplitter):
         return {"all": None, "prompt": (0, whole.prompt), "generated": (whole.prompt, length)}[self.part]
 
     def _answers(self, prompts: Sequence[TokenizedInput], first: int, writes: bool) -> list[Continuation]:
-        """What the model writes after each prompt, its end included; prompts of one length share passes, without padding."""
+        """Return what the model writes after each prompt, its end included."""
         lead = self._task.continuer.lead()
         answers = [Continuation(prompt.input_ids[:0], NOTHING, lead) for prompt in prompts]
         if not self.max_new_tokens or not writes:
@@ -206,7 +206,7 @@ class SplitterForGeneration(TokenSplitter):
 
 
 def _one_stack(points: Sequence[HookPoint], part: Part) -> Stack:
-    """The stack of an encoder-decoder that all split points are in.
+    """Return the stack of an encoder-decoder that all split points are in.
 
     Raises:
         OptionError: they are in both, or the part of the text is read by the other.

@@ -1,4 +1,4 @@
-"""What one row of activations stands for."""
+"""What one row of activations represents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from interpreto.inputs.units import Granularity, Span, Splitter, Units
 
 
 class ActivationGranularity(Choice):
-    """What one row of activations stands for.
+    """What one row of activations represents.
 
     ``CLS_TOKEN``: the class token of a text. ``ALL_TOKENS``: each token, the special ones too, padding never.
     ``TOKEN``: each token of the text, unknown words included. ``WORD``, ``SENTENCE``: as in `Granularity`, pooled over
@@ -35,13 +35,13 @@ class ActivationGranularity(Choice):
 
 
 Unit = ActivationGranularity | Granularity | Splitter
-"""What a row may stand for: any `Granularity` and any ``text -> [(start, end), ...]`` too."""
+"""What a row may represent: any `Granularity` and any ``text -> [(start, end), ...]`` too."""
 
 _ONE_A_TEXT = (ActivationGranularity.CLS_TOKEN, ActivationGranularity.SAMPLE)
 
 
 def read_unit(value: object) -> Unit:
-    """A granularity, its name in either case, or a function that cuts a text."""
+    """Return a granularity, given itself, its name in either case, or a function that cuts a text."""
     if isinstance(value, Granularity):
         return value if value.name not in ActivationGranularity.__members__ else ActivationGranularity[value.name]
     if callable(value) and not isinstance(value, (Enum, str)):
@@ -54,11 +54,11 @@ def read_unit(value: object) -> Unit:
 
 
 class UnitReader:
-    """Cuts encodings into the units that rows of activations stand for.
+    """Cut encodings into the units that rows of activations represent.
 
     Args:
         tokenizer: Says which token is the class token.
-        unit: What a row stands for.
+        unit: What a row represents.
     """
 
     def __init__(self, tokenizer: Any, unit: Unit) -> None:
@@ -70,7 +70,7 @@ class UnitReader:
             )
 
     def row(self, encoding: TokenizedInput, position: int) -> SplitInput:
-        """A text's row, without the texts of its units where these are not needed to find the units."""
+        """Return a text's row, without the texts of its units where these are not needed to find the units."""
         tokens, unit = encoding.tokens, self.unit
         if unit is ActivationGranularity.ALL_TOKENS and not tokens.fixed:
             index = torch.arange(len(tokens.frozen))
@@ -86,7 +86,7 @@ class UnitReader:
         return SplitInput(encoding.input_ids, index, u, encoding.extras)
 
     def units(self, encoding: TokenizedInput, position: int, part: Span | None = None) -> Units:
-        """The units of a text, with what a reader sees of them: the whole text for the units of which it has one.
+        """Return the units of a text, with the text of each: the whole text for the units of which it has one.
 
         Args:
             encoding: The text.
@@ -131,6 +131,6 @@ def _outside(part: Span, length: int) -> list[bool]:
 
 
 def _characters(offsets: Sequence[Span]) -> Span:
-    """From the first to the last character of some tokens."""
+    """Return the range from the first to the last character of some tokens."""
     own = [span for span in offsets if span[1] > span[0]]
     return (min(a for a, _ in own), max(b for _, b in own)) if own else (0, 0)

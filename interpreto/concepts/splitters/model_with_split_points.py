@@ -22,7 +22,7 @@ from interpreto.progress import tqdm
 
 
 class ModelWithSplitPoints(TokenSplitter):
-    """Reads a model's activations at modules of one's choice, all in one pass that ends after the last of them.
+    """Read a model's activations at modules of one's choice, all in one pass that ends after the last of them.
 
     Args:
         model_or_repo_id: A Hugging Face model of any kind, a repository's id, or a folder.
@@ -81,12 +81,12 @@ class ModelWithSplitPoints(TokenSplitter):
         include_predicted_classes: bool = False,
         dtype: torch.dtype | None = None,
     ) -> Activations | ActivationsAndPredictions:
-        """Activations of every unit of every input, on the CPU.
+        """Return activations of every unit of every input, on the CPU.
 
         Args:
             inputs: Texts, pairs, chats, tensors of ids, dicts or `BatchEncoding` of any number of rows, or any iterable
                 of these: a list, a column of a ``datasets.Dataset``, a generator.
-            activation_granularity: What a row stands for: an `ActivationGranularity`, its name, any `Granularity`, or a
+            activation_granularity: What a row represents: an `ActivationGranularity`, its name, any `Granularity`, or a
                 function that cuts a text into character ranges.
             aggregation_strategy: How the activations of a unit's tokens become one row.
             tqdm_bar: Show the texts done.
