@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpreto.inputs.rounding import noise_of
+from interpreto.rounding import noise_of
 
 __all__ = ["kendall", "mean_ranks", "noise_of", "pearson", "spearman"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -139,7 +140,7 @@ def global_importance(
             texts.setdefault(label, set()).add(i)
             for element, value in zip(explanation.elements, values, strict=True):
                 name = key(element)
-                if name and value == value:  # not NaN: the target cannot depend on the unit
+                if name and not math.isnan(value):  # else the target cannot depend on the unit
                     found.setdefault((name, label), {}).setdefault(i, []).append(value)
     rows = [_row(unit, target, values) for (unit, target), values in found.items() if len(values) >= least]
     rows.sort(key=lambda row: (-abs(row.mean), row.unit))

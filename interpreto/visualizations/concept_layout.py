@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from interpreto.concepts.views import ConceptView, GlobalConcepts, LocalConcepts
-from interpreto.inputs.rounding import noise_of
+from interpreto.rounding import noise_of
 
 
 def facts(view: ConceptView) -> list[tuple[str, str]]:

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.attributions.output import AttributionOutput
-from interpreto.inputs.rounding import noise_of
 from interpreto.inputs.units import Span
 from interpreto.models.modes import InferenceModes
+from interpreto.rounding import noise_of
 
 SAME_CHARACTER = "·"
 """Shown for a token that shares its character with the token before, such as the bytes of an emoji."""

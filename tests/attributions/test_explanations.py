@@ -36,13 +36,13 @@ def test_a_call_returns_a_list_that_shows_itself(explained):
     assert isinstance(explained, Explanations) and isinstance(explained, list)
     assert len(explained) == 4 and explained.texts == TEXTS
     assert repr(explained) == "Explanations(4 of Occlusion: 'positive' × 2, 'negative' × 2)"
-    assert explained._repr_html_().count('class="interpreto') >= 1
-    assert all(text.split()[-1] in explained.to_html() for text in TEXTS)
+    assert 'class="interpreto' in explained._repr_html_()
+    assert all(word in explained.to_html() for word in ("gorgeous", "dull", "waste"))
     assert str(explained).count("Occlusion") == 4
 
 
 def test_parts_of_it_are_of_its_kind(explained):
-    assert explained[0] is list(explained)[0] and explained[np.int64(1)] is explained[1] and explained[-1] is explained[3]
+    assert explained[0] is next(iter(explained)) and explained[np.int64(1)] is explained[1] and explained[-1] is explained[3]
     for part, texts in [
         (explained[1:3], TEXTS[1:3]),
         (explained[[0, 3]], [TEXTS[0], TEXTS[3]]),
@@ -61,8 +61,8 @@ def test_parts_of_it_are_of_its_kind(explained):
         _ = explained[[True, False, True]]
     with pytest.raises(InputError, match="index"):
         _ = explained[["a"]]
-    with pytest.raises(InputError, match=r"other\[0\].*str"):
-        _ = explained + ["a"]
+    with pytest.raises(InputError, match="0 explanations for 4"):
+        explained.compare([])
 
 
 def test_filters_and_orders(explained):

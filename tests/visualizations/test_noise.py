@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from interpreto.inputs.rounding import noise_of
+from interpreto.rounding import noise_of
 from interpreto.visualizations import plot_attributions, to_html
 from interpreto.visualizations.concepts import concepts_to_html
 from interpreto.visualizations.terminal.attributions import to_text
