@@ -132,7 +132,8 @@ class Forward:
         return second if tables[0] is not None and tables[0] is tables[1] else None
 
     def _part(self, name: str) -> nn.Module:
-        getter: Any = getattr(self.model, f"get_{name}")
+        inner = getattr(self.model, "base_model", self.model)  # classifiers' own had none before transformers 5
+        getter: Any = getattr(self.model, f"get_{name}", None) or getattr(inner, f"get_{name}")
         return getter()
 
     def _embedding(self, part: nn.Module) -> nn.Module:

@@ -360,6 +360,9 @@ def frames_to_the_model(model, call):
 @pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "ablation"])
 def test_few_frames_lie_between_a_call_and_the_model(bert, method):
     assert frames_to_the_model(bert.splitter.model, lambda: bert.concept_output_gradient(FEW)) <= 11
+    head = SplitterForClassification(bert.splitter.model, tokenizer=bert.splitter.tokenizer)
+    of_texts = PCAConcepts(head, nb_concepts=3).fit(head.get_activations(FEW)[0])
+    assert frames_to_the_model(head.model, lambda: of_texts.concept_output_gradient(FEW)) <= 11
     asked = {"method": method, "n_steps": 2}
     assert frames_to_the_model(bert.splitter.model, lambda: bert.concept_output_attribution(FEW[:1], **asked)) <= 11
 

@@ -14,6 +14,7 @@ from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
 from interpreto.concepts.splitters.results import Activations, ActivationsAndPredictions
 from interpreto.errors import OptionError
+from interpreto.inputs.pooling import BatchUnits
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.streaming import encodings
@@ -142,7 +143,11 @@ class SplitterForClassification(ModelSplitter):
             yield Sample(encoding.tokens.text, encoding.input_ids, reader.units(encoding, i), encoding.extras)
 
     def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Float[Tensor, "b d"]:
-        return self.activations_of(samples, MEAN, split_point)
+        rows = [self._head.row(SplitInput.of(sample)) for sample in samples]
+        hidden = self._recorder.hidden_of(rows, self.hook_point(split_point))
+        if hidden.ndim == 2:
+            return hidden
+        return BatchUnits.of([row.index for row in rows], [row.u for row in rows]).pool(hidden, MEAN)
 
     def activations_of(
         self,
