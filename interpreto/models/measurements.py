@@ -55,7 +55,7 @@ def check_causal(forward: Forward, sample: Sample) -> None:
     positions = torch.arange(sample.source, end - 1)
     with torch.no_grad():
         whole, begun = (forward(_row(_twice(sample, stop, positions), 0)) for stop in (end, end - 1))
-    if not agree(whole, begun, forward.low_precision):
+    if not _same(forward, whole, begun):
         raise ModelError(
             f"`model`: {_name(forward)} reads the tokens that follow, as its logits move with a later one: they do not "
             "predict the next token. Load it as a causal language model (config.is_decoder=True), or explain another one."
@@ -132,7 +132,13 @@ def _alike(forward: Forward, batch: Batch, embeddings: Float[Tensor, "1 l d"] | 
     for row in (_row(batch, i) for i in range(2)):
         with torch.no_grad(), nullcontext() if embeddings is None else forward.given(row, embeddings):
             found.append(forward(row))
-    return agree(found[0], found[1], forward.low_precision)
+    return _same(forward, found[0], found[1])
+
+
+def _same(forward: Forward, first: Tensor, second: Tensor) -> bool:
+    """Return True if outputs agree where they are finite; classes may be shut off, and what is NaN is refused later."""
+    finite = (outputs.nan_to_num(0.0, 0.0, 0.0) for outputs in (first, second))
+    return agree(*finite, forward.low_precision)
 
 
 def _row(batch: Batch, i: int) -> Batch:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
@@ -21,7 +23,7 @@ class LinearInterpolationPerturbator(EmbeddingsPerturbator):
         n_perturbations: Points.
     """
 
-    def __init__(self, baseline: Baseline = "zero", n_perturbations: int = 32) -> None:
+    def __init__(self, baseline: Any = "zero", n_perturbations: int = 32) -> None:
         self.baseline, self.n_perturbations = check_baseline(baseline), check_count(n_perturbations, "n_perturbations")
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
@@ -62,7 +64,7 @@ class GradientShapPerturbator(EmbeddingsPerturbator):
         std: Standard deviation of the noise, in standard deviations of the input's embeddings.
     """
 
-    def __init__(self, baseline: Baseline = "zero", n_perturbations: int = 32, *, std: float = 0.1) -> None:
+    def __init__(self, baseline: Any = "zero", n_perturbations: int = 32, *, std: float = 0.1) -> None:
         self.baseline, self.n_perturbations = check_baseline(baseline), check_count(n_perturbations, "n_perturbations")
         self.std = check_not_negative(std, "noise_std")
 
@@ -76,7 +78,7 @@ class GradientShapPerturbator(EmbeddingsPerturbator):
         return EmbeddingVariants(sample, start + alphas * step, step, baseline=start)
 
 
-def check_baseline(value: Baseline) -> Baseline:
+def check_baseline(value: Any) -> Baseline:
     """Return a baseline: a name, a number or a tensor.
 
     Raises:
