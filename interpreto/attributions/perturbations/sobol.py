@@ -65,10 +65,11 @@ def _primes(count: int) -> list[int]:
 class SobolTokenPerturbator(MaskPerturbator):
     """Draw masks A and B, where each unit is masked with probability ½, then for each unit A with that unit taken from B.
 
-    The rows are drawn in up to eight independent replicates, from which standard errors are read.
+    The rows are drawn in up to eight independent replicates, from which standard errors are computed.
 
     Args:
-        n_token_perturbations: Rows of A; ``(u + 2)`` times as many masks in all, of which the distinct ones are run.
+        n_token_perturbations: Number of rows of A. There are ``(u + 2)`` times as many masks, of which the distinct ones are
+            run.
         sampler: Distribution of the rows.
     """
 
@@ -84,7 +85,7 @@ class SobolTokenPerturbator(MaskPerturbator):
         if u == 0:
             return torch.zeros(2 * self.n_token_perturbations, 0)
         parts = [self.sampler(rows, 2 * u, generator) for rows in replicates(self.n_token_perturbations)]
-        removed = (torch.cat(parts) < 0.5).float()
-        a, b = removed[:, :u], removed[:, u:]
+        masked = (torch.cat(parts) < 0.5).float()
+        a, b = masked[:, :u], masked[:, u:]
         mixed = torch.where(torch.eye(u).bool()[:, None], b, a)  # (u, n, u)
         return torch.cat([a, b, mixed.reshape(-1, u)])
