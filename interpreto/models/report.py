@@ -1,4 +1,4 @@
-"""Which optimizations of the engine were active in a call, and why others were not."""
+"""A report of the optimizations that were active in a call, and of why others were not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users pass as a model, as a `Model`."""
+"""Wrap the objects that users pass as models into a `Model`."""
 
 from __future__ import annotations
 
