@@ -106,7 +106,7 @@ def check_embeds(forward: Forward, sample: Sample, needed_by: str) -> None:
     batch.ids[1, free] = batch.ids[1, free].roll(1)
     if not _alike(forward, batch, forward.embed(sample.input_ids, sample.source)[None]):
         raise ModelError(
-            f"`model`: {_name(forward)} looks token ids up a second time, beside its embedding layer, so {needed_by} would "
+            f"`model`: {_name(forward)} looks token ids up a second time, next to its embedding layer, so {needed_by} would "
             "leave the tokens readable. Use a mask method with a token (an id, 'mask', 'pad', 'unk'), 'drop' or 'attention' "
             "as `replacement`."
         )

@@ -501,7 +501,7 @@ assert not hasattr(object(), "save")
 
 
 class TestErrors:
-    def test_unknown_split_point_lists_its_neighbours(self, bert):
+    def test_unknown_split_point_lists_its_neighbors(self, bert):
         with pytest.raises(
             OptionError, match=r"no module 'bert.encoder.layer.7'. Under 'bert.encoder.layer' it has: .*layer.0.*layer.1"
         ):

@@ -159,7 +159,7 @@ class ExternalAutoencoder(Autoencoder, ForeignModel):
         self.model.to(device)
         for module in self.model.modules():
             if "device" in vars(module):
-                vars(module)["device"] = device  # kept beside the tensors, which have moved
+                vars(module)["device"] = device  # a copy of where the tensors were
 
 
 def _checked(model: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What every splitter offers to the concept explainers, the interpretations and the store."""
+"""The interface of splitters, which concept explainers, interpretations and the store use."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class ModelSplitter(ABC):
             yield self._recorder.may_mix(rows)
 
     def budget(self, batch_size: int | None = None) -> Budget:
-        """Return what a batch may hold: so many texts, or None: what the splitter was made for."""
+        """Return the budget of a batch of ``batch_size`` texts; None: the splitter's own."""
         return (
             self._recorder.budget if batch_size is None else Budget(check_batch_size(batch_size), self._recorder.budget.tokens)
         )

@@ -41,7 +41,7 @@ class SplitterForClassification(ModelSplitter):
         split_point: None: what the head reads. Else the path of a module, or a block's number (``-1``: the last), whose
             output for one token decides the logits alone, as ``"bert.pooler"`` does. A head's own path names what
             that head reads.
-        tokenizer: The model's tokenizer; None: the one beside the repository. A fast one, for texts.
+        tokenizer: The model's tokenizer; None: the repository's own. A fast one, for texts.
         batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
         device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
         backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces.

@@ -49,7 +49,7 @@ class SplitterForGeneration(TokenSplitter):
         model_or_repo_id: A Hugging Face language model, causal or encoder-decoder; a repository's id, or a folder.
         split_point: Paths of modules, or of a causal model numbers of blocks (``-1``: the last); one or several. Of an
             encoder-decoder, all in one of its two stacks.
-        tokenizer: The model's tokenizer; None: the one beside the repository. A fast one, for texts.
+        tokenizer: The model's tokenizer; None: the repository's own. A fast one, for texts.
         batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
         device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
         max_new_tokens: Tokens that the model writes at most after each text; 0: it only reads.

@@ -28,7 +28,7 @@ class ModelWithSplitPoints(TokenSplitter):
         model_or_repo_id: A Hugging Face model of any kind, a repository's id, or a folder.
         split_points: Paths of modules, as ``model.named_modules()`` has them, or numbers of blocks (``-1``: the last);
             one or several. Their outputs are read.
-        tokenizer: The model's tokenizer; None: the one beside the repository. A fast one, for texts.
+        tokenizer: The model's tokenizer; None: the repository's own. A fast one, for texts.
         automodel: The class that loads a repository, such as ``AutoModelForCausalLM``; None: the one its config names.
         batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
         device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
@@ -36,7 +36,7 @@ class ModelWithSplitPoints(TokenSplitter):
         truncation: Read the beginning of inputs that are longer than the model takes, instead of refusing them.
 
     Raises:
-        OptionError: the model has no such split point; the message lists its neighbours.
+        OptionError: the model has no such split point; the message lists its neighbors.
 
     Examples:
         >>> from interpreto import demo

@@ -1,4 +1,4 @@
-"""What ``get_activations`` returns: activations by split point, and predictions where they were asked for."""
+"""Results of ``get_activations``: activations by split point, and predictions where they were asked for."""
 
 from __future__ import annotations
 

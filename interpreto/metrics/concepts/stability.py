@@ -132,7 +132,7 @@ class Collinearity(Scored):
             own = torch.arange(len(cosines))
             cosines[own, own + start] = 0
             total += float(cosines.sum())
-            cosines[own, own + start] = -1  # no concept is its own neighbour, not even one without a direction
+            cosines[own, own + start] = -1  # no concept is its own neighbor, not even one without a direction
             largest[own + start], where[own + start] = cosines.max(1)
         closest = int(largest.argmax())
         details: dict[str, Any] = {"closest": None, "mean": float("nan"), "per_concept": largest}
