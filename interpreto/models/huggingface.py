@@ -89,6 +89,11 @@ class HuggingFaceModel:
         return model
 
     @property
+    def log(self) -> EngineLog:
+        """The optimizations of the last call."""
+        return self.forward.log
+
+    @property
     def runner(self) -> RowRunner:
         """The runner of this call."""
         assert self._runner is not None, "configured() comes first"

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants, Variants
+from interpreto.intervals import student_quantile
 from interpreto.models.gradients import ContractedGradients, GradientReducer
 
 
@@ -157,6 +159,7 @@ def by_reach(scores: Float[Tensor, "p t"], variants: MaskVariants, estimate: Cal
     return Estimate(values, error, reference=reference if whole else None)
 
 
+@cache
 def t_ratio(degrees: int) -> float:
     """Return the 97.5 % quantile of Student's t over the normal one.
 
@@ -164,18 +167,8 @@ def t_ratio(degrees: int) -> float:
 
     Args:
         degrees: Degrees of freedom; with none the ratio is NaN.
-
-    References:
-        Hill (1970), https://doi.org/10.1145/355598.355599.
     """
-    if degrees < 1:
-        return math.nan
-    few, z = (12.7062, 4.3027, 3.1824, 2.7764), 1.959964
-    if degrees <= len(few):
-        return few[degrees - 1] / z
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return (z + first / degrees + second / degrees**2 + third / degrees**3) / z
+    return math.nan if degrees < 1 else student_quantile(0.95, degrees) / 1.959964
 
 
 def removals(mask: Float[Tensor, "p u"]) -> Float[Tensor, " u"]:

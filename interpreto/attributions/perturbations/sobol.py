@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -44,11 +46,10 @@ def _halton(n: int, dimensions: int, generator: Generator) -> Float[Tensor, "n m
     """
     points = torch.zeros(n, dimensions, dtype=torch.float64)
     for column, prime in enumerate(_primes(dimensions)):
-        index, scale = torch.arange(1, n + 1), 1.0 / prime
-        while scale > DIGITS:
-            permuted = torch.rand(prime, generator=generator, dtype=torch.float64).argsort()
-            points[:, column] += permuted[index % prime] * scale
-            index, scale = index // prime, scale / prime
+        places = prime ** torch.arange(1, math.ceil(-math.log(DIGITS, prime)))  # of the digits: those that count
+        permuted = torch.rand(len(places), prime, generator=generator, dtype=torch.float64).argsort(1)
+        digits = torch.arange(1, n + 1) * prime // places[:, None] % prime
+        points[:, column] = (permuted.gather(1, digits).double() / places[:, None]).sum(0)
     return points
 
 
