@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from interpreto.aliases import aliases
-from interpreto.concepts.splitters.base import TokenSplitter, read_strategy
+from interpreto.concepts.splitters.base import TokenSplitter, counted, of_each, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
 from interpreto.concepts.splitters.results import Activations
 from interpreto.errors import InputError, OptionError, TaskError
@@ -121,20 +121,27 @@ class SplitterForGeneration(TokenSplitter):
         self,
         inputs: Any,
         activation_granularity: Any = ActivationGranularity.TOKEN,
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         *,
         tqdm_bar: bool = False,
         dtype: torch.dtype | None = None,
-    ) -> Activations:
+        flatten_activations: bool = True,
+        include_special_tokens: bool = False,
+    ) -> Activations | dict[str, list[Tensor]]:
         """Return activations ``(n·g, d)`` of every unit of every input and its answer, by split point.
 
         ``samples(inputs, activation_granularity)`` has the answers, and the units that the rows stand for. To write the
-        answers once only, call it, and then `activations_of`.
+        answers once only, call it, and then `activations_of`. ``include_special_tokens`` is another spelling of granularity
+        ``ALL_TOKENS``, and ``flatten_activations=False`` returns a list with one ``(g, d)`` per input.
         """
+        if include_special_tokens and read_unit(activation_granularity) is ActivationGranularity.TOKEN:
+            activation_granularity = ActivationGranularity.ALL_TOKENS
+        counts: list[int] = []
         strategy, total = read_strategy(aggregation_strategy), len(inputs) if isinstance(inputs, (list, tuple)) else None
-        rows = (SplitInput.of(sample) for sample in self.iter_read(inputs, activation_granularity))
+        rows = (counted(SplitInput.of(sample), counts) for sample in self.iter_read(inputs, activation_granularity))
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
-            return self._joined(list(self._recorder.read(rows, strategy, dtype=dtype, on_rows=bar.update)))
+            activations = self._joined(list(self._recorder.read(rows, strategy, dtype=dtype, on_rows=bar.update)))
+        return activations if flatten_activations else of_each(activations, counts)
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         return self._iter_samples(inputs, activation_granularity, write=True)
