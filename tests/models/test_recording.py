@@ -10,6 +10,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from interpreto import Occlusion
 from interpreto.errors import OptionError
+from interpreto.inputs.split_inputs import SplitInput
+from interpreto.models.activations import ActivationRecorder
 from interpreto.models.hook_points import find_hook_points
 from interpreto.models.huggingface import HuggingFaceModel
 from tests import tiny
@@ -137,3 +139,16 @@ def test_a_point_below_is_refused_by_name():
     for point in (lower, upper):
         with pytest.raises(OptionError, match=f"^`to`: '{point.name}' is not reached after '{upper.name}'; choose"):
             setting.model.run_from(setting.samples[:1], upper, each.activations[0][None], [point])
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2-lm"])
+def test_traces_of_nnsight_record_and_run_on_as_hooks_do(family):
+    pytest.importorskip("nnsight")
+    setting = Setting(family)
+    (lower, upper), rows = setting.points, [SplitInput.of(sample) for sample in setting.samples]
+    hooks, traces = (ActivationRecorder(setting.module, setting.tokenizer, [lower], None, b) for b in ("hooks", "nnsight"))
+    recorded = [pad_sequence([h for (h,) in each.record(rows)], batch_first=True) for each in (hooks, traces)]
+    close(*recorded, 1e-5)
+    for one, other in zip(*(each.run_on(rows, lower, 0.5 * recorded[0], [upper]) for each in (hooks, traces)), strict=True):
+        for a, b in zip(one, other, strict=True):
+            close(b, a, 1e-5)
