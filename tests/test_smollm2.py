@@ -70,7 +70,7 @@ def test_methods_beat_chance_on_the_tokens_that_it_writes(smollm2):
         "Occlusion": occlusion,
         "KernelShap": KernelShap(model, tokenizer, n_perturbations=32).explain_samples(samples),
     }
-    with pytest.warns(CompletenessWarning):  # so few steps from zero, which the model's normalisation makes a jump
+    with pytest.warns(CompletenessWarning):  # so few steps from zero, which the model's normalization makes a jump
         found["IntegratedGradients"] = IntegratedGradients(model, tokenizer, n_perturbations=16).explain_samples(samples)
     table = Benchmark(model, tokenizer, metrics=["ABPC", "LogOdds"]).run(found)
     for name in found:

@@ -31,7 +31,7 @@ print(json.dumps({name: metadata.version(name) for name in ("transformers", "tok
 
 @dataclass(frozen=True)
 class Result:
-    """What the tests said in one environment."""
+    """Results of the tests in one environment."""
 
     release: str
     versions: dict[str, str]

@@ -154,7 +154,7 @@ class AttributionExplainer:
             roles: Of a chat, the roles whose messages are explained, such as ``("user",)``; None: all messages.
             aggregate: Rows of a generation: for each ``"token"`` of the target (default), each ``"unit"``, or one for the
                 whole ``"sequence"``, whose score is the sum of the tokens' (with log-probabilities, that of the target).
-            attribute_targets: Whether a target's tokens are explained by those in front of them too (default), or by
+            attribute_targets: Explain each token of a target by the target's tokens before it too (default), or by
                 the prompt alone.
             generation_kwargs: How the model generates where ``targets`` is None: what ``model.generate`` takes. Greedy
                 and at most 64 tokens by default.
@@ -223,7 +223,7 @@ class AttributionExplainer:
             An `EngineReport`: a mapping from the fields of `EngineOptions` (and ``mixed_lengths``) to entries that are true
             where the optimization saved work. Printed, it is a table.
         """
-        return self.forward.log.report()
+        return self.model.log.report()
 
     def explain_samples(self, samples: Sequence[Sample]) -> Explanations:
         """Return explanations of samples that are read already, such as those of other explanations, for their targets.

@@ -1,4 +1,4 @@
-"""What many explanations say together: the mean attribution of each unit, and where two methods or models disagree."""
+"""Summaries of many explanations: the mean attribution of each unit, and where two methods or models disagree."""
 
 from __future__ import annotations
 

@@ -266,7 +266,7 @@ def _open(folder: Path, config: StoreConfig) -> None:
 
 
 def _parts(samples: Iterable[Sample], rows: int) -> Iterator[list[Sample]]:
-    """Yield consecutive samples with at least so many units; where a part ends depends on the samples alone."""
+    """Yield consecutive samples in parts of at least ``rows`` units; where a part ends depends on the samples alone."""
     part: list[Sample] = []
     held = 0
     for sample in samples:

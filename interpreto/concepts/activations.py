@@ -96,8 +96,8 @@ class Activations:
         mean = self.mean()
         covariance = mean.new_zeros(self.d, self.d)
         for rows in self.batches():
-            centred = rows.double() - mean
-            covariance += centred.T @ centred
+            centered = rows.double() - mean
+            covariance += centered.T @ centered
         return mean, covariance / self.n
 
     def mean(self) -> Float[Tensor, " d"]:

@@ -267,7 +267,7 @@ class ConceptExplainer(ABC):
     def interpret(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Raise an error that says how to interpret concepts: by an interpretation, such as `TopKInputs`."""
         raise NotImplementedError(
-            "Concepts are labelled by an interpretation: "
+            "Concepts are labeled by an interpretation: "
             "TopKInputs(concept_explainer=explainer, activation_granularity=...)"
             ".interpret(inputs=..., latent_activations=...), from interpreto.concepts.interpretations."
         )

@@ -62,12 +62,12 @@ class Names:
             return [(self.of_class(i), i) for i in range(count)]
         ids = targets.ids.tolist()
         if isinstance(self.task, Generation):
-            realised = (
+            realized = (
                 all(span is None for span in targets.spans)
                 and len(targets.readouts) == 1
                 and targets.readouts[0].weights is None
             )
-            return [(self.of_token(i), i) if realised else (label, i) for label, i in zip(targets.labels, ids, strict=True)]
+            return [(self.of_token(i), i) if realized else (label, i) for label, i in zip(targets.labels, ids, strict=True)]
         (readout,) = targets.readouts
         weights = torch.eye(len(readout.ids)) if readout.weights is None else readout.weights
         named = [" − ".join(self.of_class(int(i)) for i in readout.ids[row != 0]) for row in weights]

@@ -144,7 +144,7 @@ class Sample:
 
     @property
     def reach(self) -> Int[Tensor, " t"]:
-        """How many units, from the first on, each score can depend on: of a causal model, those that begin before it reads."""
+        """Return how many leading units each score can depend on: of a causal model, those that begin before the readout."""
         t = 0 if self.targets is None else len(self.targets)
         if self.targets is None or any(readout.last is None for readout in self.targets.readouts):
             return torch.full((t,), len(self.units))

@@ -1,4 +1,4 @@
-"""What reading activations needs of an input: its tokens, and the unit of each."""
+"""Inputs whose activations are read: tokens, and the unit of each."""
 
 from __future__ import annotations
 

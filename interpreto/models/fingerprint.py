@@ -1,4 +1,4 @@
-"""What tells a model from others: its class, its config, some of its weights, and its activations for a fixed input."""
+"""Fingerprints of models: class, config, some weights, and the activations of a fixed input."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ STATEFUL = {"logits_processor", "assistant_model", "constraints"}  # may keep a 
 
 @dataclass(frozen=True)
 class Written:
-    """What a model wrote after one prompt.
+    """A text that a model generated after one prompt.
 
     Attributes:
         lead: Tokens that a decoder of its own begins with, before the text.

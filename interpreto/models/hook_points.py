@@ -144,7 +144,7 @@ Axes = Literal["b l d", "l b d", "(b l) d", "b d"]
 
 @dataclass(frozen=True)
 class Layout:
-    """How a module lays out a batch's activations; XLNet's blocks put the tokens first, a pooler has none.
+    """Layout of a batch's activations at a module: XLNet's blocks put the tokens first, a pooler has none.
 
     Attributes:
         axes: The order of the axes.

@@ -106,7 +106,7 @@ def check_embeds(forward: Forward, sample: Sample, needed_by: str) -> None:
     batch.ids[1, free] = batch.ids[1, free].roll(1)
     if not _alike(forward, batch, forward.embed(sample.input_ids, sample.source)[None]):
         raise ModelError(
-            f"`model`: {_name(forward)} looks token ids up a second time, beside its embedding layer, so {needed_by} would "
+            f"`model`: {_name(forward)} looks token ids up a second time, next to its embedding layer, so {needed_by} would "
             "leave the tokens readable. Use a mask method with a token (an id, 'mask', 'pad', 'unk'), 'drop' or 'attention' "
             "as `replacement`."
         )
@@ -137,8 +137,7 @@ def _alike(forward: Forward, batch: Batch, embeddings: Float[Tensor, "1 l d"] | 
 
 def _same(forward: Forward, first: Tensor, second: Tensor) -> bool:
     """Return True if outputs agree where they are finite; classes may be shut off, and what is NaN is refused later."""
-    finite = (outputs.nan_to_num(0.0, 0.0, 0.0) for outputs in (first, second))
-    return agree(*finite, forward.low_precision)
+    return agree(first.nan_to_num(0.0, 0.0, 0.0), second.nan_to_num(0.0, 0.0, 0.0), forward.low_precision)
 
 
 def _row(batch: Batch, i: int) -> Batch:

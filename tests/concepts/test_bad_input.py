@@ -38,7 +38,7 @@ def _refused(run, error, words):
 
 
 class TestSplitters:
-    def test_unknown_split_points_list_their_neighbours(self, split):
+    def test_unknown_split_points_list_their_neighbors(self, split):
         case(OptionError, "bert.encoder.layer.7", "bert.encoder.layer.1")(
             lambda: ModelWithSplitPoints(split.model, "bert.encoder.layer.7", tokenizer=split.tokenizer)
         )

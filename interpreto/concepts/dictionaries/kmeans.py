@@ -19,7 +19,7 @@ from interpreto.errors import OptionError
 class Clusters(NamedTuple):
     """Cluster centers, and the cluster of each row."""
 
-    centres: Float[Tensor, "c d"]
+    centers: Float[Tensor, "c d"]
     labels: Int[Tensor, " n"]
 
 
@@ -28,14 +28,14 @@ def cluster(rows: Float[Tensor, "n d"], count: int, random_state: int, restarts:
     kmeans = load_scikit_learn("cluster").KMeans(count, n_init=restarts, random_state=random_state)
     with solving("KMeans", random_state, "some rows are equal, or fewer differ than `nb_concepts`: ask for fewer"):
         kmeans.fit(rows.cpu().numpy())
-    centres, labels = torch.from_numpy(kmeans.cluster_centers_), torch.from_numpy(kmeans.labels_)
-    return Clusters(centres.to(rows), labels.to(rows.device, torch.int64))
+    centers, labels = torch.from_numpy(kmeans.cluster_centers_), torch.from_numpy(kmeans.labels_)
+    return Clusters(centers.to(rows), labels.to(rows.device, torch.int64))
 
 
 class KMeans(Dictionary):
     """Rows as their clusters: a code is the probability of a cluster, and the assigned one has the largest.
 
-    Probabilities are those of a mixture of round Gaussians around the centres, with equal weights and one variance: the
+    Probabilities are those of a mixture of round Gaussians around the centers, with equal weights and one variance: the
     rows' own within their clusters, in the direction of the average deviation.
 
     Args:
@@ -66,22 +66,22 @@ class KMeans(Dictionary):
         rows = activations.read()
         scale = power_of_two(rows)
         rows = rows / scale
-        shift = rows.mean(0)  # distances are small beside a large common offset
-        centres, labels = cluster(rows - shift, self.nb_concepts, random_state, self.restarts)
-        deviations = (rows - shift - centres[labels]).double()
+        shift = rows.mean(0)  # distances are small compared with a large common offset
+        centers, labels = cluster(rows - shift, self.nb_concepts, random_state, self.restarts)
+        deviations = (rows - shift - centers[labels]).double()
         covariance = deviations.T @ deviations / len(rows)
         total = covariance.trace()
         variance = covariance.square().sum() / total if total > 0 else total  # mean eigenvalue, weighted by itself
         self.deviation = (variance.sqrt() * scale).to(rows).reshape(1)
-        self.learned((centres + shift) * scale)
+        self.learned((centers + shift) * scale)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Compute the probability of each cluster, ``(n, c)`` in ``[0, 1]``; a row's sum to 1."""
         scale = power_of_two(self.dictionary)  # squares of the activations' own numbers may be out of range
-        centres = self.dictionary / scale
-        shift = centres.mean(0)
-        rows, centres = activations / scale - shift, centres - shift
-        closeness = rows @ centres.T - centres.square().sum(1) / 2  # half of minus the squared distance, but for |x|²
+        centers = self.dictionary / scale
+        shift = centers.mean(0)
+        rows, centers = activations / scale - shift, centers - shift
+        closeness = rows @ centers.T - centers.square().sum(1) / 2  # half of minus the squared distance, but for |x|²
         spread = self.temperature * (self.deviation / scale).square()
         if self.temperature == 0 or not bool(spread > 0):
             return torch.nn.functional.one_hot(closeness.argmax(1), self.nb_concepts).to(activations)

@@ -31,10 +31,10 @@ class LinearConcepts(Dictionary):
         """Compute the amount of each concept in each row."""
         return (activations - self.offset) @ self.encoder
 
-    def learned_both(self, encoder: Tensor, dictionary: Tensor, centre: Tensor, dtype: torch.dtype) -> None:
+    def learned_both(self, encoder: Tensor, dictionary: Tensor, center: Tensor, dtype: torch.dtype) -> None:
         """Store an encoder ``(d, c)``, a dictionary ``(c, d)`` and a center ``(d,)``."""
         self.encoder = encoder.to(dtype).contiguous()
-        self.learned(dictionary.to(dtype), centre.to(dtype))
+        self.learned(dictionary.to(dtype), center.to(dtype))
 
 
 def leading_eigenvectors(matrix: Float[Tensor, "d d"], count: int) -> Float[Tensor, "c d"]:
@@ -103,12 +103,12 @@ class ICA(LinearConcepts):
 
 
 def _whitening(
-    centred: Float[Tensor, "n d"], largest: Float[Tensor, ""], count: int, dtype: torch.dtype
+    centered: Float[Tensor, "n d"], largest: Float[Tensor, ""], count: int, dtype: torch.dtype
 ) -> Float[Tensor, "c d"]:
     """Return directions along which the rows have variance 1 and no correlation, of the largest variances first.
 
     Args:
-        centred: Rows without their mean, in float64.
+        centered: Rows without their mean, in float64.
         largest: Mean square of the column with the largest numbers, which sets how much of a variance is rounding.
         count: Number of directions.
         dtype: Precision of the activations.
@@ -117,13 +117,13 @@ def _whitening(
         InputError: all rows are equal.
         OptionError: the rows vary in fewer directions.
     """
-    values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
+    values, vectors = torch.linalg.eigh(centered.T @ centered / len(centered))
     values, vectors = values.flip(0), vectors.flip(1)
     rounding = (4 * torch.finfo(dtype).eps) ** 2 * largest + 1e-14 * values[0]
     rank = int((values > rounding).sum())
     if rank == 0:
         raise InputError("`activations`: all rows are equal; there is nothing to learn concepts from.")
-    check_at_most(count, rank, f"the rank of the {len(centred)} centered rows of width {centred.shape[1]}")
+    check_at_most(count, rank, f"the rank of the {len(centered)} centered rows of width {centered.shape[1]}")
     vectors = vectors * vectors[0].sign()  # scikit-learn's signs
     return (vectors / values.clamp_min(rounding).sqrt()).T[:count]
 
@@ -151,7 +151,7 @@ class SparsePCA(LinearConcepts):
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
         """Learn the components of the rows, scaled to a variance of 1."""
         rows = activations.read().double()
-        centre, scale = rows.mean(0), spread(rows)
+        center, scale = rows.mean(0), spread(rows)
         solver = load_scikit_learn("decomposition").MiniBatchSparsePCA(
             self.nb_concepts,
             alpha=self.alpha,
@@ -161,12 +161,12 @@ class SparsePCA(LinearConcepts):
             random_state=random_state,
         )
         with solving("SparsePCA", random_state, "raise `max_iter`"):
-            solver.fit(((rows - centre) / scale).cpu().numpy())
+            solver.fit(((rows - center) / scale).cpu().numpy())
         components = torch.from_numpy(solver.components_).to(rows)
         gram = components @ components.T
         gram.diagonal().add_(self.ridge_alpha)
         encoder = torch.linalg.solve(gram, components).T / scale
-        self.learned_both(encoder, components * scale, centre, activations.dtype)
+        self.learned_both(encoder, components * scale, center, activations.dtype)
 
 
 class PCAConcepts(DictionaryConcepts):

@@ -74,8 +74,8 @@ def nearest_cluster(rows: Float[Tensor, "n d"], count: int, random_state: int) -
     some = rows[chosen.to(rows.device)]
     if len(some) == len(rows) or len(some.unique(dim=0)) < count:
         return cluster(rows, count, random_state, restarts=1).labels
-    centres = cluster(some, count, random_state, restarts=1).centres
-    return torch.addmm(centres.square().sum(1), rows, centres.T, alpha=-2).argmin(1)
+    centers = cluster(some, count, random_state, restarts=1).centers
+    return torch.addmm(centers.square().sum(1), rows, centers.T, alpha=-2).argmin(1)
 
 
 def least_squares(codes: Float[Tensor, "c n"], rows: Float[Tensor, "n d"]) -> Float[Tensor, "c d"]:

@@ -41,7 +41,7 @@ class SparseCoding(Dictionary):
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
         """Learn the atoms of the centered rows, scaled to a variance of 1."""
         rows = activations.read().double()
-        centre, scale = rows.mean(0), spread(rows)
+        center, scale = rows.mean(0), spread(rows)
         solver = load_scikit_learn("decomposition").MiniBatchDictionaryLearning(
             self.nb_concepts,
             alpha=self.alpha,
@@ -52,10 +52,10 @@ class SparseCoding(Dictionary):
             random_state=random_state,
         )
         with solving("DictionaryLearning", random_state, "raise `max_iter`"):
-            solver.fit(((rows - centre) / scale).cpu().numpy())
+            solver.fit(((rows - center) / scale).cpu().numpy())
         self.scale = rows.new_tensor([scale], dtype=activations.dtype)
         atoms = torch.from_numpy(solver.components_).to(rows)
-        self.learned((atoms * scale).to(activations.dtype), centre)
+        self.learned((atoms * scale).to(activations.dtype), center)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Compute the codes of least squared error and L1 penalty, of either sign, ``(n, c)``."""

@@ -27,7 +27,7 @@ from interpreto.validation import check_count, is_whole
 CODES = 2**22  # concepts × rows that are held at once
 WINDOW = 1024  # inputs whose activations are computed together
 
-Labelled = Iterator[tuple[list[str], Tensor]]
+Labeled = Iterator[tuple[list[str], Tensor]]
 """Texts and rows of activations, some at a time."""
 
 T = TypeVar("T")
@@ -140,7 +140,7 @@ class TopKInputs:
                 bar.update(len(texts))
         return {concept: ranking.best(i) for i, concept in enumerate(concepts)}
 
-    def _rows(self, inputs: Any, latent_activations: Any) -> Labelled:
+    def _rows(self, inputs: Any, latent_activations: Any) -> Labeled:
         size = max(1, CODES // self.concept_explainer.nb_concepts)
         if self.use_vocab or self.ngrams is not None:
             yield from self._of_texts(inputs, latent_activations, size)
@@ -151,7 +151,7 @@ class TopKInputs:
                 texts = [text for sample in samples for text in self._labels(sample)]
                 yield from _in_parts(texts, self._activations(samples), size)
 
-    def _of_texts(self, inputs: Any, latent_activations: Any, size: int) -> Labelled:
+    def _of_texts(self, inputs: Any, latent_activations: Any, size: int) -> Labeled:
         """Yield rows of a vocabulary or of runs of words."""
         option = "use_vocab" if self.use_vocab else "ngrams"
         if latent_activations is not None:
@@ -174,7 +174,7 @@ class TopKInputs:
             labels, samples = zip(*part, strict=True)
             yield from _in_parts(list(labels), self._activations(list(samples)), size)
 
-    def _given(self, inputs: Any, latent_activations: Any, size: int) -> Labelled:
+    def _given(self, inputs: Any, latent_activations: Any, size: int) -> Labeled:
         """Yield rows that were computed before, with the units of the inputs, or of the store."""
         explainer = self.concept_explainer
         rows = read_activations(latent_activations, explainer.split_point, explainer.device)
@@ -256,7 +256,7 @@ def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def _in_parts(texts: list[str], rows: Tensor, size: int) -> Labelled:
+def _in_parts(texts: list[str], rows: Tensor, size: int) -> Labeled:
     for start in range(0, len(texts), size):
         yield texts[start : start + size], rows[start : start + size]
 

@@ -35,9 +35,9 @@ class RunningMoments:
         """Add some rows."""
         wide = rows.double()
         own = wide.mean(0)
-        centred, moved = wide - own, own.cpu() - self.mean
+        centered, moved = wide - own, own.cpu() - self.mean
         share = self.n * len(wide) / (self.n + len(wide))
-        within = (centred.T @ centred if self.full else centred.square().sum(0)).cpu()
+        within = (centered.T @ centered if self.full else centered.square().sum(0)).cpu()
         self.scatter = self.scatter + within + share * (torch.outer(moved, moved) if self.full else moved.square())
         self.n += len(wide)
         self.mean = self.mean + moved * (len(wide) / self.n)

@@ -191,14 +191,14 @@ class Panel {
     const { row, data, target } = this, units = row.order.slice(0, TOP), rest = row.order.length - units.length;
     const start = data.references[target], end = data.scores[target], summed = start + data.sums[target];
     let named = start;
-    const froms = units.map((unit) => (named += row.values[unit]) - row.values[unit]);
-    const marks = [start, end, named, summed, ...froms];
+    const origins = units.map((unit) => (named += row.values[unit]) - row.values[unit]);
+    const marks = [start, end, named, summed, ...origins];
     const low = Math.min(...marks), reach = Math.max(...marks) - low;
     const span = reach > data.noise[target] ? reach : Math.max(1, Math.abs(low)); // rounding alone gets no full bar
     const at = (value) => (100 * (value - low)) / span;
     const level = (name, value) => this.line(name, format(value), stretch("level", at(value), at(value)), "sum end");
     const part = (name, from, to, value) => this.line(name, format(value, true), this.fill(at, from, to, value));
-    const list = make("ol", "top waterfall", level(`f(${data.reference})`, start), ...units.map((unit, i) => this.step(unit, at, froms[i])));
+    const list = make("ol", "top waterfall", level(`f(${data.reference})`, start), ...units.map((unit, i) => this.step(unit, at, origins[i])));
     if (rest) list.append(part(`${rest} other ${data.element}s`, named, summed, summed - named));
     list.append(part("residual", summed, end, data.residuals[target]), level("f(x)", end));
     return [make("h3", "", `From f(${data.reference}) to f(x), in ${data.scoreUnit}`), list];

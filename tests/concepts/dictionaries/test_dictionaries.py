@@ -246,8 +246,8 @@ def test_kmeans_has_scikit_learns_centres_and_its_cluster_has_the_largest_code()
     from sklearn.cluster import KMeans
 
     rows = data() + 20
-    centred = rows - rows.mean(0)
-    theirs = KMeans(5, n_init=3, random_state=0).fit(centred.numpy())
+    centered = rows - rows.mean(0)
+    theirs = KMeans(5, n_init=3, random_state=0).fit(centered.numpy())
     soft, hard = fitted(KMeansConcepts, rows), fitted(KMeansConcepts, rows, temperature=0.0)
     labels = torch.from_numpy(theirs.labels_).long()
     for explainer in (soft, hard):
