@@ -129,7 +129,7 @@ class AttributionExplainer:
 
     @property
     def forward(self) -> Any:
-        """The forward pass of a Hugging Face model; a `BlackBox` has none."""
+        """Return the forward pass of a Hugging Face model; a `BlackBox` has none."""
         return self.model.forward
 
     @aliases(model_inputs="inputs")

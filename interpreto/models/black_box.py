@@ -87,7 +87,7 @@ class BlackBox:
 
     @property
     def name(self) -> str:
-        """The function's name, for messages."""
+        """Return the function's name, for messages."""
         return f"the black box {getattr(self.function, '__qualname__', type(self.function).__name__)!r}"
 
     @property

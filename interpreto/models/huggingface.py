@@ -59,7 +59,7 @@ class HuggingFaceModel:
 
     @property
     def name(self) -> str:
-        """The model's class."""
+        """Return the name of the model's class."""
         return type(self.forward.model).__name__
 
     def replacement(self, value: str | int) -> Replacement:
@@ -94,12 +94,12 @@ class HuggingFaceModel:
 
     @property
     def log(self) -> EngineLog:
-        """The optimizations of the last call."""
+        """Return the log of the optimizations of the last call."""
         return self.forward.log
 
     @property
     def runner(self) -> RowRunner:
-        """The runner of this call."""
+        """Return the runner of this call."""
         assert self._runner is not None, "configured() comes first"
         return self._runner
 
