@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from interpreto import KernelShap, Lime
+from interpreto import KernelShap, Lime, SmoothGrad, VarGrad
 from interpreto.attributions.aggregations import (
     DistancesFromMask,
     LinearRegressionAggregator,
@@ -93,6 +93,41 @@ def test_sobol(order, sampler, n):
         truth.append(alone if order is SobolIndicesOrders.FIRST_ORDER else f.var(axis=i).mean())
     values, errors = estimates(SobolTokenPerturbator(n, sampler), SobolAggregator(n, order), value, u)
     assert_calibrated(values, errors, torch.tensor(np.array(truth) / f.var()))
+
+
+class Quadratic(torch.nn.Module):
+    """A classifier that is quadratic in its embeddings: under noise, mean and variance of its gradients are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.slope = torch.nn.Embedding(9, 16), torch.nn.Parameter(torch.randn(16) * 3)
+        half = torch.randn(16, 16)
+        self.curvature = torch.nn.Parameter((half + half.T) / 2)
+
+    def get_input_embeddings(self):
+        return self.table
+
+    def forward(self, input_ids=None, attention_mask=None, inputs_embeds=None):
+        x = self.table(input_ids) if inputs_embeds is None else inputs_embeds
+        score = (x @ self.slope + ((x @ self.curvature) * x).sum(-1) / 2).sum(1)
+        return torch.stack([score, -score], 1)
+
+
+@pytest.mark.parametrize("method", [SmoothGrad, VarGrad])
+def test_noisy_gradients(method):
+    model, tokenizer, ids = Quadratic().eval(), tiny.wordpiece(), torch.tensor([3, 4, 5, 6, 7])
+    with torch.no_grad():
+        x, std = model.table(ids), 0.1
+        mean = model.slope + x @ model.curvature
+        variance = (std * x.std()).square() * model.curvature.square().sum()
+        truth = mean.norm(dim=-1) if method is SmoothGrad else variance.expand(len(ids))
+    values, errors = [], []
+    for seed in range(DRAWS):
+        found = method(model, tokenizer, noise_std=std, random_state=seed, granularity="all_tokens")(ids, 0)[0]
+        values.append(found.attributions[0].double())
+        errors.append(found.standard_error[0].double())
+    assert_calibrated(torch.stack(values), torch.stack(errors), truth.double())
 
 
 @pytest.mark.parametrize("n", [28, 29, 37, 45, 54, 55])
