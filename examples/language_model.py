@@ -46,7 +46,7 @@ AGREEMENT = [  # subject, what stands between, attractor; the verb agrees with t
 
 
 def load() -> tuple[torch.nn.Module, Any]:
-    """The model and its tokenizer.
+    """Return the model and its tokenizer.
 
     Raises:
         ModuleNotFoundError: when the package with the weights is missing.

@@ -35,7 +35,7 @@ PACKAGES = (
     "interpreto.demo",
     "interpreto.metrics",
 )
-ADDRESS = re.compile(r"https?://(?:\([^\s)]*\)|[^\s);,])+(?<!\.)")
+ADDRESS = re.compile(r"https?://(?:\([^\s)]*\)|[^\s);,\"])+(?<!\.)")
 LOADING = {*((tag, "src") for tag in ("script", "img", "iframe", "source", "video", "audio", "track", "embed", "input"))}
 LOADING |= {("use", "href"), ("image", "href"), ("object", "data"), ("video", "poster")}
 LOADED_LINKS = {"stylesheet", "preload", "icon", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "manifest"}

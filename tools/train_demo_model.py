@@ -238,7 +238,7 @@ def teach(folder: Path, train: Sequence[Sentence], held: Sequence[Sentence]) -> 
 
 
 def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A lower-casing WordPiece tokenizer, as BERT's."""
+    """Train a lowercasing WordPiece tokenizer, as BERT's."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -254,7 +254,7 @@ def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 def build_student(tokenizer: PreTrainedTokenizerFast, folder: Path) -> BertForSequenceClassification:
-    """A small BERT whose token and position embeddings are the teacher's, in their principal dimensions."""
+    """Build a small BERT whose token and position embeddings are the teacher's, in their principal dimensions."""
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -334,7 +334,7 @@ def write_sentences(train: Sequence[Sentence], held: Sequence[Sentence], rng: ra
 
 
 def write_card(train: Sequence[Sentence], held: Sequence[Sentence], teacher: float) -> None:
-    """Puts what is measured between the markers of the model card."""
+    """Write the measurements between the markers of the model card."""
     model, tokenizer = load_classifier()
     ours, plain = predict(model, tokenizer, [s.text for s in held]), baseline(train, held)
     lines = ["| Held-out sentences | number | positive | classifier | TF-IDF regression |", "|---|---|---|---|---|"]

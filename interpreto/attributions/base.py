@@ -126,7 +126,7 @@ class AttributionExplainer:
 
     @property
     def forward(self) -> Any:
-        """The forward pass of a Hugging Face model; a `BlackBox` has none."""
+        """Return the forward pass of a Hugging Face model; a `BlackBox` has none."""
         return self.model.forward
 
     def explain(
@@ -223,7 +223,7 @@ class AttributionExplainer:
             An `EngineReport`: a mapping from the fields of `EngineOptions` (and ``mixed_lengths``) to entries that are true
             where the optimization saved work. Printed, it is a table.
         """
-        return self.forward.log.report()
+        return self.model.log.report()
 
     def explain_samples(self, samples: Sequence[Sample]) -> Explanations:
         """Return explanations of samples that are read already, such as those of other explanations, for their targets.

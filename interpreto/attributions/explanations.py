@@ -37,7 +37,7 @@ class Explanations(Renderable, list[AttributionOutput]):
         Explanations(2 of Occlusion: 'negative' × 2)
         >>> explanations.filter(label="positive").texts
         ['A gorgeous film.']
-        >>> explanations.importance(min_count=2).top(1, "negative")[0].unit
+        >>> explanations.importance(min_count=1).top(1, "negative")[0].unit
         'dull'
     """
 
@@ -45,7 +45,7 @@ class Explanations(Renderable, list[AttributionOutput]):
 
     @property
     def texts(self) -> list[str]:
-        """The text of each explanation, as the model read it."""
+        """Return the text of each explanation, as the model read it."""
         return [explanation.text for explanation in self]
 
     def __repr__(self) -> str:

@@ -18,20 +18,21 @@ from interpreto.validation import check_optional_seed, shown
 
 
 class Options(TypedDict, total=False):
-    """What every method takes, by keyword.
+    """The keyword options of every method.
 
-    granularity: What is explained: a `Granularity`, its name, or a function that cuts a text into character ranges.
-    granularity_aggregation_strategy: How gradients of tokens become values of units. None: the sum for signed values,
-        the mean for norms. Mask methods act on units and take none.
+    granularity: Unit of the explanation: a `Granularity`, its name, or a function from a text to character ranges.
+    granularity_aggregation_strategy: Pooling of the values of tokens into values of units, for gradients. None: the sum
+        of signed values, the mean of norms. Mask methods mask units as a whole, and take none.
     inference_mode: The explained score: an `InferenceModes`, its name, or a function of the logits, row by row. None:
         logits of a classifier, log-probabilities of a generation.
-    device: Where to run the model for the call; None: where it is.
-    random_state: Seed of every draw, for each input alone, so that results do not depend on company; None: fresh ones.
-    tqdm_bar: Show the forward passes done.
-    task: What the model does, when its config does not say: ``"single-label"``, ``"multi-label"``, ``"regression"``,
+    device: Device on which the model is run during a call; None: its own.
+    random_state: Seed of the draws of each input, whose result does not depend on the other inputs; None: a new seed per
+        call.
+    tqdm_bar: Show the number of forward passes.
+    task: Task of the model, where its config does not tell: ``"single-label"``, ``"multi-label"``, ``"regression"``,
         ``"generation"``.
     truncation: Explain the beginning of texts that are longer than the model takes, instead of refusing them.
-    shortcuts: What the engine may save; see `EngineOptions`.
+    shortcuts: Optimizations of the engine: an `EngineOptions`.
     """
 
     granularity: Granularity | str | Splitter
@@ -47,7 +48,7 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Settings:
-    """Options, read."""
+    """The options of a method, validated."""
 
     granularity: Any = Granularity.WORD
     granularity_aggregation_strategy: Any = None
@@ -61,6 +62,11 @@ class Settings:
 
     @staticmethod
     def read(options: dict[str, Any], method: str) -> Settings:
+        """Validate the options of a method.
+
+        Raises:
+            OptionError: an option is unknown, or its value is not valid.
+        """
         known = [f.name for f in fields(Settings)]
         for name in options:
             if name not in known:

@@ -145,7 +145,7 @@ class AttributionOutput(Renderable):
         return [(self.elements[i], float(row[i])) for i in order[:k] if not row[i].isnan()]
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """Return one row per target and unit. Needs pandas (``pip install "interpreto[notebook]"``)."""
+        """Return one row per target and unit. Needs pandas (``pip install pandas``)."""
         import pandas  # noqa: PLC0415  (optional)
 
         rows = []

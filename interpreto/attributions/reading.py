@@ -13,7 +13,7 @@ from interpreto.errors import InputError, TargetError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.segmentation import read_spans, segment
 from interpreto.inputs.targets import Contrast
-from interpreto.inputs.text import TokenizedInput, is_single
+from interpreto.inputs.text import TokenizedInput, is_single, iterated
 from interpreto.inputs.units import Granularity, Span, Splitter
 from interpreto.models.protocol import Model
 from interpreto.models.tasks import GenerationRequest, Task
@@ -93,6 +93,8 @@ def _parts(inputs: Any, targets: Any, spans: Any) -> Iterator[tuple[Any, Any, An
     """Yield inputs, targets and spans, some at a time where they come one by one; else all together."""
     single = is_single(inputs)
     one_by_one = isinstance(inputs, Iterator) or (isinstance(inputs, (list, tuple)) and not single)
+    if one_by_one:
+        iterated(inputs)  # a tuple of three texts is refused before it is taken apart
     shared = targets is None or isinstance(targets, (str, Integral, Contrast)) or getattr(targets, "ndim", None) == 0
     listed = isinstance(inputs, Iterator) and isinstance(targets, Iterable) and not isinstance(targets, Mapping)
     if not one_by_one or spans is not None or not (shared or listed):

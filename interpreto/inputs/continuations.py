@@ -13,7 +13,7 @@ from torch import Tensor
 from interpreto.errors import TargetError, TokenizerError
 from interpreto.inputs.decoding import decoded, token_names
 from interpreto.inputs.segmentation import Tokens
-from interpreto.inputs.tokenizers import in_one_piece, read_tokenizer, special_ids
+from interpreto.inputs.tokenizers import held, in_one_piece, read_tokenizer, special_ids
 from interpreto.inputs.units import Span
 from interpreto.validation import shown
 
@@ -110,7 +110,8 @@ class ContinuationTokenizer:
         if not self.tokenizer.is_fast:
             encoded = in_one_piece(self.tokenizer, text, "`targets`", add_special_tokens=False)
         else:
-            encoded = self.tokenizer(**given, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+            with held(self.tokenizer):
+                encoded = self.tokenizer(**given, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         return list(encoded["input_ids"]), [(int(a), int(b)) for a, b in encoded["offset_mapping"]]
 
     def _after_anchor(self, text: str, name: str) -> tuple[list[int], list[Span]]:
@@ -133,7 +134,8 @@ class ContinuationTokenizer:
         """Return what a separate decoder reads first: its start, then what the tokenizer puts before a text."""
         if self.start is None:
             return ()
-        written = self.tokenizer(text_target="x")["input_ids"]
+        with held(self.tokenizer):
+            written = self.tokenizer(text_target="x")["input_ids"]
         special = written[: next((k for k, i in enumerate(written) if i not in self.special_ids), 0)]
         return (self.start, *(i for i in special if i != self.start))
 
@@ -142,4 +144,5 @@ class ContinuationTokenizer:
         bos = self.tokenizer.bos_token_id
         if self.start is not None or first != bos or bos == self.tokenizer.eos_token_id:
             return False
-        return self.tokenizer("x")["input_ids"][:1] == [bos]
+        with held(self.tokenizer):
+            return self.tokenizer("x")["input_ids"][:1] == [bos]

@@ -36,7 +36,7 @@ class Readout:
 
     @property
     def last(self) -> int | None:
-        """The last position that the outputs can depend on; None: they see the whole text."""
+        """Return the last position that the outputs can depend on; None: they depend on the whole text."""
         return int(self.positions.max()) if self.causal and self.positions is not None else None
 
     def __len__(self) -> int:

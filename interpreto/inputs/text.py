@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MappingView, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from interpreto.inputs.boundaries import Span
 from interpreto.inputs.chat import Message, is_chat, render
 from interpreto.inputs.decoding import decoded, token_names
 from interpreto.inputs.segmentation import Tokens
-from interpreto.inputs.tokenizers import in_one_piece, read_tokenizer, special_ids
+from interpreto.inputs.tokenizers import held, in_one_piece, read_tokenizer, special_ids
 from interpreto.validation import shown
 
 ACCEPTED = (
@@ -204,7 +203,7 @@ class InputReader:
         return found if roles is None else replace(found, tokens=found.tokens.without(outside(free)))
 
     def _tokenize(self, text: str | list[str], pair: str | None, add_special_tokens: bool = True) -> Any:
-        with _backend_settings_kept(self.tokenizer):
+        with held(self.tokenizer):
             return self.tokenizer(
                 text,
                 pair,
@@ -326,18 +325,6 @@ def iterated(inputs: object) -> Iterable[Any]:
     if not isinstance(inputs, Iterable) or isinstance(inputs, (bytes, bytearray)):
         raise InputError(f"`inputs`: got {kind}; pass {ACCEPTED}.")
     return inputs
-
-
-@contextmanager
-def _backend_settings_kept(tokenizer: Any) -> Iterator[None]:
-    """Context manager that restores the backend's truncation and padding, which every call of a fast tokenizer overwrites."""
-    backend = tokenizer.backend_tokenizer
-    truncation, padding = backend.truncation, backend.padding
-    try:
-        yield
-    finally:
-        backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
-        backend.no_padding() if padding is None else backend.enable_padding(**padding)
 
 
 def _is_pair(item: object) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -9,6 +13,9 @@ from torch import nn
 from interpreto.errors import TokenizerError
 from interpreto.inputs.decoding import decoded
 from interpreto.validation import shown
+
+_locks: weakref.WeakKeyDictionary[Any, threading.RLock] = weakref.WeakKeyDictionary()
+_guard = threading.Lock()
 
 
 def read_tokenizer(tokenizer: Any) -> Any:
@@ -34,6 +41,30 @@ def read_tokenizer(tokenizer: Any) -> Any:
 def special_ids(tokenizer: Any) -> set[int]:
     """Return the ids of special tokens, which are frozen; unknown and mask tokens represent words, and are not."""
     return set(tokenizer.all_special_ids) - {tokenizer.unk_token_id, tokenizer.mask_token_id}
+
+
+@contextmanager
+def held(tokenizer: Any) -> Iterator[None]:
+    """Context manager that holds a fast tokenizer for one thread and restores its backend's truncation and padding.
+
+    A call overwrites both where it asks for others, and a backend that is changed while another thread uses it raises
+    "Already borrowed". A tokenizer without a backend is left alone.
+    """
+    if not tokenizer.is_fast:
+        yield
+        return
+    with _guard:
+        lock = _locks.setdefault(tokenizer, threading.RLock())
+    with lock:
+        backend = tokenizer.backend_tokenizer
+        truncation, padding = backend.truncation, backend.padding
+        try:
+            yield
+        finally:
+            if backend.truncation != truncation:
+                backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
+            if backend.padding != padding:
+                backend.no_padding() if padding is None else backend.enable_padding(**padding)
 
 
 def in_one_piece(tokenizer: Any, text: str, name: str, **options: Any) -> dict[str, Any]:

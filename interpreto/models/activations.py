@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -20,9 +20,10 @@ from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.batching import TOKENS_A_PASS, Budget, map_batches, windows
 from interpreto.models.forward import Batch, Forward, longest_input, read_logits
 from interpreto.models.hook_points import TOLD_APART, HookPoint, Layout, block_list, find_layout
-from interpreto.models.interventions import Edit, HookTracing, Tracing
+from interpreto.models.interventions import Edit, HookTracing, Tracing, watched
 from interpreto.models.nnsight import NNsightTracing
 from interpreto.models.padding import agree, put_back, taken
+from interpreto.models.stacks import check_written, stretch, told_apart
 from interpreto.validation import check_batch_size, check_choice
 
 WINDOW = 16  # batches whose texts are sorted by length together, where batches are counted in rows
@@ -31,6 +32,7 @@ WINDOW_BYTES = 2**29  # the activations to hold
 FEWEST_TO_SKIP = 3  # tokens: attention over fewer may hide what a block adds to those above it
 
 BACKENDS = ("hooks", "nnsight")
+R = TypeVar("R", bound=Sized)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,7 @@ class ActivationRecorder:
         batch_size: Rows per pass; None: as many as a token budget holds, halved when the memory runs out.
         backend: ``"hooks"`` or ``"nnsight"``.
         truncation: Longer inputs are cut instead of refused.
+        forward: Runs the model; None: where it is, and its logits are its outputs.
     """
 
     def __init__(
@@ -72,9 +75,10 @@ class ActivationRecorder:
         backend: str,
         *,
         truncation: bool = False,
+        forward: Forward | None = None,
     ) -> None:
         self.model, self.tokenizer, self.hook_points = model, tokenizer, list(hook_points)
-        self.forward = Forward(model)
+        self.forward = Forward(model) if forward is None else forward
         self.tracing = tracing(model, backend)
         self.reader = InputReader(tokenizer, longest_input(model, tokenizer), truncation)
         tokens = TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"]
@@ -118,9 +122,13 @@ class ActivationRecorder:
         on_rows: Callable[[int], object] = lambda n: None,
     ) -> Iterator[WindowActivations]:
         """Yield activations of all units of a stream of rows, in order, a window of batches at a time."""
-        per_row = self.budget.rows is not None
-        for window in windows(rows, lambda row: 1 if per_row else len(row), self._window()):
+        for window in self.windows(rows):
             yield self._read_window(window, strategy, dtype, with_logits, on_rows)
+
+    def windows(self, rows: Iterable[R]) -> Iterator[list[R]]:
+        """Yield rows, or samples, in groups that are run within one session."""
+        per_row = self.budget.rows is not None
+        return windows(rows, lambda row: 1 if per_row else len(row), self._window())
 
     def _window(self) -> int:
         """Return how many rows, or tokens where the budget counts these, are read together."""
@@ -162,6 +170,21 @@ class ActivationRecorder:
                 raise ModelError(f"`model`: its activations at {point.name!r} are not finite (NaN or infinity).")
         return WindowActivations(activations, logits)
 
+    def record(self, rows: Sequence[SplitInput], gradients: bool = False) -> list[list[Tensor]]:
+        """Return the activations of each row at all hook points: ``(l, d)``, or ``(d,)`` where there are no tokens.
+
+        They are on the CPU. With ``gradients`` they are where the model is, and keep their graph.
+        """
+
+        def step(picked: list[int]) -> list[list[Tensor]]:
+            batch = [rows[i] for i in picked]
+            hidden, _ = self.hidden(batch, gradients=gradients)
+            hidden = hidden if gradients else [h.cpu() for h in hidden]
+            own = [[h[i, : len(row)] if h.ndim == 3 else h[i] for h in hidden] for i, row in enumerate(batch)]
+            return own if gradients else [[h.clone() for h in row] for row in own]
+
+        return self.map(rows, step)  # type: ignore[no-any-return]
+
     def _pooled(self, hidden: Tensor, units: BatchUnits, point: HookPoint, strategy: GranularityAggregationStrategy) -> Tensor:
         if hidden.ndim == 3:
             return units.pool(hidden, strategy)
@@ -172,13 +195,15 @@ class ActivationRecorder:
             )
         return hidden
 
-    def hidden(self, rows: Sequence[SplitInput], with_output: bool = False) -> tuple[list[Tensor], Any]:
+    def hidden(
+        self, rows: Sequence[SplitInput], with_output: bool = False, gradients: bool = False
+    ) -> tuple[list[Tensor], Any]:
         """Return activations ``(b, l, d)`` of a batch at every hook point, or ``(b, d)`` where there are no tokens.
 
         Of an encoder-decoder those of one stack, each at its token's place in the row; zero at the other's tokens. To be
         called within a session.
         """
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradients):
             values, output = self.tracing.read(self.hook_points, self.inputs(rows), stop=not with_output)
         return [self._in_place(point, value, rows) for point, value in zip(self.hook_points, values, strict=True)], output
 
@@ -200,7 +225,7 @@ class ActivationRecorder:
         Raises:
             ModelError: a decoder next to an encoder is asked, which is given nothing to read.
         """
-        _check_written(point)
+        check_written(point)
         (value,), _ = self.tracing.read([point], self.forward.completed(inputs), stop=True)
         return self._layouts[point.name].read(value, len(inputs["input_ids"]))
 
@@ -209,8 +234,8 @@ class ActivationRecorder:
     def layout(self, point: HookPoint, rows: Sequence[SplitInput]) -> Layout:
         """Return how a module lays a batch out: found once, on one row given twice."""
         if point.name not in self._layouts:
-            row = _told_apart(max(rows, key=len))
-            start, end = _stretch(point, [row])
+            row = told_apart(max(rows, key=len))
+            start, end = stretch(point, [row])
             with torch.no_grad():
                 (value,), _ = self.tracing.read([point], self.inputs([row] * TOLD_APART[0]), stop=True)
             self._layouts[point.name] = find_layout(value, int(end - start), point)
@@ -218,7 +243,7 @@ class ActivationRecorder:
 
     def _in_place(self, point: HookPoint, value: Tensor, rows: Sequence[SplitInput]) -> Tensor:
         """Return what a module gives as activations of whole rows."""
-        start, end = _stretch(point, rows)
+        start, end = stretch(point, rows)
         hidden = self.layout(point, rows).read(value, len(rows))
         if len(hidden) != len(rows) or (hidden.ndim == 3 and hidden.shape[1] != int((end - start).max())):
             raise ModelError(
@@ -236,7 +261,7 @@ class ActivationRecorder:
                 "each text; choose the module that reads it."
             )
         if hidden.ndim == 3 and rows[0].source:
-            hidden = taken(*_stretch(point, rows))(hidden, 0.0)
+            hidden = taken(*stretch(point, rows))(hidden, 0.0)
         return layout.write(hidden)
 
     # --- Editing
@@ -248,14 +273,45 @@ class ActivationRecorder:
             return self._edited(rows, point, edit)
 
     def outputs_from(self, rows: Sequence[SplitInput], point: HookPoint, hidden: Tensor) -> Tensor:
-        """Return logits of a batch, the model run on from these activations; differentiable in them.
+        """Return outputs of a batch, the model run on from these activations; see `run_on`."""
+        return self.run_on(rows, point, hidden)[0]
+
+    def run_on(
+        self, rows: Sequence[SplitInput], point: HookPoint, hidden: Tensor, to: Sequence[HookPoint] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return outputs of a batch run on from these activations, and those at further points; differentiable in them.
 
         Blocks below the point are not run where that changes nothing, which is tried once.
+
+        Args:
+            rows: The batch.
+            point: Where ``hidden`` is given.
+            hidden: ``(b, l, d)``, or ``(b, d)`` where there are no tokens.
+            to: Points that the model reaches after ``point``.
+
+        Returns:
+            Logits ``(b, c)`` or ``(b, l, v)`` in float32, and activations at each of ``to``.
+
+        Raises:
+            OptionError: the model reaches a point of ``to`` before ``point``.
         """
         with self.session(rows):
             self._check_mix(rows)
             skipped, given = self._unneeded(point, rows), self._as_given(point, hidden, rows)
-            return read_logits(self.tracing.edited(point, self.inputs(rows), lambda _: given, skipped)).float()
+            for further in to:
+                self.layout(further, rows)  # before anything is edited
+            begun: list[bool] = []
+
+            def begin(_: Tensor) -> Tensor:
+                begun.append(True)
+                return given
+
+            with watched(to, begun) as found:
+                output = self.tracing.edited(point, self.inputs(rows), begin, skipped)
+            for further in to:
+                if further.name not in found:
+                    raise OptionError(f"`to`: {further.name!r} is not reached after {point.name!r}; choose a module above it.")
+            return self.forward.outputs(output).float(), [self._in_place(p, found[p.name], rows) for p in to]
 
     def _edited(self, rows: Sequence[SplitInput], point: HookPoint, edit: Edit, skipped: Sequence[nn.Module] = ()) -> Tensor:
         self.layout(point, rows)  # before anything is edited
@@ -263,13 +319,13 @@ class ActivationRecorder:
         def change(value: Tensor) -> Tensor:
             return self._as_given(point, edit(self._in_place(point, value, rows)), rows)
 
-        return read_logits(self.tracing.edited(point, self.inputs(rows), change, skipped)).float()
+        return self.forward.outputs(self.tracing.edited(point, self.inputs(rows), change, skipped)).float()
 
     def _unneeded(self, point: HookPoint, rows: Sequence[SplitInput]) -> list[nn.Module]:
         """Return the blocks that need not run when the activations at a point are given."""
         if point.name not in self._skipped:
             row = max(rows, key=len)
-            start, end = _stretch(point, [row])
+            start, end = stretch(point, [row])
             if int(end - start) < FEWEST_TO_SKIP:
                 self.layout(point, rows)
                 return []
@@ -335,37 +391,3 @@ def _logits_per_text(output: Any) -> Float[Tensor, "b c"]:
             "text."
         )
     return logits.float()
-
-
-def _stretch(point: HookPoint, rows: Sequence[SplitInput]) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
-    """Return where the tokens begin and end, in each row, that a point's stack reads.
-
-    Raises:
-        ModelError: its decoder is given nothing to read.
-    """
-    lengths, sources = torch.tensor([len(row) for row in rows]), torch.tensor([row.source for row in rows])
-    if not rows[0].source:
-        _check_written(point)
-        return torch.zeros_like(lengths), lengths
-    return (torch.zeros_like(lengths), sources) if point.stack == "encoder" else (sources, lengths)
-
-
-def _check_written(point: HookPoint) -> None:
-    if point.stack == "decoder":
-        raise ModelError(
-            f"`split_points`: {point.name!r} is in a decoder, and these inputs are read by the encoder alone; choose a module "
-            "of the encoder."
-        )
-
-
-def _told_apart(row: SplitInput) -> SplitInput:
-    """Return a row, or a part of it, that shows where a module has its tokens: several, and unequally many in two stacks."""
-    _, fewest = TOLD_APART
-    if row.source:
-        parts = ((row.input_ids[: row.source], fewest), (row.input_ids[row.source :], fewest + 1))
-        ids = torch.cat([part.repeat(n)[:n] for part, n in parts])
-        return SplitInput(ids, torch.full_like(ids, -1), 0, {}, fewest)
-    if len(row) >= fewest:
-        return row
-    extras = {name: value.repeat(fewest) for name, value in row.extras.items()}
-    return SplitInput(row.input_ids.repeat(fewest), row.index.repeat(fewest), row.u, extras)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interpreto.errors import InputError, ModelError, OptionError
@@ -18,12 +18,22 @@ from interpreto.inputs.characters import CharacterReader
 from interpreto.inputs.samples import MaskVariants, Sample
 from interpreto.inputs.units import Granularity
 from interpreto.models.batching import Budget, is_out_of_memory, map_batches, windows
+from interpreto.models.options import EngineOptions
 from interpreto.models.protocol import Need
+from interpreto.models.report import EngineLog
 from interpreto.models.rows import Read
 from interpreto.models.scorer import finite, mixed, unique_rows
 
 TEXTS_A_CALL = 64  # where `batch_size` does not say
 WINDOW = 64  # calls whose texts are rendered together
+WITHOUT = {
+    "one_pass": "a black box returns one row of scores per text, and all its targets are read off it",
+    "kept_logits": "a black box returns scores, and has no logits of single tokens",
+    "prefix": "a black box reads whole texts, and has no keys and values to share",
+    "shared_backward": "a black box has no gradients",
+    "mixed_lengths": "a black box reads texts, which are not padded",
+}
+"""Why optimizations do not apply; ``distinct`` does."""
 
 
 class TextReplacement:
@@ -68,7 +78,8 @@ class BlackBox:
         if isinstance(labels, str) or (labels is not None and not all(isinstance(label, str) for label in labels)):
             raise OptionError(f"`labels`: got {labels!r:.60}; pass the name of each score, or None.")
         self.function, self.labels = function, None if labels is None else tuple(labels)
-        self._asked = [0]
+        self._asked, self.options = [0], EngineOptions()
+        self.log = EngineLog(self.options, WITHOUT)
         self._read: Read | None = None
         self._replacement = TextReplacement("drop")
         self._batch_size: int | None = None
@@ -76,7 +87,7 @@ class BlackBox:
 
     @property
     def name(self) -> str:
-        """The function's name, for messages."""
+        """Return the function's name, for messages."""
         return f"the black box {getattr(self.function, '__qualname__', type(self.function).__name__)!r}"
 
     @property
@@ -106,9 +117,17 @@ class BlackBox:
         on_pass: Callable[[], object] = lambda: None,
     ) -> BlackBox:
         """Return the same model, ready for a call; see `HuggingFaceModel.configured`."""
+        self.log = EngineLog(self.options, WITHOUT)  # read by `report` after the call
         box = copy(self)
         box._read, box._batch_size, box._on_pass = read, batch_size, on_pass
         box._replacement = TextReplacement("drop") if replacement is None else replacement
+        return box
+
+    def with_options(self, options: EngineOptions | None) -> BlackBox:
+        """Return the same function with these optimizations, and a report of its own."""
+        box = copy(self)
+        box.options = EngineOptions() if options is None else options
+        box.log = EngineLog(box.options, WITHOUT)
         return box
 
     def reader(self, granularity: Any) -> CharacterReader:
@@ -128,15 +147,33 @@ class BlackBox:
         """Yield the scores of each sample's perturbed inputs; see `Model`. Equal texts are asked for once."""
         limit = WINDOW * (self._batch_size or TEXTS_A_CALL)
         for window in windows(variants, lambda v: len(v.mask) + 1, limit):
-            masks = [unique_rows(torch.cat([v.mask.new_zeros(1, v.mask.shape[1]), v.mask])) for v in window]
+            masks = [self._masks(v) for v in window]
             texts = [
                 [v.sample.render(row, self._replacement.text) for row in mask]
                 for v, (mask, _) in zip(window, masks, strict=True)
             ]
-            numbers = {text: i for i, text in enumerate(dict.fromkeys(text for own in texts for text in own))}
-            outputs = self._outputs(list(numbers))
-            for v, own, (_, inverse) in zip(window, texts, masks, strict=True):
-                yield v, finite(self._scores(outputs[[numbers[text] for text in own]], v.sample), v.sample)[inverse]
+            outputs = self._outputs_of_each([text for own in texts for text in own]).split([*map(len, texts)])
+            for v, own, (_, inverse) in zip(window, outputs, masks, strict=True):
+                yield v, finite(self._scores(own, v.sample), v.sample)[inverse]
+
+    def _masks(self, v: MaskVariants) -> tuple[Float[Tensor, "r u"], Int[Tensor, " p1"]]:
+        """Return the masks to render, an empty one among them, and the number of each asked one; the first is empty."""
+        mask = torch.cat([v.mask.new_zeros(1, v.mask.shape[1]), v.mask])
+        if not self.options.distinct:
+            return mask, torch.arange(len(mask))
+        distinct, inverse = unique_rows(mask)
+        if len(distinct) < len(mask):
+            self.log.use("distinct")
+        return distinct, inverse
+
+    def _outputs_of_each(self, texts: list[str]) -> Float[Tensor, "n k"]:
+        """Return the outputs for texts, some of which may be equal."""
+        if not self.options.distinct:
+            return self._outputs(texts)
+        numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        if len(numbers) < len(texts):
+            self.log.use("distinct")
+        return self._outputs(list(numbers))[[numbers[text] for text in texts]]
 
     def _outputs(self, texts: list[str]) -> Float[Tensor, "n k"]:
         budget = Budget(self._batch_size or TEXTS_A_CALL, 0)

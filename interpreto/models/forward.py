@@ -1,4 +1,4 @@
-"""One forward pass. The only file that calls a model; what it must change for a call, it restores."""
+"""Forward passes. This is the only file that calls a model; it restores all that it changes for a call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from interpreto.models.report import EngineLog
 from interpreto.models.session import lock_of
 from interpreto.models.wrappers import compiled_in_place, lengthens_inputs, parameters_of, unwrapped
 
-OPTIONAL = ("attention_mask", "token_type_ids")  # inputs that are passed to models that name them
+OPTIONAL = ("attention_mask", "token_type_ids")  # inputs that are passed only to models that name them
 CACHE_ARGUMENTS = ("cache", "past_key_values")  # as transformers call it since 5.24, and before
 OTHER_INPUTS = ("pixel_values", "input_features", "input_values")  # of images and of speech
 LIMITS = ("max_encoder_position_embeddings", "max_position_embeddings", "max_seq_len")
@@ -39,14 +39,16 @@ LIMITS = ("max_encoder_position_embeddings", "max_position_embeddings", "max_seq
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows as a model is given them, padded on the right.
+    """The rows of one forward pass, padded on the right.
 
     Attributes:
+        ids: Token ids.
         lengths: Tokens of each row.
         visible: The attention mask; of rows with a past, over the past too.
-        positions: Tokens at which logits are wanted, for each row; None: the model returns one row of logits per text.
-        sources: How many of a row's tokens the encoder reads, where a decoder reads the others.
-        past: Keys and values of the tokens in front of the rows.
+        extras: Other inputs of the model, such as ``token_type_ids``.
+        positions: Tokens of each row at which logits are read; None: the model returns one row of logits per text.
+        sources: Number of a row's tokens that the encoder reads, where a decoder reads the others.
+        past: Keys and values of the tokens before the rows.
     """
 
     ids: Int[Tensor, "b l"]
@@ -61,14 +63,14 @@ class Batch:
 class Forward:
     """Run a model on padded rows and return its logits.
 
-    Rows are padded on the right, so no position needs correcting, with an id that no row contains, so that decoder
+    Rows are padded on the right, so that positions need no correction, with an id that no row contains, so that decoder
     classifiers find each row's last token.
 
     Args:
         model: Any model that takes ``input_ids`` and ``attention_mask``.
-        device: Where to run it, if not where it is; it is moved back after each call.
-        kept_logits: The head runs on the tokens that are read alone, where it can.
-        outputs: Takes what a task reads out of what the model returns; None: its logits.
+        device: Device to run it on; it is moved back after each call. None: its own.
+        kept_logits: Run the head on the tokens that are read alone, where that is possible.
+        outputs: Takes the tensor that a task reads from the outputs of the model; None: its logits.
     """
 
     def __init__(
@@ -95,34 +97,34 @@ class Forward:
         self.log = EngineLog()  # of the last call
 
     def takes(self, argument: str) -> bool:
-        """Whether the model names an argument; others would vanish unread in its ``**kwargs``."""
+        """Return True if the model names an argument; others would vanish unread in its ``**kwargs``."""
         return argument in self._takes
 
     @property
     def encodes(self) -> bool:
-        """Whether an encoder and a decoder read different tokens."""
+        """Return True if an encoder and a decoder read different tokens."""
         return bool(getattr(getattr(self.model, "config", None), "is_encoder_decoder", False)) and self.takes(
             "decoder_input_ids"
         )
 
     @property
     def embedding(self) -> nn.Module:
-        """The layer that turns ids into embeddings; of an encoder-decoder, the encoder's."""
+        """Return the embedding layer; of an encoder-decoder, the encoder's."""
         return self._embedding(self._part("encoder") if self.encodes else self.model)
 
     @property
     def decoder_embedding(self) -> nn.Module:
-        """The layer that turns ids into embeddings for a decoder of its own."""
+        """Return the embedding layer of the decoder of an encoder-decoder."""
         return self._embedding(self._part("decoder"))
 
     @property
     def echoes(self) -> bool:
-        """Whether a decoder reads the text again, a token behind the encoder, as those of classifiers do (BART, T5)."""
+        """Return True if the decoder reads the text again, shifted by one token, as in BART's and T5's classifiers."""
         return self.encodes and not getattr(self.model, "can_generate", bool)()
 
     @property
     def echo(self) -> nn.Module | None:
-        """The layer by which it does; None where it has embeddings of its own, which no step in the encoder's moves."""
+        """Return the layer that embeds the text again; None if its table is not the encoder's."""
         if callable(own := getattr(self.model, "get_echo_embeddings", None)):
             return own()  # type: ignore[no-any-return]  # a model of ours that holds another
         if not self.echoes:
@@ -147,7 +149,7 @@ class Forward:
 
     @property
     def device(self) -> torch.device:
-        """Where the ids go: to the embedding layer, wherever the other layers are."""
+        """Return the device of the embedding layer, which the ids must be on."""
         for module in (_embedding_layer(self.model), self.model):
             if module is not None and (found := device_of(module)) is not None:
                 return found
@@ -155,16 +157,16 @@ class Forward:
 
     @property
     def end_ids(self) -> set[int]:
-        """Ids that end a generated text."""
+        """Return the ids that end a generated text."""
         config = getattr(self.model, "generation_config", None) or getattr(self.model, "config", None)
         ends = getattr(config, "eos_token_id", None)
         return set() if ends is None else set(ends) if isinstance(ends, (list, tuple)) else {int(ends)}
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Context manager that makes the model ready to be called: this thread's alone, in evaluation mode, where it shall run.
+        """Context manager that prepares the model: locked for this thread, in evaluation mode, on the wanted device.
 
-        All is restored after. Sessions of one model take turns between threads, and nest within one.
+        All is restored after. Sessions of one model take turns between threads, and may be nested in one thread.
         """
         with ExitStack() as stack:
             stack.enter_context(lock_of(self.model))
@@ -179,7 +181,7 @@ class Forward:
 
     @contextmanager
     def padding(self, used_ids: set[int]) -> Iterator[None]:
-        """Within, rows are padded with an id that none of them uses; the model's config is restored after."""
+        """Context manager that pads rows with an id that none of them uses; the model's config is restored after."""
         with padding_absent(self.model, used_ids) as self.pad_id:
             yield
 
@@ -194,7 +196,7 @@ class Forward:
             return promoted(self.outputs(self.model(**arguments)))
         positions = (
             batch.positions if batch.sources is None else (batch.positions - batch.sources[:, None]).clamp(min=0)
-        )  # fillers are in front
+        )  # fillers come first
         return self._logits_at(positions.to(self.device), arguments)
 
     def _past(self, past: Past) -> dict[str, Past]:
@@ -203,7 +205,7 @@ class Forward:
         return {} if past is UNFILLED else {self.cache_argument: past}
 
     def arguments(self, batch: Batch) -> dict[str, Any]:
-        """What the model is called with; an encoder and a decoder each with its own part of the rows."""
+        """Return the arguments of a call; an encoder and a decoder each have their own part of the rows."""
         device = self.device
         if batch.sources is None:
             extras = {name: value.to(device, non_blocking=True) for name, value in batch.extras.items()}
@@ -222,7 +224,7 @@ class Forward:
         }
 
     def completed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return arguments of a pass that keeps no cache; a decoder that is given nothing begins as the config says."""
+        """Return arguments of a pass without a cache; a decoder without inputs starts with the token that the config names."""
         given = dict(arguments)
         if self.takes("use_cache"):
             given["use_cache"] = False
@@ -234,7 +236,7 @@ class Forward:
         return self.hidden_in_echo(given)
 
     def hidden_in_echo(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments by which a decoder that reads the text again does not see the tokens that the encoder does not see."""
+        """Return arguments that hide from a decoder that reads the text again the tokens that are hidden from the encoder."""
         given = dict(arguments)
         if not self.echoes or not self.takes("decoder_attention_mask") or "attention_mask" not in given:
             return given
@@ -244,7 +246,7 @@ class Forward:
         return given
 
     def _logits_at(self, positions: Int[Tensor, "b k"], arguments: dict[str, Any]) -> Float[Tensor, "b k v"]:
-        """Return logits at some tokens: by the model's own option where all rows ask for the same, else by a hook."""
+        """Return logits at some tokens: by the model's own option where these are the same in all rows, else by a hook."""
         length = arguments["decoder_input_ids" if "decoder_input_ids" in arguments else "input_ids"].shape[1]
         alike = bool((positions == positions[:1]).all())
         if alike and self.kept_logits and not self._lengthens and self.takes("logits_to_keep"):
@@ -266,7 +268,7 @@ class Forward:
         return logits if used else selected_of(per_token(logits), positions, length)
 
     def generate(self, ids: Int[Tensor, "b l"], options: Mapping[str, Any]) -> Int[Tensor, "r m"]:
-        """What the model writes after prompts of one length."""
+        """Return the ids that the model generates after prompts of one length, the prompts included."""
         ids = ids.to(self.device)
         pad = {} if "pad_token_id" in options else {"pad_token_id": min(self.end_ids, default=0)}
         with torch.no_grad():
@@ -275,7 +277,7 @@ class Forward:
         return (written if isinstance(written, Tensor) else written.sequences).cpu()
 
     def given(self, batch: Batch, embeddings: Float[Tensor, "b l d"]) -> ExitStack:
-        """Within, the embedding layers answer ``embeddings`` for the batch; the model still sees its ids."""
+        """Context manager in which the embedding layers return ``embeddings`` for the batch; the model still reads its ids."""
         stack, echo = ExitStack(), self.echo
         for layer, ids, part, others in self._streams(batch):
             stack.enter_context(embeddings_given(layer, ids, part(embeddings, 0), others))
@@ -284,17 +286,17 @@ class Forward:
         return stack
 
     def replacing(self, batch: Batch, where: Bool[Tensor, "b l"], vector: Float[Tensor, " d"]) -> ExitStack:
-        """Within, the embedding layers answer ``vector`` at some tokens of the batch."""
+        """Context manager in which the embedding layers return ``vector`` at some tokens of the batch."""
         stack, echo = ExitStack(), self.echo
         for layer, ids, part, others in self._streams(batch):
             stack.enter_context(embeddings_replaced(layer, ids, part(where, False), vector, others))
         if batch.sources is None and echo is not None:
-            gone = where[:, :-1, None].to(self.device)
-            stack.enter_context(echo_changed(echo, batch.ids, lambda read: torch.where(gone, vector.to(read), read)))
+            masked = where[:, :-1, None].to(self.device)
+            stack.enter_context(echo_changed(echo, batch.ids, lambda read: torch.where(masked, vector.to(read), read)))
         return stack
 
     def _streams(self, batch: Batch) -> list[tuple[nn.Module, Tensor, Part, list[Tensor]]]:
-        """Each embedding layer, the ids that it reads, how a row's values are cut to them, and ids for other layers."""
+        """Return each embedding layer, the ids that it reads, a function that cuts a row's values to them, and other ids."""
         if batch.sources is None:
             others = list(batch.extras.values())  # XLM embeds `token_type_ids` in the same table
             return [(self.embedding, batch.ids, lambda values, _: values, others)]
@@ -303,7 +305,7 @@ class Forward:
         return [(self.embedding, read, parts[0], [written]), (self.decoder_embedding, written, parts[1], [read])]
 
     def embed(self, ids: Int[Tensor, " l"], source: int = 0) -> Float[Tensor, "l d"]:
-        """Embeddings of one row, as the layers answer them; ``source``: tokens that an encoder alone reads."""
+        """Return the embeddings ``(l, d)`` of one row; the encoder alone reads the first ``source`` tokens."""
         with torch.no_grad():
             if not self.encodes or not source:
                 return promoted(first_of(self.embedding(ids[None].to(self.device)))[0])
@@ -312,7 +314,7 @@ class Forward:
 
     @property
     def vocabulary(self) -> int | None:
-        """Number of ids that the embedding layer knows, which need not be the tokenizer's; None: it has no table."""
+        """Return the size of the embedding table, which may differ from the tokenizer's; None: there is no table."""
         layer = _embedding_layer(self.model)
         size = getattr(layer, "num_embeddings", None)
         if size is None and layer is not None:
@@ -320,7 +322,7 @@ class Forward:
         return size
 
     def pads_well(self, batch: Batch) -> bool:
-        """Return True if padding on the right leaves a row's logits as they are: measured once, on the first padded row."""
+        """Return True if padding on the right does not change a row's logits: measured once, on the first padded row."""
         n = int(batch.lengths[0])
         extras = {name: value[:, :n] for name, value in batch.extras.items()}
         bare = replace(batch, ids=batch.ids[:, :n], visible=batch.visible[:, :n], extras=extras)
@@ -328,18 +330,22 @@ class Forward:
 
     @property
     def has_spare_id(self) -> bool:
-        """Return True unless the rows use the whole vocabulary, so that no id is left to pad with."""
+        """Return True unless the rows use the whole vocabulary, and no id is left for padding."""
         return self.vocabulary is None or self.pad_id < self.vocabulary
 
     @property
     def low_precision(self) -> bool:
-        """Whether the model computes in half precision."""
+        """Return True if the model computes in half precision."""
         parameter = next(self.model.parameters(), None)
         return parameter is not None and parameter.dtype in (torch.float16, torch.bfloat16)
 
 
 def per_token(logits: Tensor) -> Float[Tensor, "b l v"]:
-    """Return the logits, if there is a row for each token."""
+    """Return the logits if they have a row per token.
+
+    Raises:
+        TaskError: they have not.
+    """
     if logits.ndim != 3:
         raise TaskError(
             f"`model`: returned logits of shape {tuple(logits.shape)}; a model that is read at tokens returns "
@@ -349,7 +355,7 @@ def per_token(logits: Tensor) -> Float[Tensor, "b l v"]:
 
 
 def selected_of(logits: Float[Tensor, "b l v"], positions: Int[Tensor, "b k"], length: int) -> Float[Tensor, "b k v"]:
-    """Return the logits at some tokens of rows of this length; virtual tokens before the text shift them."""
+    """Return the logits at some tokens of rows of this length, shifted by virtual tokens before the text."""
     shift = logits.shape[1] - length
     if shift < 0:
         raise ModelError(f"`model`: returned logits of {logits.shape[1]} tokens for rows of {length}; it must return one each.")
@@ -357,12 +363,12 @@ def selected_of(logits: Float[Tensor, "b l v"], positions: Int[Tensor, "b k"], l
 
 
 def promoted(values: Tensor) -> Tensor:
-    """Return values in float32, or in float64 where they are that: differences of scores need the digits."""
+    """Return values in float32 at least, as differences of scores need the digits."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def device_of(module: nn.Module) -> torch.device | None:
-    """Where a module computes: where its parameters are, or where accelerate brings them for a call; None: it has none."""
+    """Return the device of a module's parameters, or where accelerate brings them for a call; None: there are none."""
     parameter = next(module.parameters(), None)
     if parameter is None or parameter.device.type != "meta":
         return None if parameter is None else parameter.device
@@ -374,7 +380,11 @@ def device_of(module: nn.Module) -> torch.device | None:
 
 
 def read_device(value: torch.device | str) -> torch.device:
-    """A device, or its name."""
+    """Return a device, given itself or its name.
+
+    Raises:
+        OptionError: there is no such device.
+    """
     try:
         return torch.device(value)
     except RuntimeError as error:
@@ -391,7 +401,11 @@ def _embedding_layer(model: nn.Module) -> nn.Module | None:
 
 
 def read_logits(output: Any) -> Tensor:
-    """Return the logits of whatever a model returns."""
+    """Return the logits from the outputs of a model.
+
+    Raises:
+        ModelError: there are none.
+    """
     logits = output["logits"] if isinstance(output, Mapping) and "logits" in output else getattr(output, "logits", output)
     if isinstance(logits, (tuple, list)) and logits:
         logits = logits[0]
@@ -401,10 +415,10 @@ def read_logits(output: Any) -> Tensor:
 
 
 def longest_input(model: Any, tokenizer: Any) -> int | None:
-    """Return the most tokens that a model takes; None: there is no limit.
+    """Return the largest number of tokens that a model takes; None: there is no limit.
 
-    It is read from the model. The length that a tokenizer names is advice (T5 reads longer texts), and counts only where the
-    model has no config that could tell.
+    The model's config and position embeddings decide. The length that a tokenizer names is advice (T5 reads longer texts),
+    and is used only for a model without a config.
     """
     limits = []
     limit = getattr(tokenizer, "model_max_length", None)

@@ -12,14 +12,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
+from interpreto.inputs.split_inputs import SplitInput
+from interpreto.models.activations import ActivationRecorder
 from interpreto.models.batching import TOKENS_A_PASS, Budget
 from interpreto.models.embeddings import EmbeddingSpace
 from interpreto.models.forward import Forward
 from interpreto.models.gradients import GradientReducer
+from interpreto.models.hook_points import HookPoint
 from interpreto.models.masking import Replacement, read_replacement
 from interpreto.models.options import EngineOptions
 from interpreto.models.points import PointScorer
-from interpreto.models.protocol import BackwardRules, Need
+from interpreto.models.protocol import BackwardRules, Need, Recorded
 from interpreto.models.report import EngineLog
 from interpreto.models.rows import Read, RowRunner
 from interpreto.models.scorer import MaskScorer
@@ -52,10 +55,11 @@ class HuggingFaceModel:
         self.tokenizer, self.space = tokenizer, EmbeddingSpace(self.forward, tokenizer)
         self._replacement: Replacement | None = None
         self._runner: RowRunner | None = None
+        self._recorders: dict[tuple[Any, ...], ActivationRecorder] = {}
 
     @property
     def name(self) -> str:
-        """The model's class."""
+        """Return the name of the model's class."""
         return type(self.forward.model).__name__
 
     def replacement(self, value: str | int) -> Replacement:
@@ -89,8 +93,13 @@ class HuggingFaceModel:
         return model
 
     @property
+    def log(self) -> EngineLog:
+        """Return the log of the optimizations of the last call."""
+        return self.forward.log
+
+    @property
     def runner(self) -> RowRunner:
-        """The runner of this call."""
+        """Return the runner of this call."""
         assert self._runner is not None, "configured() comes first"
         return self._runner
 
@@ -117,3 +126,49 @@ class HuggingFaceModel:
         """Hand the gradients at each sample's points to its reducer, by backward rules if there are any."""
         with nullcontext() if rules is None else rules(self.forward.model):
             PointScorer(self.runner).gradients(variants, reducers)
+
+    def record(self, samples: Iterable[Sample], at: Sequence[HookPoint], gradients: bool = False) -> Iterator[Recorded]:
+        """Yield the activations of each sample at hook points, in order. The model is as it was between two of them.
+
+        Args:
+            samples: Inputs; read some at a time.
+            at: Where; see `find_hook_points`.
+            gradients: The activations keep their graph, and stay where the model is; else they are on the CPU.
+
+        Raises:
+            ModelError: a hook point gives neither a vector per token nor one per text.
+        """
+        recorder = self._recorder(at)
+        for some in recorder.windows(samples):
+            found = recorder.record([SplitInput.of(sample) for sample in some], gradients)
+            for sample, activations in zip(some, found, strict=True):
+                yield Recorded(sample, tuple(activations))
+
+    def run_from(
+        self, samples: Sequence[Sample], at: HookPoint, hidden: Tensor, to: Sequence[HookPoint] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return outputs of a batch run on from activations at a hook point, differentiable in them.
+
+        Args:
+            samples: The batch.
+            at: Where the activations are given.
+            hidden: ``(b, l, d)``, padded on the right, or ``(b, d)`` where there are no tokens.
+            to: Further hook points, which the model reaches after ``at``.
+
+        Returns:
+            Outputs ``(b, c)`` or ``(b, l, v)`` in float32, and the activations ``(b, l, d)`` or ``(b, d)`` at each of ``to``.
+
+        Raises:
+            OptionError: the model does not reach a point of ``to`` after ``at``.
+        """
+        return self._recorder([at]).run_on([SplitInput.of(sample) for sample in samples], at, hidden, to)
+
+    def _recorder(self, points: Sequence[HookPoint]) -> ActivationRecorder:
+        """Return what reads activations at these points, with what it has measured of the model."""
+        rows = None if self._runner is None else self._runner.budget.rows
+        key = (rows, *((point.name, point.side) for point in points))
+        if key not in self._recorders:
+            model = self.forward.model
+            forward = Forward(model, self.forward.wanted_device, outputs=self.forward.outputs)
+            self._recorders[key] = ActivationRecorder(model, self.tokenizer, points, rows, "hooks", forward=forward)
+        return self._recorders[key]

@@ -92,6 +92,25 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def watched(points: Sequence[HookPoint], begun: Sequence[bool]) -> Iterator[dict[str, Tensor]]:
+    """Context manager that reads activations in this thread's passes, by the points' names, once ``begun`` holds anything."""
+    found: dict[str, Tensor] = {}
+
+    def keep(point: HookPoint) -> Edit:
+        def look(hidden: Tensor) -> Tensor:
+            if begun:
+                found[point.name] = hidden
+            return hidden
+
+        return look
+
+    with ExitStack() as stack:
+        for point in points:
+            stack.enter_context(_intercepted(point, keep(point)))
+        yield found
+
+
+@contextmanager
 def _intercepted(point: HookPoint, change: Edit) -> Iterator[None]:
     """Context manager in which the activations at a point go through ``change``, once, in this thread's passes."""
     here, runs = threading.get_ident(), []

@@ -137,8 +137,7 @@ def _alike(forward: Forward, batch: Batch, embeddings: Float[Tensor, "1 l d"] | 
 
 def _same(forward: Forward, first: Tensor, second: Tensor) -> bool:
     """Return True if outputs agree where they are finite; classes may be shut off, and what is NaN is refused later."""
-    finite = (outputs.nan_to_num(0.0, 0.0, 0.0) for outputs in (first, second))
-    return agree(*finite, forward.low_precision)
+    return agree(first.nan_to_num(0.0, 0.0, 0.0), second.nan_to_num(0.0, 0.0, 0.0), forward.low_precision)
 
 
 def _row(batch: Batch, i: int) -> Batch:

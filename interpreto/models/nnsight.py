@@ -70,7 +70,9 @@ def _nnsight() -> Any:
     try:
         import nnsight  # noqa: PLC0415  # patches torch and `object`: never at import time
     except ImportError as error:
-        raise ImportError('`backend`: "nnsight" is not installed; type: pip install "interpreto[concepts]"') from error
+        raise ImportError(
+            "`backend`: 'nnsight' is not installed; run `pip install nnsight`, or leave `backend` out."
+        ) from error
     return nnsight
 
 

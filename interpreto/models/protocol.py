@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -12,6 +13,7 @@ from torch import Tensor
 from interpreto.errors import ModelError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.models.gradients import GradientReducer
+from interpreto.models.hook_points import HookPoint
 
 Need = Literal["scores", "gradients", "record"]
 """Evidence that a method or a metric reads from a model: scores of masked inputs, gradients, or activations."""
@@ -64,6 +66,34 @@ class DifferentiableModel(Model, Protocol):
         self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer], rules: BackwardRules | None = None
     ) -> None:
         """Hand the gradients at each sample's points to its reducer."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """Activations of one sample.
+
+    Attributes:
+        sample: The sample.
+        activations: For each hook point ``(l, d)``, or ``(d,)`` where there are no tokens. Of an encoder-decoder, each at
+            its token's place in the sample; zero at the tokens of the other stack.
+    """
+
+    sample: Sample
+    activations: tuple[Tensor, ...]
+
+
+class RecordableModel(Model, Protocol):
+    """A model whose activations can be read and replaced."""
+
+    def record(self, samples: Iterable[Sample], at: Sequence[HookPoint], gradients: bool = False) -> Iterator[Recorded]:
+        """Yield the activations of each sample at hook points, in order; with ``gradients`` they keep their graph."""
+        ...
+
+    def run_from(
+        self, samples: Sequence[Sample], at: HookPoint, hidden: Tensor, to: Sequence[HookPoint] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return outputs of a batch run on from activations at a hook point, and activations at further points."""
         ...
 
 

@@ -44,7 +44,7 @@ def as_model(
 ) -> HuggingFaceModel | BlackBox:
     """Return a model as explainers and metrics run it; see `HuggingFaceModel`."""
     if isinstance(model, BlackBox):
-        return model
+        return model.with_options(options)
     return HuggingFaceModel(model, tokenizer, device=device, options=options, outputs=outputs)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import inspect
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
 import torch
 
 from interpreto import BlackBox, InputXGradient, KernelShap, Occlusion
+from interpreto.attributions import base
 from interpreto.errors import InputError, TargetError
 from interpreto.inputs.samples import Sample
 from tests import tiny
@@ -72,13 +74,62 @@ def test_the_model_is_as_it_was_between_two_explanations(setting):
     assert model.training
 
 
-def test_interleaved_streams_give_the_right_numbers(setting):
-    explainer, other = Occlusion(*setting), InputXGradient(*setting)
+def state(model):
+    """Return what a session changes of a model."""
+    return (
+        [module.training for module in model.modules()],
+        [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()],
+        [parameter.requires_grad for parameter in model.parameters()],
+        model.config.pad_token_id,
+        (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_num_threads()),
+    )
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("way", ["one thread", "a thread for each item", "two threads at once"])
+def test_interleaved_streams_give_the_numbers_of_separate_calls(family, way, monkeypatch):
+    """Windows are of two samples here, so that each stream is left in the middle while the other runs the model."""
+    if way == "two threads at once" and tiny.RELEASE < (5,):
+        pytest.skip("its tokenizers serve one thread: they raise 'Already borrowed'")
+    monkeypatch.setattr(base, "SAMPLES_TOGETHER", 2)
+    model, tokenizer = tiny.CLASSIFIERS[family]()
+    explainer, other = Occlusion(model, tokenizer, replacement="mean"), InputXGradient(model, tokenizer)
     wanted = explainer(TEXTS, 0), other(TEXTS, 1)
+    model.train()  # dropout must be off in every window, and on between them
+    before, passes = state(model), []
+    handle = model.register_forward_pre_hook(lambda *_: passes.append(model.training))
     streams = explainer.stream(iter(TEXTS), 0), other.stream(iter(TEXTS), 1)
-    for i, pair in enumerate(zip(*streams, strict=True)):
-        for found, right in zip(pair, wanted, strict=True):
-            torch.testing.assert_close(found.attributions, right[i].attributions, rtol=1e-4, atol=1e-5)
+    if way == "two threads at once":
+        with ThreadPoolExecutor(2) as pool:
+            found = [*pool.map(list, streams)]
+    else:
+        found = [[], []]
+        with ThreadPoolExecutor(1) as pool:
+            for i in range(len(TEXTS)):
+                found[0].append(next(streams[0]))
+                seen = len(passes)
+                found[1].append(next(streams[1]) if way == "one thread" else pool.submit(next, streams[1]).result())
+                assert i % 2 or len(passes) > seen  # a new window: the other stream ran in between
+                assert model.training
+            assert not [*streams[0], *streams[1]]
+    handle.remove()
+    assert state(model) == before and passes and not any(passes)
+    for own, right in zip(found, wanted, strict=True):
+        for a, b in zip(own, right, strict=True):
+            assert a.text == b.text and a.target_labels == b.target_labels
+            torch.testing.assert_close(a.attributions, b.attributions, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def test_a_stream_that_is_left_in_the_middle_keeps_nobody_out(setting):
+    """Its session is over: another thread may run the model."""
+    explainer = Occlusion(*setting)
+    stream = explainer.stream(iter(TEXTS * 50), 0)
+    first = next(stream)
+    with ThreadPoolExecutor(1) as pool:
+        again = pool.submit(explainer, TEXTS[0], 0).result(timeout=60)[0]
+    torch.testing.assert_close(again.attributions, first.attributions, rtol=1e-4, atol=1e-5)
+    second = next(stream)
+    assert second.text == explainer(TEXTS[1], 0)[0].text
 
 
 def test_targets_of_a_stream_are_counted(setting):

@@ -101,6 +101,34 @@ def test_gradients_are_those_of_full_backpropagation(name, granularity):
     explainer.splitter.model.zero_grad()
 
 
+@pytest.mark.parametrize("family", ["bert", "gpt2", "gpt2-lm"])
+def test_both_backends_measure_the_same_effects(family):
+    model, tokenizer = CAUSAL_LMS["gpt2"]() if family == "gpt2-lm" else CLASSIFIERS[family]()
+    targets = "is good" if family == "gpt2-lm" else None
+    hooks, traces = (
+        SplitterForGeneration(model, 0, tokenizer, backend=backend)
+        if family == "gpt2-lm"
+        else ModelWithSplitPoints(model, 0, tokenizer=tokenizer, backend=backend)
+        for backend in ("hooks", "nnsight")
+    )
+    (rows,) = hooks.get_activations(SENTENCES, activation_granularity="word").values()
+    by_hooks, by_traces = (PCAConcepts(splitter, nb_concepts=4).fit(rows) for splitter in (hooks, traces))
+    texts, options, both = FEW[:2], {"activation_granularity": "word"}, (by_hooks, by_traces)
+    pairs = [
+        [each.concept_output_gradient(texts, targets, concepts_x_gradients=product, **options) for each in both]
+        for product in (False, True)
+    ]
+    pairs += [
+        [each.concept_output_attribution(texts, targets, method=method, n_steps=3, **options) for each in both]
+        for method in ("gradient", "gradient_x_concept", "integrated_gradients", "ablation")
+    ]
+    for one, other in pairs:
+        for a, b in zip(one, other, strict=True):
+            assert_close(b, a)
+            assert a.abs().max() > 0
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
 def test_no_gradient_reaches_parameters_nor_concept_models(bert):
     flags = [parameter.requires_grad for parameter in bert.splitter.model.parameters()]
     for method in ("gradient", "integrated_gradients", "ablation"):

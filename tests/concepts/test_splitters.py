@@ -242,7 +242,6 @@ class TestInputs:
         reference = bert.splitter.get_activations(texts)["bert.encoder.layer.1"]
         encoded = bert.tokenizer(texts, padding=True, return_tensors="pt")
         forms = {
-            "tuple": tuple(texts),
             "generator": (text for text in texts),
             "column": SimpleColumn(texts),
             "batch": encoded,
@@ -254,6 +253,8 @@ class TestInputs:
             rows = bert.splitter.get_activations(form)["bert.encoder.layer.1"]
             assert rows.shape == reference.shape, name
             assert_close(rows, reference)
+        with pytest.raises(InputError, match="got a tuple of 4 texts, and a tuple of two is a pair"):
+            bert.splitter.get_activations(tuple(texts))
 
     def test_forty_rows_in_forty_out(self, bert):
         batch = bert.tokenizer(SENTENCES * 5, padding=True, return_tensors="pt")

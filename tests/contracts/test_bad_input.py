@@ -524,7 +524,7 @@ FILES: dict[str, Case] = {
     ),
     "incomplete": (
         FileError,
-        r"`path`: .* holds an incomplete explanation \('spans'\)",
+        r"`path`: .* holds an inconsistent explanation: it lacks `target_labels`",
         partial(load, {"interpreto": json.dumps({"format": "interpreto.attribution/2"})}),
     ),
 }

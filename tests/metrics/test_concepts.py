@@ -1,5 +1,7 @@
 """Metrics of activations, codes and dictionaries: closed forms, parity, streaming, and others' defects."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -256,10 +258,18 @@ def test_dictionaries_of_unequal_numbers_are_paired():
     assert Stability(torch.eye(5)[:3], torch.eye(5)).compute() == 1
 
 
+def test_without_scipy_the_error_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(ImportError, match="pip install scipy"):
+        Stability(torch.eye(2), torch.eye(2)).compute()
+    assert Stability(torch.eye(2), torch.eye(2), matching_algorithm="cosine_maximum").compute() == 1
+
+
 @pytest.mark.parametrize(
     ("dictionaries", "error", "message"),
     [
         ([torch.eye(2)], OptionError, "at least two"),
+        ([3, 4], OptionError, r"`concept_explainers\[0\]`: got 3; pass a fitted explainer"),
         ([torch.eye(2), torch.eye(3)], InputError, r"\[2, 3\]"),
         ([torch.eye(2), torch.eye(2) * torch.nan], InputError, r"\[1\].*NaN"),
         ([torch.eye(2), torch.ones(2)], InputError, r"shape \(2,\)"),

@@ -9,6 +9,7 @@ import torch
 from interpreto import BlackBox, InputXGradient, IntegratedGradients, KernelShap, Lime, Occlusion, Saliency, Sobol
 from interpreto.errors import InputError, ModelError, OptionError
 from interpreto.metrics import Benchmark, Deletion, Insertion
+from interpreto.models import EngineOptions
 from tests import tiny
 
 TEXT = "The film was not good, but the music was."
@@ -175,3 +176,34 @@ def test_one_score_per_text_is_one_column():
 def test_scores_keep_the_digits_of_float64():
     output = Occlusion(BlackBox(lambda texts: [1e6 + 1e-3 * ("film" in text) for text in texts]))("A film", 0)[0]
     assert value(output, "film") == pytest.approx(1e-3, rel=1e-5)
+
+
+def test_the_report_says_what_applies_to_a_black_box():
+    text = "very very good"  # without the first or the second word it is one text
+    seen = []
+
+    def count(texts):
+        seen.extend(texts)
+        return [[len(text), text.count("good")] for text in texts]
+
+    on, off = (Occlusion(BlackBox(count), shortcuts=EngineOptions(distinct=distinct)) for distinct in (True, False))
+    assert on.report()["distinct"].reason == "no two perturbed inputs were equal"  # before any call
+    fast = on(text, 0)[0]
+    once = seen.copy()
+    seen.clear()
+    slow = off(text, 0)[0]
+    assert len(set(once)) == len(once) < len(seen) and set(seen) == set(once)
+    torch.testing.assert_close(fast.attributions, slow.attributions)
+    assert on.report()["distinct"] and on.report()["distinct"].reason == ""
+    assert off.report()["distinct"].reason == "switched off by EngineOptions"
+    assert [name for name, entry in on.report().items() if entry] == ["distinct"]
+    assert all("a black box" in entry.reason for name, entry in on.report().items() if name != "distinct")
+
+
+def test_two_explainers_of_one_black_box_have_a_report_each():
+    box = BlackBox(lambda texts: [len(text) for text in texts])
+    first, second = Occlusion(box), Occlusion(box)
+    first("very very good")
+    assert first.report()["distinct"] and not second.report()["distinct"]
+    second("a film")
+    assert box.asked > 0

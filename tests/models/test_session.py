@@ -53,7 +53,6 @@ def state(model):
     return [module.training for module in model.modules()], model.config.pad_token_id, len(model._forward_hooks)
 
 
-@pytest.mark.skipif(tiny.RELEASE < (5,), reason="its tokenizers serve one thread: they raise 'Already borrowed'")
 @pytest.mark.parametrize("family", ["bert", "gpt2", "gpt2-lm"])
 @pytest.mark.parametrize("way", ["threads", "to_thread"])
 def test_threads_get_the_numbers_of_one_thread(family, way):

@@ -5,23 +5,19 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 
 from interpreto import Occlusion
 from interpreto.models import EngineOptions
-from tests import tiny
+from tests.versions.families import LANGUAGE_MODELS
 
-GEMMA = partial(tiny._build, "GemmaForCausalLM", tiny.sentencepiece_bpe, tiny._GROUPED | {"head_dim": 16})
-FAMILIES = {name: tiny.CAUSAL_LMS[name] for name in ("gpt2", "llama", "qwen2", "mistral")} | {"gemma": GEMMA}
 PROMPT, TARGET = "A long and dull story with no end in sight, she said", " but the film was so good"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", LANGUAGE_MODELS)
 def test_the_prefix_is_shared_by(family):
-    model, tokenizer = FAMILIES[family]()
+    model, tokenizer = LANGUAGE_MODELS[family]()
     asked = []
     model.register_forward_hook(lambda _, __, given, output: asked.append(given["input_ids"].numel()), with_kwargs=True)
     values, tokens = {}, {}

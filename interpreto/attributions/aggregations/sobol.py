@@ -28,7 +28,7 @@ class SobolAggregator(Aggregator):
 
     Args:
         n_token_perturbations: Rows of A.
-        sobol_indices_order: Which index.
+        sobol_indices_order: First order or total.
 
     References:
         Jansen (1999), https://doi.org/10.1016/S0010-4655(98)00154-4; Saltelli et al. (2010),

@@ -1,4 +1,4 @@
-"""Where embeddings are moved: along a path from a baseline, or by noise."""
+"""Perturbators that move embeddings: along a path from a baseline, or by noise."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from interpreto.validation import check_count, check_not_negative, is_number, sh
 
 
 class LinearInterpolationPerturbator(EmbeddingsPerturbator):
-    """Points on the line from a baseline to the input, at the nodes of the Gauss-Legendre rule.
+    """Place points on the line from a baseline to the input, at the nodes of the Gauss-Legendre rule.
 
     Args:
-        baseline: Where the line begins; see `Baseline`.
-        n_perturbations: Points.
+        baseline: Start of the line: a `Baseline`.
+        n_perturbations: Number of points.
     """
 
     def __init__(self, baseline: Any = "zero", n_perturbations: int = 32) -> None:
@@ -36,10 +36,10 @@ class LinearInterpolationPerturbator(EmbeddingsPerturbator):
 
 
 class GaussianNoisePerturbator(EmbeddingsPerturbator):
-    """The input with Gaussian noise.
+    """Add Gaussian noise to the input.
 
     Args:
-        n_perturbations: Copies.
+        n_perturbations: Number of noisy inputs.
         std: Standard deviation of the noise, in standard deviations of the input's embeddings.
         input_x_gradient: Contract the gradients with the noisy input instead of taking norms.
     """
@@ -56,11 +56,11 @@ class GaussianNoisePerturbator(EmbeddingsPerturbator):
 
 
 class GradientShapPerturbator(EmbeddingsPerturbator):
-    """Random points between a baseline and the noisy input; gradients count along the way from one to the other.
+    """Draw random points between a baseline and the noisy input; gradients are contracted with the difference of the two.
 
     Args:
-        baseline: Where the lines begin; see `Baseline`.
-        n_perturbations: Points, each on its own line.
+        baseline: Start of the lines: a `Baseline`.
+        n_perturbations: Number of points, each on a line of its own.
         std: Standard deviation of the noise, in standard deviations of the input's embeddings.
     """
 

@@ -19,11 +19,12 @@ class OcclusionPerturbator(MaskPerturbator):
 
 
 class RandomMaskedTokenPerturbator(MaskPerturbator):
-    """Draw the untouched input, then inputs that lose each unit with the same probability.
+    """Draw the unperturbed input, then inputs in which each unit is masked with the same probability.
 
     Args:
-        n_perturbations: Perturbed inputs, the untouched one included. None: 200, or four times the units if that is more.
-        perturb_probability: Probability that an input loses a unit, in (0, 1).
+        n_perturbations: Number of perturbed inputs, the unperturbed one included. None: 200, or four per unit if that is
+            more.
+        perturb_probability: Probability that a unit is masked, in (0, 1).
     """
 
     def __init__(self, n_perturbations: int | None = None, perturb_probability: float = 0.5) -> None:

@@ -18,16 +18,15 @@ from interpreto.validation import check_optional_count
 class ShapTokenPerturbator(WeightedMaskPerturbator):
     """Draw the full and the empty coalition, then those of a Kernel SHAP regression.
 
-    With ``2^u <= n_perturbations`` all coalitions, so that the values are exact. Otherwise coalitions come in pairs
-    with their complement; sizes get equal shares of the budget (leverage scores), sizes that fit in their share are
-    enumerated, and within a size units appear equally often. Below four coalitions per unit a regression is unstable:
-    there, the prefixes of random orders, for a permutation estimate.
+    With ``2^u <= n_perturbations`` all coalitions are taken, and the values are exact. Otherwise coalitions are drawn in
+    pairs with their complements. Sizes get equal shares of the budget (leverage scores), sizes that fit in their share are
+    enumerated, and the units appear equally often in the coalitions of one size. With fewer than four coalitions per unit
+    a regression is unstable, and the coalitions are prefixes of random orders, for a permutation estimate.
 
-    Measured on random games in ``benchmarks/RESULTS.md`` against drawing by the Shapley kernel and by leverage scores.
+    ``benchmarks/RESULTS.md`` compares this with draws by the Shapley kernel and by leverage scores, on random games.
 
     Args:
-        n_perturbations: Coalitions in all; at least twice the units, unless all fit. None: 500, or twice the units if that
-            is more.
+        n_perturbations: Number of coalitions: at least ``2u``, unless all fit. None: 500, or ``2u`` if that is more.
 
     References:
         Lundberg and Lee, NeurIPS 2017, https://arxiv.org/abs/1705.07874.
@@ -133,7 +132,7 @@ def _drawn(rng: np.random.Generator, u: int, size: int, count: int, total: int) 
 
 
 def _key(u: int, members: np.ndarray) -> frozenset[int]:
-    """Return what identifies a coalition, and its complement too where the two have one size."""
+    """Return a key of a coalition, shared with its complement where the two have one size."""
     found = frozenset(members.tolist())
     return found if 2 * len(found) != u or 0 in found else frozenset(range(u)) - found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -44,11 +46,10 @@ def _halton(n: int, dimensions: int, generator: Generator) -> Float[Tensor, "n m
     """
     points = torch.zeros(n, dimensions, dtype=torch.float64)
     for column, prime in enumerate(_primes(dimensions)):
-        index, scale = torch.arange(1, n + 1), 1.0 / prime
-        while scale > DIGITS:
-            permuted = torch.rand(prime, generator=generator, dtype=torch.float64).argsort()
-            points[:, column] += permuted[index % prime] * scale
-            index, scale = index // prime, scale / prime
+        places = prime ** torch.arange(1, math.ceil(-math.log(DIGITS, prime)))  # of the digits: those that count
+        permuted = torch.rand(len(places), prime, generator=generator, dtype=torch.float64).argsort(1)
+        digits = torch.arange(1, n + 1) * prime // places[:, None] % prime
+        points[:, column] = (permuted.gather(1, digits).double() / places[:, None]).sum(0)
     return points
 
 
@@ -65,10 +66,11 @@ def _primes(count: int) -> list[int]:
 class SobolTokenPerturbator(MaskPerturbator):
     """Draw masks A and B, where each unit is masked with probability ½, then for each unit A with that unit taken from B.
 
-    The rows are drawn in up to eight independent replicates, from which standard errors are read.
+    The rows are drawn in up to eight independent replicates, from which standard errors are computed.
 
     Args:
-        n_token_perturbations: Rows of A; ``(u + 2)`` times as many masks in all, of which the distinct ones are run.
+        n_token_perturbations: Number of rows of A. There are ``(u + 2)`` times as many masks, of which the distinct ones are
+            run.
         sampler: Distribution of the rows.
     """
 
@@ -84,7 +86,7 @@ class SobolTokenPerturbator(MaskPerturbator):
         if u == 0:
             return torch.zeros(2 * self.n_token_perturbations, 0)
         parts = [self.sampler(rows, 2 * u, generator) for rows in replicates(self.n_token_perturbations)]
-        removed = (torch.cat(parts) < 0.5).float()
-        a, b = removed[:, :u], removed[:, u:]
+        masked = (torch.cat(parts) < 0.5).float()
+        a, b = masked[:, :u], masked[:, u:]
         mixed = torch.where(torch.eye(u).bool()[:, None], b, a)  # (u, n, u)
         return torch.cat([a, b, mixed.reshape(-1, u)])

@@ -1,4 +1,4 @@
-"""Concept models from elsewhere: overcomplete's, or any object with ``fit``, ``encode`` and ``decode``."""
+"""Adapters of foreign concept models: overcomplete's, or any object with ``fit``, ``encode`` and ``decode``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build_model(model: Any, nb_concepts: int | None, random_state: int, options:
     """Build the concept model of a class, an instance, or a name of overcomplete's.
 
     Raises:
-        OptionError: it has no ``fit``, ``encode`` and ``decode``, or the class does not take the options.
+        OptionError: it lacks ``fit``, ``encode`` or ``decode``, or the class does not take the options.
     """
     found = find_class(model) if isinstance(model, str) else model
     if not isinstance(found, type):
@@ -52,14 +52,14 @@ def _fittable(model: Any, nb_concepts: int | None, random_state: int) -> Concept
 
 
 class ExternalModel(FittableModel, ForeignModel):
-    """A foreign model behind the interface of interpreto's.
+    """Adapt a foreign model to the interface of `ConceptModel`.
 
-    While it runs, the global generators are seeded, and restored after: it learns and encodes the same each time.
+    The global random generators are seeded while it runs, and restored after, so that its results are reproducible.
 
     Args:
-        model: Has ``fit``, ``encode`` and ``decode``; ``get_dictionary`` where the decoder is not linear. One without
-            ``fit`` is used as it is, like one with a true attribute ``fitted``.
-        nb_concepts: Number of concepts, if the model does not say it.
+        model: Has ``fit``, ``encode`` and ``decode``, and ``get_dictionary`` if the decoder is not linear. A model without
+            ``fit``, or with a true attribute ``fitted``, is used as it is.
+        nb_concepts: Number of concepts, if the model has no such attribute.
         random_state: Seed of the global generators while it runs.
     """
 
@@ -86,21 +86,21 @@ class ExternalModel(FittableModel, ForeignModel):
 
     @property
     def is_fitted(self) -> bool:
-        """Return True if it was fitted here, is used as it is, or says so by an attribute ``fitted``."""
+        """Return True if the model was fitted here, is used as it is, or has a true attribute ``fitted``."""
         return self.learned
 
     def allocate(self, width: int, device: torch.device) -> None:
         """Do nothing: the model is made without a width."""
 
     def loaded(self) -> None:
-        """Take note that what was learned and written is restored."""
+        """Mark the model as fitted, once its state is restored."""
         if isinstance(self.model, nn.Module) and "fitted" in vars(self.model):
             vars(self.model)["fitted"] = True
         self.learned = True
         self._probe()
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Learn the concepts by the foreign ``fit``.
+        """Learn the concepts by the model's own ``fit``.
 
         Raises:
             OptionError: the model has none.
@@ -117,14 +117,14 @@ class ExternalModel(FittableModel, ForeignModel):
         self._probe()
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """Compute the amount of each concept in each row; of several results, the last (overcomplete: pre-codes and codes)."""
+        """Compute the codes ``(n, c)`` of rows; of several results (overcomplete: pre-codes and codes), the last."""
         self._place(activations.device)
         with seeded(self.random_state, activations.device):
             codes = self.model.encode(activations)
         return self._as_rows(codes[-1] if isinstance(codes, tuple) else codes, activations, "encode")
 
     def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
-        """Reconstruct rows from their concepts."""
+        """Reconstruct rows ``(n, d)`` from their codes."""
         self._place(concepts.device)
         return self._as_rows(self.model.decode(concepts), concepts, "decode")
 
@@ -149,7 +149,7 @@ class ExternalModel(FittableModel, ForeignModel):
             vars(self.model)["device"] = device  # overcomplete's keep it next to their tensors, which have moved
 
     def _probe(self) -> None:
-        """Measure whether gradients pass through ``encode`` and ``decode``."""
+        """Test if gradients pass through ``encode`` and ``decode``."""
         width = self.get_dictionary().shape[1]
         self.has_differentiable_encoder = _passes_gradients(self.encode, width, self.dtype)
         self.has_differentiable_decoder = _passes_gradients(self.decode, self.nb_concepts, self.dtype)

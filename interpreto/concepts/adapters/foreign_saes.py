@@ -1,4 +1,4 @@
-"""Sparse autoencoders from elsewhere, overcomplete's above all, behind the interface of interpreto's."""
+"""Adapters of foreign sparse autoencoders, such as overcomplete's."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from interpreto.errors import OptionError
 from interpreto.seeding import seeded
 
 Criterion = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Loss of rows, their reconstruction, pre-codes, codes and dictionary, as overcomplete has it."""
+"""Loss of rows, their reconstruction, pre-codes, codes and dictionary, as in overcomplete."""
 
 
 class ExternalAutoencoder(Autoencoder, ForeignModel):
-    """A foreign autoencoder.
+    """Adapt a foreign autoencoder.
 
-    A class is made and trained on centered and scaled rows. An instance is used as it is: its center is 0, its scale is 1,
-    and its weights are frozen, so that its codes are its own. It is trained only when it is told to be: by a fit with
-    ``overwrite=True``, or where ``l1`` or ``criterion``, which matter to training alone, are given.
+    A class is instantiated, and trained on centered and scaled rows. An instance is used as it is, without centering or
+    scaling and with frozen weights. It is trained only on request: by a fit with ``overwrite=True``, or if ``l1`` or
+    ``criterion``, which matter to training alone, are given.
 
     Args:
-        model: A class, made with the width and ``nb_concepts``, or an instance. ``encode`` returns codes, or pre-codes and
+        model: A class, which takes the width and ``nb_concepts``, or an instance. ``encode`` returns codes, or pre-codes and
             codes; ``decode`` takes codes.
-        nb_concepts: Number of concepts; None: 20 of a class, its own of an instance.
-        random_state: Seed of the global generators while the class makes its weights.
+        nb_concepts: Number of concepts; None: 20 for a class, an instance's own.
+        random_state: Seed of the global generators while the class draws its weights.
         options: Options of the class.
-        l1: Weight of the L1 norm of the codes; None for 0.1 where nothing else makes them sparse, else for none.
-        criterion: The loss, in place of the squared error and that norm.
+        l1: Weight of the L1 norm of the codes; None: 0.1, or 0 for models with ``k`` or ``top_k``, which are sparse by
+            themselves.
+        criterion: Loss, instead of the squared error and the L1 norm.
 
     Raises:
-        OptionError: it has no ``encode`` or ``decode``, or an instance does not tell its number of concepts.
+        OptionError: it has no ``encode`` or ``decode``, or the number of an instance's concepts is unknown.
     """
 
     def __init__(
@@ -59,24 +60,24 @@ class ExternalAutoencoder(Autoencoder, ForeignModel):
             self._use_as_it_is()
 
     def _use_as_it_is(self) -> None:
-        """Take center 0 and scale 1, in the model's dtype, and freeze the weights."""
+        """Set the center to 0 and the scale to 1, in the model's dtype, and freeze the weights."""
         tensors = list(self.model.state_dict().values()) if isinstance(self.model, nn.Module) else []
         like = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0, dtype=torch.float32))
         self.mean, self.scale = like.new_zeros(1), like.new_ones(1)
         self.requires_grad_(False)
 
     def draw(self, width: int, device: torch.device, generator: Generator) -> None:
-        """Draw the weights of a class; those of an instance are trained on.
+        """Draw the weights of a class; those of an instance are kept.
 
         Raises:
-            OptionError: it is an object that cannot be trained.
+            OptionError: the model is an object that cannot be trained.
         """
         self.allocate(width, device)
         if not isinstance(self.model, nn.Module):
             raise OptionError(f"`concept_model`: {type(self.model).__name__} is no torch module, and cannot be trained.")
 
     def allocate(self, width: int, device: torch.device) -> None:
-        """Make the model, where a class was given; its weights are float32, whatever the default dtype."""
+        """Instantiate the model, where a class was given, in float32, whatever the default dtype."""
         if self.kind is not None:
             with seeded(self.random_state), torch.enable_grad():
                 try:
@@ -90,7 +91,7 @@ class ExternalAutoencoder(Autoencoder, ForeignModel):
         self._place(device)
 
     def loaded(self) -> None:
-        """Leave training mode without the changes that come with it: the weights are as they were written."""
+        """Leave training mode without a call of ``eval``, which would change the restored weights."""
         for module in self.model.modules():
             module.training = False
 
@@ -114,7 +115,7 @@ class ExternalAutoencoder(Autoencoder, ForeignModel):
             return self.model.decode(one_each) - self.model.decode(torch.zeros_like(one_each))
 
     def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
-        """Run a forward pass, with the model's own sparsity, an L1 norm, or the given criterion."""
+        """Run a forward pass, and return its codes, reconstruction and loss beyond the squared error."""
         if not self.model.training:
             self.model.train()
         encoded = self.model.encode(rows)
@@ -137,13 +138,13 @@ class ExternalAutoencoder(Autoencoder, ForeignModel):
         """Do nothing: foreign models handle their own constraints."""
 
     def revive(self, concepts: Int[Tensor, " k"], directions: Float[Tensor, "k d"]) -> None:
-        """Do nothing: it is not known how, in a foreign model."""
+        """Do nothing: foreign models have no interface for it."""
 
     def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
-        """Do nothing: the model keeps what its codes need."""
+        """Do nothing: foreign models are calibrated by themselves."""
 
     def _settle(self, device: torch.device) -> None:
-        """Leave training mode, in which overcomplete normalizes its dictionary, and keep no graph of that."""
+        """Leave training mode, in which overcomplete normalizes its dictionary, without an autograd graph."""
         if not isinstance(self.model, nn.Module):
             return
         fused = [getattr(module, "_fused_dictionary", None) for module in self.model.modules()]
@@ -163,7 +164,11 @@ class ExternalAutoencoder(Autoencoder, ForeignModel):
 
 
 def _checked(model: Any) -> Any:
-    """Return a model that has ``encode`` and ``decode``."""
+    """Return the model.
+
+    Raises:
+        OptionError: it lacks ``encode`` or ``decode``.
+    """
     missing = [name for name in ("encode", "decode") if not callable(getattr(model, name, None))]
     if missing:
         raise OptionError(
@@ -173,7 +178,11 @@ def _checked(model: Any) -> Any:
 
 
 def _count(model: Any, nb_concepts: int | None) -> int:
-    """Return the number of concepts of an instance: what it says, what its dictionary has, or what the user says."""
+    """Return the number of concepts of an instance: its attribute, the length of its dictionary, or the user's number.
+
+    Raises:
+        OptionError: there is none, or they differ.
+    """
     count = getattr(model, "nb_concepts", None)
     if count is None and callable(getattr(model, "get_dictionary", None)):
         count = len(model.get_dictionary())

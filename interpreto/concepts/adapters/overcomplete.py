@@ -1,4 +1,4 @@
-"""Load overcomplete: the only file that imports it, and only when one of its models is asked for."""
+"""Load overcomplete. Only this file imports it, when one of its models is first used."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ PACKAGE = "overcomplete"
 def load_overcomplete(part: Literal["optimization", "sae"]) -> ModuleType:
     """Import a part of overcomplete without the imports of its top level (torchvision, timm, OpenCV, matplotlib).
 
-    ``import overcomplete`` still gives the whole package, when it can be imported: the top level is run when something of it
-    is asked for.
+    A later ``import overcomplete`` still gives the whole package: its top level is run when one of its names is first used.
 
     Raises:
-        ImportError: overcomplete is not installed; says what to type.
+        ImportError: overcomplete is not installed; the message says how to install it.
 
     Examples:
         >>> load_overcomplete("sae").TopKSAE.__name__
@@ -66,7 +65,7 @@ def name_of(model: Any) -> str | None:
 
 
 def _place_bare_package() -> None:
-    """Register the package overcomplete without running its top level, which runs once it is needed."""
+    """Register the package overcomplete without running its top level, which is run when it is first needed."""
     spec = find_spec(PACKAGE)
     if spec is None or spec.loader is None:
         raise ImportError(f"overcomplete is not installed. {_how_to_install()}")

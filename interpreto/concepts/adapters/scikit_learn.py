@@ -1,4 +1,4 @@
-"""Solvers of scikit-learn, imported when a concept model that needs one is fitted."""
+"""Load solvers of scikit-learn, when a concept model that needs one is fitted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def load_scikit_learn(part: Literal["cluster", "decomposition"]) -> ModuleType:
     """Import a part of scikit-learn.
 
     Raises:
-        ImportError: it is not installed; says what to type.
+        ImportError: scikit-learn is not installed; the message says how to install it.
     """
     try:
         return importlib.import_module(f"sklearn.{part}")
@@ -27,9 +27,9 @@ def load_scikit_learn(part: Literal["cluster", "decomposition"]) -> ModuleType:
 
 @contextmanager
 def solving(name: str, random_state: int, advice: str) -> Iterator[None]:
-    """Context manager that seeds the global generators for scikit-learn, and restores them.
+    """Context manager that seeds the global random generators for scikit-learn, and restores them.
 
-    Its warning that it did not converge becomes an `EstimateWarning` that says what to do.
+    A `ConvergenceWarning` becomes an `EstimateWarning` with advice.
     """
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415  (optional)
 

@@ -33,10 +33,10 @@ from interpreto.validation import check_batch_size, check_count
 
 
 class ModelSplitter(ABC):
-    """A model cut at split points: below, activations are read; above, the model runs on from them.
+    """A model with split points: activations are read at them, and the model is run downstream of them.
 
-    Nothing of the model or the tokenizer is changed by any call, and activations do not depend on what else is in a
-    batch. Long texts are refused, never cut silently.
+    No call changes the model or the tokenizer, and the activations of an input do not depend on the other inputs. Long
+    texts are refused, never cut silently.
     """
 
     activation_granularities = ActivationGranularity
@@ -62,12 +62,12 @@ class ModelSplitter(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Return where the model is run: where it is."""
+        """Return the device on which the model is run: its own."""
         return self._recorder.forward.device
 
     @property
     def batch_size(self) -> int | None:
-        """Texts per pass; None: as many as a token budget holds. May be set."""
+        """Return the number of texts per pass; None: as many as a token budget holds. Can be set."""
         return self._recorder.budget.rows
 
     @batch_size.setter
@@ -95,9 +95,9 @@ class ModelSplitter(ABC):
 
     @cached_property
     def nnsight_model(self) -> Any:
-        """The model held by ``nnsight.NNsight``, for traces of your own; the one of the splitter with ``backend="nnsight"``.
+        """Return the model wrapped by ``nnsight.NNsight``, for traces of your own; with ``backend="nnsight"``, the splitter's.
 
-        nnsight leaves its controllers in the modules of a model that it has held once.
+        nnsight leaves its controllers in the modules of a model that was once wrapped.
 
         Examples:
             >>> import nnsight
@@ -123,12 +123,12 @@ class ModelSplitter(ABC):
         """Yield inputs, one after the other, with the units that their rows of activations represent."""
 
     def iter_read(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
-        """Yield as `iter_samples` does, for their activations alone: without anything that these do not depend on."""
+        """Yield samples as `iter_samples` does, but without the parts that their activations do not depend on."""
         return self.iter_samples(inputs, activation_granularity)
 
     @abstractmethod
     def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Tensor:
-        """Return activations of one batch before they are pooled: ``(b, l, d)``, padded on the right, or ``(b, d)``."""
+        """Return the activations of one batch before pooling: ``(b, l, d)``, padded on the right, or ``(b, d)``."""
 
     @abstractmethod
     def activations_of(
@@ -138,20 +138,20 @@ class ModelSplitter(ABC):
         split_point: str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "u d"]:
-        """Return activations of all units of any number of samples, in order."""
+        """Return the activations ``(u, d)`` of all units of any number of samples, in order."""
 
     @abstractmethod
     def edited_outputs(self, inputs: Any, edit: Edit, split_point: str | None = None) -> Float[Tensor, "b ..."]:
-        """Return logits ``(b, c)`` or ``(b, l, v)`` of one batch when its activations go through ``edit``.
+        """Return logits ``(b, c)`` or ``(b, l, v)`` of one batch whose activations go through ``edit``.
 
-        ``edit`` is given ``(b, l, d)``, padded on the right, or ``(b, d)``. The outputs are differentiable in what it
-        adds; no gradient reaches the parameters or the layers below. ``inputs`` may be samples. Where a model has an
-        encoder and a decoder, the logits are those of the decoder's tokens.
+        ``edit`` takes activations ``(b, l, d)``, padded on the right, or ``(b, d)``. The outputs are differentiable in the
+        changes of ``edit``; no gradient reaches the parameters or earlier layers. ``inputs`` may be samples. The logits of
+        an encoder-decoder are those of the decoder's tokens.
         """
 
     @abstractmethod
     def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b ..."]:
-        """Return logits of one batch, the model run on from given activations; differentiable in them alone.
+        """Return the logits of one batch downstream of given activations, and differentiable in them alone.
 
         ``hidden`` has the shape that `batch_activations` returns for these samples.
         """
@@ -160,22 +160,22 @@ class ModelSplitter(ABC):
     def of_batch(
         self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
     ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]:
-        """Return activations of a batch as the model itself is called with it, and the text that each row is of.
+        """Return the activations of a batch of the model's own arguments, and the number of the text of each row.
 
-        Differentiable in the embeddings. One row per token that is ``inside``, or one per text; ``last`` is each text's last
-        token. How the module lays its activations out must be known: `batch_activations` finds it.
+        Differentiable in the embeddings. There is one row per token ``inside``, or one per text; ``last`` is the last token
+        of each text. Call `batch_activations` first, which determines the layout of the module's activations.
         """
 
     def samples(self, inputs: Any, activation_granularity: Any = None) -> list[Sample]:
-        """Return each input with its ids, its text and its units: one unit per row of activations, in order.
+        """Return the inputs as samples, with one unit per row of activations, in order.
 
-        ``activation_granularity=None``: tokens; texts where activations have one row per text.
+        ``activation_granularity=None``: tokens, or texts where there is one row of activations per text.
         """
         return list(self.iter_samples(inputs, self._unit(activation_granularity)))
 
     @contextmanager
     def session(self, samples: Sequence[Sample]) -> Iterator[bool]:
-        """Context manager that prepares the model for samples; True if samples of unequal lengths may share a batch."""
+        """Context manager that prepares the model for samples; yields True if unequal lengths may share a batch."""
         rows = [SplitInput.of(sample) for sample in samples]
         with self._recorder.session(rows):
             yield self._recorder.may_mix(rows)
@@ -198,17 +198,20 @@ class ModelSplitter(ABC):
         rows_per_shard: int = 65_536,
         tqdm_bar: bool = False,
     ) -> ActivationStore:
-        """Write the activations of a stream of inputs to a folder, a shard at a time; an interrupted call may be repeated.
+        """Write the activations of a stream of inputs to a folder, shard by shard; an interrupted call may be repeated.
 
         Args:
-            inputs: As for activations; read once, as they come. The same at each repetition.
-            path: The folder; made if missing.
-            activation_granularity: What a row represents.
-            aggregation_strategy: How tokens are pooled into a row.
-            split_point: Which one, when there are several.
-            dtype: As which the activations are kept; None: the model's.
-            rows_per_shard: After how many rows a shard ends, with a text. Memory holds one shard.
-            tqdm_bar: Show the rows written.
+            inputs: Inputs of any kind, read once; the same at each repetition.
+            path: The folder, which is made if it is missing.
+            activation_granularity: Unit of a row.
+            aggregation_strategy: Pooling of tokens into a row.
+            split_point: The split point, if there are several.
+            dtype: Dtype of the stored activations; None: the model's.
+            rows_per_shard: Rows after which a shard ends, at the end of a text. Memory holds one shard.
+            tqdm_bar: Show the number of rows.
+
+        Returns:
+            The store.
 
         Raises:
             FileError: the folder holds something else, other activations, or those of other inputs.
@@ -234,7 +237,11 @@ class ModelSplitter(ABC):
         )
 
     def hook_point(self, split_point: str | None) -> HookPoint:
-        """Return where activations are read; None: at the only split point."""
+        """Return the hook point of a split point; None: of the only one.
+
+        Raises:
+            OptionError: there is no such split point, or there are several.
+        """
         points = {point.name: point for point in self._recorder.hook_points}
         if split_point is None and len(points) == 1:
             return self._recorder.hook_points[0]
@@ -243,7 +250,7 @@ class ModelSplitter(ABC):
         return points[split_point]
 
     def _given_samples(self, inputs: Any) -> list[Sample]:
-        """Return samples as they are, or those of inputs."""
+        """Return samples as they are, and other inputs as samples."""
         if isinstance(inputs, Sequence) and inputs and all(isinstance(item, Sample) for item in inputs):
             return list(inputs)
         return self.samples(inputs)
@@ -253,7 +260,7 @@ class ModelSplitter(ABC):
 
 
 class TokenSplitter(ModelSplitter):
-    """A splitter whose activations are of tokens, pooled into units."""
+    """A splitter whose activations belong to tokens, and are pooled into units."""
 
     @abstractmethod
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
@@ -303,4 +310,5 @@ def _one_after_the_other(parts: Sequence[Tensor]) -> Tensor:
 
 
 def read_strategy(value: object) -> GranularityAggregationStrategy:
+    """Return a strategy, given itself or its name."""
     return read_member(GranularityAggregationStrategy, value, "aggregation_strategy")

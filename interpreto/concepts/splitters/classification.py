@@ -31,24 +31,23 @@ _PROBE = "It is so, and it was so."
 
 
 class SplitterForClassification(ModelSplitter):
-    """Read the one vector per text that a classification head reads, and runs the head on from it.
+    """Read the one vector per text that a classification head takes, and run the head on such vectors.
 
-    It is the pooled output, the class token's or the last token's activations, as the model has it; the logits of the
-    model follow from it exactly, which is tried out once.
+    Depending on the model, the vector is the pooled output, or the activations of the class token or the last token. The
+    logits of the model follow from it exactly, which is tested once.
 
     Args:
         model_or_repo_id: A Hugging Face classifier, a repository's id, or a folder.
-        split_point: None: what the head reads. Else the path of a module, or a block's number (``-1``: the last), whose
-            output for one token decides the logits alone, as ``"bert.pooler"`` does. A head's own path names what
-            that head reads.
-        tokenizer: The model's tokenizer; None: the repository's own. A fast one, for texts.
-        batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
-        device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
-        backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces.
+        split_point: None: the input of the head. Else the path of a module, or a block's number (``-1``: the last), whose
+            output for one token determines the logits, as ``"bert.pooler"`` does. The path of a head means its input.
+        tokenizer: The model's tokenizer, a fast one for texts; None: the repository's.
+        batch_size: Texts per pass; None: as many as a token budget holds, halved when the memory runs out.
+        device_map: Devices of a repository's model, as in ``from_pretrained``. A model object stays on its own device.
+        backend: ``"hooks"`` or ``"nnsight"``.
         truncation: Read the beginning of inputs that are longer than the model takes, instead of refusing them.
 
     Raises:
-        ModelError: no module turns one vector per text into the logits, or not the one named.
+        ModelError: no module, or not the one named, turns one vector per text into the logits.
 
     Examples:
         >>> from interpreto import demo
@@ -94,13 +93,13 @@ class SplitterForClassification(ModelSplitter):
     def get_activations(
         self, inputs: Any, tqdm_bar: bool = False, *, dtype: torch.dtype | None = None
     ) -> ActivationsAndPredictions:
-        """Return what the head reads of each input, and the class that it predicts, on the CPU.
+        """Return the input of the head for each text, and the predicted class, on the CPU.
 
         Args:
             inputs: Texts, pairs, chats, tensors of ids, dicts or `BatchEncoding` of any number of rows, or any iterable
                 of these: a list, a column of a ``datasets.Dataset``, a generator.
-            tqdm_bar: Show the texts done.
-            dtype: As which activations are kept; None: the model's.
+            tqdm_bar: Show the number of texts.
+            dtype: Dtype of the activations; None: the model's.
 
         Returns:
             A pair of activations ``(n, d)`` and predictions ``(n,)``.
@@ -117,11 +116,11 @@ class SplitterForClassification(ModelSplitter):
         return ActivationsAndPredictions.of(found, Activations({self.split_point: found}), torch.cat(classes))
 
     def inputs_to_activations(self, inputs: Any) -> Float[Tensor, "n d"]:
-        """Return what the head reads of each input."""
+        """Return the input ``(n, d)`` of the head for each text."""
         return self.activations_of(self._given_samples(inputs))
 
     def activations_to_outputs(self, activations: Float[Tensor, ...]) -> Float[Tensor, "n c"]:
-        """Return the model's logits, in float32, where the head reads these activations; differentiable in them alone."""
+        """Return the logits ``(n, c)`` of these activations, in float32; differentiable in the activations alone."""
         model, width = self.model, self._head.width
         if activations.ndim != 2 or activations.shape[1] != width:
             raise OptionError(f"`activations`: got shape {tuple(activations.shape)}; pass (n, {width}), one row per text.")

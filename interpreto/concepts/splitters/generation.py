@@ -1,4 +1,4 @@
-"""A language model, split while it reads a text and what it writes after it."""
+"""Split a language model that reads a text and what it generates after it."""
 
 from __future__ import annotations
 
@@ -32,36 +32,37 @@ from interpreto.validation import check_count
 Part = Literal["all", "prompt", "generated"]
 PARTS = ("all", "prompt", "generated")
 NOTHING = Tokens("", (), (), (), ())
-TOGETHER = 64  # prompts that are read ahead, to be run with others of their length
+TOGETHER = 64  # prompts that are read ahead, to be run together with others of the same length
 
 
 class SplitterForGeneration(TokenSplitter):
-    """Read the activations of a text's tokens and, on request, of the tokens that the model writes after it.
+    """Read the activations of a text's tokens and, on request, of the tokens that the model generates after it.
 
-    With ``max_new_tokens`` the model writes first; then one pass over prompt and answer together reads what each token's
-    activations are. The ids that were written are read as they are: nothing is decoded and tokenized again. Special tokens,
-    among them the end that the model writes, are left out but at granularity ``ALL_TOKENS``.
+    With ``max_new_tokens`` the model generates first; then one pass over the prompt and the generated ids, which are not
+    decoded and tokenized again, reads the activations of all. Special tokens, the generated end token among them, are in no
+    unit unless the granularity is ``ALL_TOKENS``.
 
-    Of an encoder-decoder (T5, BART), a split point in the encoder has the activations of the text, one in the decoder
-    those of the answer. What an edit, or ``hidden``, holds at tokens of the other stack is not read.
+    Of an encoder-decoder (T5, BART), a split point in the encoder has the activations of the text, one in the decoder those
+    of the generated text. Activations of an edit, or of ``hidden``, at tokens of the other stack are ignored.
 
     Args:
         model_or_repo_id: A Hugging Face language model, causal or encoder-decoder; a repository's id, or a folder.
-        split_point: Paths of modules, or of a causal model numbers of blocks (``-1``: the last); one or several. Of an
-            encoder-decoder, all in one of its two stacks.
-        tokenizer: The model's tokenizer; None: the repository's own. A fast one, for texts.
-        batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
-        device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
-        max_new_tokens: Tokens that the model writes at most after each text; 0: it only reads.
-        part: Whose units are returned: ``"all"`` that the split point has, the ``"prompt"``'s, or the ``"generated"`` ones.
-        generation_kwargs: Options of ``model.generate``; by default the model writes its likeliest token each time.
-        random_state: Seed of each text's draws, where ``generation_kwargs`` ask for sampling.
-        backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces.
+        split_point: One or several paths of modules, or numbers of a causal model's blocks (``-1``: the last). Those of an
+            encoder-decoder must be in one of its two stacks.
+        tokenizer: The model's tokenizer, a fast one for texts; None: the repository's.
+        batch_size: Texts per pass; None: as many as a token budget holds, halved when the memory runs out.
+        device_map: Devices of a repository's model, as in ``from_pretrained``. A model object stays on its own device.
+        max_new_tokens: Largest number of tokens generated after each text; 0: none.
+        part: The tokens whose units are returned: ``"all"`` that the split point reads, the ``"prompt"``, or the
+            ``"generated"`` ones.
+        generation_kwargs: Options of ``model.generate``; greedy by default.
+        random_state: Seed of each text, where ``generation_kwargs`` ask for sampling.
+        backend: ``"hooks"`` or ``"nnsight"``.
         truncation: Read the beginning of inputs that leave no room for ``max_new_tokens``, instead of refusing them.
 
     Raises:
-        TaskError: the model does not write.
-        OptionError: split points, or a split point and the part, are of different stacks.
+        TaskError: the model does not generate.
+        OptionError: split points, or a split point and ``part``, belong to different stacks.
 
     Examples:
         >>> from transformers import GPT2Config, GPT2LMHeadModel
@@ -126,10 +127,21 @@ class SplitterForGeneration(TokenSplitter):
         tqdm_bar: bool = False,
         dtype: torch.dtype | None = None,
     ) -> Activations:
-        """Return activations ``(n·g, d)`` of every unit of every input and its answer, by split point.
+        """Return the activations of all units of the inputs and the generated texts, by split point.
 
-        ``samples(inputs, activation_granularity)`` has the answers, and the units that the rows stand for. To write the
-        answers once only, call it, and then `activations_of`.
+        ``samples(inputs, activation_granularity)`` returns the generated texts and the units of the rows. To generate only
+        once, call it, and then `activations_of`.
+
+        Args:
+            inputs: Texts, chats, tensors of ids, dicts or `BatchEncoding`, or any iterable of these.
+            activation_granularity: Unit of a row: an `ActivationGranularity`, its name, any `Granularity`, or a function
+                from a text to character ranges.
+            aggregation_strategy: Pooling of the activations of a unit's tokens.
+            tqdm_bar: Show the number of texts.
+            dtype: Dtype of the activations; None: the model's.
+
+        Returns:
+            Activations ``(n·g, d)`` by split point, on the CPU.
         """
         strategy, total = read_strategy(aggregation_strategy), len(inputs) if isinstance(inputs, (list, tuple)) else None
         rows = (SplitInput.of(sample) for sample in self.iter_read(inputs, activation_granularity))
@@ -140,7 +152,7 @@ class SplitterForGeneration(TokenSplitter):
         return self._iter_samples(inputs, activation_granularity, write=True)
 
     def iter_read(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
-        """Yield as `iter_samples` does; the model writes only where activations depend on what it writes."""
+        """Yield samples as `iter_samples` does, with generated tokens only where the activations depend on these."""
         write = self._stack == "decoder" or (self._stack is None and self.part != "prompt")
         return self._iter_samples(inputs, activation_granularity, write=write)
 
@@ -155,7 +167,7 @@ class SplitterForGeneration(TokenSplitter):
                 position += 1
 
     def part_of(self, whole: TokenizedInput) -> Span | None:
-        """Return which tokens of a prompt and what follows it are cut into units, from one to another; None: all."""
+        """Return the range of tokens of prompt and generated text that are cut into units; None: all."""
         length = len(whole.input_ids)
         if self._stack is not None:
             return (0, whole.source) if self._stack == "encoder" else (whole.source, length)
@@ -163,7 +175,7 @@ class SplitterForGeneration(TokenSplitter):
         return {"all": None, "prompt": (0, whole.prompt), "generated": (whole.prompt, length)}[self.part]
 
     def _answers(self, prompts: Sequence[TokenizedInput], first: int, writes: bool) -> list[Continuation]:
-        """Return what the model writes after each prompt, its end included."""
+        """Return the generated text of each prompt, its end token included."""
         lead = self._task.continuer.lead()
         answers = [Continuation(prompt.input_ids[:0], NOTHING, lead) for prompt in prompts]
         if not self.max_new_tokens or not writes:
@@ -181,14 +193,19 @@ class SplitterForGeneration(TokenSplitter):
         return [self._answer(*of) for of in zip(range(first, first + len(prompts)), prompts, written, strict=True)]
 
     def _answer(self, i: int, prompt: TokenizedInput, written: Written) -> Continuation:
-        """Return what was written, the token that ended it included."""
+        """Return a generated text, its end token included."""
         ids = [*written.ids, *written.end]
         if not ids:
             return Continuation(prompt.input_ids[:0], NOTHING, written.lead)
         return self._task.continuer.ids(ids, prompt.input_ids.tolist(), f"`inputs[{i}]`", written.lead)
 
     def _check_room(self, prompts: Sequence[TokenizedInput], first: int) -> None:
-        """Refuse what the model cannot read again when it is written."""
+        """Refuse generated texts that are longer than the model can read.
+
+        Raises:
+            InputError: a prompt leaves too little room.
+            OptionError: the decoder takes fewer tokens.
+        """
         limit, more = self._limit, self.max_new_tokens
         if limit is None:
             return
@@ -206,10 +223,10 @@ class SplitterForGeneration(TokenSplitter):
 
 
 def _one_stack(points: Sequence[HookPoint], part: Part) -> Stack:
-    """Return the stack of an encoder-decoder that all split points are in.
+    """Return the stack of an encoder-decoder that holds all split points.
 
     Raises:
-        OptionError: they are in both, or the part of the text is read by the other.
+        OptionError: both stacks hold some, or the other stack reads ``part``.
     """
     stacks: list[Stack] = ["encoder" if point.stack == "encoder" else "decoder" for point in points]  # a head reads the decoder
     if len(set(stacks)) > 1:

@@ -1,4 +1,4 @@
-"""What one row of activations represents."""
+"""Granularities of activations: the units that rows of activations represent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from interpreto.inputs.units import Granularity, Span, Splitter, Units
 
 
 class ActivationGranularity(Choice):
-    """What one row of activations represents.
+    """Unit that one row of activations represents.
 
     ``CLS_TOKEN``: the class token of a text. ``ALL_TOKENS``: each token, the special ones too, padding never.
     ``TOKEN``: each token of the text, unknown words included. ``WORD``, ``SENTENCE``: as in `Granularity`, pooled over
@@ -35,7 +35,7 @@ class ActivationGranularity(Choice):
 
 
 Unit = ActivationGranularity | Granularity | Splitter
-"""What a row may represent: any `Granularity` and any ``text -> [(start, end), ...]`` too."""
+"""Units of a row: any `Granularity` and any ``text -> [(start, end), ...]`` too."""
 
 _ONE_A_TEXT = (ActivationGranularity.CLS_TOKEN, ActivationGranularity.SAMPLE)
 
@@ -45,7 +45,7 @@ def read_unit(value: object) -> Unit:
     if isinstance(value, Granularity):
         return value if value.name not in ActivationGranularity.__members__ else ActivationGranularity[value.name]
     if callable(value) and not isinstance(value, (Enum, str)):
-        return value  # type: ignore[return-value]  # a function, which `segment` checks by its answers
+        return value  # type: ignore[return-value]  # a function, whose results `segment` checks
     if isinstance(value, Enum) and value.name in ActivationGranularity.__members__:
         return ActivationGranularity[value.name]
     if isinstance(value, str) and value.lower() == "paragraph":
@@ -57,8 +57,8 @@ class UnitReader:
     """Cut encodings into the units that rows of activations represent.
 
     Args:
-        tokenizer: Says which token is the class token.
-        unit: What a row represents.
+        tokenizer: Names the class token.
+        unit: Unit of a row.
     """
 
     def __init__(self, tokenizer: Any, unit: Unit) -> None:
@@ -70,7 +70,7 @@ class UnitReader:
             )
 
     def row(self, encoding: TokenizedInput, position: int) -> SplitInput:
-        """Return a text's row, without the texts of its units where these are not needed to find the units."""
+        """Return a text's tokens and the unit of each, without the texts of the units."""
         tokens, unit = encoding.tokens, self.unit
         if unit is ActivationGranularity.ALL_TOKENS and not tokens.fixed:
             index = torch.arange(len(tokens.frozen))
@@ -86,12 +86,15 @@ class UnitReader:
         return SplitInput(encoding.input_ids, index, u, encoding.extras)
 
     def units(self, encoding: TokenizedInput, position: int, part: Span | None = None) -> Units:
-        """Return the units of a text, with the text of each: the whole text for the units of which it has one.
+        """Return the units of a text and the text of each, which is the whole text for units of one per text.
 
         Args:
             encoding: The text.
             position: Its number among the inputs.
-            part: The tokens, from one to another, that are cut into units; there may be none. None: all, and some unit.
+            part: Range of tokens that are cut into units, which may be empty. None: all.
+
+        Raises:
+            InputError: the text has no unit, and ``part`` is None.
         """
         if part is not None:
             encoding = replace(encoding, tokens=encoding.tokens.without(_outside(part, len(encoding.input_ids))))
@@ -113,7 +116,7 @@ class UnitReader:
         held = torch.tensor(encoding.tokens.fixed or (False,) * len(encoding.input_ids))
         places = ((encoding.input_ids == self.class_id) & ~held).nonzero()[:, 0]
         index = torch.full_like(encoding.input_ids, -1)
-        # The tokenizer puts it first or (XLNet) last; one that a user wrote stands in between.
+        # The tokenizer puts it first or (XLNet) last; one that a user wrote is in between.
         ends = [i for i in places.tolist() if i in (0, len(index) - 1)]
         index[ends[:1]] = 0
         return index
@@ -131,6 +134,6 @@ def _outside(part: Span, length: int) -> list[bool]:
 
 
 def _characters(offsets: Sequence[Span]) -> Span:
-    """Return the range from the first to the last character of some tokens."""
+    """Return the range of characters of some tokens."""
     own = [span for span in offsets if span[1] > span[0]]
     return (min(a for a, _ in own), max(b for _, b in own)) if own else (0, 0)

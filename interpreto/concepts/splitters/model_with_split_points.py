@@ -1,4 +1,4 @@
-"""Any model, split where one likes."""
+"""Split any model at any modules."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from interpreto.progress import tqdm
 
 
 class ModelWithSplitPoints(TokenSplitter):
-    """Read a model's activations at modules of one's choice, all in one pass that ends after the last of them.
+    """Read a model's activations at any of its modules, in one pass that ends after the last of them.
 
     Args:
         model_or_repo_id: A Hugging Face model of any kind, a repository's id, or a folder.
-        split_points: Paths of modules, as ``model.named_modules()`` has them, or numbers of blocks (``-1``: the last);
-            one or several. Their outputs are read.
-        tokenizer: The model's tokenizer; None: the repository's own. A fast one, for texts.
+        split_points: One or several paths of modules, as in ``model.named_modules()``, or numbers of blocks (``-1``: the
+            last), whose outputs are read.
+        tokenizer: The model's tokenizer, a fast one for texts; None: the repository's.
         automodel: The class that loads a repository, such as ``AutoModelForCausalLM``; None: the one its config names.
-        batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
-        device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
-        backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces, which are slower and not safe in threads.
+        batch_size: Texts per pass; None: as many as a token budget holds, halved when the memory runs out.
+        device_map: Devices of a repository's model, as in ``from_pretrained``. A model object stays on its own device.
+        backend: ``"hooks"`` or ``"nnsight"``, whose traces are slower, and not safe in threads.
         truncation: Read the beginning of inputs that are longer than the model takes, instead of refusing them.
 
     Raises:
@@ -81,21 +81,21 @@ class ModelWithSplitPoints(TokenSplitter):
         include_predicted_classes: bool = False,
         dtype: torch.dtype | None = None,
     ) -> Activations | ActivationsAndPredictions:
-        """Return activations of every unit of every input, on the CPU.
+        """Return the activations of all units of the inputs, on the CPU.
 
         Args:
             inputs: Texts, pairs, chats, tensors of ids, dicts or `BatchEncoding` of any number of rows, or any iterable
                 of these: a list, a column of a ``datasets.Dataset``, a generator.
-            activation_granularity: What a row represents: an `ActivationGranularity`, its name, any `Granularity`, or a
-                function that cuts a text into character ranges.
-            aggregation_strategy: How the activations of a unit's tokens become one row.
-            tqdm_bar: Show the texts done.
+            activation_granularity: Unit of a row: an `ActivationGranularity`, its name, any `Granularity`, or a function
+                from a text to character ranges.
+            aggregation_strategy: Pooling of the activations of a unit's tokens.
+            tqdm_bar: Show the number of texts.
             include_predicted_classes: Return the classes ``(n,)`` that a classifier predicts too, from the same pass.
-            dtype: As which activations are kept; None: the model's.
+            dtype: Dtype of the activations; None: the model's.
 
         Returns:
-            Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` a pair of those and the classes. Both
-            have them as ``.by_split_point`` and ``.predictions``.
+            Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` a pair of these and the classes.
+            Either result has ``.by_split_point`` and ``.predictions``.
 
         Raises:
             InputError: an input is empty, too long, or holds nothing but special tokens.

@@ -1,4 +1,4 @@
-"""Results of ``get_activations``: activations by split point, and predictions where they were asked for."""
+"""Results of ``get_activations``: activations by split point, and predictions on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Activations(dict[str, Tensor]):
 
     Attributes:
         by_split_point: The dictionary itself.
-        predictions: None; `ActivationsAndPredictions` has some.
+        predictions: None; those of `ActivationsAndPredictions` are not.
 
     Examples:
         >>> import torch
@@ -31,7 +31,7 @@ class Activations(dict[str, Tensor]):
 
     @property
     def by_split_point(self) -> Activations:
-        """Return the activations by split point: these."""
+        """Return the dictionary itself."""
         return self
 
     @no_type_check  # which would put a frame of its own between
@@ -59,13 +59,13 @@ class ActivationsAndPredictions(tuple[Any, Tensor]):
 
     @staticmethod
     def of(first: Any, by_split_point: Activations, predictions: Tensor) -> ActivationsAndPredictions:
-        """Return the pair of ``first``, which is what the splitter calls activations, and the predictions."""
+        """Return the pair of ``first``, the splitter's activations, and the predictions."""
         found = ActivationsAndPredictions((first, predictions))
         found.by_split_point, found.predictions = by_split_point, predictions
         return found
 
 
 def _unpacked_in_two(frame: FrameType) -> bool:
-    """Return True where a frame is about to unpack what it iterates over into two names, as ``a, b = …`` does."""
+    """Return True if a frame is about to unpack an iterable into two names, as ``a, b = …`` does."""
     code, at = frame.f_code.co_code, frame.f_lasti
     return at >= 0 and dis.opname[code[at]] == "UNPACK_SEQUENCE" and code[at + 1] == 2

@@ -72,7 +72,7 @@ class AttributionMetric(ABC):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The options, by name."""
+        """Return the options by name."""
         return {
             name: type(value).__name__ if isinstance(value, AttributionExplainer) else value
             for name, value in vars(self).items()

@@ -109,7 +109,7 @@ class Game:
 
     @property
     def forward(self) -> Any:
-        """The forward pass of a Hugging Face model; a `BlackBox` has none."""
+        """Return the forward pass of a Hugging Face model; a `BlackBox` has none."""
         return self.model.forward
 
     @property

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.choices import Choice, read_member
-from interpreto.concepts.base import ConceptAutoEncoderExplainer
+from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics.concepts.base import Scored
 from interpreto.metrics.result import MetricResult
+from interpreto.validation import shown
 
 TOGETHER = 4096  # concepts that are compared with all others at a time
 
@@ -59,7 +60,7 @@ class Stability(Scored):
 
     def __init__(
         self,
-        *concept_explainers: ConceptAutoEncoderExplainer | Tensor,
+        *concept_explainers: Any,
         matching_algorithm: ConceptMatchingAlgorithm | str = ConceptMatchingAlgorithm.COSINE_HUNGARIAN,
         signed: bool = True,
     ) -> None:
@@ -150,10 +151,12 @@ class Collinearity(Scored):
         )
 
 
-def _directions(explainer: ConceptAutoEncoderExplainer | Tensor, position: int) -> Float[Tensor, "c d"]:
+def _directions(explainer: Any, position: int) -> Float[Tensor, "c d"]:
     """Return the concepts, each of length one; zeros stay zeros."""
-    atoms = explainer if isinstance(explainer, Tensor) else explainer.get_dictionary()
     name = f"`concept_explainers[{position}]`"
+    if not isinstance(explainer, (Tensor, ConceptExplainer)):
+        raise OptionError(f"{name}: got {shown(explainer)}; pass a fitted explainer, or a dictionary: a tensor (c, d).")
+    atoms = explainer if isinstance(explainer, Tensor) else explainer.get_dictionary()
     if atoms.ndim != 2 or 0 in atoms.shape:
         raise InputError(f"{name}: got a dictionary of shape {tuple(atoms.shape)}; pass (c, d), one row per concept.")
     if not bool(atoms.isfinite().all()):
@@ -168,6 +171,6 @@ def _assign(cosines: Float[Tensor, "c e"]) -> tuple[Tensor, Tensor]:
     try:
         from scipy.optimize import linear_sum_assignment  # noqa: PLC0415  (optional, comes with scikit-learn)
     except ImportError as error:
-        raise ImportError('scipy pairs the concepts. Type: pip install "interpreto[concepts]".') from error
+        raise ImportError("`matching_algorithm`: 'cosine_hungarian' needs scipy; run `pip install scipy`.") from error
     rows, columns = linear_sum_assignment(cosines.numpy(), maximize=True)
     return torch.from_numpy(rows), torch.from_numpy(columns)

@@ -26,14 +26,14 @@ MOST_NAMES = 10  # class names that an error lists
 
 
 class Classification(Task):
-    """Targets are columns of the logits ``(b, c)``.
+    """Classification and regression: targets are columns of the logits ``(b, c)``.
 
     Args:
-        mode: Transformation of the logits before they are explained.
-        kind: ``single-label`` (the prediction is the largest), ``multi-label`` (each positive logit), ``regression`` (each
-            output) or ``scores`` (the prediction is the largest; they are read as they are).
+        mode: Transformation of the logits into the explained scores.
+        kind: The kind of outputs, which decides what is predicted: ``single-label`` (the largest), ``multi-label`` (each
+            positive logit), ``regression`` (each output) or ``scores`` (the largest).
         id2label: Names of the columns.
-        shared: Ids in one dimension are meant for every input, not one for each.
+        shared: Read one-dimensional ids as targets of every input, not one per input.
     """
 
     KINDS = ("single-label", "multi-label", "regression", "scores")
@@ -73,7 +73,7 @@ class Classification(Task):
         return [read[id(row)] for row in rows]
 
     def _classes(self, item: Label, name: str) -> tuple[int, ...]:
-        """Return the class of a target, or the two of a contrast."""
+        """Return the class of a target, or the two classes of a contrast."""
         if not isinstance(item, Contrast):
             return (self._class_id(item, name),)
         sides = [as_lists(side, f"{name.strip('`')} of the contrast", CLASSES) for side in (item.a, item.b)]
@@ -100,7 +100,7 @@ class Classification(Task):
         raise TargetError(f"{name}: no class is called {shown(target)}; there are {self._names()}.{hint}")
 
     def _names(self) -> str:
-        """Return the names of the classes, the first of them where they are many."""
+        """Return the names of the classes, at most the first ten."""
         names = list(map(repr, self.id2label.values()))
         if not names:
             return "no names"

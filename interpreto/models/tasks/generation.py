@@ -1,4 +1,4 @@
-"""Generation: logits at every token; a target is a text that follows the prompt, scored in one teacher-forced pass."""
+"""Generation: a target is a text that follows the prompt, scored in one teacher-forced pass."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ Target = Continuation | Rival
 
 
 class Generation(Task):
-    """Targets are the tokens of a text; a token's score is read off the logits after the token in front of it.
+    """Generation: targets are the tokens of a text, each scored by the logits at the token before it.
 
     Args:
-        mode: What logits become before they are explained; log-probabilities by default.
-        tokenizer: The model's.
-        encodes: Whether an encoder reads the prompt, and a decoder the target (T5, BART).
-        config: The model's; of an encoder-decoder, it says what a target begins with.
-        max_length: Most tokens that the model takes.
+        mode: Transformation of the logits into the explained scores; log-probabilities by default.
+        tokenizer: The model's tokenizer.
+        encodes: An encoder reads the prompt and a decoder the target (T5, BART).
+        config: The model's config, which names the first token of an encoder-decoder's target.
+        max_length: Largest number of tokens that the model takes.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class Generation(Task):
         return [self._read_one(*of) for of in zip(rows, encodings, names, strict=True)]
 
     def own_targets(self, forward: Forward, encodings: Sequence[TokenizedInput], request: GenerationRequest) -> list[Target]:
-        """Return what the model writes, greedily unless asked otherwise, without the token that ends it.
+        """Return the texts that the model generates, greedily by default, without the token that ends them.
 
         Raises:
-            TargetError: it writes nothing after an input.
+            TargetError: the model generates nothing after an input.
         """
         written = write(
             forward,
@@ -100,7 +100,7 @@ class Generation(Task):
         return self.continuer.ids(list(written.ids), encoding.input_ids.tolist(), f"`targets[{i}]`", list(written.lead))
 
     def _read_one(self, target: Any, encoding: TokenizedInput, name: str) -> Target:
-        """A target as tokens."""
+        """Parse one target into tokens."""
         if isinstance(target, Contrast):
             sides = [self._read_one(side, encoding, f"{name} of the contrast") for side in (target.a, target.b)]
             a, b = (side for side in sides if isinstance(side, Continuation))
@@ -151,7 +151,7 @@ class Generation(Task):
         return Targets((Readout(target.ids, positions, weights),), labels, tuple((a + shift, b + shift) for a, b in spans))
 
     def _against(self, encoding: TokenizedInput, rival: Rival) -> Targets:
-        """Log P(a) − log P(b): what both begin with cancels, so they are compared from where they part."""
+        """Return the targets of log P(a) − log P(b), in which the tokens that both begin with cancel."""
         a, b, before = rival.a.ids, rival.b.ids, len(encoding.input_ids) - 1
         shared = next((k for k, (i, j) in enumerate(zip(a, b, strict=False)) if i != j), min(len(a), len(b)))
         if max(len(a), len(b)) - shared <= 1:  # one token each: both are read off one row of logits
@@ -173,7 +173,7 @@ class Generation(Task):
     # --- Scores
 
     def read(self, logits: Float[Tensor, "b k v"], ids: Int[Tensor, "b k"] | None) -> Float[Tensor, "b k"]:
-        """In chunks, so that no softmax of all rows is ever held; a log-probability is one logit and one logsumexp."""
+        """Return the scores of target tokens, computed in chunks, so that memory never holds a softmax of all rows."""
         if ids is None:
             raise TaskError("`task`: a generation is scored for its targets; none were read.")
         flat, wanted = logits.flatten(0, 1), ids.to(logits.device).flatten()[:, None]
@@ -194,7 +194,7 @@ class Generation(Task):
 def _rows(
     tokens: Tokens, aggregate: str, cut: Callable[[Tokens], Units]
 ) -> tuple[Float[Tensor, "t k"] | None, tuple[str, ...], list[Span]]:
-    """How a target's tokens make rows: the sums, what they are called, and their characters."""
+    """Return the weights of a target's tokens in each row (None: one token per row), and the rows' labels and characters."""
     if aggregate == "sequence":
         whole = min(a for a, _ in tokens.offsets), max(b for _, b in tokens.offsets)
         return torch.ones(1, len(tokens.names)), (tokens.text.strip() or repr(tokens.text),), [whole]
@@ -213,11 +213,11 @@ def _rows(
 
 
 def _longest(config: Any, longest: int | None) -> int | None:
-    """Return the most tokens that a decoder reads: some (LED's) read fewer than their encoders."""
+    """Return the largest number of tokens that a decoder takes; some (LED's) take fewer than their encoders."""
     own = getattr(config, "max_decoder_position_embeddings", None)
     return own if longest is None or (own is not None and own < longest) else longest
 
 
 def _lengthened(values: Int[Tensor, " l"], length: int) -> Int[Tensor, " m"]:
-    """A value for each token of the target too: that of the prompt's last."""
+    """Extend values of the prompt's tokens to those of the target by the last of them."""
     return torch.cat([values, values[-1:].expand(length - len(values))])

@@ -24,15 +24,15 @@ NOT_COVERED = {
 def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task | None, longest: int | None = None) -> Task:
     """Return the task of a model, from its config and abilities, or as the user says.
 
-    Wrappers (PEFT, ``torch.compile``) pass their model's config and abilities on, so the name of a class decides nothing
-    but what an error says.
+    Wrappers (PEFT, ``torch.compile``) pass their model's config and abilities on; the name of a class decides only which
+    task an error names.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
         mode: Transformation of the logits; None: the task's default.
-        task: The task's name, or a task; None: found out.
-        longest: Most tokens that the model takes.
+        task: The task, or its name; None: the one that the config and the abilities imply.
+        longest: Largest number of tokens that the model takes.
 
     Raises:
         OptionError: if there is no such task.
@@ -59,7 +59,11 @@ def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task
 
 
 def _check_covered(model: Any) -> None:
-    """Refuse a model whose head is known to be of another kind, and name its task."""
+    """Refuse a model whose head is of a kind that is not covered.
+
+    Raises:
+        TaskError: names its task.
+    """
     name = type(model).__name__
     for ending, task in NOT_COVERED.items():
         if name.endswith(ending):
@@ -70,6 +74,6 @@ def _check_covered(model: Any) -> None:
 
 
 def _generates(model: Any) -> bool:
-    """Return whether a model is a language model; classifiers cannot generate."""
+    """Return True for a language model; classifiers cannot generate."""
     can_generate = getattr(model, "can_generate", None)
     return bool(callable(can_generate) and can_generate())
