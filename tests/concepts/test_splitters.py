@@ -549,7 +549,7 @@ class TestErrors:
         with pytest.raises(OptionError, match="`batch_size`: got 0"):
             make(bert.model, 0, tokenizer=bert.tokenizer, batch_size=0)
         with pytest.raises(OptionError, match="`device_map`"):
-            make(bert.model, 0, tokenizer=bert.tokenizer, device_map="auto")
+            make(bert.model, 0, tokenizer=bert.tokenizer, device_map="meta")
         with pytest.raises(OptionError, match="`model_or_repo_id`: got dict"):
             make({}, 0, tokenizer=bert.tokenizer)
         with pytest.raises(OptionError, match="`backend`: got 'magic'"):
