@@ -11,6 +11,8 @@ from typing import Any
 
 MOVED = {
     "cli_compare": "cli.compare",
+    "commons": "inputs.units",
+    "commons.granularity": "inputs.units",
     "concepts.aims": "concepts.outputs",
     "concepts.attribution": "concepts.importance",
     "concepts.bridge": "concepts.inputs_to_concepts",

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from interpreto.aliases import aliases
 from interpreto.attributions.aggregations.base import Aggregator
 from interpreto.attributions.evidence import Explained, Parts, evidence_of
 from interpreto.attributions.explanations import Explanations
@@ -54,6 +55,7 @@ class AttributionExplainer:
         batch_size: Rows per forward pass; None: as many as a token budget holds, halved when the memory runs out.
         perturbator: Makes the perturbed inputs; None: the input alone.
         aggregator: Turns their scores into attributions; None: the scores as they are.
+        device: Where to run the model for a call; None: where it is.
         use_gradient: Alias: gradients are read where the perturbator moves embeddings, and only there.
         replacement: What masked units become; see `Replacement`. ``"auto"``: the mask token, else ``"mean"``; of a
             `BlackBox`, ``"drop"``, or a text.
@@ -74,20 +76,21 @@ class AttributionExplainer:
 
     exact_in_the_limit = False  # True: more steps close the gap between the scores and their sum
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # in the reference's order
         self,
         model: Any,
         tokenizer: Any = None,
         batch_size: int | None = None,
-        *,
         perturbator: Perturbator | None = None,
         aggregator: Aggregator | None = None,
+        device: torch.device | str | None = None,
+        *,
         use_gradient: bool | None = None,
         replacement: str | int = "auto",
         signed: bool | None = None,
         **options: Any,
     ) -> None:
-        self.settings = settings = Settings.read(options, type(self).__name__)
+        self.settings = settings = Settings.read({"device": device, **options}, type(self).__name__)
         self.batch_size = None if batch_size is None else check_count(batch_size, "batch_size")
         self.perturbator = perturbator or (InputPerturbator() if use_gradient else UntouchedPerturbator())
         self.aggregator = aggregator
@@ -129,6 +132,7 @@ class AttributionExplainer:
         """Return the forward pass of a Hugging Face model; a `BlackBox` has none."""
         return self.model.forward
 
+    @aliases(model_inputs="inputs")
     def explain(
         self,
         inputs: Any,
@@ -179,6 +183,7 @@ class AttributionExplainer:
 
     __call__ = explain
 
+    @aliases(model_inputs="inputs")
     def stream(
         self,
         inputs: Any,

@@ -131,6 +131,30 @@ class ConceptExplainer(ABC):
 
     activations_to_concepts = encode_activations
 
+    def inputs_to_concepts(
+        self,
+        inputs: Any,
+        activation_granularity: Any = None,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = None,
+    ) -> Float[Tensor, "n c"]:
+        """Compute the amount of each concept in each unit of inputs.
+
+        Args:
+            inputs: Texts, or any other form that the splitter reads.
+            activation_granularity: The unit of a row. None: a token; the text where activations have one row per text.
+            aggregation_strategy: How the activations of a unit's tokens become one row; None: the mean.
+
+        Returns:
+            Amounts ``(n, c)``, the units of all inputs in order.
+
+        Raises:
+            ModelError: the concepts have not been learned.
+            OptionError: there is no splitter.
+        """
+        splitter = self.own_splitter()
+        samples = splitter.samples(inputs, activation_granularity)
+        return self.encode_activations(splitter.activations_of(samples, aggregation_strategy, self.split_point))
+
     def get_dictionary(self) -> Float[Tensor, "c d"]:
         """Return the direction of each concept ``(c, d)``: what one unit of it adds to the activations.
 

@@ -62,7 +62,9 @@ class EmbeddingSpace:
 
 
 def read_baseline(value: object, tokenizer: Any) -> Baseline:
-    """Return a baseline that can be used, or raise an error that lists those."""
+    """Return a baseline that can be used, or raise an error that lists those; None is ``"zero"``."""
+    if value is None:
+        return "zero"
     if isinstance(value, str):
         if value not in BASELINES:
             raise OptionError(

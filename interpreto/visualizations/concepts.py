@@ -7,6 +7,7 @@ from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from interpreto.aliases import aliases
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.summaries import global_concepts, local_concepts
 from interpreto.concepts.views import ConceptView, GlobalConcepts, LocalConcepts
@@ -54,6 +55,7 @@ def renderer(view: ConceptView) -> ConceptRenderer:
     return ConceptRenderer(view)
 
 
+@aliases(classes_names="class_names", save_path="path")
 def plot_concepts(
     concept_explainer: ConceptAutoEncoderExplainer,
     inputs: Any,

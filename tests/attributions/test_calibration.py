@@ -61,7 +61,7 @@ def all_masks(u: int) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", [3])
-@pytest.mark.parametrize("n", [30, 45, 56, 200])
+@pytest.mark.parametrize("n", [30, 45, 56, pytest.param(200, marks=pytest.mark.slow)])
 def test_kernel_shap(n, seed):
     value, phi = problems.random_game(14, seed)
     values, errors = estimates(ShapTokenPerturbator(n), ShapleyAggregator(), value, 14)
@@ -82,7 +82,7 @@ def test_lime(distance, width, n):
 
 @pytest.mark.parametrize("order", SobolIndicesOrders)
 @pytest.mark.parametrize("sampler", SequenceSamplers)
-@pytest.mark.parametrize("n", [32, 128])
+@pytest.mark.parametrize("n", [32, pytest.param(128, marks=pytest.mark.slow)])
 def test_sobol(order, sampler, n):
     u = 8
     value, _ = problems.random_game(u, 2)
@@ -124,6 +124,7 @@ def test_without_degrees_of_freedom_there_is_no_quantile():
     assert math.isnan(t_ratio(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [Lime, KernelShap])
 def test_a_review_of_221_words_is_explained_at_the_defaults(method):
     model, tokenizer = tiny.CLASSIFIERS["xlnet"]()

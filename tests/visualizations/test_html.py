@@ -185,5 +185,5 @@ def test_a_backend_that_is_missing_or_unknown_is_told(monkeypatch):
             monkeypatch.setitem(sys.modules, loaded, None)
         monkeypatch.delitem(sys.modules, "interpreto.visualizations.figures.attributions", raising=False)
         monkeypatch.delattr("interpreto.visualizations.figures.attributions", raising=False)
-        with pytest.raises(OptionError, match=r'pip install "interpreto\[notebook\]"'):
+        with pytest.raises(OptionError, match=f"pip install {module.lower()}"):
             plot_attributions(film(), backend=backend)

@@ -40,7 +40,7 @@ class GradientShap(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int = 32,
-        baseline: Baseline = "zero",
+        baseline: Baseline | None = "zero",
         noise_std: float = 0.1,
         **options: Unpack[Options],
     ) -> None:

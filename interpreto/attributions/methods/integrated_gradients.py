@@ -43,7 +43,7 @@ class IntegratedGradients(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int = 32,
-        baseline: Baseline = "zero",
+        baseline: Baseline | None = "zero",
         **options: Unpack[Options],
     ) -> None:
         line = LinearInterpolationPerturbator(read_baseline(baseline, tokenizer), n_perturbations)

@@ -24,6 +24,7 @@ class SequenceSamplers(Choice):
     SOBOL = "sobol"
     HALTON = "halton"
     LATIN_HYPERCUBE = "latin_hypercube"
+    LatinHypercube = "latin_hypercube"  # the same member, by the name that the reference library has for it
 
     def __call__(self, n: int, dimensions: int, generator: Generator) -> Float[Tensor, "n m"]:
         """Return ``n`` points in ``[0, 1)^dimensions``, randomized by the generator."""

@@ -22,7 +22,7 @@ from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import is_single
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.progress import tqdm
-from interpreto.validation import check_count, is_whole
+from interpreto.validation import check_batch_size, check_count, is_whole
 
 CODES = 2**22  # concepts × rows that are held at once
 WINDOW = 1024  # inputs whose activations are computed together
@@ -44,7 +44,7 @@ class TopKInputs:
         activation_granularity: The unit: see `ActivationGranularity`. None: words; whole texts where the splitter
             has one row per text. Of a vocabulary or of runs of words, ``CLS_TOKEN`` reads the class token, and anything else
             the text's own tokens.
-        aggregation_strategy: How the activations of a text's tokens become one row.
+        aggregation_strategy: How the activations of a text's tokens become one row; None: the mean.
         k: Texts per concept; fewer, where there are no more.
         use_vocab: Take every token of the vocabulary, as an input of its own, in place of a data set.
         ngrams: Take the distinct runs of consecutive words of the inputs, each as an input of its own: a number, or
@@ -53,6 +53,7 @@ class TopKInputs:
         tqdm_bar: Show the rows done.
         use_unique_words: Another spelling of ``ngrams``: a number n is ``(1, n)``, True is 1.
         unique_words_kwargs: ``{"count_min_threshold": n}`` is another spelling of ``min_count=n``.
+        concept_encoding_batch_size: Rows that are encoded at a time; None: as many as a budget of numbers holds.
 
     Raises:
         OptionError: an option is out of range, or two of them exclude each other.
@@ -78,7 +79,7 @@ class TopKInputs:
         self,
         concept_explainer: ConceptExplainer,
         activation_granularity: Any = None,
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         k: int = 5,
         use_vocab: bool = False,
         *,
@@ -87,12 +88,14 @@ class TopKInputs:
         tqdm_bar: bool = False,
         use_unique_words: int | bool | None = None,
         unique_words_kwargs: Mapping[str, Any] | None = None,
+        concept_encoding_batch_size: int | None = None,
     ) -> None:
         self.concept_explainer, self.splitter = concept_explainer, concept_explainer.splitter
         ngrams, min_count = _of_unique_words(use_unique_words, unique_words_kwargs, ngrams, min_count)
         self._surface = Surface(getattr(self.splitter, "tokenizer", None))
         self.aggregation_strategy = read_strategy(aggregation_strategy)
         self.k, self.min_count = check_count(k, "k"), check_count(min_count, "min_count")
+        self.concept_encoding_batch_size = check_batch_size(concept_encoding_batch_size)
         self.use_vocab, self.ngrams, self.tqdm_bar = use_vocab, _read_sizes(ngrams), tqdm_bar
         if use_vocab and ngrams is not None:
             raise OptionError("`ngrams`: got both it and `use_vocab`; the texts are one or the other.")
@@ -106,6 +109,8 @@ class TopKInputs:
         inputs: Any = None,
         latent_activations: Any = None,
         concepts_indices: Any = "all",
+        *,
+        concepts_activations: Tensor | None = None,
     ) -> dict[int, dict[str, float] | None]:
         """Return the texts of largest activation of each concept.
 
@@ -115,6 +120,7 @@ class TopKInputs:
             latent_activations: Activations of the inputs' units, in order, as the splitter gives them: a tensor, a dict by
                 split point, or an `ActivationStore`, which is read a batch at a time. None: computed as the inputs are read.
             concepts_indices: Which concepts: a number, several, or ``"all"``.
+            concepts_activations: Concepts ``(n, c)`` of the inputs' units that are encoded already, in place of activations.
 
         Returns:
             For each concept its texts and their activations, the largest first, equal texts once; None for a concept that
@@ -134,14 +140,29 @@ class TopKInputs:
         concepts = _read_indices(concepts_indices, self.concept_explainer.nb_concepts)
         ranking = Ranking(len(concepts), self.k)
         with tqdm(desc="interpretation", unit=" rows", disable=not self.tqdm_bar) as bar, torch.no_grad():
-            for texts, rows in self._rows(inputs, latent_activations):
-                codes = self.concept_explainer.encode_activations(check_finite(rows))
+            for texts, codes in self._codes(inputs, latent_activations, concepts_activations):
                 ranking.add(texts, codes[:, concepts])
                 bar.update(len(texts))
         return {concept: ranking.best(i) for i, concept in enumerate(concepts)}
 
+    def _codes(self, inputs: Any, latent_activations: Any, concepts_activations: Tensor | None) -> Labeled:
+        """Yield texts and concepts: those that are given, or those of rows of activations."""
+        if concepts_activations is None:
+            for texts, rows in self._rows(inputs, latent_activations):
+                yield texts, self.concept_explainer.encode_activations(check_finite(rows))
+            return
+        if latent_activations is not None or self.use_vocab or self.ngrams is not None:
+            raise OptionError("`concepts_activations`: are of the inputs' own units; leave out the rest, or leave them out.")
+        width = self.concept_explainer.nb_concepts
+        if concepts_activations.ndim != 2 or concepts_activations.shape[1] != width:
+            raise InputError(f"`concepts_activations`: got shape {tuple(concepts_activations.shape)}; pass (n, {width}).")
+        texts = [text for sample in self._samples(inputs) for text in self._labels(sample)]
+        if len(texts) != len(concepts_activations):
+            raise _mismatch("concepts_activations", len(concepts_activations), len(texts), self.activation_granularity)
+        yield texts, check_finite(concepts_activations)
+
     def _rows(self, inputs: Any, latent_activations: Any) -> Labeled:
-        size = max(1, CODES // self.concept_explainer.nb_concepts)
+        size = self.concept_encoding_batch_size or max(1, CODES // self.concept_explainer.nb_concepts)
         if self.use_vocab or self.ngrams is not None:
             yield from self._of_texts(inputs, latent_activations, size)
         elif latent_activations is not None:
@@ -187,11 +208,11 @@ class TopKInputs:
         for part in rows.source.split(size) if isinstance(rows.source, Tensor) else rows.source.batches(size):
             labels = list(islice(texts, len(part)))
             if len(labels) < len(part):
-                raise _mismatch(rows.n, done + len(labels), self.activation_granularity)
+                raise _mismatch("latent_activations", rows.n, done + len(labels), self.activation_granularity)
             done += len(part)
             yield labels, part
         if more := sum(1 for _ in texts):
-            raise _mismatch(rows.n, done + more, self.activation_granularity)
+            raise _mismatch("latent_activations", rows.n, done + more, self.activation_granularity)
 
     def _check_store(self, rows: Activations) -> None:
         check_model = getattr(rows.source, "check_model", None)
@@ -243,10 +264,10 @@ def _needed(inputs: Any) -> Any:
     return inputs
 
 
-def _mismatch(rows: int, units: int, granularity: Any) -> InputError:
+def _mismatch(option: str, rows: int, units: int, granularity: Any) -> InputError:
     name = getattr(granularity, "name", str(granularity))
     return InputError(
-        f"`latent_activations`: has {rows} rows, and the inputs have {units} units at granularity {name}; pass the activations "
+        f"`{option}`: has {rows} rows, and the inputs have {units} units at granularity {name}; pass the activations "
         "of these inputs, at this granularity."
     )
 

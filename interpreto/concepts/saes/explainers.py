@@ -165,7 +165,7 @@ class SAEConcepts(SAEExplainer):
         if "model_class" in vars(cls):
             declare(cls, cls.model_class)
 
-    @aliases(model_with_split_points="splitter")
+    @aliases(model_with_split_points="splitter", top_k="k")
     def __init__(
         self,
         splitter: Any,

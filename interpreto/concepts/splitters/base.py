@@ -134,7 +134,7 @@ class ModelSplitter(ABC):
     def activations_of(
         self,
         samples: Sequence[Sample],
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         split_point: str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "u d"]:
@@ -191,7 +191,7 @@ class ModelSplitter(ABC):
         inputs: Any,
         path: str | Path,
         activation_granularity: Any = None,
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         split_point: str | None = None,
         *,
         dtype: torch.dtype | None = None,
@@ -272,7 +272,7 @@ class TokenSplitter(ModelSplitter):
     def activations_of(
         self,
         samples: Sequence[Sample],
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         split_point: str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "u d"]:
@@ -305,10 +305,23 @@ class TokenSplitter(ModelSplitter):
         )
 
 
+def counted(row: SplitInput, counts: list[int]) -> SplitInput:
+    """Return a row, after its number of units was added to ``counts``."""
+    counts.append(row.u)
+    return row
+
+
+def of_each(activations: Activations, counts: Sequence[int]) -> dict[str, list[Tensor]]:
+    """Return activations by split point, of each input apart: ``(g, d)`` each."""
+    return {name: list(rows.split(list(counts))) for name, rows in activations.items()}
+
+
 def _one_after_the_other(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def read_strategy(value: object) -> GranularityAggregationStrategy:
-    """Return a strategy, given itself or its name."""
+    """Return a strategy, given itself or its name; None is the mean, as where a unit is one token."""
+    if value is None:
+        return GranularityAggregationStrategy.MEAN
     return read_member(GranularityAggregationStrategy, value, "aggregation_strategy")

@@ -151,7 +151,7 @@ class SplitterForClassification(ModelSplitter):
     def activations_of(
         self,
         samples: Sequence[Sample],
-        aggregation_strategy: GranularityAggregationStrategy | str = MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = MEAN,
         split_point: str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "u d"]:

@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from interpreto.aliases import aliases
-from interpreto.concepts.splitters.base import TokenSplitter, read_strategy
+from interpreto.concepts.splitters.base import TokenSplitter, counted, of_each, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
 from interpreto.concepts.splitters.results import Activations
 from interpreto.errors import InputError, OptionError, TaskError
@@ -122,11 +122,13 @@ class SplitterForGeneration(TokenSplitter):
         self,
         inputs: Any,
         activation_granularity: Any = ActivationGranularity.TOKEN,
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         *,
         tqdm_bar: bool = False,
         dtype: torch.dtype | None = None,
-    ) -> Activations:
+        flatten_activations: bool = True,
+        include_special_tokens: bool = False,
+    ) -> Activations | dict[str, list[Tensor]]:
         """Return the activations of all units of the inputs and the generated texts, by split point.
 
         ``samples(inputs, activation_granularity)`` returns the generated texts and the units of the rows. To generate only
@@ -136,17 +138,23 @@ class SplitterForGeneration(TokenSplitter):
             inputs: Texts, chats, tensors of ids, dicts or `BatchEncoding`, or any iterable of these.
             activation_granularity: Unit of a row: an `ActivationGranularity`, its name, any `Granularity`, or a function
                 from a text to character ranges.
-            aggregation_strategy: Pooling of the activations of a unit's tokens.
+            aggregation_strategy: Pooling of the activations of a unit's tokens; None: the mean.
             tqdm_bar: Show the number of texts.
             dtype: Dtype of the activations; None: the model's.
+            flatten_activations: One tensor of all inputs' units. False: a list with one ``(g, d)`` per input.
+            include_special_tokens: Another spelling of granularity ``ALL_TOKENS``.
 
         Returns:
             Activations ``(n·g, d)`` by split point, on the CPU.
         """
+        if include_special_tokens and read_unit(activation_granularity) is ActivationGranularity.TOKEN:
+            activation_granularity = ActivationGranularity.ALL_TOKENS
+        counts: list[int] = []
         strategy, total = read_strategy(aggregation_strategy), len(inputs) if isinstance(inputs, (list, tuple)) else None
-        rows = (SplitInput.of(sample) for sample in self.iter_read(inputs, activation_granularity))
+        rows = (counted(SplitInput.of(sample), counts) for sample in self.iter_read(inputs, activation_granularity))
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
-            return self._joined(list(self._recorder.read(rows, strategy, dtype=dtype, on_rows=bar.update)))
+            activations = self._joined(list(self._recorder.read(rows, strategy, dtype=dtype, on_rows=bar.update)))
+        return activations if flatten_activations else of_each(activations, counts)
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         return self._iter_samples(inputs, activation_granularity, write=True)

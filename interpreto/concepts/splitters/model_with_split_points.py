@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from interpreto.aliases import aliases
-from interpreto.concepts.splitters.base import TokenSplitter, read_strategy
+from interpreto.concepts.splitters.base import TokenSplitter, counted, of_each, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
 from interpreto.concepts.splitters.results import Activations, ActivationsAndPredictions
 from interpreto.inputs.samples import Sample
@@ -75,12 +75,13 @@ class ModelWithSplitPoints(TokenSplitter):
         self,
         inputs: Any,
         activation_granularity: Any = ActivationGranularity.TOKEN,
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         *,
         tqdm_bar: bool = False,
         include_predicted_classes: bool = False,
         dtype: torch.dtype | None = None,
-    ) -> Activations | ActivationsAndPredictions:
+        flatten_activations: bool = True,
+    ) -> Activations | ActivationsAndPredictions | dict[str, list[Tensor]]:
         """Return the activations of all units of the inputs, on the CPU.
 
         Args:
@@ -92,6 +93,7 @@ class ModelWithSplitPoints(TokenSplitter):
             tqdm_bar: Show the number of texts.
             include_predicted_classes: Return the classes ``(n,)`` that a classifier predicts too, from the same pass.
             dtype: Dtype of the activations; None: the model's.
+            flatten_activations: One tensor of all inputs' units. False: a list with one ``(g, d)`` per input.
 
         Returns:
             Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` a pair of these and the classes.
@@ -103,17 +105,19 @@ class ModelWithSplitPoints(TokenSplitter):
         """
         reader, strategy = UnitReader(self.tokenizer, read_unit(activation_granularity)), read_strategy(aggregation_strategy)
         stream = encodings(self.reader, inputs)
-        rows = (reader.row(encoding, i) for i, encoding in enumerate(stream))
+        counts: list[int] = []
+        rows = (counted(reader.row(encoding, i), counts) for i, encoding in enumerate(stream))
         total = len(inputs) if isinstance(inputs, (list, tuple)) else None
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
             readouts = list(
                 self._recorder.read(rows, strategy, dtype=dtype, with_logits=include_predicted_classes, on_rows=bar.update)
             )
-        if not include_predicted_classes:
-            return self._joined(readouts)
-        logits = torch.cat([reading.logits for reading in readouts if reading.logits is not None])
         activations = self._joined(readouts)
-        return ActivationsAndPredictions.of(activations, activations, logits.argmax(-1))
+        found = activations if flatten_activations else of_each(activations, counts)
+        if not include_predicted_classes:
+            return found
+        logits = torch.cat([reading.logits for reading in readouts if reading.logits is not None])
+        return ActivationsAndPredictions.of(found, activations, logits.argmax(-1))
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         reader = UnitReader(self.tokenizer, read_unit(activation_granularity))

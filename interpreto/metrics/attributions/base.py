@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interpreto.aliases import aliases
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.output import AttributionOutput
 from interpreto.metrics.attributions.cases import NOTHING_TO_MASK, Case, cases_of, has_contrast, read_explanations
@@ -87,6 +88,7 @@ class AttributionMetric(ABC):
         """Compute the metric of explanations; the same as `run`."""
         return self.run(explanations)
 
+    @aliases(attributions_outputs="explanations")
     def evaluate(self, explanations: Explanations) -> tuple[float, list[list[Any]]]:
         """Return the score, and for each explanation and target what it was computed from, as the reference library does."""
         result = self.run(explanations)

@@ -54,7 +54,7 @@ class Case:
 
     @cached_property
     def orders(self) -> Int[Tensor, "o u"]:
-        """The rank of each unit, most important first; a second row where attributions are equal; see `orders`."""
+        """Return the rank of each unit, most important first; with a second row where attributions are equal."""
         return orders(self.values)
 
     @cached_property
