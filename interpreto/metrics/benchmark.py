@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.output import AttributionOutput
@@ -24,15 +21,14 @@ from interpreto.metrics.attributions.game import Game, rows_of
 from interpreto.metrics.benchmark_table import (
     BenchmarkTable,
     Cell,
-    Cost,
     Failure,
     columns_of,
     free_name,
     is_baseline,
     name_of,
 )
+from interpreto.metrics.cost import Cost, counted
 from interpreto.metrics.result import MetricResult
-from interpreto.models.black_box import BlackBox
 from interpreto.progress import tqdm
 from interpreto.validation import check_count, check_seed, takes_old_names
 
@@ -295,31 +291,6 @@ def _shared_cells(metrics: Sequence[GameMetric], draws: Draws) -> list[tuple[Gam
             cell = Cell(_mean_of([result for result, _ in found]), sum(n for _, n in found) // len(found))
             cells.append((metric, name, cell))
     return cells
-
-
-@contextmanager
-def counted(model: Any) -> Iterator[Cost]:
-    """Context manager that counts the rows that go through a model, or the texts that a black box scores, and the seconds."""
-    spent, start = Cost(), time.perf_counter()
-    if isinstance(model, BlackBox):
-        before = model.asked
-        try:
-            yield spent
-        finally:
-            spent.copies, spent.seconds = model.asked - before, time.perf_counter() - start
-        return
-
-    def count(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = [*args, *kwargs.values()]
-        spent.copies += next((len(value) for value in given if isinstance(value, Tensor)), 0)
-
-    module = model if isinstance(model, nn.Module) else model.forward.model
-    handle = module.register_forward_pre_hook(count, with_kwargs=True)
-    try:
-        yield spent
-    finally:
-        handle.remove()
-        spent.seconds = time.perf_counter() - start
 
 
 def _mean_of(results: Sequence[MetricResult]) -> MetricResult:

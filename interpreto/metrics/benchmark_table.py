@@ -11,6 +11,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from interpreto.metrics.attributions.base import AttributionMetric
+from interpreto.metrics.cost import Cost
 from interpreto.metrics.result import MetricResult
 from interpreto.renderable import visible, visualization
 from interpreto.storage import replacing
@@ -27,14 +28,6 @@ STYLE = (
     ".interpreto-benchmark th,.interpreto-benchmark td{padding:.3em .7em;text-align:right;border-bottom:1px solid #8884}"
     ".interpreto-benchmark th:first-child{text-align:left}.interpreto-benchmark .best{font-weight:700}"
 )
-
-
-@dataclass
-class Cost:
-    """Rows that went through the model, and seconds."""
-
-    copies: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

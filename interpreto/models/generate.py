@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ def write(
 
     def step(picked: list[int]) -> list[Written]:
         ids = torch.stack([prompts[i] for i in picked])
-        with drawing(random_state) if drawn else torch.no_grad():
+        with drawing(random_state) if drawn else nullcontext(), torch.no_grad():
             rows = forward.generate(
                 ids, {**asked, **_bound(asked, forward, ids.shape[1], longest), **_padding(asked, ends)}
             ).tolist()
@@ -149,6 +149,6 @@ def _most(options: Mapping[str, Any], forward: Forward, prompt: int, longest: in
 @contextmanager
 def drawing(seed: int | None) -> Iterator[None]:
     """Context manager that seeds torch's global generators, the only ones that generation draws from, and restores them."""
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng():
         torch.seed() if seed is None else torch.manual_seed(seed)
         yield

@@ -337,7 +337,7 @@ def test_curves_of_what_a_language_model_wrote():
         (torch.ones(3, 5), None, InputError, "got 3 for 4"),
         ([torch.ones(2, 1, 5)] * 4, None, InputError, r"\(2, 1, 5\)"),
         ({0: 1.0}, None, InputError, "got dict"),
-        (torch.ones(5), 9, TargetError, "not in 0..1"),
+        (torch.ones(5), 9, TargetError, "has 2 outputs"),
         (torch.ones(5), [0, 1], TargetError, "got 2 for 4"),
     ],
 )

@@ -50,7 +50,7 @@ def logits_of(model, sample, gone, vector):
 def test_each_token_is_judged_by_a_loop(family):
     model, tokenizer, output = explained(family)
     sample = output.sample
-    vector = Deletion(model, tokenizer).game.space.vector("mean")
+    vector = Deletion(model, tokenizer).game.model.space.vector("mean")
     deletion, insertion, odds = (
         metric(model, tokenizer, replacement="mean", **more).run(output)
         for metric, more in ((Deletion, {}), (Insertion, {}), (LogOdds, {"bins": "all"}))
