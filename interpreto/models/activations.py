@@ -272,10 +272,6 @@ class ActivationRecorder:
             self._check_mix(rows)
             return self._edited(rows, point, edit)
 
-    def outputs_from(self, rows: Sequence[SplitInput], point: HookPoint, hidden: Tensor) -> Tensor:
-        """Return outputs of a batch, the model run on from these activations; see `run_on`."""
-        return self.run_on(rows, point, hidden)[0]
-
     def run_on(
         self, rows: Sequence[SplitInput], point: HookPoint, hidden: Tensor, to: Sequence[HookPoint] = ()
     ) -> tuple[Tensor, list[Tensor]]:

@@ -294,7 +294,7 @@ class TokenSplitter(ModelSplitter):
         return self._recorder.edited(rows, self.hook_point(split_point), edit)
 
     def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b ..."]:
-        return self._recorder.outputs_from([SplitInput.of(sample) for sample in samples], self.hook_point(split_point), hidden)
+        return self._recorder.run_on([SplitInput.of(sample) for sample in samples], self.hook_point(split_point), hidden)[0]
 
     def _joined(self, readouts: Sequence[WindowActivations]) -> Activations:
         return Activations(
