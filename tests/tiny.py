@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import torch
 import transformers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -281,6 +280,8 @@ def _build(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """A new model in evaluation mode, the same at each call, and its tokenizer; skips the test in releases without it."""
     if (since := SINCE.get(model_class, (0, 0))) > RELEASE:
+        import pytest  # only where a test is skipped: the examples of the README use this file without it
+
         pytest.skip(f"{model_class} exists since transformers {'.'.join(map(str, since))}")
     tokenizer = tokenizer_factory()
     of_class = getattr(transformers, model_class)
