@@ -1,6 +1,7 @@
 """Explainers that declare their concept model have its options: in calls, signatures and documentation."""
 
 import inspect
+import sys
 
 import pytest
 import torch
@@ -85,6 +86,7 @@ def test_spellings_of_the_reference_library():
     codes = explainer.activations_to_concepts(ACTIVATIONS)
     assert torch.equal(codes, explainer.encode_activations(ACTIVATIONS))
     assert torch.equal(explainer.concepts_to_activations(codes), explainer.decode_concepts(codes))
+    sys.modules.pop("interpreto.concepts.methods", None)  # another test may have imported it
     with pytest.warns(DeprecationWarning, match="moved"):
         from interpreto.concepts.methods import DictionaryLearningExplainer
     assert DictionaryLearningExplainer is concepts.DictionaryLearningExplainer
