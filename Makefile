@@ -15,6 +15,9 @@ test-all: $(VENV)/.dev $(if $(CI),chromium)  # everything else: notebooks, brows
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 	$(MAKE) test-versions
 
+test-versions: $(VENV)/.dev  # a contract subset with the lowest, the pinned and the newest transformers, and two in between
+	$(BIN)/python tools/test_versions.py
+
 chromium:  # for the tests of pages, which are skipped without it, but never in CI, and for the pictures
 	command -v chromium > /dev/null || (apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium)
 

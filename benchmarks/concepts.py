@@ -172,7 +172,7 @@ def gradients(arguments: argparse.Namespace) -> list[str]:
         "",
         "| concept gradients | time | ratio |",
         "|---|---|---|",
-        f"| upper half, targets together | {times['ours']:.2f} s | |",
+        f"| model downstream of the split, targets together | {times['ours']:.2f} s | |",
     ]
     for key, what in (("loop", "a forward and a backward pass"), ("whole", "one forward pass, a backward pass")):
         lines.append(f"| whole model, {what} for each target | {times[key]:.2f} s | {times[key] / times['ours']:.1f} × |")

@@ -1,9 +1,9 @@
-"""What metrics cost beside the bare model on the distinct copies that they need: one run, ratios.
+"""Cost of metrics compared with the bare model on the distinct perturbed inputs that they need: one run, ratios.
 
     python -m benchmarks.metrics [--rounds 5] [--threads 2] [--texts 64]
 
-``bare`` is the model alone on those copies, ready-made, each length in batches of its own. Each cell is the best of several
-rounds, which are interleaved.
+``bare`` is the model alone on those inputs, prepared beforehand, each length in its own batches. Each cell is the best of
+several rounds, which are interleaved.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from interpreto import AttributionOutput, Occlusion, demo
 from interpreto.attributions import metrics
 from interpreto.metrics.attributions.base import GameMetric, run_together
-from interpreto.metrics.attributions.cases import rows_of
+from interpreto.metrics.attributions.cases import cases_of
 from interpreto.metrics.benchmark import counted
 from interpreto.models.scorer import unique_rows
 
@@ -46,7 +46,7 @@ def main() -> None:
     print("# Metrics of attributions\n")
     print(f"{len(outputs)} held-out sentences, the embedded classifier; best of {arguments.rounds} interleaved rounds;")
     print(f"{platform.machine()}, {arguments.threads} threads, device {arguments.device}, torch {torch.__version__}.\n")
-    print("| metrics of one call | copies | time | × bare |\n| --- | ---: | ---: | ---: |")
+    print("| metrics of one call | inputs | time | × bare |\n| --- | ---: | ---: | ---: |")
     for name, names in ((" and ".join(AREAS), AREAS), (f"all {len(CURVES)} of curves", CURVES), (f"{len(SETS)} of sets", SETS)):
         print(line(name, [getattr(metrics, n)(model, tokenizer) for n in names], outputs, arguments.rounds))
     print("\n" + "\n".join(against_captum(model, tokenizer, outputs, arguments.rounds)))
@@ -67,13 +67,13 @@ def line(name: str, together: Sequence[GameMetric], outputs: Sequence[Attributio
 
 
 def needed(together: Sequence[GameMetric], outputs: Sequence[AttributionOutput]) -> list[Tensor]:
-    """The distinct copies of each text."""
+    """Return the distinct perturbed inputs of each text."""
     found = []
-    for (row,) in rows_of(outputs):
-        masks = [metric.copies(row) for metric in together]
-        mask, _ = unique_rows(torch.cat([torch.zeros(1, len(row)), *(m.float() for m in masks)]))
-        removed = row.sample.units.spread(mask).bool()
-        found.append(torch.where(removed, together[0].game.tokenizer.mask_token_id, row.sample.input_ids))
+    for (case,) in cases_of(outputs):
+        masks = [metric.masks(case) for metric in together]
+        mask, _ = unique_rows(torch.cat([torch.zeros(1, len(case)), *(m.float() for m in masks)]))
+        removed = case.sample.units.spread(mask).bool()
+        found.append(torch.where(removed, together[0].game.tokenizer.mask_token_id, case.sample.input_ids))
     return found
 
 
@@ -93,17 +93,17 @@ def bare(model: nn.Module, rows: Sequence[Tensor]) -> Run:
 
 
 def against_captum(model: nn.Module, tokenizer: object, outputs: Sequence[AttributionOutput], rounds: int) -> list[str]:
-    """Infidelity of 100 sets of each text: captum runs the copies that it is given, a text at a time."""
+    """Compare Infidelity of 100 subsets of each text: captum runs the inputs that it is given, one text at a time."""
     metric = metrics.Infidelity(model, tokenizer)
     few = list(outputs[:16])
 
     def theirs() -> None:
-        for (row,) in rows_of(few):
-            sets = metric.copies(row)
-            removed = row.sample.units.spread(sets.float()).bool()
-            ids = row.sample.input_ids[None]
-            target = int(row.output.targets[0])
-            values = row.sample.units.spread(row.output.attributions).masked_fill(row.sample.units.index[None] < 0, 0)
+        for (case,) in cases_of(few):
+            subsets = metric.masks(case)
+            removed = case.sample.units.spread(subsets.float()).bool()
+            ids = case.sample.input_ids[None]
+            target = int(case.output.targets[0])
+            values = case.sample.units.spread(case.output.attributions).masked_fill(case.sample.units.index[None] < 0, 0)
 
             def score(given: Tensor, target: int = target) -> Tensor:
                 with torch.no_grad():
@@ -112,20 +112,20 @@ def against_captum(model: nn.Module, tokenizer: object, outputs: Sequence[Attrib
             def perturb(given: Tensor, removed: Tensor = removed) -> tuple[Tensor, Tensor]:
                 return removed.float(), torch.where(removed, tokenizer.mask_token_id, given.long())  # type: ignore[attr-defined]
 
-            captum.metrics.infidelity(score, perturb, ids.float(), values, n_perturb_samples=len(sets))
+            captum.metrics.infidelity(score, perturb, ids.float(), values, n_perturb_samples=len(subsets))
 
     times = measure({"ours": lambda: metric.run(few), "captum": theirs}, rounds)
     ratio = times["captum"] / times["ours"]
     return [
-        "| Infidelity, 100 sets of 16 texts | time | × ours |",
+        "| Infidelity, 100 subsets of 16 texts | time | × ours |",
         "| --- | ---: | ---: |",
         f"| ours | {times['ours'] * 1e3:.0f} ms | 1 |",
-        f"| captum, a text at a time | {times['captum'] * 1e3:.0f} ms | {ratio:.2f} |",
+        f"| captum, one text at a time | {times['captum'] * 1e3:.0f} ms | {ratio:.2f} |",
     ]
 
 
 def measure(runs: dict[str, Run], rounds: int) -> dict[str, float]:
-    """Best seconds of each, rounds interleaved, after one round to warm up."""
+    """Return the best seconds of each, rounds interleaved, after one round to warm up."""
     best = dict.fromkeys(runs, float("inf"))
     for i in range(rounds + 1):
         for name, run in runs.items():

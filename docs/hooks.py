@@ -1,9 +1,9 @@
-"""What the site makes of other files while it is built: nothing that is measured or written elsewhere is copied by hand.
+"""Build pages of the site from other files, so that nothing measured or written elsewhere is copied by hand.
 
-A line ``{{ include FILE }}`` becomes a file of the repository, its headings a level lower on a page that has a title of its
-own; ``{{ include FILE#Heading }}`` becomes the part under a heading of it. The start page's explanations are made by the
-library, tutorials out of their notebooks. Links that leave the documentation become plain text. The search works without a
-server, too.
+A line ``{{ include FILE }}`` becomes a file of the repository, with headings one level lower on a page that has a title;
+``{{ include FILE#Heading }}`` becomes the part under one of its headings. The start page's explanations are computed by the
+library, tutorials are converted from their notebooks. Links that leave the documentation become plain text. The search also
+works without a server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHOWN = ["A gorgeous, witty, seductive movie.", "The acting is wonderful, but th
 INCLUDE = re.compile(r"^\{\{ include ([\w./-]+)(?:#(.+?))? \}\}$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 FENCES = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
-WORKER = """// A page that is opened from a folder may start no worker: what it would run runs in a frame.
+WORKER = """// A page that is opened from a folder may start no worker: its script runs in a frame instead.
 if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(address) {
@@ -63,7 +63,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 @event_priority(-100)  # after the search has written its index
 def on_post_build(config: MkDocsConfig) -> None:
-    """The index once more, as a script: a page that is opened from a folder may read no JSON."""
+    """Write the index as a script as well: a page that is opened from a folder may read no JSON."""
     folder = Path(config.site_dir) / "search"
     index = (folder / "search_index.json").read_text(encoding="utf-8")
     (folder / "search_index.js").write_text(f"var __index = {index}", encoding="utf-8")
@@ -85,7 +85,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def included(name: str, heading: str | None, lower: bool) -> str:
-    """A file's text, or the part under one of its headings."""
+    """Return a file's text, or the part under one of its headings."""
     text = (ROOT / name).read_text(encoding="utf-8")
     if heading is not None:
         found = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
@@ -100,7 +100,7 @@ def included(name: str, heading: str | None, lower: bool) -> str:
 
 
 def explanations() -> Iterator[tuple[str, str]]:
-    """Real pages of the embedded classifier."""
+    """Yield names and pages of explanations of the embedded classifier."""
     model, tokenizer = demo.load_classifier()
     shapley = KernelShap(model, tokenizer)(SHOWN, targets=["positive", "positive"])
     removed = Occlusion(model, tokenizer)(SHOWN, targets=["positive", "positive"])
@@ -109,7 +109,7 @@ def explanations() -> Iterator[tuple[str, str]]:
 
 
 def tutorials() -> Iterator[tuple[str, str]]:
-    """Each notebook as a page; what it shows as HTML stands in a page of its own, which a frame shows."""
+    """Yield each notebook as a page, and its HTML outputs as pages that frames show."""
     for path in sorted((ROOT / "tutorials").glob("*.ipynb")):
         parts: list[str] = []
         for i, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
@@ -124,14 +124,14 @@ def tutorials() -> Iterator[tuple[str, str]]:
                     frame = f"{path.stem}-{i}-{j}.html"
                     html = "".join(output["data"]["text/html"])
                     yield f"tutorials/{frame}", page_of(html)
-                    kind = "result" if 'class="interpreto"' in html else "table"
+                    kind = "result" if '<div class="interpreto' in html else "table"
                     found = f'<iframe class="{kind}" src="{frame}" title="What the cell above shows" loading="lazy"></iframe>'
                 parts.append(found)
         yield f"tutorials/{path.stem}.md", "\n\n".join(parts)
 
 
 def shown(output: dict[str, Any]) -> str | None:
-    """A cell's output as Markdown; None where it is HTML."""
+    """Return a cell's output as Markdown; None where it is HTML."""
     if output["output_type"] == "stream":
         return fenced("".join(output["text"]), "text")
     data = output["data"]

@@ -46,7 +46,7 @@ AGREEMENT = [  # subject, what stands between, attractor; the verb agrees with t
 
 
 def load() -> tuple[torch.nn.Module, Any]:
-    """The model and its tokenizer.
+    """Return the model and its tokenizer.
 
     Raises:
         ModuleNotFoundError: when the package with the weights is missing.
@@ -81,7 +81,7 @@ def explainers(model: torch.nn.Module, tokenizer: Any) -> list[AttributionExplai
 
 
 def agreement(model: torch.nn.Module, tokenizer: Any) -> int:
-    """In how many sentences the subject speaks for its verb form more than the noun in front of the verb does."""
+    """Return in how many sentences the subject speaks for its verb form more than the noun before the verb does."""
     prompts = [f"{start} {attractor}" for _, start, attractor, _, _ in AGREEMENT]
     contrasts = [Contrast(right, wrong) for *_, right, wrong in AGREEMENT]
     won = 0

@@ -12,7 +12,9 @@ __version__ = "0.2.0"
 _HOMES = {
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
+    "BlackBox": "models.black_box",
     "Contrast": "inputs.targets",
+    "Explanations": "attributions.explanations",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
     "GranularityAggregationStrategy": "inputs.units",
@@ -35,12 +37,16 @@ _HOMES = {
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
 }
+ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
+"""Names of the attribution methods, for what lists them without loading torch."""
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
     "AttributionExplainer",
     "AttributionOutput",
+    "BlackBox",
     "Contrast",
+    "Explanations",
     "GradientShap",
     "Granularity",
     "GranularityAggregationStrategy",
@@ -73,6 +79,7 @@ __all__ = [
 if TYPE_CHECKING:
     from interpreto import attributions, concepts, demo, errors, metrics
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+    from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
         GradientShap,
         InputXGradient,
@@ -90,6 +97,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.models.black_box import BlackBox
     from interpreto.models.modes import InferenceModes
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts

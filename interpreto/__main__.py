@@ -2,6 +2,6 @@
 
 import sys
 
-from interpreto.cli.explain import main
+from interpreto.cli import main
 
 sys.exit(main())

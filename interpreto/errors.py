@@ -7,12 +7,14 @@ InterpretoError
 ├── TokenizerError    a tokenizer that lacks what an option needs
 ├── ModelError        a model that cannot be run or read as asked
 │   └── TaskError     a model whose kind of output is not known or not covered
-└── FileError         a file that is no explanation of ours
+└── FileError         a file that is none of ours, is damaged, or cannot be written
 
 InterpretoWarning
 ├── CompletenessWarning    an integral that needs more steps
 ├── EstimateWarning        an estimate with less than it needs
+├── FailureWarning         a method or metric of a benchmark that raised an exception
 ├── MismatchWarning        explanations that are judged by another model than was explained
+├── OutlierWarning         few rows of activations that hold most of their variance
 └── OptimizationWarning    an optimization that a model does not allow; the numbers are the same, and take longer
 """
 
@@ -45,8 +47,8 @@ class TaskError(ModelError):
     """The model's task is unknown, or not the one that was asked for."""
 
 
-class FileError(InterpretoError, ValueError):
-    """The file does not hold an explanation."""
+class FileError(InterpretoError, ValueError, OSError):
+    """The file does not hold what was asked for, or cannot be written."""
 
 
 class InterpretoWarning(UserWarning):
@@ -61,8 +63,16 @@ class EstimateWarning(InterpretoWarning):
     """An estimate rests on fewer samples than it needs."""
 
 
+class FailureWarning(InterpretoWarning):
+    """A method or a metric raised an exception, and the rest of the table is kept."""
+
+
 class MismatchWarning(InterpretoWarning):
     """Explanations are judged by another model, or in another state of it, than was explained."""
+
+
+class OutlierWarning(InterpretoWarning):
+    """Few rows of activations hold most of their variance."""
 
 
 class OptimizationWarning(InterpretoWarning):

@@ -1,4 +1,4 @@
-"""The global generators, for code that draws from them."""
+"""Seed the global random generators, for code that draws from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @contextmanager
 def seeded(random_state: int, device: torch.device | None = None) -> Iterator[None]:
-    """Within, the global generators of Python, NumPy and torch start from the seed; they are restored after.
+    """Context manager that seeds the global generators of Python, NumPy and torch, and restores them.
 
     Examples:
         >>> with seeded(0):
@@ -24,7 +24,7 @@ def seeded(random_state: int, device: torch.device | None = None) -> Iterator[No
     python, numpy = random.getstate(), np.random.get_state()
     on_gpu = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        random.seed(random_state)
+        random.seed(int(random_state))
         np.random.seed(random_state)
         torch.default_generator.manual_seed(random_state)
         if on_gpu:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from numbers import Integral, Real
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from interpreto.errors import OptionError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 LONGEST = 60  # characters of a value that an error repeats
 
@@ -151,3 +153,32 @@ def check_flag(value: object, option: str) -> bool:
     if not isinstance(value, bool):
         raise OptionError(f"`{option}`: got {shown(value)}; pass True or False.")
     return value
+
+
+def takes_old_names(**renamed: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return a decorator that accepts options under their old names, each given as ``old="new"``.
+
+    Raises:
+        OptionError: An option is passed under both names.
+
+    Examples:
+        >>> @takes_old_names(sizes="n_sizes")
+        ... def half(n_sizes: int = 8) -> int:
+        ...     return n_sizes // 2
+        >>> half(sizes=6)
+        3
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def call(*arguments: Any, **options: Any) -> T:
+            for old, new in renamed.items():
+                if old in options and new in options:
+                    raise OptionError(f"`{old}`: is the old name of `{new}`; pass one of them.")
+                if old in options:
+                    options[new] = options.pop(old)
+            return function(*arguments, **options)
+
+        return call  # type: ignore[return-value]  # the same options, and the old names
+
+    return decorate

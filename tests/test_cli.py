@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from interpreto import Contrast, KernelShap, Occlusion, demo
-from interpreto.cli.explain import METHODS, main
+from interpreto.cli import main
+from interpreto.cli.arguments import METHODS
 from interpreto.metrics import Benchmark
 from tests import tiny
 
@@ -122,7 +123,10 @@ def test_a_chat_that_is_none_is_refused(capsys, tmp_path):
     [
         (["--target", "positiv"], "no class is called 'positiv'; there are 'negative', 'positive'. Did you mean 'positive'?"),
         (["--granularity", "wrd"], "`granularity`: got 'wrd'"),
-        (["--replacement", "mask"], "`--replacement`: integrated-gradients has no such option; these have: occlusion, lime"),
+        (
+            ["--replacement", "mask"],
+            "`--replacement`: integrated-gradients has no such option; these have: kernel-shap, lime, occlusion, sobol",
+        ),
         (["--method", "occlusion", "--steps", "9"], "`--steps`: occlusion has no such option"),
         (["--model", "/no/such/folder"], "/no/such/folder"),
         (["--mode", "softmx"], "`inference_mode`: got 'softmx'"),
@@ -149,10 +153,84 @@ def test_methods_lists_all(capsys):
 
 def test_help_loads_no_torch():
     code = (
-        "import sys\ntry:\n from interpreto.cli.explain import main; main(['--help'])\n"
-        "except SystemExit: print('torch' in sys.modules)"
+        "import sys\ntry:\n from interpreto.cli import main; main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.endswith("False\n")
+
+
+def test_every_method_of_the_package_has_a_name_here():
+    from interpreto.attributions import methods
+
+    assert set(METHODS.values()) == set(methods.__all__)
+    assert {"kernel-shap": "KernelShap", "input-x-gradient": "InputXGradient", "lime": "Lime"}.items() <= METHODS.items()
+
+
+def test_the_name_of_a_file_is_not_explained(capsys, tmp_path, monkeypatch):
+    (tmp_path / "review.txt").write_text("A gorgeous,\nmoving film.\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "explain", "review.txt", "--method", "occlusion")
+    assert (code, out) == (2, "") and "`TEXT`: 'review.txt' is the name of a file; pass `--file review.txt`" in err
+    monkeypatch.setattr(sys, "stdin", io.StringIO("review.txt\n"))
+    assert run(capsys, "explain", "-", "--method", "occlusion")[0] == 0
+    code, _, _ = run(capsys, "explain", "--file", "review.txt", "--method", "occlusion", "--json", "a.json")
+    assert code == 0
+    assert [e["text"] for e in json.loads((tmp_path / "a.json").read_text())] == ["A gorgeous,\nmoving film."]
+
+
+def test_a_file_holds_a_text_and_a_table_one_per_row(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "t.csv").write_text("id,review\n1,Good.\n2,Bad.\n", encoding="utf-8")
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "empty.txt").write_text(" \n", encoding="utf-8")
+    arguments = ["--method", "occlusion", "--json", "~/a.json", "--html", "~/a.html"]
+    assert run(capsys, "explain", TEXT, "--file", "~/t.csv", *arguments)[0] == 0
+    assert [e["text"] for e in json.loads((tmp_path / "a.json").read_text())] == [TEXT, "Good.", "Bad."]
+    assert (tmp_path / "a.html").is_file()
+    for name, message in (
+        ("bytes.txt", "is no text in UTF-8"),
+        ("empty.txt", "holds no text"),
+        ("none.txt", "there is no file"),
+    ):
+        code, _, err = run(capsys, "explain", "--file", str(tmp_path / name))
+        assert code == 2 and "`--file`: " in err and message in err
+
+
+@pytest.mark.parametrize("flag", ["--html", "--json"])
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_computed(capsys, tmp_path, flag):
+    code, out, err = run(capsys, "explain", TEXT, "--model", "/no/such/model", flag, str(tmp_path / "no" / "a"))
+    assert (code, out) == (2, "") and f"`{flag}`: there is no folder" in err
+
+
+def test_numbers_are_written_whole_or_not_at_all(capsys, tmp_path, monkeypatch):
+    (tmp_path / "a.json").write_text("as it was", encoding="utf-8")
+
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    code, _, err = run(capsys, "explain", TEXT, "--method", "occlusion", "--json", str(tmp_path / "a.json"))
+    assert code == 2 and "No space left" in err
+    assert (tmp_path / "a.json").read_bytes() == b"as it was" and [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("plain", [["--no-color"], ["--no-colour"], "NO_COLOR"])
+def test_plain_text_where_it_is_asked_for(capsys, monkeypatch, plain):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    arguments = ["explain", TEXT, "--method", "occlusion"]
+    assert "\x1b[" in run(capsys, *arguments)[1]
+    if plain == "NO_COLOR":
+        monkeypatch.setenv("NO_COLOR", "1")
+    out = run(capsys, *arguments, *(plain if isinstance(plain, list) else []))[1]
+    assert "\x1b" not in out and "gorgeous[+" in out
+
+
+def test_control_characters_never_reach_the_terminal(capsys):
+    code, out, err = run(capsys, "explain", "A \x1b[31mred\x07 film", "--target", "\x1b[2Jbad", "--no-color")
+    assert code == 2 and "\x1b" not in out + err and "\x07" not in out + err
+    out = run(capsys, "explain", "A \x1b[31mred\x07 film", "--method", "occlusion", "--no-color")[1]
+    assert "\x1b" not in out and "\x07" not in out and "red" in out
 
 
 def test_the_module_is_the_command():

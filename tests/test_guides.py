@@ -17,7 +17,13 @@ from tests import tiny
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"[+−-]?\d+(?:\.\d+)?(?:e[+−-]?\d+)?")
-OURS = ("docs/quickstart.md", "docs/guides/methods.md", "docs/guides/targets.md", "docs/guides/concepts.md")
+OURS = (
+    "docs/quickstart.md",
+    "docs/guides/methods.md",
+    "docs/guides/targets.md",
+    "docs/guides/concepts.md",
+    "docs/guides/black_boxes.md",
+)
 FRAME = ("reference/", "performance.md", "tutorials.md", "extending.md")  # made with the site, and checked with it
 
 

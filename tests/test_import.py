@@ -39,7 +39,7 @@ def test_the_public_surface_is_this():
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
-        "Contrast",
+        *("BlackBox", "Contrast", "Explanations"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
         *("attributions", "concepts", "demo", "errors", "metrics", "__version__"),
     }

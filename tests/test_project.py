@@ -35,3 +35,8 @@ def test_pre_commit_runs_the_checks_of_lint():
     hooks = read(".pre-commit-config.yaml")
     for tool in ("ruff format", "ruff check", "codespell", "tools/check_language.py", "pyright"):
         assert tool in lint[1] and tool in hooks
+
+
+def test_messages_name_the_package_that_is_missing():
+    """There is no `interpreto` to install with extras from an index, so a message that says so leads nowhere."""
+    assert [path for path in (ROOT / "interpreto").rglob("*.py") if 'install "interpreto[' in path.read_text("utf-8")] == []

@@ -35,7 +35,7 @@ PACKAGES = (
     "interpreto.demo",
     "interpreto.metrics",
 )
-ADDRESS = re.compile(r"https?://(?:\([^\s)]*\)|[^\s);,])+(?<!\.)")
+ADDRESS = re.compile(r"https?://(?:\([^\s)]*\)|[^\s);,\"])+(?<!\.)")
 LOADING = {*((tag, "src") for tag in ("script", "img", "iframe", "source", "video", "audio", "track", "embed", "input"))}
 LOADING |= {("use", "href"), ("image", "href"), ("object", "data"), ("video", "poster")}
 LOADED_LINKS = {"stylesheet", "preload", "icon", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "manifest"}
@@ -170,7 +170,7 @@ def test_the_start_page_shows_explanations_made_by_the_library(site, pages):
     page = (site / "live" / "explanation.html").read_text(encoding="utf-8")
     (cards,) = re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
     shown = [card for row in json.loads(cards) for card in row]
-    assert ["".join(text for text, *_ in card["pieces"]) for card in shown] == SHOWN
+    assert ["".join(text for text, *_ in card["segments"]) for card in shown] == SHOWN
     assert all(["Method", "KernelShap"] in card["facts"] for card in shown)
 
 

@@ -58,9 +58,10 @@ def test_a_chat_is_explained_by_its_messages(smollm2):
     assert "Paris" in written.text[len(rendered) :]
 
 
-def test_methods_beat_chance_on_the_tokens_that_it_writes(smollm2):
+def test_methods_beat_chance_on_the_tokens_that_it_writes(smollm2, monkeypatch):
     """The chats of docs/tables/generation.md, with fewer copies."""
     path = Path(__file__).parents[1] / "tools" / "tables.py"
+    monkeypatch.syspath_prepend(str(path.parent))  # as for a script
     chats = [[{"role": "user", "content": prompt}] for prompt in loaded("tables", path).PROMPTS]
     model, tokenizer = smollm2
     occlusion = Occlusion(model, tokenizer)(chats, generation_kwargs={"max_new_tokens": 1})
@@ -70,7 +71,7 @@ def test_methods_beat_chance_on_the_tokens_that_it_writes(smollm2):
         "Occlusion": occlusion,
         "KernelShap": KernelShap(model, tokenizer, n_perturbations=32).explain_samples(samples),
     }
-    with pytest.warns(CompletenessWarning):  # so few steps from zero, which the model's normalisation makes a jump
+    with pytest.warns(CompletenessWarning):  # so few steps from zero, which the model's normalization makes a jump
         found["IntegratedGradients"] = IntegratedGradients(model, tokenizer, n_perturbations=16).explain_samples(samples)
     table = Benchmark(model, tokenizer, metrics=["ABPC", "LogOdds"]).run(found)
     for name in found:

@@ -223,7 +223,8 @@ def test_a_classifier_names_its_labels_and_predicts_several(name: str) -> None:
     assert model.config.label2id == {"negative": 0, "neutral": 1, "positive": 2}
     scores = torch.cat([logits(model, tokenizer, text) for text in tiny.SENTENCES])
     assert scores.shape == (8, 3)
-    assert len(scores.argmax(dim=-1).unique()) > 1
+    if tiny.RELEASE >= (5,):  # the seed of `tiny` is chosen for the weights that these releases draw
+        assert len(scores.argmax(dim=-1).unique()) > 1
 
 
 @pytest.mark.parametrize("name", DROPPING)
@@ -269,7 +270,8 @@ def test_tokenizers_are_the_same_in_every_process() -> None:
 
 
 def test_importing_the_zoo_imports_no_model() -> None:
-    assert run("import sys\nfrom tests import tiny\nprint([m for m in sys.modules if '.modeling_' in m])") == "[]"
+    listed = "[m for m in sys.modules if m.startswith('transformers.models.') and '.modeling_' in m]"
+    assert run(f"import sys\nfrom tests import tiny\nprint({listed})") == "[]"
 
 
 def run(program: str) -> str:

@@ -18,7 +18,7 @@ PATHS = ("interpreto", "docs", "tools", "benchmarks", "examples", "README.md", "
 WORDS = {
     r"\banswers? (?:a|an|the|its|their|for|with|in|as|what|logits|none|one)\b(?! question)": "return(s)",
     r"\b(?:is|are|was|were) answered\b": "is returned",
-    r"\b(?:stands?|stood|standing) (?:for|in|behind|beside|under)\b": "represents, replaces, is",
+    r"\b(?:stands?|stood|standing) (?:for|in|behind|beside|under)\b(?! the city)": "represents, replaces, is",
     r"\bin front of\b": "before",
     r"\bbeside\b": "next to, compared with",
     r"(?:^|\"\"\")\s*Within[, ]": "Context manager that",

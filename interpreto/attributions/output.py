@@ -1,47 +1,47 @@
-"""What an explanation is: numbers, what they speak about, and how they were made."""
+"""Explanations of one input: the numbers, what they are about, and how they were computed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.errors import FileError, OptionError
-from interpreto.inputs.samples import Readout, Sample, Targets
-from interpreto.inputs.units import Units
+from interpreto.attributions.serialization import FACTS, TENSORS, read_explanation, write_explanation
+from interpreto.errors import OptionError
+from interpreto.inputs.samples import Sample, Targets
 from interpreto.renderable import Renderable, visible
-from interpreto.storage import read_file, write_file
 
 if TYPE_CHECKING:
     import pandas
 
-FORMAT = "interpreto.attribution/2"
-
 
 @dataclass(frozen=True, eq=False)
 class AttributionOutput(Renderable):
-    """The importance of each unit of one input for each target. All that a metric, a plot or a file needs.
+    """Importance of each unit of one input for each target: all that a metric, a plot or a file needs.
+
+    A *unit* is a feature of the explanation: a token, word, sentence or turn. ``elements``, the name of the reference
+    library, are the texts of the units; ``g`` is their number and ``t`` the number of targets.
 
     Attributes:
-        attributions: ``(t, g)`` float32 on the CPU; NaN where a target cannot depend on an element.
+        attributions: ``(t, g)`` float32 on the CPU; NaN where a target cannot depend on a unit.
         sample: The input as the model read it, its units and targets.
-        target_labels: A name for each target.
-        model_task: What the model does, such as ``"single-label classification"``.
+        target_labels: A name per target.
+        model_task: The task of the model, such as ``"single-label classification"``.
         method: The explainer's class.
-        granularity: What an element is, such as ``"word"``.
-        granularity_aggregation_strategy: How token values became element values; None for masks, which act on elements.
+        granularity: Size of the units, such as ``"word"``.
+        granularity_aggregation_strategy: How values of tokens became values of units; None for masks, which act on units.
         inference_mode: The score that is explained, such as ``"logits"``.
         base_scores: ``(t,)`` f(x), the scores of the input.
-        signed: Whether a negative value speaks against the target; else values are magnitudes.
-        replacement: What stood for removed elements, where some were.
-        baseline: Where a path began, where there was one.
-        reference_scores: ``(t,)`` scores with everything removed, or of the baseline, where the method has one.
-        residual: ``(t,)`` what the attributions leave unexplained of f(x) − reference.
-        standard_error: ``(t, g)``, where the method samples.
+        signed: True where negative values speak against the target; False where values are magnitudes.
+        replacement: The replacement of masked units; None for methods that mask none.
+        baseline: The start of the path; None for methods without a path.
+        reference_scores: ``(t,)`` scores with all units masked, or of the baseline; None for methods without either.
+        residual: ``(t,)`` f(x) − reference − sum of the attributions, as the method states it; None where it states none.
+        standard_error: ``(t, g)`` of methods that sample, else None.
     """
 
     _subject: ClassVar[str] = "attributions"
@@ -64,52 +64,59 @@ class AttributionOutput(Renderable):
 
     @property
     def elements(self) -> list[str]:
-        """The text of each unit."""
+        """Texts of the units."""
         return list(self.sample.units.texts)
 
     @property
     def targets(self) -> Tensor:
-        """The class or token that each row is about, ``(t,)``; -1 for a sum or a contrast of several."""
-        return self._aim.ids
+        """Class or token of each row, ``(t,)``; -1 for a sum or a contrast of several."""
+        return self._targets.ids
 
     @property
     def target_spans(self) -> list[tuple[int, int] | None]:
-        """Characters of each row's own part of ``text``; None where it has none, as a class has."""
-        return list(self._aim.spans)
+        """Start and end of each row's target in ``text``; None for a target outside of the text, such as a class."""
+        return list(self._targets.spans)
 
     @property
-    def _aim(self) -> Targets:
+    def _targets(self) -> Targets:
         assert self.sample.targets is not None
         return self.sample.targets
 
     @property
     def text(self) -> str:
-        """What the model read; ``spans`` count its characters."""
+        """Text that the model read; ``spans`` count its characters."""
         return self.sample.text
 
     @property
     def spans(self) -> list[tuple[int, int]]:
-        """Characters of each element in ``text``."""
+        """Start and end of each unit in ``text``."""
         return list(self.sample.units.spans)
 
     @property
     def model_inputs_to_explain(self) -> dict[str, Tensor]:
-        """The tensors that the model read, one row each."""
+        """Tensors that the model read, one row each."""
         ids = self.sample.input_ids[None]
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)} | {k: v[None] for k, v in self.sample.extras.items()}
 
     def sequence(self) -> AttributionOutput:
-        """A generation's rows summed into one, for the score of the whole target.
+        """Return the rows of a generation summed into one, for the score of the whole target.
+
+        Returns:
+            An explanation with one row; a generation that has one row already, as it is.
 
         Raises:
-            OptionError: when the rows cannot be summed: classes, or magnitudes, whose sum is not that of the sum
-                (``explainer(..., aggregate="sequence")`` explains the sum itself).
+            OptionError: The rows cannot be summed: they are classes, or magnitudes, whose sum is not the magnitude of the
+                sum (``explainer(..., aggregate="sequence")`` explains the sum itself).
         """
         if all(span is None for span in self.target_spans):
-            raise OptionError(f"`sequence`: the rows of a {self.model_task} are no sequence; only a generation's are.")
+            if len(self.target_labels) == 1 and self.model_task.endswith("generation"):  # a contrast
+                return self
+            raise OptionError(f"`sequence`: the rows of a {self.model_task} are no sequence; only those of a generation are.")
+        if len(self.target_labels) == 1:
+            return self
         if not self.signed:
             raise OptionError(
-                f"`sequence`: {self.method} answers magnitudes, and their sum is not the magnitude of the sum; "
+                f"`sequence`: {self.method} returns magnitudes, and their sum is not the magnitude of the sum; "
                 'call the explainer with aggregate="sequence".'
             )
         numbers: dict[str, Tensor | None] = {
@@ -119,18 +126,26 @@ class AttributionOutput(Renderable):
         for name in ("reference_scores", "residual"):
             value = getattr(self, name)
             numbers[name] = None if value is None else value.sum()[None]
-        sample = self.sample.with_targets(self._aim.summed(self.text))
+        sample = self.sample.with_targets(self._targets.summed(self.text))
         labels = list(sample.targets.labels) if sample.targets else []
         return replace(self, sample=sample, target_labels=labels, standard_error=None, **numbers)
 
     def top(self, k: int = 5, target: int = 0) -> list[tuple[str, float]]:
-        """The ``k`` elements of largest magnitude for one target (its row), with their values."""
+        """Return the units of largest magnitude for one target.
+
+        Args:
+            k: Number of units at most; units that the target cannot depend on are left out.
+            target: Row of the target.
+
+        Returns:
+            Texts and values, the largest first; equal ones in the order of the text.
+        """
         row = self.attributions[target]
         order = row.abs().nan_to_num(-1.0).argsort(descending=True, stable=True)
         return [(self.elements[i], float(row[i])) for i in order[:k] if not row[i].isnan()]
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row for each target and element. Needs pandas (``pip install "interpreto[notebook]"``)."""
+        """Return one row per target and unit. Needs pandas (``pip install pandas``)."""
         import pandas  # noqa: PLC0415  (optional)
 
         rows = []
@@ -151,39 +166,27 @@ class AttributionOutput(Renderable):
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file, with everything that is not a tensor as JSON in its header.
 
+        Args:
+            path: Where to write; what was there is replaced once the new file is complete.
+
         Raises:
-            FileError: there is no such folder, or a folder has that name.
+            FileError: The file cannot be written.
         """
-        tensors = {name: value for name in TENSORS if (value := getattr(self, name)) is not None}
-        tensors |= {"input_ids": self.sample.input_ids, "unit_index": self.sample.units.index}
-        tensors |= {f"extras.{name}": value for name, value in self.sample.extras.items()}
-        for i, readout in enumerate(self._aim.readouts):
-            parts = {name: getattr(readout, attribute) for name, attribute in READOUT.items()}
-            tensors |= {f"reading.{i}.{name}": value for name, value in parts.items() if value is not None}
-        facts = {name: getattr(self, name) for name in FACTS}
-        facts |= {"text": self.text, "elements": self.elements, "spans": self.spans}
-        facts |= {"target_spans": self.target_spans, "source": self.sample.source, "prompt": self.sample.prompt}
-        write_file(path, FORMAT, tensors, facts)
+        numbers, facts = self.parts()
+        write_explanation(path, self.sample, numbers, facts)
+
+    def parts(self) -> tuple[dict[str, Tensor | None], dict[str, Any]]:
+        """Return the numbers and the facts of the explanation by name, without the sample."""
+        return {name: getattr(self, name) for name in TENSORS}, {name: getattr(self, name) for name in FACTS}
 
     @staticmethod
     def load(path: str | PathLike[str]) -> AttributionOutput:
-        """Read what `save` wrote.
+        """Read what `save` wrote. Nothing in the file is run.
 
         Raises:
-            FileError: when the file is missing or holds something else.
+            FileError: The file is missing, holds something else, or its parts do not fit each other.
         """
-        tensors, facts = read_file(path, FORMAT, "an explanation")
-        try:
-            extras = {k.removeprefix("extras."): v for k, v in tensors.items() if k.startswith("extras.")}
-            spans = tuple((int(a), int(b)) for a, b in facts["spans"])
-            units = Units(tensors["unit_index"], tuple(facts["elements"]), spans)
-            targets = Targets(_readings(tensors), tuple(facts["target_labels"]), tuple(map(_span, facts["target_spans"])))
-            places = {"source": facts["source"], "prompt": facts["prompt"]}
-            sample = Sample(facts["text"], tensors["input_ids"], units, extras, targets, **places)
-            values = {name: tensors[name] for name in TENSORS if name in tensors}
-            return AttributionOutput(sample=sample, **values, **{name: facts[name] for name in FACTS})
-        except (KeyError, TypeError) as error:
-            raise FileError(f"`path`: {str(path)!r} holds an incomplete explanation ({error}).") from error
+        return AttributionOutput(**read_explanation(path))
 
 
 def unit_name(granularity: str, count: int = 2) -> str:
@@ -197,36 +200,6 @@ def unit_name(granularity: str, count: int = 2) -> str:
     return name if count == 1 else f"{name}s"
 
 
-TENSORS = ("attributions", "base_scores", "reference_scores", "residual", "standard_error")
-READOUT = {"ids": "ids", "at": "positions", "mix": "weights", "tail": "suffix"}  # names in files: attributes
-FACTS = (
-    "target_labels",
-    "model_task",
-    "method",
-    "granularity",
-    "granularity_aggregation_strategy",
-    "inference_mode",
-    "signed",
-    "replacement",
-    "baseline",
-)
-
-
 def _summed(rows: Float[Tensor, "t g"]) -> Float[Tensor, "1 g"]:
-    """The sum of the rows that see an element; NaN where none does."""
+    """Return the sum over the rows that can depend on a unit; NaN where none can."""
     return torch.where(rows.isnan().all(0), torch.nan, rows.nansum(0))[None]
-
-
-def _readings(tensors: dict[str, Tensor]) -> tuple[Readout, ...]:
-    count = len([name for name in tensors if name.startswith("reading.") and name.endswith(".ids")])
-    return tuple(
-        Readout(
-            tensors[f"reading.{i}.ids"],
-            **{attribute: tensors.get(f"reading.{i}.{name}") for name, attribute in READOUT.items() if name != "ids"},
-        )
-        for i in range(count)
-    )
-
-
-def _span(value: list[int] | None) -> tuple[int, int] | None:
-    return None if value is None else (int(value[0]), int(value[1]))

@@ -27,7 +27,8 @@ _HOMES = {
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
     "TopKSAEConcepts": "saes.explainers",
-    "TrainingRecord": "saes.trainer",
+    "TopKInputs": "interpretations.topk_inputs",
+    "TrainingRecord": "saes.record",
     "VanillaSAEConcepts": "saes.explainers",
     "load_concepts": "serialization",
 }
@@ -53,6 +54,7 @@ __all__ = [
     "SVDConcepts",
     "SemiNMFConcepts",
     "SparsePCAConcepts",
+    "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
     "VanillaSAEConcepts",
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
         JumpReLUSAEConcepts,
@@ -79,7 +82,7 @@ if TYPE_CHECKING:
         TopKSAEConcepts,
         VanillaSAEConcepts,
     )
-    from interpreto.concepts.saes.trainer import TrainingRecord
+    from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
 
 

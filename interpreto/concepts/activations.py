@@ -1,4 +1,4 @@
-"""What concept models learn from: a tensor of activations, or a store that streams them."""
+"""Activations as concept models read them: from a tensor, or from a store that streams them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from interpreto.errors import InputError
 
-ROWS = 8192  # of a batch, where only memory asks for batches
+ROWS = 8192  # per batch, where only memory asks for batches
 
 
 @runtime_checkable
@@ -21,20 +21,20 @@ class ActivationSource(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and width."""
+        """Return the number of rows and their width."""
         ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the rows."""
+        """Return the dtype of the rows."""
         ...
 
     def batches(self, size: int, generator: Generator | None = None) -> Iterator[Tensor]:
-        """All rows, ``(b, d)`` at a time: in order, or shuffled by the generator."""
+        """Yield all rows, ``(b, d)`` at a time: in order, or shuffled by the generator."""
         ...
 
     def read(self) -> Tensor:
-        """All rows, ``(n, d)``."""
+        """Return all rows, ``(n, d)``."""
         ...
 
 
@@ -43,8 +43,8 @@ class Activations:
     """Activations as the concept models read them: finite, two-dimensional, on their device, in float32 or float64.
 
     Attributes:
-        source: Where the rows are.
-        device: Where they are wanted.
+        source: A tensor or a store with the rows.
+        device: Device of the rows that are read.
 
     Examples:
         >>> import torch
@@ -58,26 +58,26 @@ class Activations:
 
     @property
     def n(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return int(self.source.shape[0])
 
     @property
     def d(self) -> int:
-        """Width of a row."""
+        """Return the width of a row."""
         return int(self.source.shape[1])
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the models compute in: float64 for float64 activations, else float32."""
+        """Return the dtype that models compute in: float64 for float64 activations, else float32."""
         return torch.float64 if self.source.dtype == torch.float64 else torch.float32
 
     def read(self) -> Float[Tensor, "n d"]:
-        """All rows; a store is read whole."""
+        """Return all rows; a store is read whole."""
         rows = self.source if isinstance(self.source, Tensor) else self.source.read()
         return check_finite(rows).detach().to(self.device, self.dtype)
 
     def batches(self, size: int = ROWS, generator: Generator | None = None) -> Iterator[Float[Tensor, "_ d"]]:
-        """All rows, ``size`` at a time: in order, or shuffled by the generator."""
+        """Yield all rows, ``size`` at a time: in order, or shuffled by the generator."""
         for rows in self._raw_batches(size, generator):
             yield check_finite(rows).detach().to(self.device, self.dtype)
 
@@ -92,16 +92,16 @@ class Activations:
                 yield self.source.index_select(0, rows)
 
     def moments(self) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
-        """Mean and covariance (divided by n) of the rows, in float64 and in two passes, a batch in memory at a time."""
+        """Compute mean and covariance (divided by n) of the rows, in float64, in two passes, a batch in memory at a time."""
         mean = self.mean()
         covariance = mean.new_zeros(self.d, self.d)
         for rows in self.batches():
-            centred = rows.double() - mean
-            covariance += centred.T @ centred
+            centered = rows.double() - mean
+            covariance += centered.T @ centered
         return mean, covariance / self.n
 
     def mean(self) -> Float[Tensor, " d"]:
-        """Mean of the rows, in float64."""
+        """Compute the mean of the rows, in float64."""
         total = torch.zeros(self.d, dtype=torch.float64, device=self.device)
         for rows in self.batches():
             total += rows.double().sum(0)
@@ -109,7 +109,7 @@ class Activations:
 
 
 def read_activations(activations: Any, split_point: str | None, device: torch.device) -> Activations:
-    """Activations of one split point, from whatever holds them.
+    """Return the activations of one split point, from whatever holds them.
 
     Raises:
         InputError: it is no tensor, mapping or store, has no row, or is not of ``(n, d)`` floats.
@@ -118,13 +118,17 @@ def read_activations(activations: Any, split_point: str | None, device: torch.de
         activations = _of_split_point(activations, split_point)
     if isinstance(activations, tuple):
         raise InputError(
-            f"`activations`: got a tuple of {len(activations)}; a splitter that also answers predictions gives "
+            f"`activations`: got a tuple of {len(activations)}; a splitter that also returns predictions gives "
             "(activations, predictions): pass the first."
         )
     if not isinstance(activations, (Tensor, ActivationSource)):
         raise InputError(
             f"`activations`: got {type(activations).__name__}; pass a tensor (n, d), a dictionary of them by split point, or "
             "an ActivationStore."
+        )
+    if isinstance(activations, Tensor) and activations.layout is not torch.strided:
+        raise InputError(
+            f"`activations`: got a tensor of layout {activations.layout}; pass a dense one: `activations.to_dense()`."
         )
     shape = tuple(activations.shape)
     if len(shape) != 2 or 0 in shape:
@@ -135,6 +139,12 @@ def read_activations(activations: Any, split_point: str | None, device: torch.de
         raise InputError(f"`activations`: got {activations.dtype}; pass floats, as the model gives them.")
     _check_origin(activations, split_point)
     return Activations(activations, device)
+
+
+def holds_activations(inputs: Any) -> bool:
+    """Return True for activations: a tensor of floats, a dictionary of such tensors, or a store."""
+    tensors = inputs.values() if isinstance(inputs, Mapping) else [inputs]
+    return isinstance(inputs, ActivationSource) or any(isinstance(t, Tensor) and t.is_floating_point() for t in tensors)
 
 
 def _of_split_point(activations: Mapping[str, Any], split_point: str | None) -> Any:
@@ -158,7 +168,7 @@ def _check_origin(activations: Tensor | ActivationSource, split_point: str | Non
 
 
 def check_finite(rows: Tensor) -> Tensor:
-    """The rows, when all their numbers are finite.
+    """Return the rows if all their numbers are finite.
 
     Raises:
         InputError: some are not; says how many rows.

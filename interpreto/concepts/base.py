@@ -11,16 +11,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.aliases import aliases
 from interpreto.concepts.activations import Activations, ActivationSource, read_activations
-from interpreto.concepts.concept_model import ConceptModel, read_seed
-from interpreto.concepts.importance import normalized, output_effects
+from interpreto.concepts.concept_model import ConceptModel
+from interpreto.concepts.downstream import Downstream
+from interpreto.concepts.importance import effects_of, normalized
 from interpreto.concepts.inputs_to_concepts import InputsToConcepts
 from interpreto.concepts.serialization import save_concepts
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.errors import InputError, ModelError, OptionError
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.forward import read_device
+from interpreto.validation import check_seed
 
 Explainer = TypeVar("Explainer", bound="ConceptExplainer")
 
@@ -59,7 +60,7 @@ class ConceptExplainer(ABC):
     ) -> None:
         self.splitter = splitter
         self.split_point = _read_split_point(splitter, split_point)
-        self.random_state = read_seed(random_state)
+        self.random_state = check_seed(random_state)
         self.concept_model = concept_model
         self.concept_model_options = dict(options or {})
         self.device = read_device(device)
@@ -130,6 +131,30 @@ class ConceptExplainer(ABC):
 
     activations_to_concepts = encode_activations
 
+    def inputs_to_concepts(
+        self,
+        inputs: Any,
+        activation_granularity: Any = None,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = None,
+    ) -> Float[Tensor, "n c"]:
+        """Compute the amount of each concept in each unit of inputs.
+
+        Args:
+            inputs: Texts, or any other form that the splitter reads.
+            activation_granularity: The unit of a row. None: a token; the text where activations have one row per text.
+            aggregation_strategy: How the activations of a unit's tokens become one row; None: the mean.
+
+        Returns:
+            Amounts ``(n, c)``, the units of all inputs in order.
+
+        Raises:
+            ModelError: the concepts have not been learned.
+            OptionError: there is no splitter.
+        """
+        splitter = self.own_splitter()
+        samples = splitter.samples(inputs, activation_granularity)
+        return self.encode_activations(splitter.activations_of(samples, aggregation_strategy, self.split_point))
+
     def get_dictionary(self) -> Float[Tensor, "c d"]:
         """Return the direction of each concept ``(c, d)``: what one unit of it adds to the activations.
 
@@ -153,7 +178,6 @@ class ConceptExplainer(ABC):
         """
         save_concepts(self, path)
 
-    @aliases(model_inputs="inputs")
     def concept_output_gradient(  # noqa: PLR0917  # in the reference's order
         self,
         inputs: Any,
@@ -209,18 +233,10 @@ class ConceptExplainer(ABC):
             >>> [tuple(gradients.shape) for gradients in explainer.concept_output_gradient(texts, targets=["positive"])]
             [(1, 1, 2), (1, 1, 2), (1, 1, 2)]
         """
-        effects = output_effects(
-            self,
-            inputs,
-            targets,
-            "gradient_x_concept" if concepts_x_gradients else "gradient",
-            split_point=split_point,
-            activation_granularity=activation_granularity,
-            aggregation_strategy=aggregation_strategy,
-            inference_mode=inference_mode,
-            tqdm_bar=tqdm_bar,
-            batch_size=batch_size,
-        )
+        downstream = Downstream(self, activation_granularity, aggregation_strategy, inference_mode, split_point)
+        samples = downstream.samples_with_targets(inputs, targets)
+        method = "gradient_x_concept" if concepts_x_gradients else "gradient"
+        effects = effects_of(downstream, samples, method, batch_size=batch_size, tqdm_bar=tqdm_bar)
         return normalized(effects) if normalization else effects
 
     def concept_output_attribution(  # noqa: D417  # the others are those of `concept_output_gradient`
@@ -255,19 +271,9 @@ class ConceptExplainer(ABC):
             Sundararajan, Taly and Yan, ICML 2017, https://arxiv.org/abs/1703.01365; over concepts, Fel et al., 2023,
             https://arxiv.org/abs/2306.07304.
         """
-        return output_effects(
-            self,
-            inputs,
-            targets,
-            method,
-            split_point=split_point,
-            activation_granularity=activation_granularity,
-            aggregation_strategy=aggregation_strategy,
-            n_steps=n_steps,
-            inference_mode=inference_mode,
-            tqdm_bar=tqdm_bar,
-            batch_size=batch_size,
-        )
+        downstream = Downstream(self, activation_granularity, aggregation_strategy, inference_mode, split_point)
+        samples = downstream.samples_with_targets(inputs, targets)
+        return effects_of(downstream, samples, method, n_steps=n_steps, batch_size=batch_size, tqdm_bar=tqdm_bar)
 
     def get_inputs_to_concepts_model(self, pooling: str = "mean") -> InputsToConcepts:
         """Return a model from a text to its concepts, which attribution methods explain as they explain a classifier.
@@ -285,7 +291,7 @@ class ConceptExplainer(ABC):
     def interpret(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Raise an error that says how to interpret concepts: by an interpretation, such as `TopKInputs`."""
         raise NotImplementedError(
-            "Concepts are labelled by an interpretation: "
+            "Concepts are labeled by an interpretation: "
             "TopKInputs(concept_explainer=explainer, activation_granularity=...)"
             ".interpret(inputs=..., latent_activations=...), from interpreto.concepts.interpretations."
         )
@@ -314,7 +320,7 @@ class ConceptExplainer(ABC):
         self.check_fitted()
         if self.splitter is None:
             raise OptionError(
-                f"`splitter`: this {type(self).__name__} has none, and so no model; load the concepts with one "
+                f"`splitter`: this {type(self).__name__} has no splitter, and so no model; load the concepts with one "
                 "(load_concepts(path, splitter=...)), or make the explainer with one, as in "
                 "NMFConcepts(splitter, nb_concepts=20)."
             )

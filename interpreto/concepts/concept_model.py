@@ -1,10 +1,11 @@
-"""What a concept model is: activations to concepts, and back."""
+"""Interface of concept models: activations to concepts, and back."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,48 +13,51 @@ from torch import Tensor, nn
 
 from interpreto.concepts.activations import Activations
 from interpreto.errors import OptionError
+from interpreto.validation import check_count
 
 
 class ConceptModel(nn.Module, ABC):
-    """Writes activations as combinations of concepts: ``encode`` reads a row's concepts, ``decode`` gives the row back.
+    """Encodes activations as amounts of concepts (``encode``) and reconstructs activations from them (``decode``).
 
-    What it learns are buffers and parameters, empty before `fit`, so that ``state_dict`` holds all of it and
-    ``load_state_dict`` restores it into a fresh model. Encoding a row depends on that row alone and draws nothing at random.
+    Everything that is learned is a buffer or a parameter, empty before `fit`: ``state_dict`` holds the whole model, and
+    ``load_state_dict`` restores it into a fresh one. Encoding a row depends on that row alone and draws nothing at random.
 
     Args:
-        nb_concepts: How many concepts to learn.
+        nb_concepts: Number of concepts to learn.
+
+    Attributes:
+        axes: Shape of each learned tensor, as in ``{"dictionary": "c d"}``: ``c`` concepts, ``d`` the width, a number as it
+            is, any other letter free. Files of concepts are checked against it.
     """
+
+    axes: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, nb_concepts: int) -> None:
         super().__init__()
         self.has_differentiable_encoder = True
         self.has_differentiable_decoder = True
-        self.nb_concepts = check_nb_concepts(nb_concepts)
-
-    @abstractmethod
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Learn the concepts; what was learned before is replaced."""
+        self.nb_concepts = check_count(nb_concepts, "nb_concepts")
 
     @abstractmethod
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """How much of each concept is in each row."""
+        """Compute the amount of each concept in each row."""
 
     @abstractmethod
     def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
-        """The rows that these concepts stand for."""
+        """Reconstruct rows from their concepts."""
 
     @abstractmethod
     def get_dictionary(self) -> Float[Tensor, "c d"]:
-        """The direction of each concept: what a unit of it adds to a decoded row."""
+        """Return the direction of each concept: what one unit of it adds to a decoded row."""
 
     @property
     @abstractmethod
     def is_fitted(self) -> bool:
-        """Whether concepts have been learned or loaded."""
+        """Return True once concepts have been learned or loaded."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """What it computes in."""
+        """Return the floating dtype that it computes in."""
         tensors = (tensor.dtype for tensor in self.state_dict().values() if tensor.is_floating_point())
         return next(tensors, torch.float32)
 
@@ -62,34 +66,81 @@ class ConceptModel(nn.Module, ABC):
         super()._load_from_state_dict(state_dict, prefix, *arguments, **options)
 
 
-class Dictionary(ConceptModel):
-    """A concept model whose decoder is linear: a row is its concepts times the dictionary, plus an offset."""
+class FittableModel(ConceptModel):
+    """A concept model that learns by a `fit` of its own. Sparse autoencoders are trained by the trainer instead."""
+
+    @abstractmethod
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+        """Learn the concepts; what was learned before is replaced."""
+
+
+class Dictionary(FittableModel):
+    """A concept model with a linear decoder: a row is its concepts times the dictionary, plus an offset."""
+
+    axes: ClassVar[Mapping[str, str]] = {"dictionary": "c d", "offset": "d"}
 
     dictionary: Tensor
     offset: Tensor
 
     def __init__(self, nb_concepts: int) -> None:
         super().__init__(nb_concepts)
-        self.register_buffer("dictionary", torch.empty(0))
-        self.register_buffer("offset", torch.empty(0))
+        self.register_buffer("dictionary", torch.empty(0, dtype=torch.float32))
+        self.register_buffer("offset", torch.empty(0, dtype=torch.float32))
 
     def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
-        """The rows that these concepts stand for."""
+        """Reconstruct rows from their concepts."""
         return concepts @ self.dictionary + self.offset
 
     def get_dictionary(self) -> Float[Tensor, "c d"]:
-        """The direction of each concept."""
+        """Return the direction of each concept."""
         return self.dictionary
 
     @property
     def is_fitted(self) -> bool:
-        """Whether concepts have been learned or loaded."""
+        """Return True once concepts have been learned or loaded."""
         return self.dictionary.numel() > 0
 
     def learned(self, dictionary: Float[Tensor, "c d"], offset: Float[Tensor, " d"] | None = None) -> None:
-        """Keep what was learned."""
+        """Store a learned dictionary, and the offset of the rows (None: zero)."""
         self.dictionary = dictionary.contiguous()
         self.offset = dictionary.new_zeros(dictionary.shape[1]) if offset is None else offset.to(dictionary)
+
+
+class ForeignModel(ABC):
+    """Role of a concept model that wraps a model of another package or of the user.
+
+    Attributes:
+        model: The wrapped model.
+    """
+
+    model: Any
+
+    @abstractmethod
+    def allocate(self, width: int, device: torch.device) -> None:
+        """Make the wrapped model for activations of a width, where only its class is known."""
+
+    @abstractmethod
+    def loaded(self) -> None:
+        """Take note that the tensors of a file have been restored into the wrapped model."""
+
+
+@contextmanager
+def all_or_nothing(model: ConceptModel) -> Iterator[None]:
+    """Context manager that puts a model's tensors and attributes back if an exception interrupts the block.
+
+    Tensors that are replaced come back; those of a foreign model that are changed in place do not.
+    """
+    kept = [
+        (module, {name: value.copy() if isinstance(value, dict) else value for name, value in vars(module).items()})
+        for module in model.modules()
+    ]
+    try:
+        yield
+    except BaseException:  # KeyboardInterrupt above all
+        for module, attributes in kept:
+            vars(module).clear()
+            vars(module).update(attributes)
+        raise
 
 
 def fit_sizes(module: nn.Module, state_dict: dict[str, Any], prefix: str = "") -> None:
@@ -103,7 +154,7 @@ def fit_sizes(module: nn.Module, state_dict: dict[str, Any], prefix: str = "") -
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:
-    """All tensors of a module by their names: also those that foreign modules keep as plain attributes."""
+    """Return all tensors of a module by name, including those that foreign modules keep as plain attributes."""
     state = dict(module.state_dict())
     for path, child in module.named_modules():
         plain = {name: value for name, value in vars(child).items() if isinstance(value, Tensor)}
@@ -115,13 +166,18 @@ def restore(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Put tensors where `state_of` found them: in place where there is room, else as new ones.
 
     New ones are copies, so that they lie in memory as those of a fit do, and products come out the same to the last bit.
+
+    Raises:
+        KeyError: a name belongs to something else than a tensor, such as a method.
     """
     for path, tensor in state.items():
         parent, _, name = path.rpartition(".")
         home = module.get_submodule(parent)
         present = getattr(home, name, None)
-        like = isinstance(present, Tensor) and present.shape == tensor.shape and present.dtype == tensor.dtype
-        if isinstance(present, Tensor) and like and present.is_contiguous():
+        if present is not None and not isinstance(present, Tensor):
+            raise KeyError(f"{path} is no tensor of this model")
+        alike = isinstance(present, Tensor) and present.shape == tensor.shape and present.dtype == tensor.dtype
+        if isinstance(present, Tensor) and alike and present.is_contiguous():
             with torch.no_grad():
                 present.copy_(tensor)
             continue
@@ -132,21 +188,7 @@ def restore(module: nn.Module, state: Mapping[str, Tensor]) -> None:
             setattr(home, name, copy)
 
 
-def check_nb_concepts(nb_concepts: int) -> int:
-    """A number of concepts, at least one."""
-    if isinstance(nb_concepts, bool) or not isinstance(nb_concepts, int) or nb_concepts < 1:
-        raise OptionError(f"`nb_concepts`: got {nb_concepts!r}; pass an integer of at least 1.")
-    return nb_concepts
-
-
 def check_at_most(nb_concepts: int, limit: int, reason: str) -> None:
-    """No more concepts than a method can give."""
+    """Raise an `OptionError` if there are more concepts than a method can give."""
     if nb_concepts > limit:
         raise OptionError(f"`nb_concepts`: got {nb_concepts}, and there are at most {limit} ({reason}); ask for fewer.")
-
-
-def read_seed(random_state: int) -> int:
-    """A seed that every generator takes."""
-    if isinstance(random_state, bool) or not isinstance(random_state, int) or not 0 <= random_state < 2**32:
-        raise OptionError(f"`random_state`: got {random_state!r}; pass an integer from 0 to 2**32 - 1.")
-    return random_state

@@ -1,4 +1,4 @@
-"""From inputs to concepts: a model like another, whose outputs are the concepts of a text."""
+"""A model from a text to its concepts, which attribution methods explain like any other model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class InputsToConcepts(nn.Module):
         pooling: ``"mean"`` or ``"max"`` over tokens.
 
     Raises:
-        ModelError: the concepts are not fitted, or are of a decoder beside an encoder.
+        ModelError: the concepts are not fitted, or are of the decoder of an encoder-decoder.
         OptionError: there is no splitter, or no such pooling.
 
     Examples:
@@ -53,7 +53,7 @@ class InputsToConcepts(nn.Module):
         splitter = explainer.own_splitter()
         if pooling not in POOLINGS:
             raise OptionError(f"`pooling`: got {pooling!r}; pass one of {', '.join(map(repr, POOLINGS))}.")
-        if splitter.port(explainer.split_point).stack == "decoder":
+        if splitter.hook_point(explainer.split_point).stack == "decoder":
             raise ModelError(
                 f"`concept_explainer`: {explainer.split_point!r} reads what {type(splitter.model).__name__} writes, and its "
                 "concepts do not follow from a text alone; use concepts of the encoder."
@@ -70,24 +70,24 @@ class InputsToConcepts(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Return the device of the model."""
         return next(self.model.parameters()).device
 
     def get_input_embeddings(self) -> nn.Module:
-        """The model's own; of an encoder-decoder, those that its encoder reads."""
+        """Return the model's own; of an encoder-decoder, those that its encoder reads."""
         reader: Any = self.model
         if Forward(reader).encodes:
             reader = reader.get_encoder()
         return reader.get_input_embeddings()
 
     def get_echo_embeddings(self) -> nn.Module | None:
-        """Those by which a classifier's decoder reads the text again; see `Forward.echo`."""
+        """Return those by which a classifier's decoder reads the text again; see `Forward.echo`."""
         return Forward(self.model).echo
 
     def forward(
         self, input_ids: Int[Tensor, "b l"], attention_mask: Tensor | None = None, **others: Any
     ) -> SequenceClassifierOutput:
-        """The concepts ``(b, c)`` of a batch, as ``logits``."""
+        """Compute the concepts ``(b, c)`` of a batch, as ``logits``."""
         from transformers.modeling_outputs import SequenceClassifierOutput  # noqa: PLC0415  # slow to import
 
         explainer, model = self.explainer, self.model
@@ -105,7 +105,7 @@ class InputsToConcepts(nn.Module):
         return SequenceClassifierOutput(logits=self._pooled(codes, owner.to(codes.device), len(input_ids)))
 
     def _padding(self, ids: Int[Tensor, "b l"], mask: Tensor) -> Bool[Tensor, "b l"]:
-        """Masked padding ids at the ends of rows: other masked tokens are removed units, which keep their place."""
+        """Return which tokens are padding at the ends of rows; other masked tokens are of masked units and keep their place."""
         known = [self.config.pad_token_id, self.explainer.splitter.tokenizer.pad_token_id]
         masked = mask == 0
         pads = masked & torch.isin(ids, ids.new_tensor([i for i in known if i is not None]))
@@ -113,7 +113,7 @@ class InputsToConcepts(nn.Module):
         return (leading + trailing) > 0
 
     def _inside(self, ids: Int[Tensor, "b l"], mask: Tensor) -> Bool[Tensor, "b l"]:
-        """Tokens whose concepts count: those of the text; where none is left, all that the model reads, or the first."""
+        """Return the tokens whose concepts count: those of the text; without any, all that the model reads, or the first."""
         seen = mask != 0
         inside = seen & ~torch.isin(ids, self._special.to(ids.device))
         inside = torch.where(inside.any(1, keepdim=True), inside, seen)
@@ -131,13 +131,13 @@ class InputsToConcepts(nn.Module):
 
 
 class ConceptsConfig:
-    """A model's config, but for the outputs: they are numbers, one a concept; targets are concepts of every input.
+    """A model's config with other outputs: numbers, one per concept; targets are concepts of every input.
 
-    What is set on it, as a padding id is for the length of a call, is set on the model's own.
+    Attributes that are set on it, such as a padding id during a call, are set on the model's own.
 
     Args:
         config: The model's own.
-        nb_concepts: Outputs.
+        nb_concepts: Number of outputs.
     """
 
     _own = ("_config", "problem_type", "num_labels", "id2label", "label2id")
@@ -163,13 +163,13 @@ class ConceptsConfig:
             setattr(self._config, name, value)
 
     def get_text_config(self) -> Any:
-        """The part that language is read with, as models of several kinds of input have it."""
+        """Return the config of the part that reads text, for models of several kinds of input."""
         inner = getattr(self._config, "get_text_config", lambda: self._config)()
         return self if inner is self._config else inner
 
 
 class _NoGradient(torch.autograd.Function):
-    """Says why there is no gradient, when one is asked for."""
+    """Identity that raises an error which says why there is no gradient, when one is asked for."""
 
     @staticmethod
     def forward(ctx: Any, _rows: Tensor, codes: Tensor, name: str) -> Tensor:
@@ -187,7 +187,7 @@ class _NoGradient(torch.autograd.Function):
 def _to_the_left(
     ids: Int[Tensor, "b l"], mask: Tensor, others: dict[str, Any], padding: Bool[Tensor, "b l"]
 ) -> tuple[Tensor, Tensor, dict[str, Any], Tensor]:
-    """The batch with its padding on the right, where no position depends on it."""
+    """Return the batch with its padding on the right, where no position depends on it."""
     order = padding.long().argsort(dim=1, stable=True)
     moved = {
         name: value.gather(1, order) if isinstance(value, Tensor) and value.shape == ids.shape else value

@@ -1,4 +1,4 @@
-"""What outputs and concepts are called in views of concepts."""
+"""Names of outputs and labels of concepts in summaries."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from interpreto.inputs.samples import Sample
 from interpreto.models.tasks import Classification, Generation, Task
 
 Label = tuple[tuple[str, float | None], ...]
-"""What a concept means: texts, each with its activation where it has one."""
+"""Label of a concept: texts, each with its activation where it has one."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """Names the outputs of a text.
+    """Name the outputs of a text.
 
     Args:
         tokenizer: Writes the tokens of a generation.
-        task: What outputs are.
+        task: Task of the model.
         class_names: Of each class, by id: a sequence or a mapping. None: the model's.
 
     Raises:
@@ -56,25 +56,25 @@ class Names:
                 raise OptionError(f"`class_names[{i!r}]`: got {name!r:.60}; a name is a text.")
 
     def __call__(self, sample: Sample, count: int) -> list[tuple[str, int]]:
-        """Name and id of each of a text's outputs; the id is -1 where an output is about several."""
+        """Return name and id of each of a text's outputs; the id is -1 where an output combines several."""
         targets = sample.targets
         if targets is None:
             return [(self.of_class(i), i) for i in range(count)]
         ids = targets.ids.tolist()
         if isinstance(self.task, Generation):
-            realised = (
+            realized = (
                 all(span is None for span in targets.spans)
                 and len(targets.readouts) == 1
                 and targets.readouts[0].weights is None
             )
-            return [(self.of_token(i), i) if realised else (label, i) for label, i in zip(targets.labels, ids, strict=True)]
+            return [(self.of_token(i), i) if realized else (label, i) for label, i in zip(targets.labels, ids, strict=True)]
         (readout,) = targets.readouts
         weights = torch.eye(len(readout.ids)) if readout.weights is None else readout.weights
         named = [" − ".join(self.of_class(int(i)) for i in readout.ids[row != 0]) for row in weights]
         return list(zip(named, ids, strict=True))
 
     def of_class(self, i: int) -> str:
-        """The name of a class."""
+        """Return the name of a class."""
         given = self.class_names
         if given is None:
             return self.task.label(i) if isinstance(self.task, Classification) else str(i)
@@ -85,7 +85,7 @@ class Names:
         raise OptionError(f"`class_names`: has no name for class {i}; pass one for each class that is shown.")
 
     def of_token(self, i: int) -> str:
-        """A token as text; its own name where it has none, as parts of characters."""
+        """Return a token as text; its own name where it has none, as parts of characters."""
         text = self.tokenizer.decode([i], skip_special_tokens=False, clean_up_tokenization_spaces=False)
         if text.strip() and "\ufffd" not in text:
             return text
@@ -103,18 +103,18 @@ def read_labels(
     latent_activations: Any = None,
     k: int = 5,
 ) -> dict[int, Label]:
-    """What concepts mean, from whatever says so.
+    """Return labels of concepts from an interpretation.
 
     Args:
         explainer: Whose concepts they are.
-        interpretation: A `TopKInputs`, what its ``interpret`` answers, or None: the ``k`` units of largest activation. A
-            text stands for a concept, too.
+        interpretation: A `TopKInputs`, what its ``interpret`` returns, or None: the ``k`` units of largest activation. A
+            text alone is a label too.
         shown: The concepts to name.
         samples: The data set, read at ``granularity``.
         inputs: The same, as it was given.
-        granularity: What a unit is.
+        granularity: The unit.
         latent_activations: Of the units, in order; None: computed.
-        k: Texts a concept, where no interpretation says.
+        k: Texts per concept, without an interpretation.
 
     Raises:
         OptionError: the interpretation is of another explainer, or no interpretation.
@@ -126,7 +126,7 @@ def read_labels(
         found = TopKInputs(explainer, granularity, k=k).interpret(samples, latent_activations, wanted)
     elif not isinstance(interpretation, TopKInputs):
         raise OptionError(
-            f"`interpretation`: got {type(interpretation).__name__}; pass a TopKInputs, what its `interpret` answers, or None."
+            f"`interpretation`: got {type(interpretation).__name__}; pass a TopKInputs, what its `interpret` returns, or None."
         )
     elif interpretation.concept_explainer is not explainer:
         raise OptionError("`interpretation`: is of another concept explainer; make it with this one.")
@@ -141,7 +141,7 @@ def read_labels(
 
 
 def _label(concept: int, given: Any) -> Label:
-    """Texts and activations, the largest first."""
+    """Return texts and activations, the largest first."""
     if given is None:
         return ()
     if isinstance(given, str):

@@ -1,57 +1,17 @@
-"""Metrics of concepts, as `interpreto.metrics.concepts` has them."""
+"""Alias of `interpreto.metrics.concepts`, where these metrics live; loaded on first use."""
 
-from interpreto.metrics.concepts import (
-    FID,
-    MSE,
-    Ablation,
-    Collinearity,
-    ConceptCompleteness,
-    ConceptCurves,
-    ConceptDeletion,
-    ConceptFaithfulnessCorrelation,
-    ConceptInsertion,
-    ConceptMatchingAlgorithm,
-    ConceptScores,
-    CosineReconstruction,
-    DeadFraction,
-    ExplainedVariance,
-    FrechetDistance,
-    Hoyer,
-    Loss,
-    LossRecovered,
-    NormalizedMSE,
-    ReconstructionError,
-    ReconstructionSpaces,
-    RowDistance,
-    Sparsity,
-    SparsityRatio,
-    Stability,
-)
+from __future__ import annotations
 
-__all__ = [
-    "FID",
-    "MSE",
-    "Ablation",
-    "Collinearity",
-    "ConceptCompleteness",
-    "ConceptCurves",
-    "ConceptDeletion",
-    "ConceptFaithfulnessCorrelation",
-    "ConceptInsertion",
-    "ConceptMatchingAlgorithm",
-    "ConceptScores",
-    "CosineReconstruction",
-    "DeadFraction",
-    "ExplainedVariance",
-    "FrechetDistance",
-    "Hoyer",
-    "Loss",
-    "LossRecovered",
-    "NormalizedMSE",
-    "ReconstructionError",
-    "ReconstructionSpaces",
-    "RowDistance",
-    "Sparsity",
-    "SparsityRatio",
-    "Stability",
-]
+import importlib
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    home = None if name.startswith("__") and name != "__all__" else importlib.import_module("interpreto.metrics.concepts")
+    if home is None or name not in ("__all__", *home.__all__):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return __getattr__("__all__")

@@ -1,4 +1,4 @@
-"""What is shown of concepts, as numbers: those of a data set and those of one text. Drawing comes after."""
+"""Results: concepts over a data set and concepts of one text. They draw themselves by name."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class About:
     Attributes:
         explainer: The concept explainer's name.
         split_point: Where the concepts were read.
-        granularity: What a unit of a text is.
-        method: How effects were found; see `ConceptAutoEncoderExplainer.concept_output_attribution`.
-        unit: What effects are counted in.
-        scale: What importances are, in words.
-        output: What an output is: a class or a token.
+        granularity: Name of a unit of the text.
+        method: Method of the effects; see `ConceptExplainer.concept_output_attribution`.
+        unit: Unit of the effects.
+        scale: Definition of the importances, in words.
+        output: ``"class"`` or ``"token"``.
     """
 
     explainer: str
@@ -45,8 +45,8 @@ class Passage:
 
     Attributes:
         text: What the model read.
-        elements: What each unit is called.
-        spans: Where each unit stands in the text.
+        elements: Text of each unit.
+        spans: Place of each unit in the text.
         activations: The concept in each unit.
     """
 
@@ -57,12 +57,12 @@ class Passage:
 
     @property
     def peak(self) -> int:
-        """The unit with most of the concept."""
+        """Return the unit with most of the concept."""
         return int(self.activations.argmax())
 
 
 class ConceptView(Renderable, ABC):
-    """What `GlobalConcepts` and `LocalConcepts` have in common: all that is needed to draw them."""
+    """Base of `GlobalConcepts` and `LocalConcepts`: everything that is needed to draw them."""
 
     _subject: ClassVar[str] = "concepts"
 
@@ -73,28 +73,28 @@ class ConceptView(Renderable, ABC):
 
     @abstractmethod
     def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
-        """Of each output and concept, the importance, and the effect with its sign; no effect is larger."""
+        """Return importances, and effects with their signs, of each output and concept; no effect is larger."""
 
     @abstractmethod
     def passages(self, concept: int) -> tuple[Passage, ...]:
-        """The texts to read for a concept."""
+        """Return the texts to read for a concept."""
 
     def name(self, concept: int, words: int = 3) -> str:
-        """The first words of a concept's label, fewer where they are long; its number where it has none."""
+        """Return the first words of a concept's label, fewer where they are long; its number where it has none."""
         texts = [text for text, _ in self.labels.get(concept, ())[:words]]
         while len(texts) > 1 and sum(map(len, texts)) > NAME:
             texts.pop()
         return " · ".join(texts) or f"concept {concept}"
 
     def ranked(self, output: int) -> list[int]:
-        """The shown concepts by their importance for an output."""
+        """Return the shown concepts by their importance for an output."""
         sizes, _ = self.totals()
         return sorted(self.shown, key=lambda concept: -float(sizes[output, concept]))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GlobalConcepts(ConceptView):
-    """What concepts do to the outputs over a data set.
+    """Effects of concepts on the outputs over a data set.
 
     Attributes:
         about: Where the numbers come from.
@@ -102,7 +102,7 @@ class GlobalConcepts(ConceptView):
         importances: Mean over texts of the sum over units of the sizes of the effects: 0 or more, in `About.unit`.
         effects: Mean over texts of the sum over units of the effects, with their signs. As large as the importance where
             the concept always acts in one direction, 0 where it acts in both alike.
-        counts: Texts behind each output; of a generation, tokens.
+        counts: Number of texts of each output; of a generation, of tokens.
         labels: Of the shown concepts, texts and activations, the largest first.
         top_inputs: Of the shown concepts, the distinct texts of largest activation, the largest first.
         shown: The concepts that are drawn, by falling importance.
@@ -120,11 +120,11 @@ class GlobalConcepts(ConceptView):
     texts: int
 
     def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
-        """Importances and mean effects."""
+        """Return importances and mean effects."""
         return self.importances, self.effects
 
     def passages(self, concept: int) -> tuple[Passage, ...]:
-        """The concept's top inputs."""
+        """Return the concept's top inputs."""
         return self.top_inputs.get(concept, ())
 
     def __repr__(self) -> str:
@@ -133,18 +133,18 @@ class GlobalConcepts(ConceptView):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LocalConcepts(ConceptView):
-    """What concepts are in one text, where, and what they do to each output.
+    """Concepts of one text, their places and their effects on each output.
 
     Attributes:
         about: Where the numbers come from.
         text: What the model read; with what it wrote, of a generation.
-        elements: What each unit is called.
-        spans: Where each unit stands in the text.
+        elements: Text of each unit.
+        spans: Place of each unit in the text.
         outputs: Names of the outputs: classes, or the tokens that follow the prompt.
         scores: Of each output, in the unit of the score.
-        score_unit: What scores are counted in.
-        activations: How much of each concept is in each unit.
-        effects: What each concept of each unit does to each output.
+        score_unit: Unit of the scores.
+        activations: Amount of each concept in each unit.
+        effects: Effect of each concept of each unit on each output.
         labels: Of the shown concepts, texts and activations, the largest first.
         shown: The concepts that are drawn, by falling importance.
     """
@@ -162,11 +162,11 @@ class LocalConcepts(ConceptView):
     shown: tuple[int, ...]
 
     def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
-        """Sums over units of the effects' sizes, and of the effects."""
+        """Return sums over units of the effects' sizes, and of the effects."""
         return self.effects.abs().sum(1), self.effects.sum(1)
 
     def passages(self, concept: int) -> tuple[Passage, ...]:
-        """The text itself."""
+        """Return the text itself."""
         return (Passage(self.text, self.elements, self.spans, self.activations[:, concept]),)
 
     def __repr__(self) -> str:

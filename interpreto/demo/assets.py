@@ -1,4 +1,4 @@
-"""Reads what this folder holds: the classifier, its tokenizer and the sentences."""
+"""Read the files of this folder: the classifier, its tokenizer and the sentences."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ class Sentence:
     score: float
     """Mean rating, from -4 (extremely negative) to 4 (extremely positive)."""
     split: str
-    """``train``: the classifier has learned from it. ``held-out``: it has not."""
+    """``train``: the classifier was trained on it. ``held-out``: it was not."""
 
 
 def load_classifier() -> tuple[BertForSequenceClassification, PreTrainedTokenizerFast]:
-    """The embedded sentiment classifier, in float32 and evaluation mode, and its tokenizer.
+    """Load the embedded sentiment classifier, in float32 and evaluation mode, and its tokenizer.
 
-    A BERT of 3 layers and 128 dimensions with the labels ``negative`` (0) and ``positive`` (1). It has learned with
-    ``[MASK]`` in place of random words, so a masked word is one that it knows nothing about. Nothing is downloaded,
-    and torch's random state is left as it was. ``MODEL_CARD.md`` in this folder tells its accuracy and its making.
+    A BERT of 3 layers and 128 dimensions with the labels ``negative`` (0) and ``positive`` (1). Random words were replaced
+    by ``[MASK]`` in training, so that a masked word carries no information. Nothing is downloaded, and torch's random state
+    is left as it was. ``MODEL_CARD.md`` in this folder has its accuracy and its training.
+
+    Returns:
+        The model and the tokenizer.
 
     >>> model, tokenizer = load_classifier()
     >>> logits = model(**tokenizer("A charming, funny film.", return_tensors="pt")).logits
@@ -57,11 +60,14 @@ def load_classifier() -> tuple[BertForSequenceClassification, PreTrainedTokenize
 
 
 def load_sentences(domain: str | None = None, split: str | None = None) -> list[Sentence]:
-    """The embedded sentences, in a fixed shuffled order, so that a slice is a sample.
+    """Load the embedded sentences, in a fixed shuffled order, so that a slice is a sample.
 
     Args:
         domain: Keep one of ``movie``, ``product``, ``tweet`` and ``editorial``; None keeps all.
         split: Keep one of ``train`` and ``held-out``; None keeps both. Editorials are all ``train``.
+
+    Returns:
+        Sentences with their ratings.
 
     Raises:
         InputError: ``domain`` or ``split`` is none of these.

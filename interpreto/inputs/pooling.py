@@ -39,7 +39,7 @@ class BatchUnits:
 
     @staticmethod
     def of(indices: Sequence[Tensor], counts: Sequence[int]) -> BatchUnits:
-        """The units of texts whose own indices ``(l,)`` count from zero."""
+        """Return the units of texts whose own indices ``(l,)`` count from zero."""
         padded = pad_sequence(list(indices), batch_first=True, padding_value=-1)
         before = torch.tensor([0, *counts[:-1]]).cumsum(0)
         return BatchUnits(torch.where(padded >= 0, padded + before[:, None], -1), tuple(counts))
@@ -70,13 +70,13 @@ class BatchUnits:
         return total.to(hidden.dtype)
 
     def spread(self, values: Float[Tensor, "u d"], hidden: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
-        """``hidden`` with every token of a unit replaced by the unit's value. Differentiable in both."""
+        """Return ``hidden`` with every token of a unit replaced by the unit's value. Differentiable in both."""
         index = self.index.to(hidden.device)
         return torch.where((index >= 0)[..., None], values.to(hidden)[index.clamp(min=0)], hidden)
 
 
 def stretches(first: Int[Tensor, " n"], counts: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
-    """Numbers ``first, first + 1, ...`` of each stretch, ``counts`` of them, one stretch after the other.
+    """Return numbers ``first, first + 1, ...`` of each stretch, ``counts`` of them, one stretch after the other.
 
     Examples:
         >>> import torch

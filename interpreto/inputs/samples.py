@@ -1,4 +1,4 @@
-"""A sample: one input, tokenized once, with everything later stages need; and its variants."""
+"""Samples: one input, tokenized once, with everything that later stages need; and its variants."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from interpreto.inputs.units import Span, Units
@@ -14,38 +14,51 @@ from interpreto.inputs.units import Span, Units
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """One run of the model on a sample, and the scores read off it: ``score_i = Σ_k weights[i, k] · output_k``.
+    """One run of the model on a sample, and the scores read from it: ``score_i = Σ_k weights[i, k] · output_k``.
 
     Attributes:
-        ids: Columns of the logits: classes, or tokens of the vocabulary.
-        positions: The token after which each column is read, counted in the sample's ids and the suffix; what follows the last
-            of them is not run. None: the model answers one row of logits a text.
+        ids: Columns of the outputs: classes, or tokens of the vocabulary.
+        positions: The position at which each column is read, counted in the sample's ids and the suffix. None: the model
+            returns one row of outputs per text.
         weights: How outputs add up to scores; None: each output is a score.
         suffix: Ids that are run after the sample's own, and no part of the explanation.
+        causal: The outputs at a position depend on the tokens up to it alone, as in a causal language model; what follows
+            the last position read is then neither run nor explained. False where a token's outputs see the whole text, as
+            in token classification, masked language models and extractive question answering. Without ``positions`` it
+            plays no part.
     """
 
     ids: Int[Tensor, " k"]
     positions: Int[Tensor, " k"] | None = None
     weights: Float[Tensor, "t k"] | None = None
     suffix: Int[Tensor, " c"] | None = None
+    causal: bool = True
+
+    @property
+    def last(self) -> int | None:
+        """Return the last position that the outputs can depend on; None: they depend on the whole text."""
+        return int(self.positions.max()) if self.causal and self.positions is not None else None
 
     def __len__(self) -> int:
         return len(self.ids) if self.weights is None else len(self.weights)
 
     def single(self) -> list[Readout]:
-        """The same scores, with a run of the model for each output."""
+        """Return the same scores with a run of the model for each output."""
         weights = torch.eye(len(self.ids)) if self.weights is None else self.weights
         positions: list[Tensor | None] = [None] * len(self.ids) if self.positions is None else list(self.positions[:, None])
-        return [Readout(self.ids[k : k + 1], positions[k], weights[:, k : k + 1], self.suffix) for k in range(len(self.ids))]
+        return [
+            replace(self, ids=self.ids[k : k + 1], positions=positions[k], weights=weights[:, k : k + 1])
+            for k in range(len(self.ids))
+        ]
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What is explained of a sample: ``t`` scores, which are the sums over its readouts.
+    """Scores that are explained of a sample: ``t`` of them, the sums over its readouts.
 
     Attributes:
-        readouts: Runs of the model and what is read off each; their scores are added up.
-        labels: What each score is called.
+        readouts: Runs of the model and what is read from each; their scores are added up.
+        labels: Name of each score.
         spans: Characters of each score's own part of the text; None where it has none, as a class has.
     """
 
@@ -65,20 +78,24 @@ class Targets:
         return first.ids
 
     def only(self, i: int) -> Targets:
-        """One of the scores alone."""
+        """Return the targets with one of the scores alone."""
+        return self.part(i, i + 1)
+
+    def part(self, start: int, end: int) -> Targets:
+        """Return the targets with the scores from ``start`` to ``end`` alone."""
         readouts = []
         for readout in self.readouts:
             weights = torch.eye(len(readout.ids)) if readout.weights is None else readout.weights
-            used = weights[i].nonzero()[:, 0]
+            used = weights[start:end].any(0).nonzero()[:, 0]
             if not len(used):
                 continue
             positions = None if readout.positions is None else readout.positions[used]
-            own = None if readout.weights is None else readout.weights[i : i + 1, used]
-            readouts.append(Readout(readout.ids[used], positions, own, readout.suffix))
-        return Targets(tuple(readouts), self.labels[i : i + 1], self.spans[i : i + 1])
+            own = None if readout.weights is None else readout.weights[start:end, used]
+            readouts.append(replace(readout, ids=readout.ids[used], positions=positions, weights=own))
+        return Targets(tuple(readouts), self.labels[start:end], self.spans[start:end])
 
     def summed(self, text: str) -> Targets:
-        """The sum of the scores as one, which is about all their parts of the text."""
+        """Return the sum of the scores as one, which is about all their parts of the text."""
         readouts = []
         for readout in self.readouts:
             weights = torch.eye(len(readout.ids)) if readout.weights is None else readout.weights
@@ -96,19 +113,19 @@ class Sample:
     """One unpadded input and what to explain in it.
 
     Attributes:
-        text: What the model read, as a reader sees it; the units' spans count its characters.
+        text: The input as a reader sees it; the units' spans count its characters.
         input_ids: Token ids, special ones included; of a generation, the prompt's and then the target's.
         units: Partition of the tokens into explained units.
-        extras: Other inputs of the model with one value a token, such as ``token_type_ids``.
+        inputs: Other inputs of the model, by name: with one value per token, such as ``token_type_ids``.
         targets: What is explained; None while the model's own prediction has not been read.
-        source: Tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
-        prompt: Tokens in front of the explained target, where the target is part of the text; None: it is not.
+        source: Number of tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
+        prompt: Tokens before the explained target, where the target is part of the text; None: it is not.
     """
 
     text: str
     input_ids: Int[Tensor, " l"]
     units: Units
-    extras: Mapping[str, Int[Tensor, " l"]] = field(default_factory=dict)
+    inputs: Mapping[str, Shaped[Tensor, "l ..."]] = field(default_factory=dict)
     targets: Targets | None = None
     source: int = 0
     prompt: int | None = None
@@ -117,14 +134,19 @@ class Sample:
         return len(self.input_ids)
 
     def with_targets(self, targets: Targets) -> Sample:
-        """The same sample, explained for this."""
+        """Return the same sample, explained for these targets."""
         return replace(self, targets=targets)
 
     @property
+    def extras(self) -> Mapping[str, Shaped[Tensor, "l ..."]]:
+        """Alias of `inputs`, the name of the first edition."""
+        return self.inputs
+
+    @property
     def reach(self) -> Int[Tensor, " t"]:
-        """How many units, from the first on, each score can depend on: those that begin before what it reads."""
+        """Return how many leading units each score can depend on: of a causal model, those that begin before the readout."""
         t = 0 if self.targets is None else len(self.targets)
-        if self.targets is None or any(readout.positions is None for readout in self.targets.readouts):
+        if self.targets is None or any(readout.last is None for readout in self.targets.readouts):
             return torch.full((t,), len(self.units))
         last = torch.full((t,), -1)
         for readout in self.targets.readouts:
@@ -136,29 +158,47 @@ class Sample:
 
     @property
     def players(self) -> int:
-        """How many units, from the first on, any score can depend on."""
+        """Number of units, from the first on, that any score can depend on."""
         return len(self.units) if self.targets is None else int(self.reach.max())
 
     @property
     def ahead(self) -> Bool[Tensor, " u"]:
-        """Which units end in front of everything that is read: a target's own tokens, and those behind it, are in none."""
-        units, places = (
-            self.units,
-            [] if self.targets is None else [r.positions for r in self.targets.readouts if r.positions is not None],
-        )
-        begins = min((int(positions.min()) + 1 for positions in places), default=len(self.input_ids))
-        return last_tokens(units) < begins
+        """Units that end before everything that is read causally; a target's own tokens, and those after it, are in none."""
+        readouts = [] if self.targets is None else [r for r in self.targets.readouts if r.last is not None]
+        read = [int(r.positions.min()) for r in readouts if r.positions is not None]
+        begins = min((position + 1 for position in read), default=len(self.input_ids))
+        return last_tokens(self.units) < begins
+
+    def render(self, mask: Float[Tensor, " u"], replacement: str | None = None) -> str:
+        """Return the text with the masked units replaced.
+
+        Args:
+            mask: 1 where a unit is masked.
+            replacement: Text that each masked unit becomes; None drops the unit with the white space before it (at the
+                beginning of the text, with that after it).
+        """
+        parts, end = [], 0
+        for i in mask.nonzero()[:, 0].tolist():
+            start, stop = self.units.spans[i]
+            before = self.text[end:start]
+            if replacement is None:
+                before = before.rstrip()
+                if not before and not any(parts):
+                    stop = len(self.text) - len(self.text[stop:].lstrip())
+            parts += [before, replacement or ""]
+            end = stop
+        return "".join([*parts, self.text[end:]])
 
 
 def first_tokens(units: Units) -> Int[Tensor, " u"]:
-    """The first token of each unit; units are numbered in this order."""
+    """Return the first token of each unit; units are numbered in this order."""
     position = torch.arange(len(units.index))[units.free]
     begins = torch.full((len(units),), len(units.index))
     return begins.scatter_reduce(0, units.index[units.free], position, "amin")
 
 
 def last_tokens(units: Units) -> Int[Tensor, " u"]:
-    """The last token of each unit."""
+    """Return the last token of each unit."""
     position = torch.arange(len(units.index))[units.free]
     ends = torch.full((len(units),), -1)
     return ends.scatter_reduce(0, units.index[units.free], position, "amax")
@@ -166,12 +206,13 @@ def last_tokens(units: Units) -> Int[Tensor, " u"]:
 
 @dataclass(frozen=True, eq=False)
 class MaskVariants:
-    """``p`` copies of a sample with units removed.
+    """``p`` perturbed inputs: a sample with units masked.
 
     Attributes:
-        mask: 1 where a unit is removed.
-        weights: What a copy counts for in its aggregator's regression; None: all the same.
-        groups: Copies that were drawn together share a number, for standard errors; ``-1``: not drawn, enumerated.
+        mask: 1 where a unit is masked.
+        weights: Weight of each perturbed input in its aggregator's regression; None: all the same.
+        groups: Perturbed inputs that were drawn together share a number, for standard errors; ``-1``: enumerated, not
+            drawn.
     """
 
     sample: Sample
@@ -182,13 +223,13 @@ class MaskVariants:
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingVariants:
-    """``p`` copies of a sample with its embeddings moved; their gradients are read.
+    """``p`` perturbed inputs: a sample with its embeddings moved; gradients are read there.
 
     Attributes:
-        points: Embeddings of each copy, fed in place of the embedding layer's output.
-        direction: What the gradients are contracted with, for all copies or for each; None for their L2 norm.
-        weights: Quadrature weights of the copies, which sum to 1; None: all the same.
-        baseline: Where a path begins; its score is recorded as the reference.
+        points: Embeddings of each perturbed input, fed in place of the embedding layer's output.
+        direction: Vectors that the gradients are contracted with, for all points or for each; None for their L2 norm.
+        weights: Quadrature weights of the points, which sum to 1; None: all the same.
+        baseline: Beginning of a path; its score is recorded as the reference.
     """
 
     sample: Sample

@@ -5,12 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from interpreto.errors import InputError
 from interpreto.inputs.boundaries import Span, trimmed
 from interpreto.inputs.units import TOKENWISE, Granularity, Splitter, Units
+from interpreto.validation import is_whole, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,36 @@ def segment(tokens: Tokens, granularity: Granularity | Splitter, spans: Sequence
         found += [(start + a, start + b) for a, b in pieces]
     units = _with_white_space(tokens, found)
     return _build(tokens, units, _with_swallowed(tokens, units, found))
+
+
+def read_spans(spans: Any, n: int) -> list[list[Span]] | None:
+    """Return the character ranges of each input that a user passed as its units.
+
+    Args:
+        spans: For one input a list of ``(start, end)`` or an array ``(k, 2)``; for several a list of these; None.
+        n: Number of inputs.
+
+    Raises:
+        InputError: if they are no pairs of whole numbers, or not one list for each input.
+    """
+    if spans is None:
+        return None
+    rows = list(spans)
+    if n == 1 and rows and all(_is_span(row) for row in rows):
+        rows = [rows]
+    if len(rows) != n:
+        raise InputError(f"`spans`: got {len(rows)} lists for {n} inputs; pass one list of (start, end) for each.")
+    for row in rows:
+        for span in row:
+            if not _is_span(span):
+                raise InputError(f"`spans`: got {shown(span)}; pass pairs of whole numbers, (start, end).")
+    return [[(int(a), int(b)) for a, b in row] for row in rows]
+
+
+def _is_span(value: Any) -> bool:
+    if not hasattr(value, "__len__") or isinstance(value, str) or len(value) != 2:
+        return False
+    return all(is_whole(i.item() if isinstance(i, torch.Tensor) and i.ndim == 0 else i) for i in value)
 
 
 def _anchor(text: str, offset: Span) -> int | None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from typing import Any
 
 from interpreto.errors import InputError
-from interpreto.inputs.text import ACCEPTED, InputReader, TokenizedInput, is_single
+from interpreto.inputs.text import ACCEPTED, InputReader, TokenizedInput, is_single, iterated
 
 CHUNK = 256  # texts that are tokenized together
 
 
 def encodings(encoder: InputReader, inputs: Any) -> Iterator[TokenizedInput]:
-    """Encodings of one input, of a list or any other iterable of inputs, read as it goes."""
+    """Yield encodings of one input, of a list or any other iterable of inputs, read as it goes."""
     if is_single(inputs):
         yield from encoder(inputs)
         return
-    if not isinstance(inputs, Iterable) or isinstance(inputs, (bytes, bytearray)):
-        raise InputError(f"`inputs`: got {type(inputs).__name__}; pass {ACCEPTED}, or an iterable of these.")
-    items, start = iter(inputs), 0
+    items, start = iter(iterated(inputs)), 0
     while chunk := list(islice(items, CHUNK)):
         yield from _chunk(encoder, chunk, start)
         start += len(chunk)

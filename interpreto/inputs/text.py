@@ -1,21 +1,23 @@
-"""Reads every form of input: texts, pairs, chats, encodings and ids become tokens with characters."""
+"""Read inputs of every form: texts, pairs, chats, encodings and ids become tokens with characters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, MappingView, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from interpreto.errors import InputError, OptionError, TokenizerError
+from interpreto.inputs.boundaries import Span
+from interpreto.inputs.chat import Message, is_chat, render
+from interpreto.inputs.decoding import decoded, token_names
 from interpreto.inputs.segmentation import Tokens
-from interpreto.inputs.units import Span
-
-_WINDOW, _OVERLAP = 64, 16  # tokens that are decoded at once, and how many of them only for what follows
+from interpreto.inputs.tokenizers import held, in_one_piece, read_tokenizer, special_ids
+from interpreto.validation import shown
 
 ACCEPTED = (
     "a text, a (text, text) pair, a chat (list of {'role', 'content'}), a dict or BatchEncoding of tensors, "
@@ -28,8 +30,8 @@ class TokenizedInput:
     """One tokenized input: its tokens, their ids and the model's other inputs.
 
     Attributes:
-        source: Tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
-        prompt: Tokens in front of the explained target, where the target is part of the text; None: it is not.
+        source: Number of tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
+        prompt: Number of tokens before the explained target, where the target is part of the text; None: it is not.
     """
 
     tokens: Tokens
@@ -40,14 +42,18 @@ class TokenizedInput:
 
 
 class InputReader:
-    """Turns whatever a user passes into encodings, each tokenized once and never decoded to be tokenized again.
+    """Tokenize inputs of every form once; nothing is decoded to be tokenized again.
+
+    Special tokens are frozen: those that the tokenizer adds, and those that are written in a text, as its ids would be. In
+    a chat, the tokens of the template are frozen, and the characters of the messages are free.
 
     Args:
-        tokenizer: A Hugging Face tokenizer; a fast one, for texts.
-        max_length: Most tokens that the model takes; None when there is no limit.
-        truncation: Whether longer inputs are cut instead of refused.
-        replies: Whether the model writes on: a chat then ends where the reply begins.
-        ends: Whether what a tokenizer puts after a text (an end of sequence) is kept; a text that goes on has no end.
+        tokenizer: A Hugging Face tokenizer. One without a fast twin is served by decoding its ids: where the decoded text
+            differs from the given one, units have the decoded one.
+        max_length: Most tokens that the model takes; None: there is no limit.
+        truncation: Cut longer inputs instead of refusing them: at the model's limit, or at the tokenizer's if it is less.
+        replies: The model writes on: a chat then ends where the reply begins.
+        ends: Keep what the tokenizer puts after a text (an end of sequence); a text that goes on has no end.
     """
 
     def __init__(
@@ -59,39 +65,46 @@ class InputReader:
         replies: bool = False,
         ends: bool = True,
     ) -> None:
-        self.tokenizer, self.max_length, self.truncation = tokenizer, max_length, truncation
+        self.tokenizer = read_tokenizer(tokenizer)
+        self.max_length, self.truncation = max_length, truncation
         self.replies, self.ends = replies, ends
-        self.special_ids = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id, tokenizer.mask_token_id}
+        self.special_ids = special_ids(self.tokenizer)
+        advised = getattr(self.tokenizer, "model_max_length", None) or 10**9
+        self._cut_at = min(advised, max_length or 10**9) if truncation else 10**9
 
-    def __call__(self, inputs: object, roles: Sequence[str] | None = None) -> list[TokenizedInput]:
-        """Encodings of one input, of a list of inputs, or of the rows of a batch.
+    def __call__(self, inputs: object, roles: Sequence[str] | None = None, first: int = 0) -> list[TokenizedInput]:
+        """Return the tokenized inputs of one input, of a list of inputs, or of the rows of a batch.
 
         Args:
             inputs: What a user passes.
-            roles: Of a chat, whose messages are explained; those of others are frozen. None: all.
+            roles: Of a chat, roles whose messages are explained; those of others are frozen. None: all.
+            first: Number of the first input among all, for messages.
+
+        Raises:
+            InputError: if an input is empty, too long, or of a form that could mean something else.
         """
         if is_single(inputs):
             encodings = self._read(inputs, None, roles)
-        elif isinstance(inputs, Iterable) and not isinstance(inputs, (bytes, bytearray)):
-            encodings = [row for i, item in enumerate(inputs) for row in self._read(item, i, roles)]
         else:
-            raise InputError(f"`inputs`: got {type(inputs).__name__}; pass {ACCEPTED}.")
+            encodings = [row for i, item in enumerate(iterated(inputs), first) for row in self._read(item, i, roles)]
         if not encodings:
-            raise InputError(f"`inputs`: got nothing to explain ({inputs!r}); pass {ACCEPTED}.")
+            raise InputError(f"`inputs`: got nothing to explain ({shown(inputs)}); pass {ACCEPTED}.")
         return encodings
 
     @property
     def takes_many(self) -> bool:
-        """Whether `together` can be used: the tokenizer is a fast one, and what it puts after a text is kept."""
+        """Return whether `together` can be used: the tokenizer is a fast one, and what it puts after a text is kept."""
         return bool(self.tokenizer.is_fast) and self.ends
 
     def together(self, texts: Sequence[str], first: int = 0) -> Iterator[TokenizedInput]:
-        """Encodings of texts that are not empty, as each alone would have, by one call of the tokenizer.
+        """Yield the tokenized inputs of texts that are not empty, as each alone would be, by one call of the tokenizer.
 
         Args:
             texts: Plain texts.
             first: Number of the first among the inputs, for messages.
         """
+        for i, text in enumerate(texts):
+            _check_characters(text, f"`inputs[{first + i}]`")
         batch = self._tokenize(list(texts), None)
         for i, text in enumerate(texts):
             yield self._finish(
@@ -106,24 +119,30 @@ class InputReader:
     def _read(self, item: Any, position: int | None, roles: Sequence[str] | None) -> list[TokenizedInput]:
         name = "`inputs`" if position is None else f"`inputs[{position}]`"
         if roles is not None and not is_chat(item):
-            raise OptionError(f"`roles`: got {roles!r}, but {name} is no chat; its tokens have no role.")
+            raise OptionError(f"`roles`: got {shown(roles)}, but {name} is no chat; its tokens have no role.")
         if isinstance(item, str):
             return [self._read_text(item, None, name)]
         if _is_pair(item):
             return [self._read_text(item[0], item[1], name)]
         if is_chat(item):
             return [self._read_chat(item, name, roles)]
-        if isinstance(item, Tensor):
-            return [self._read_ids(row, {}, name) for row in _rows(item, name)]
+        if isinstance(item, (Tensor, np.ndarray)):
+            return [self._read_ids(row, {}, name) for row in _rows(_tensor(item, name), name)]
         if isinstance(item, Mapping) and "input_ids" in item:
             return self._read_batch(item, name)
-        what = f"a mapping without 'input_ids' ({list(item)})" if isinstance(item, Mapping) else f"{item!r:.80}"
+        what = f"a mapping without 'input_ids' ({shown(list(item))})" if isinstance(item, Mapping) else shown(item)
         raise InputError(f"{name}: got {what}; pass {ACCEPTED}.")
 
+    # --- Texts
+
     def _read_text(self, text: str, pair: str | None, name: str) -> TokenizedInput:
-        if not text.strip() or (pair is not None and not pair.strip()):
-            got = repr(text) if pair is None else repr((text, pair))
-            raise InputError(f"{name}: the text is empty ({got}); there is nothing to explain.")
+        for part in (text, pair):
+            if part is not None and not part.strip():
+                got = shown(text if pair is None else (text, pair))
+                raise InputError(f"{name}: the text is empty ({got}); there is nothing to explain.")
+            _check_characters(part or "", name)
+        if not self.tokenizer.is_fast:
+            return self._read_slowly(text, pair, name)
         encoded = self._tokenize(text, pair)
         sequence = encoded.sequence_ids()
         shift = (0, len(text) + 1)
@@ -134,57 +153,89 @@ class InputReader:
         segments = [(0, len(text))] if pair is None else [(0, len(text)), (shift[1], len(whole))]
         frozen = [bool(special) for special in encoded["special_tokens_mask"]]
         if not self.ends:
-            kept = max((i + 1 for i, special in enumerate(frozen) if not special), default=len(frozen))
+            kept = _without_end(frozen)
             encoded = {key: encoded[key][:kept] for key in encoded if key in ("input_ids", "token_type_ids")}
             offsets, frozen = offsets[:kept], frozen[:kept]
         return self._finish(encoded, name, text=whole, offsets=offsets, frozen=frozen, segments=segments)
 
-    def _read_chat(self, messages: Sequence[Mapping[str, str]], name: str, roles: Sequence[str] | None) -> TokenizedInput:
-        """The chat as its template writes it; only the characters of the messages are free."""
+    def _read_slowly(self, text: str, pair: str | None, name: str) -> TokenizedInput:
+        """Read a text by a tokenizer that does not tell offsets: its ids are decoded."""
+        encoded = self.tokenizer(text, pair, verbose=False, **self._cutting())
+        ids = torch.tensor(encoded["input_ids"], dtype=torch.long)
+        if not self.ends:
+            ids = ids[: _without_end([i in self.special_ids for i in ids.tolist()])]
+        extras = {}
+        if "token_type_ids" in encoded:
+            extras["token_type_ids"] = torch.tensor(encoded["token_type_ids"], dtype=torch.long)[: len(ids)]
+        found = self._read_ids(ids, extras, name)
+        free = [span for span, frozen in zip(found.tokens.offsets, found.tokens.frozen, strict=True) if not frozen]
+        start, end = (free[0][0], free[-1][1]) if free else (0, 0)
+        if pair is not None or found.tokens.text[start:end] != text:
+            return found
+        tokens = replace(
+            found.tokens,
+            text=text,
+            offsets=tuple((max(min(a, end) - start, 0), max(min(b, end) - start, 0)) for a, b in found.tokens.offsets),
+            segments=tuple((a - start, b - start) for a, b in found.tokens.segments),
+        )
+        return replace(found, tokens=tokens)
+
+    def _read_chat(self, messages: Sequence[Message], name: str, roles: Sequence[str] | None) -> TokenizedInput:
+        """Read a chat as its template writes it; only the characters of the messages are free."""
         if not getattr(self.tokenizer, "chat_template", None):
             raise TokenizerError(f"{name}: got a chat, but the tokenizer has no chat template; pass a text.")
-        text, contents = _render(self.tokenizer, messages, name, self.replies)
-        free = contents if roles is None else _of_roles(messages, contents, roles, name)
-        encoded = self._tokenize(text, None, add_special_tokens=False)
+        chat = render(self.tokenizer, messages, name, self.replies)
+        _check_characters(chat.text, name)
+        free = list(chat.spans) if roles is None else chat.of_roles(roles, messages, name)
+        if self.tokenizer.is_fast:
+            encoded = self._tokenize(chat.text, None, add_special_tokens=False)
+        else:
+            encoded = in_one_piece(self.tokenizer, chat.text, name, add_special_tokens=False, **self._cutting())
         offsets = list(encoded["offset_mapping"])
 
         def outside(parts: Sequence[Span]) -> list[bool]:
             return [not any(start <= a and b <= end and a < b for start, end in parts) for a, b in offsets]
 
-        encoding = self._finish(encoded, name, text=text, offsets=offsets, frozen=outside(contents), segments=contents)
-        if roles is None:
-            return encoding
-        return replace(encoding, tokens=encoding.tokens.without(outside(free)))
+        ids, types = torch.tensor(encoded["input_ids"]), encoded.get("token_type_ids")
+        extras = {} if types is None else {"token_type_ids": torch.tensor(types)}
+        whole = {"text": chat.text, "offsets": offsets, "frozen": outside(chat.spans), "segments": list(chat.spans)}
+        found = self._checked(ids, extras, name, **whole)
+        return found if roles is None else replace(found, tokens=found.tokens.without(outside(free)))
 
     def _tokenize(self, text: str | list[str], pair: str | None, add_special_tokens: bool = True) -> Any:
-        if not self.tokenizer.is_fast:
-            raise TokenizerError(
-                f"`tokenizer`: {type(self.tokenizer).__name__} cannot say which characters a token stands for; "
-                "load the fast one (use_fast=True), or pass token ids as `inputs`."
-            )
-        with _backend_settings_kept(self.tokenizer):
+        with held(self.tokenizer):
             return self.tokenizer(
                 text,
                 pair,
                 add_special_tokens=add_special_tokens,
                 return_offsets_mapping=True,
                 return_special_tokens_mask=True,
-                truncation=self.truncation and self.max_length is not None,
-                max_length=self.max_length if self.truncation else None,
                 verbose=False,
+                **self._cutting(),
             )
+
+    def _cutting(self) -> dict[str, Any]:
+        """Return how the tokenizer is told to cut."""
+        return {"truncation": True, "max_length": self._cut_at} if self._cut_at < 1_000_000 else {"truncation": False}
 
     def _finish(
         self, encoded: Any, name: str, *, text: str, offsets: list[Span], frozen: list[bool], segments: list[Span]
     ) -> TokenizedInput:
+        """Return a tokenized text, whose own special tokens are frozen and end its segments."""
         ids = torch.tensor(encoded["input_ids"], dtype=torch.long)
         extras = {}
         if "token_type_ids" in encoded:
             extras["token_type_ids"] = torch.tensor(encoded["token_type_ids"], dtype=torch.long)
+        written = [i in self.special_ids and not added for i, added in zip(ids.tolist(), frozen, strict=True)]
+        if any(written):
+            frozen = [added or special for added, special in zip(frozen, written, strict=True)]
+            segments = _around([span for span, special in zip(offsets, written, strict=True) if special], segments)
         return self._checked(ids, extras, name, text=text, offsets=offsets, frozen=frozen, segments=segments)
 
+    # --- Ids
+
     def _read_batch(self, batch: Mapping[str, Any], name: str) -> list[TokenizedInput]:
-        """Rows of a batch, without their padding, on whichever side it is."""
+        """Read the rows of a batch without their padding, on whichever side it is."""
         rows = _rows(_tensor(batch["input_ids"], f"{name}['input_ids']"), f"{name}['input_ids']")
         shape = len(rows), len(rows[0])
         per_token = {}
@@ -198,7 +249,7 @@ class InputReader:
                     )
         known = {"input_ids", "attention_mask", "token_type_ids", "offset_mapping", "special_tokens_mask"}
         if unknown := set(batch) - known:
-            raise InputError(f"{name}: cannot explain with the inputs {sorted(unknown)}; it takes {sorted(known)}.")
+            raise InputError(f"{name}: cannot explain with the inputs {shown(sorted(unknown))}; it takes {sorted(known)}.")
         encodings = []
         for i, row in enumerate(rows):
             kept = per_token["attention_mask"][i].bool() if "attention_mask" in per_token else torch.ones_like(row).bool()
@@ -238,34 +289,57 @@ class InputReader:
                     "shorten it, or pass `truncation=True` to explain its beginning."
                 )
             raise InputError(f"{name}: {len(ids)} ids, and the model takes {self.max_length}; cut them yourself.")
-        names = tuple(str(token) for token in self.tokenizer.convert_ids_to_tokens(ids.tolist()))
+        names = token_names(self.tokenizer, ids.tolist())
         tokens = Tokens(text, tuple((int(a), int(b)) for a, b in offsets), names, tuple(frozen), tuple(segments))
         return TokenizedInput(tokens, ids, extras)
 
 
-@contextmanager
-def _backend_settings_kept(tokenizer: Any) -> Iterator[None]:
-    """Restores the truncation and padding of the backend, which every call of a fast tokenizer overwrites."""
-    backend = tokenizer.backend_tokenizer
-    truncation, padding = backend.truncation, backend.padding
-    try:
-        yield
-    finally:
-        backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
-        backend.no_padding() if padding is None else backend.enable_padding(**padding)
-
-
 def is_single(inputs: object) -> bool:
-    """Whether ``inputs`` is one input (or one batch of rows) rather than a list of inputs."""
+    """Return whether ``inputs`` is one input (or one batch of rows) rather than a list of inputs."""
+    if isinstance(inputs, np.ndarray):
+        return inputs.dtype.kind in "iufb"  # ids; an array of texts is a list
     return isinstance(inputs, (str, Mapping, Tensor)) or _is_pair(inputs) or is_chat(inputs)
 
 
-def is_chat(item: object) -> bool:
-    return isinstance(item, (list, tuple)) and bool(item) and all(isinstance(m, Mapping) and "role" in m for m in item)
+def iterated(inputs: object) -> Iterable[Any]:
+    """Return a list of inputs as it is, if its items are inputs and their order is known.
+
+    Raises:
+        InputError: for tables, sets, views of dictionaries, tuples of more than two texts, bytes, and what has no items.
+    """
+    kind = type(inputs).__name__
+    columns = getattr(inputs, "columns", getattr(inputs, "column_names", None))
+    if columns is not None:
+        some = [column for column in list(columns)[:5] if isinstance(column, str)]
+        which = repr(some[0]) if some else "'text'"
+        raise InputError(f"`inputs`: got a {kind} with the columns {shown(some)}; pass one column, as in table[{which}].")
+    if isinstance(inputs, (Set, MappingView)):
+        raise InputError(f"`inputs`: got a {kind}, whose order is easily lost; pass a list made of it.")
+    if isinstance(inputs, tuple) and len(inputs) > 2 and all(isinstance(item, str) for item in inputs):
+        raise InputError(
+            f"`inputs`: got a tuple of {len(inputs)} texts, and a tuple of two is a pair, one input; pass a list for several "
+            "inputs."
+        )
+    if isinstance(inputs, np.ndarray) and inputs.ndim != 1:
+        raise InputError(f"`inputs`: got an array of texts of shape {inputs.shape}; pass a column of it, or a list of pairs.")
+    if not isinstance(inputs, Iterable) or isinstance(inputs, (bytes, bytearray)):
+        raise InputError(f"`inputs`: got {kind}; pass {ACCEPTED}.")
+    return inputs
 
 
 def _is_pair(item: object) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and all(isinstance(part, str) for part in item)
+
+
+def _check_characters(text: str, name: str) -> None:
+    """Refuse half a surrogate pair, which is no character and which tokenizers refuse without saying where it is."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name}: {text[error.start]!a} at character {error.start} is half a surrogate pair and no character; pass "
+            "text.encode('utf-8', 'replace').decode(), which puts a question mark there."
+        ) from error
 
 
 def _tensor(values: Any, name: str) -> Tensor:
@@ -273,7 +347,8 @@ def _tensor(values: Any, name: str) -> Tensor:
         return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{name}: no tensor can be made of it ({error}); pass a tensor of ids, padded (padding=True, return_tensors='pt')."
+            f"{name}: no tensor can be made of it ({shown(str(error))}); pass a tensor of ids, padded (padding=True, "
+            "return_tensors='pt')."
         ) from error
 
 
@@ -285,8 +360,23 @@ def _rows(ids: Tensor, name: str) -> list[Tensor]:
     return [ids] if ids.ndim == 1 else list(ids)
 
 
+def _without_end(frozen: Sequence[bool]) -> int:
+    """Return how many tokens are left without the special ones at the end."""
+    return max((i + 1 for i, special in enumerate(frozen) if not special), default=len(frozen))
+
+
+def _around(special: Sequence[Span], segments: Sequence[Span]) -> list[Span]:
+    """Return the parts of segments before, between and after special tokens."""
+    parts: list[Span] = []
+    for start, end in segments:
+        inside = [(a, b) for a, b in special if start <= a < b <= end]
+        begins, ends = [start, *(b for _, b in inside)], [*(a for a, _ in inside), end]
+        parts += zip(begins, ends, strict=True)
+    return [(start, end) for start, end in parts if start < end] or [(0, 0)]
+
+
 def _between_special(offsets: Sequence[Span], frozen: Sequence[bool]) -> list[Span]:
-    """The characters between special tokens: each run of free tokens is a segment."""
+    """Return the characters between special tokens: each run of free tokens is a segment."""
     segments: list[Span] = []
     inside = False
     for (start, end), special in zip(offsets, frozen, strict=True):
@@ -296,69 +386,3 @@ def _between_special(offsets: Sequence[Span], frozen: Sequence[bool]) -> list[Sp
             segments.append((start, end))
         inside = not special
     return [(start, end) for start, end in segments if start < end] or [(0, 0)]
-
-
-def decoded(tokenizer: Any, ids: list[int]) -> tuple[str, list[Span]]:
-    """The text of ids, and the characters that each id adds to it.
-
-    Tokens are decoded behind others, because a token may read differently at the start of a text. Bytes of an unfinished
-    character belong to the token that finishes it.
-    """
-
-    def read(part: list[int]) -> str:
-        return tokenizer.decode(part, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-    text, ends, done = read(ids), [], 0
-    start, head, base = 0, "", 0  # a window, how its first tokens read, and where they end in the text
-    for i in range(1, len(ids) + 1):
-        piece = read(ids[start:i]).rstrip("\ufffd")
-        end = base + len(piece) - len(head)
-        if piece.startswith(head) and end > done and text[base:end] == piece[len(head) :]:
-            done = end
-        ends.append(done)
-        if i - start >= _WINDOW and not (ahead := read(ids[i - _OVERLAP : i])).endswith("\ufffd"):
-            start, head, base = i - _OVERLAP, ahead, done
-    ends[-1:] = [len(text)]  # bytes that no token finishes belong to the last
-    return text, [(a, b) for a, b in zip([0, *ends], ends, strict=False)]
-
-
-def _of_roles(messages: Sequence[Mapping[str, str]], contents: Sequence[Span], roles: Sequence[str], name: str) -> list[Span]:
-    """Where the messages of some roles are."""
-    wanted = (roles,) if isinstance(roles, str) else tuple(roles)
-    found = [message["role"] for message in messages]
-    if missing := [role for role in wanted if role not in found]:
-        raise OptionError(f"`roles`: no message of {name} has the role {missing[0]!r}; there are {sorted(set(found))}.")
-    return [span for span, role in zip(contents, found, strict=True) if role in wanted]
-
-
-def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], name: str, replies: bool = False) -> tuple[str, list[Span]]:
-    """The text that the chat template writes, and where it puts each message.
-
-    Where a reply follows, the template opens it; where the last message is the assistant's, it is the reply's beginning.
-    """
-    begun = replies and messages[-1]["role"] == "assistant"
-    for message in messages:
-        if not isinstance(message.get("content"), str) or not message["content"].strip():
-            raise InputError(f"{name}: the message {dict(message)!r:.80} has no text in 'content'.")
-
-    def write(contents: list[str]) -> str:
-        return tokenizer.apply_chat_template(
-            [{**m, "content": c} for m, c in zip(messages, contents, strict=True)],
-            tokenize=False,
-            add_generation_prompt=replies and not begun,
-            continue_final_message=begun,
-        )
-
-    contents = [m["content"] for m in messages]
-    marks = [f"\ue000{i}\ue001" for i in range(len(messages))]  # private-use characters: a template leaves them alone
-    text, frame = write(contents), write(marks)
-    for form in (contents, [c.strip() for c in contents]):  # some templates trim the messages
-        spans, rest, position = [], frame, 0
-        for mark, content in zip(marks, form, strict=True):
-            before, found, rest = rest.partition(mark)
-            position += len(before)
-            spans.append((position, position + len(content)))
-            position += len(content) if found else 0
-        if all(text[a:b] == c for (a, b), c in zip(spans, form, strict=True)) and len(text) == position + len(rest):
-            return text, spans
-    raise InputError(f"{name}: the chat template rewrites the messages; render the chat yourself and pass it as a text.")

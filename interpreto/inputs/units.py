@@ -1,4 +1,4 @@
-"""What a unit is: the features of an explanation, and how values of tokens become values of units."""
+"""Units: the features of an explanation, and the pooling of values of tokens into values of units."""
 
 from __future__ import annotations
 

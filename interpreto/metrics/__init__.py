@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from interpreto.metrics.attributions import *  # noqa: F403
     from interpreto.metrics.benchmark import Benchmark as Benchmark
-    from interpreto.metrics.benchmark import BenchmarkTable as BenchmarkTable
+    from interpreto.metrics.benchmark_table import BenchmarkTable as BenchmarkTable
     from interpreto.metrics.concepts import *  # noqa: F403
     from interpreto.metrics.result import MetricResult as MetricResult
 
-_HOMES = {"Benchmark": "benchmark", "BenchmarkTable": "benchmark", "MetricResult": "result"}
+_HOMES = {"Benchmark": "benchmark", "BenchmarkTable": "benchmark_table", "MetricResult": "result"}
 _FAMILIES = ("attributions", "concepts")
 """Packages that list their metrics themselves, in `__all__`."""
 

@@ -1,4 +1,4 @@
-"""Walks along the order of units: most important first."""
+"""Rankings of units and schedules of perturbation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from torch import Tensor
 
 
 def ranks(values: Float[Tensor, " u"], reverse: bool = False) -> Int[Tensor, " u"]:
-    """The place of each unit in the order of falling value; ``reverse``: of equals, the last comes first."""
+    """Return the rank of each unit, 0 for the largest value.
+
+    Args:
+        values: One value per unit.
+        reverse: Put the last of equal values first, instead of the first.
+    """
     numbers = torch.arange(len(values))
     numbers = numbers.flip(0) if reverse else numbers
     order = numbers[values[numbers].argsort(descending=True, stable=True)]
@@ -19,9 +24,9 @@ def ranks(values: Float[Tensor, " u"], reverse: bool = False) -> Int[Tensor, " u
 
 
 def orders(values: Float[Tensor, " u"]) -> Int[Tensor, "o u"]:
-    """One row of places, or two where values are equal: an order and the one with equals reversed.
+    """Return one row of ranks; where values are equal a second one, with equal values in reverse.
 
-    The mean of the two is the mean over all orders of equals, where units add up.
+    The mean over the two is the mean over all orders of equal values, where units add up.
     """
     first, second = ranks(values), ranks(values, reverse=True)
     return first[None] if torch.equal(first, second) else torch.stack([first, second])
@@ -29,17 +34,17 @@ def orders(values: Float[Tensor, " u"]) -> Int[Tensor, "o u"]:
 
 @lru_cache(maxsize=4096)
 def steps(u: int, n: int, most: float = 1.0) -> Int[Tensor, " k"]:
-    """At most ``n`` steps from 0 to a share ``most`` of ``u`` units, evenly spaced on whole numbers."""
+    """Return at most ``n`` steps from 0 to a share ``most`` of ``u`` units, evenly spaced, as whole numbers of units."""
     end = math.ceil(most * u - 1e-9)
     return torch.linspace(0, end, min(n, end) + 1, dtype=torch.float64).round().long().unique()
 
 
 def first_of(places: Int[Tensor, "o u"], counts: Int[Tensor, " k"]) -> Bool[Tensor, "o k u"]:
-    """The first ``k`` units of each order, for each count."""
+    """Return masks of the first ``k`` units of each order, for each of the counts."""
     return places[:, None] < counts[None, :, None]
 
 
 def area(fractions: Float[Tensor, " k"], scores: Float[Tensor, "o k"]) -> Float[Tensor, " o"]:
-    """Area under curves by the trapezoid rule with their true spacing, per unit of the axis: a mean height."""
+    """Return areas under curves by the trapezoid rule, divided by the width of the axis: mean heights."""
     width = float(fractions[-1] - fractions[0])
     return torch.trapezoid(scores, fractions.expand_as(scores), dim=1) / width if width else scores[:, 0]

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpreto.errors import EstimateWarning, OptionError
-from interpreto.metrics.intervals import mean_interval
+from interpreto.intervals import mean_interval
 
 
 @dataclass(frozen=True, eq=False)

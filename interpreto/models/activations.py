@@ -1,87 +1,105 @@
-"""A model, its tokenizer and ports: runs texts in full batches, reads and edits activations on the way."""
+"""Record and edit activations: inputs run in full batches, and the model is read or changed at hook points on the way."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from interpreto.concepts.splitters.granularities import SplitInput
 from interpreto.errors import ModelError, OptionError, TaskError
 from interpreto.inputs.pooling import BatchUnits, stretches
+from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import GranularityAggregationStrategy
-from interpreto.models.batching import TOKENS_A_PASS, Budget, sweep, windows
-from interpreto.models.contexts import evaluating
+from interpreto.models.batching import TOKENS_A_PASS, Budget, map_batches, windows
 from interpreto.models.forward import Batch, Forward, longest_input, read_logits
-from interpreto.models.hook_points import HookPoint, block_list
-from interpreto.models.interventions import Edit, tracing
-from interpreto.models.layouts import Layout, find_layout
-from interpreto.models.padding import put_back, taken
-from interpreto.models.session import lock_of
-from interpreto.validation import check_batch_size
+from interpreto.models.hook_points import TOLD_APART, HookPoint, Layout, block_list, find_layout
+from interpreto.models.interventions import Edit, HookTracing, Tracing, watched
+from interpreto.models.nnsight import NNsightTracing
+from interpreto.models.padding import agree, put_back, taken
+from interpreto.models.stacks import check_written, stretch, told_apart
+from interpreto.validation import check_batch_size, check_choice
 
 WINDOW = 16  # batches whose texts are sorted by length together, where batches are counted in rows
 TOKEN_WINDOW = 4, 64  # fewest and most batches, where they are counted in tokens, and between these
 WINDOW_BYTES = 2**29  # the activations to hold
+FEWEST_TO_SKIP = 3  # tokens: attention over fewer may hide what a block adds to those above it
+
+BACKENDS = ("hooks", "nnsight")
+R = TypeVar("R", bound=Sized)
 
 
 @dataclass(frozen=True, eq=False)
 class WindowActivations:
-    """Activations of the units of some consecutive texts, at each port, and the model's logits if asked for."""
+    """Activations of the units of some consecutive inputs.
+
+    Attributes:
+        activations: ``(u, d)`` for each hook point, on the CPU.
+        logits: ``(n, c)`` of the inputs in float32, if they were asked for.
+    """
 
     activations: list[Tensor]
     logits: Tensor | None
 
 
+def tracing(model: nn.Module, backend: str) -> Tracing:
+    """Return the way to read and edit a model that a name asks for, one of `BACKENDS`."""
+    return HookTracing(model) if check_choice(backend, "backend", BACKENDS) == "hooks" else NNsightTracing(model)
+
+
 class ActivationRecorder:
-    """Runs a model on rows and stops at ports, or goes on from there.
+    """Run a model on inputs and stop at hook points, or go on from there.
 
     Args:
         model: Left as it was after every call.
         tokenizer: Its tokenizer.
-        ports: Where activations are read, all in one pass.
-        batch_size: Rows a pass; None: as many as a token budget holds, halved when the memory runs out.
-        backend: ``"hooks"`` or ``"nnsight"``; see `tracing`.
-        truncation: Whether longer inputs are cut instead of refused.
+        hook_points: Where activations are read, all in one pass.
+        batch_size: Rows per pass; None: as many as a token budget holds, halved when the memory runs out.
+        backend: ``"hooks"`` or ``"nnsight"``.
+        truncation: Longer inputs are cut instead of refused.
+        forward: Runs the model; None: where it is, and its logits are its outputs.
     """
 
     def __init__(
         self,
         model: nn.Module,
         tokenizer: Any,
-        ports: Sequence[HookPoint],
+        hook_points: Sequence[HookPoint],
         batch_size: int | None,
         backend: str,
         *,
         truncation: bool = False,
+        forward: Forward | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.ports = model, tokenizer, list(ports)
-        self.forward, self.tracing = Forward(model), tracing(model, backend)
-        self.encoder = InputReader(tokenizer, longest_input(model, tokenizer), truncation)
+        self.model, self.tokenizer, self.hook_points = model, tokenizer, list(hook_points)
+        self.forward = Forward(model) if forward is None else forward
+        self.tracing = tracing(model, backend)
+        self.reader = InputReader(tokenizer, longest_input(model, tokenizer), truncation)
         tokens = TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"]
         self.budget = Budget(check_batch_size(batch_size), tokens)
         self._layouts: dict[str, Layout] = {}
         self._skipped: dict[str, list[nn.Module]] = {}
-        self._pads_well: bool | None = None
-        self._constants, self._start = _constants(model), _start_of(model)
 
     @contextmanager
     def session(self, rows: Sequence[SplitInput]) -> Iterator[None]:
-        """Within, the model is ready for these rows and this thread's alone; all is restored after."""
+        """Context manager in which the model is ready for these rows, and this thread's alone; all is restored after."""
         used = set(torch.cat([row.input_ids for row in rows]).unique().tolist())
-        with lock_of(self.model), evaluating(self.model), self.forward.padding(used):
+        with self.forward.session(), self.forward.padding(used):
             yield
 
+    def map(self, rows: Sequence[SplitInput], step: Callable[[list[int]], Any], budget: Budget | None = None) -> Any:
+        """Apply ``step`` to the numbers of all rows, batch after batch, within one session; see `map_batches`."""
+        with self.session(rows):
+            return map_batches([len(row) for row in rows], step, budget or self.budget, self.may_mix(rows))
+
     def inputs(self, rows: Sequence[SplitInput]) -> dict[str, Any]:
-        """What the model is called with: rows padded on the right with an id that none of them contains."""
+        """Return what the model is called with: rows padded on the right with an id that none of them contains."""
         ids = pad_sequence([row.input_ids for row in rows], batch_first=True, padding_value=self.forward.pad_id)
         lengths, sources = torch.tensor([len(row) for row in rows]), torch.tensor([row.source for row in rows])
         visible = torch.arange(ids.shape[1]) < lengths[:, None]
@@ -90,59 +108,9 @@ class ActivationRecorder:
             values = [row.extras.get(name, torch.zeros_like(row.input_ids)) for row in rows]
             extras[name] = pad_sequence(values, batch_first=True)
         batch = Batch(ids, lengths, visible, extras, sources=sources if rows[0].source else None)
-        return self._completed(self.forward.arguments(batch))
+        return self.forward.completed(self.forward.arguments(batch))
 
-    def _completed(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """With the arguments that are the same for every batch."""
-        given, ids = {**inputs, **self._constants}, inputs["input_ids"]
-        if self._start is not None and "decoder_input_ids" not in given:  # the decoder has to begin with something
-            given["decoder_input_ids"] = torch.full((len(ids), 1), self._start, device=ids.device)
-        return self.forward.hidden_in_echo(given)
-
-    def of_inputs(self, port: HookPoint, inputs: Mapping[str, Any]) -> Tensor:
-        """Activations of a batch as the model is called with it, at a port whose layout is known; differentiable.
-
-        Raises:
-            ModelError: a decoder beside an encoder is asked, which is given nothing to read.
-        """
-        _check_written(port)
-        (value,), _ = self.tracing.read([port], self._completed(inputs), stop=True)
-        return self._layouts[port.name].read(value, len(inputs["input_ids"]))
-
-    def hidden(self, rows: Sequence[SplitInput], with_output: bool = False) -> tuple[list[Tensor], Any]:
-        """Activations ``(b, l, d)`` of a batch at every port, or ``(b, d)`` where there are no tokens.
-
-        Of an encoder-decoder those of one stack, each at its token's place in the row; zero at the other's tokens.
-        """
-        with torch.no_grad():
-            values, output = self.tracing.read(self.ports, self.inputs(rows), stop=not with_output)
-        return [self._in_place(port, value, rows) for port, value in zip(self.ports, values, strict=True)], output
-
-    def _in_place(self, port: HookPoint, value: Tensor, rows: Sequence[SplitInput]) -> Tensor:
-        """What a port gives, as activations of whole rows."""
-        hidden = self.layout(port, rows).read(value, len(rows))
-        start, end = _stretch(port, rows)
-        return hidden if hidden.ndim == 2 or not rows[0].source else put_back(start, end, max(map(len, rows)))(hidden, 0.0)
-
-    def _handed_back(self, port: HookPoint, hidden: Tensor, rows: Sequence[SplitInput]) -> Tensor:
-        """Activations of whole rows, as the port gives them."""
-        if hidden.ndim == 3 and rows[0].source:
-            hidden = taken(*_stretch(port, rows))(hidden, 0.0)
-        return self.layout(port, rows).write(hidden)
-
-    def layout(self, port: HookPoint, rows: Sequence[SplitInput]) -> Layout:
-        """How a port lays a batch out."""
-        if port.name not in self._layouts:
-            row = _told_apart(max(rows, key=len))
-            start, end = _stretch(port, [row])
-            with torch.no_grad():
-                (value,), _ = self.tracing.read([port], self.inputs([row]), stop=True)
-            self._layouts[port.name] = find_layout(value, int(end - start), port)
-        return self._layouts[port.name]
-
-    def sweep(self, rows: Sequence[SplitInput], run: Callable[[list[int]], None], budget: Budget | None = None) -> None:
-        """Give the numbers of all rows to ``run``, batch after batch; to be called within a session."""
-        sweep([len(row) for row in rows], self.budget if budget is None else budget, self.may_mix(rows), run)
+    # --- Reading
 
     def read(
         self,
@@ -153,18 +121,22 @@ class ActivationRecorder:
         with_logits: bool = False,
         on_rows: Callable[[int], object] = lambda n: None,
     ) -> Iterator[WindowActivations]:
-        """Activations of all units of a stream of rows, in order, a window of batches at a time."""
-        per_row = self.budget.rows is not None
-        for window in windows(rows, lambda row: 1 if per_row else len(row), self._window()):
+        """Yield activations of all units of a stream of rows, in order, a window of batches at a time."""
+        for window in self.windows(rows):
             yield self._read_window(window, strategy, dtype, with_logits, on_rows)
 
+    def windows(self, rows: Iterable[R]) -> Iterator[list[R]]:
+        """Yield rows, or samples, in groups that are run within one session."""
+        per_row = self.budget.rows is not None
+        return windows(rows, lambda row: 1 if per_row else len(row), self._window())
+
     def _window(self) -> int:
-        """Rows, or tokens where the budget counts these, that are read together."""
+        """Return how many rows, or tokens where the budget counts these, are read together."""
         if self.budget.rows is not None:
             return WINDOW * self.budget.rows
         fewest, most = TOKEN_WINDOW
         width = getattr(getattr(self.model, "config", None), "hidden_size", 4096)
-        held = WINDOW_BYTES // (4 * width * len(self.ports))
+        held = WINDOW_BYTES // (4 * width * len(self.hook_points))
         return max(fewest * self.budget.tokens, min(most * self.budget.tokens, held))
 
     def _read_window(
@@ -178,202 +150,240 @@ class ActivationRecorder:
         counts = torch.tensor([row.u for row in rows])
         first = counts.cumsum(0) - counts
         activations: list[Tensor] = []
-        logits: dict[int, Tensor] = {}
 
-        def run(picked: list[int]) -> None:
+        def step(picked: list[int]) -> Tensor | None:
             batch = [rows[i] for i in picked]
             hidden, output = self.hidden(batch, with_logits)
             units = BatchUnits.of([row.index for row in batch], [row.u for row in batch])
             places = stretches(first[picked], counts[picked])
-            pooled = [self._pooled(h, units, port, strategy) for h, port in zip(hidden, self.ports, strict=True)]
+            pooled = [self._pooled(h, units, point, strategy) for h, point in zip(hidden, self.hook_points, strict=True)]
             if not activations:
                 activations.extend(torch.empty(int(counts.sum()), p.shape[1], dtype=dtype or p.dtype) for p in pooled)
             for whole, part in zip(activations, pooled, strict=True):
                 whole[places] = part.to("cpu", whole.dtype)
-            if with_logits:
-                logits.update(zip(picked, _one_a_text(output), strict=True))
             on_rows(len(picked))
+            return _logits_per_text(output) if with_logits else None
 
-        with self.session(rows):
-            self.sweep(rows, run)
-        for whole, port in zip(activations, self.ports, strict=True):
+        logits = self.map(rows, step)
+        for whole, point in zip(activations, self.hook_points, strict=True):
             if len(whole) and not torch.stack(torch.aminmax(whole)).isfinite().all():
-                raise ModelError(f"`model`: its activations at {port.name!r} are not finite (NaN or infinity).")
-        return WindowActivations(activations, torch.stack([logits[i] for i in range(len(rows))]) if with_logits else None)
+                raise ModelError(f"`model`: its activations at {point.name!r} are not finite (NaN or infinity).")
+        return WindowActivations(activations, logits)
 
-    def _pooled(self, hidden: Tensor, units: BatchUnits, port: HookPoint, strategy: GranularityAggregationStrategy) -> Tensor:
-        if self._layouts[port.name].has_tokens:
+    def record(self, rows: Sequence[SplitInput], gradients: bool = False) -> list[list[Tensor]]:
+        """Return the activations of each row at all hook points: ``(l, d)``, or ``(d,)`` where there are no tokens.
+
+        They are on the CPU. With ``gradients`` they are where the model is, and keep their graph.
+        """
+
+        def step(picked: list[int]) -> list[list[Tensor]]:
+            batch = [rows[i] for i in picked]
+            hidden, _ = self.hidden(batch, gradients=gradients)
+            hidden = hidden if gradients else [h.cpu() for h in hidden]
+            own = [[h[i, : len(row)] if h.ndim == 3 else h[i] for h in hidden] for i, row in enumerate(batch)]
+            return own if gradients else [[h.clone() for h in row] for row in own]
+
+        return self.map(rows, step)  # type: ignore[no-any-return]
+
+    def _pooled(self, hidden: Tensor, units: BatchUnits, point: HookPoint, strategy: GranularityAggregationStrategy) -> Tensor:
+        if hidden.ndim == 3:
             return units.pool(hidden, strategy)
         if set(units.counts) != {1}:
             raise OptionError(
-                f"`activation_granularity`: {port.name!r} has one vector a text, and none a token; use SAMPLE or CLS_TOKEN."
+                f"`activation_granularity`: {point.name!r} has one vector per text, and none per token; use SAMPLE or "
+                "CLS_TOKEN."
             )
         return hidden
 
-    def edited(self, rows: Sequence[SplitInput], port: HookPoint, edit: Edit) -> Tensor:
-        """Logits of a batch whose activations at a port go through ``edit``; differentiable in what ``edit`` adds."""
+    def hidden(
+        self, rows: Sequence[SplitInput], with_output: bool = False, gradients: bool = False
+    ) -> tuple[list[Tensor], Any]:
+        """Return activations ``(b, l, d)`` of a batch at every hook point, or ``(b, d)`` where there are no tokens.
+
+        Of an encoder-decoder those of one stack, each at its token's place in the row; zero at the other's tokens. To be
+        called within a session.
+        """
+        with torch.set_grad_enabled(gradients):
+            values, output = self.tracing.read(self.hook_points, self.inputs(rows), stop=not with_output)
+        return [self._in_place(point, value, rows) for point, value in zip(self.hook_points, values, strict=True)], output
+
+    def hidden_at(self, point: HookPoint, rows: Sequence[SplitInput]) -> Tensor:
+        """Return the activations of a batch at one hook point; to be called within a session."""
+        with torch.no_grad():
+            (value,), _ = self.tracing.read([point], self.inputs(rows), stop=True)
+        return self._in_place(point, value, rows)
+
+    def hidden_of(self, rows: Sequence[SplitInput], point: HookPoint) -> Tensor:
+        """Return the activations of a batch at one hook point, before they are pooled."""
         with self.session(rows):
-            self.check_mix(rows)
-            return self._edited(rows, port, edit, ())
+            self._check_mix(rows)
+            return self.hidden_at(point, rows)
 
-    def outputs_from(self, rows: Sequence[SplitInput], port: HookPoint, hidden: Tensor) -> Tensor:
-        """Logits of a batch, the model run on from these activations; differentiable in them.
+    def of_inputs(self, point: HookPoint, inputs: Mapping[str, Any]) -> Tensor:
+        """Return activations of a batch as the model is called with it, at a point whose layout is known; differentiable.
 
-        Blocks below the port are not run where that changes nothing, which is tried out once.
+        Raises:
+            ModelError: a decoder next to an encoder is asked, which is given nothing to read.
+        """
+        check_written(point)
+        (value,), _ = self.tracing.read([point], self.forward.completed(inputs), stop=True)
+        return self._layouts[point.name].read(value, len(inputs["input_ids"]))
+
+    # --- Layouts
+
+    def layout(self, point: HookPoint, rows: Sequence[SplitInput]) -> Layout:
+        """Return how a module lays a batch out: found once, on one row given twice."""
+        if point.name not in self._layouts:
+            row = told_apart(max(rows, key=len))
+            start, end = stretch(point, [row])
+            with torch.no_grad():
+                (value,), _ = self.tracing.read([point], self.inputs([row] * TOLD_APART[0]), stop=True)
+            self._layouts[point.name] = find_layout(value, int(end - start), point)
+        return self._layouts[point.name]
+
+    def _in_place(self, point: HookPoint, value: Tensor, rows: Sequence[SplitInput]) -> Tensor:
+        """Return what a module gives as activations of whole rows."""
+        start, end = stretch(point, rows)
+        hidden = self.layout(point, rows).read(value, len(rows))
+        if len(hidden) != len(rows) or (hidden.ndim == 3 and hidden.shape[1] != int((end - start).max())):
+            raise ModelError(
+                f"`split_points`: {point.name!r} gives shape {tuple(value.shape)} for {len(rows)} texts of at most "
+                f"{int((end - start).max())} tokens, which is not one vector per token or per text; choose another module."
+            )
+        return hidden if hidden.ndim == 2 or not rows[0].source else put_back(start, end, max(map(len, rows)))(hidden, 0.0)
+
+    def _as_given(self, point: HookPoint, hidden: Tensor, rows: Sequence[SplitInput]) -> Tensor:
+        """Return activations of whole rows as the module gives them."""
+        layout = self.layout(point, rows)
+        if layout.shared:
+            raise ModelError(
+                f"`split_points`: {point.name!r} gives one row of activations for the whole batch, which cannot be edited for "
+                "each text; choose the module that reads it."
+            )
+        if hidden.ndim == 3 and rows[0].source:
+            hidden = taken(*stretch(point, rows))(hidden, 0.0)
+        return layout.write(hidden)
+
+    # --- Editing
+
+    def edited(self, rows: Sequence[SplitInput], point: HookPoint, edit: Edit) -> Tensor:
+        """Return logits of a batch whose activations at a point go through ``edit``; differentiable in what ``edit`` adds."""
+        with self.session(rows):
+            self._check_mix(rows)
+            return self._edited(rows, point, edit)
+
+    def run_on(
+        self, rows: Sequence[SplitInput], point: HookPoint, hidden: Tensor, to: Sequence[HookPoint] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return outputs of a batch run on from these activations, and those at further points; differentiable in them.
+
+        Blocks below the point are not run where that changes nothing, which is tried once.
+
+        Args:
+            rows: The batch.
+            point: Where ``hidden`` is given.
+            hidden: ``(b, l, d)``, or ``(b, d)`` where there are no tokens.
+            to: Points that the model reaches after ``point``.
+
+        Returns:
+            Logits ``(b, c)`` or ``(b, l, v)`` in float32, and activations at each of ``to``.
+
+        Raises:
+            OptionError: the model reaches a point of ``to`` before ``point``.
         """
         with self.session(rows):
-            self.check_mix(rows)
-            return self._edited(rows, port, lambda _: hidden, self._unneeded(port, rows))
+            self._check_mix(rows)
+            skipped, given = self._unneeded(point, rows), self._as_given(point, hidden, rows)
+            for further in to:
+                self.layout(further, rows)  # before anything is edited
+            begun: list[bool] = []
 
-    def _edited(self, rows: Sequence[SplitInput], port: HookPoint, edit: Edit, skipped: Sequence[nn.Module]) -> Tensor:
-        self.layout(port, rows)  # before anything is edited
+            def begin(_: Tensor) -> Tensor:
+                begun.append(True)
+                return given
+
+            with watched(to, begun) as found:
+                output = self.tracing.edited(point, self.inputs(rows), begin, skipped)
+            for further in to:
+                if further.name not in found:
+                    raise OptionError(f"`to`: {further.name!r} is not reached after {point.name!r}; choose a module above it.")
+            return self.forward.outputs(output).float(), [self._in_place(p, found[p.name], rows) for p in to]
+
+    def _edited(self, rows: Sequence[SplitInput], point: HookPoint, edit: Edit, skipped: Sequence[nn.Module] = ()) -> Tensor:
+        self.layout(point, rows)  # before anything is edited
 
         def change(value: Tensor) -> Tensor:
-            return self._handed_back(port, edit(self._in_place(port, value, rows)), rows)
+            return self._as_given(point, edit(self._in_place(point, value, rows)), rows)
 
-        return read_logits(self.tracing.edited(port, self.inputs(rows), change, skipped)).float()
+        return self.forward.outputs(self.tracing.edited(point, self.inputs(rows), change, skipped)).float()
+
+    def _unneeded(self, point: HookPoint, rows: Sequence[SplitInput]) -> list[nn.Module]:
+        """Return the blocks that need not run when the activations at a point are given."""
+        if point.name not in self._skipped:
+            row = max(rows, key=len)
+            start, end = stretch(point, [row])
+            if int(end - start) < FEWEST_TO_SKIP:
+                self.layout(point, rows)
+                return []
+            try:
+                below = self._below(point, row)
+                values = self.hidden_at(point, [row])
+                with torch.no_grad():
+                    whole = self._edited([row], point, lambda h: h)
+                    short = self._edited([row], point, lambda _: values, below)
+                self._skipped[point.name] = below if agree(short, whole) else []
+            except (AttributeError, IndexError, KeyError, OptionError, RuntimeError, TypeError, ValueError):
+                self._skipped[point.name] = []  # a block gives more than activations to those above it
+        return self._skipped[point.name]
+
+    def _below(self, point: HookPoint, row: SplitInput) -> list[nn.Module]:
+        """Return the blocks of its stack that have run when the point is reached, the point's own among them."""
+        done: list[nn.Module] = []
+        stack = self.model if point.stack is None else getattr(self.model, f"get_{point.stack}")()
+        blocks = block_list(stack)[1]
+        hooks = [block.register_forward_hook(lambda module, *_: done.append(module)) for block in blocks]
+        try:
+            self.hidden_at(point, [row])
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if point.side == "output" and point.module in set(blocks):
+            done.append(point.module)  # it is left by the stop before its hook above has run, or is in already
+        return list(dict.fromkeys(done))
+
+    # --- Padding
 
     def may_mix(self, rows: Sequence[SplitInput]) -> bool:
-        """Whether rows of unequal lengths may share a batch: measured once, on the shortest beside the longest.
-
-        Models that mix padding in, or read the last position whatever the mask says (XLNet), get batches of one length.
-        """
-        vocabulary = getattr(getattr(self.model, "config", None), "vocab_size", None)
-        spare = not isinstance(vocabulary, int) or self.forward.pad_id < vocabulary  # else no id is left to pad with
-        if spare and self._pads_well:
-            return True
+        """Return True if rows of unequal lengths may share a batch: measured once, on the shortest next to the longest."""
         short, long = min(rows, key=len), max(rows, key=len)
         if len(short) == len(long):
             return True
-        if not spare:
-            return False
-        if self._pads_well is None:
-            self._pads_well = self._unmoved_by_padding(short, long)
-        return self._pads_well
+        return self.forward.has_spare_id and self.forward.padding_check(lambda: self._padded_and_alone(short, long))
 
-    def _unmoved_by_padding(self, short: SplitInput, long: SplitInput) -> bool:
-        readouts = []
+    def _padded_and_alone(self, short: SplitInput, long: SplitInput) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield what the model computes for a row next to a longer one, and for the row alone."""
+        found = []
         for rows in ([short, long], [short]):
             hidden, output = self.hidden(rows, with_output=True)
             logits = getattr(output, "logits", None)
             read = [value[0, : len(short)] if value.ndim > 2 else value[0] for value in hidden]
             if isinstance(logits, Tensor):
                 read.append(logits[0, : len(short) - short.source] if logits.ndim > 2 else logits[0])
-            readouts.append(read)
-        return all(alike(together, alone) for together, alone in zip(*readouts, strict=True))
+            found.append(read)
+        yield from zip(*found, strict=True)
 
-    def check_mix(self, rows: Sequence[SplitInput]) -> None:
+    def _check_mix(self, rows: Sequence[SplitInput]) -> None:
         if not self.may_mix(rows):
             raise ModelError(
                 "`inputs`: this model's outputs change with padding; pass texts of one length together, or one text."
             )
 
-    def _unneeded(self, port: HookPoint, rows: Sequence[SplitInput]) -> list[nn.Module]:
-        """The blocks that need not run when the activations at a port are given."""
-        if port.name not in self._skipped:
-            row = max(rows, key=len)
-            start, end = _stretch(port, [row])
-            if int(end - start) < 3:
-                return []  # attention over so few tokens may hide what a block adds to it
-            try:
-                below = self._below(port, row)
-                values = self.hidden_at(port, [row])
-                with torch.no_grad():
-                    whole = self._edited([row], port, lambda h: h, ())
-                    short = self._edited([row], port, lambda _: values, below)
-                self._skipped[port.name] = below if alike(short, whole) else []
-            except (AttributeError, IndexError, KeyError, OptionError, RuntimeError, TypeError, ValueError):
-                self._skipped[port.name] = []  # a block gives more than activations to those above it
-        return self._skipped[port.name]
 
-    def hidden_of(self, rows: Sequence[SplitInput], port: HookPoint) -> Tensor:
-        """Activations of one batch at one port, before they are pooled."""
-        with self.session(rows):
-            self.check_mix(rows)
-            return self.hidden_at(port, rows)
-
-    def hidden_at(self, port: HookPoint, rows: Sequence[SplitInput]) -> Tensor:
-        """The same, within a session."""
-        with torch.no_grad():
-            (value,), _ = self.tracing.read([port], self.inputs(rows), stop=True)
-        return self._in_place(port, value, rows)
-
-    def _below(self, port: HookPoint, row: SplitInput) -> list[nn.Module]:
-        """The blocks of its stack that have run when the port is reached, the port's own among them."""
-        done: list[nn.Module] = []
-        stack = self.model if port.stack is None else getattr(self.model, f"get_{port.stack}")()
-        blocks = block_list(stack)[1]
-        hooks = [block.register_forward_hook(lambda module, *_: done.append(module)) for block in blocks]
-        try:
-            self.hidden_at(port, [row])
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if port.side == "output" and port.module in set(blocks):
-            done.append(port.module)  # it is left by the stop before its hook above has run, or is in already
-        return list(dict.fromkeys(done))
-
-
-def _one_a_text(output: Any) -> Tensor:
+def _logits_per_text(output: Any) -> Float[Tensor, "b c"]:
     logits = read_logits(output)
     if logits.ndim != 2:
         raise TaskError(
-            "`include_predicted_classes`: the model answers a row of logits a token; only a classifier predicts a class a text."
+            "`include_predicted_classes`: the model returns a row of logits per token; only a classifier predicts a class per "
+            "text."
         )
-    return logits.float().cpu()
-
-
-def alike(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors are the same but for rounding."""
-    if first.shape != second.shape:
-        return False
-    low = first.dtype in (torch.float16, torch.bfloat16) or second.dtype in (torch.float16, torch.bfloat16)
-    scale = float(second.abs().max().clamp(min=1.0))
-    return bool((first - second).abs().max() <= (5e-2 if low else 1e-4) * scale)
-
-
-def _constants(model: nn.Module) -> Mapping[str, Any]:
-    """Arguments that are the same for every batch."""
-    # of the class: a tracer may have put another forward on the object
-    # nothing is generated here: the cache would be thrown away
-    return {"use_cache": False} if "use_cache" in inspect.signature(type(model).forward).parameters else {}
-
-
-def _start_of(model: nn.Module) -> int | None:
-    """What the decoder of an encoder-decoder begins with; None where there is none, or where the model sees to it itself."""
-    config, parameters = getattr(model, "config", None), inspect.signature(type(model).forward).parameters
-    generates = getattr(model, "can_generate", bool)()  # a classifier makes its decoder's inputs itself
-    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in parameters and generates:
-        return getattr(config, "decoder_start_token_id", None)
-    return None
-
-
-def _stretch(port: HookPoint, rows: Sequence[SplitInput]) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
-    """Where the tokens begin and end, in each row, that a port's stack reads.
-
-    Raises:
-        ModelError: its decoder is given nothing to read.
-    """
-    lengths, sources = torch.tensor([len(row) for row in rows]), torch.tensor([row.source for row in rows])
-    if not rows[0].source:
-        _check_written(port)
-        return torch.zeros_like(lengths), lengths
-    return (torch.zeros_like(lengths), sources) if port.stack == "encoder" else (sources, lengths)
-
-
-def _check_written(port: HookPoint) -> None:
-    if port.stack == "decoder":
-        raise ModelError(
-            f"`split_points`: {port.name!r} is in a decoder, and these inputs are read by the encoder alone; choose a module "
-            "of the encoder."
-        )
-
-
-def _told_apart(row: SplitInput) -> SplitInput:
-    """A row, or a part of it, that shows where a port has its tokens: with several, and of two stacks unequally many."""
-    if row.source:
-        ids = torch.cat([row.input_ids[: row.source].repeat(2)[:2], row.input_ids[row.source :].repeat(3)[:3]])
-        return SplitInput(ids, torch.full_like(ids, -1), 0, {}, 2)
-    if len(row) > 1:
-        return row
-    return SplitInput(row.input_ids.repeat(2), row.index.repeat(2), row.u, {k: v.repeat(2) for k, v in row.extras.items()})
+    return logits.float()

@@ -1,4 +1,4 @@
-"""Batches: which rows go through the model together."""
+"""Batches: the rows that go through the model together."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-TOKENS_A_PASS = {"cpu": 2048, "cuda": 32768}  # measured on a CPU: more gains nothing; a first guess for GPUs
+TOKENS_A_PASS = {"cpu": 2048, "cuda": 32768}  # measured on a CPU, where more is no faster; a first guess for GPUs
 WASTE = 1 / 32  # of the budget: padding, or tokens run again behind a prefix; beyond it another pass costs less
 
 
 @dataclass
 class Budget:
-    """How much one forward pass may hold: a number of rows, or of tokens (padding counted).
+    """Size of one forward pass: a number of rows, or of tokens, padding included.
 
-    Halved for good when the memory runs out, so that a long run pays for it once.
+    It is halved for good when the memory runs out, so that a long run pays for that once.
     """
 
     rows: int | None
     tokens: int
 
     def fits(self, rows: int, length: int) -> bool:
+        """Return True if a pass may hold rows of this length."""
         return rows <= self.rows if self.rows is not None else rows * length <= max(self.tokens, length)
 
     def halve(self, rows: int, length: int) -> None:
+        """Set the budget to half of a batch that did not fit."""
         if self.rows is not None:
             self.rows = max(1, rows // 2)
         else:
@@ -37,7 +39,7 @@ class Budget:
 
 
 def windows(items: Iterable[T], cost: Callable[[T], int], limit: int) -> Iterator[list[T]]:
-    """Consecutive items in groups whose summed cost reaches ``limit``, so that memory stays bounded."""
+    """Yield consecutive items in groups whose summed cost reaches ``limit``, so that memory stays bounded."""
     group: list[T] = []
     total = 0
     for item in items:
@@ -63,14 +65,14 @@ def map_batches(lengths: Sequence[int], step: Callable[[list[int]], None], budge
 def map_batches(lengths: Sequence[int], step: Callable[[list[int]], Any], budget: Budget, mixed: bool = True) -> Any:
     """Apply ``step`` to all rows, shortest first, in batches that the budget holds, and return its results in order.
 
-    A batch that runs out of memory is given again, in halves. By then nothing holds the tensors of the failed step: they
-    died with its frame, so a step keeps what it makes in local variables.
+    A batch that runs out of memory is repeated in halves. The tensors of the failed step are free by then if the step held
+    them in local variables alone.
 
     Args:
         lengths: Tokens of each row.
-        step: Takes the numbers of a batch's rows. It returns a tensor with a row for each of them, a sequence with an item
+        step: Takes the numbers of a batch's rows and returns a tensor with a row for each of them, a sequence with an item
             for each, or None.
-        budget: Halved whenever a batch does not fit after all.
+        budget: Size of a batch; halved when the memory runs out.
         mixed: Rows of unequal lengths may share a batch.
 
     Returns:
@@ -86,7 +88,7 @@ def map_batches(lengths: Sequence[int], step: Callable[[list[int]], Any], budget
         try:
             done.append((batch, step(batch)))
         except (RuntimeError, MemoryError) as error:
-            if len(batch) == 1 or not _is_out_of_memory(error):
+            if len(batch) == 1 or not is_out_of_memory(error):
                 raise
         else:
             start += len(batch)
@@ -97,7 +99,7 @@ def map_batches(lengths: Sequence[int], step: Callable[[list[int]], Any], budget
 
 
 def sweep(lengths: Sequence[int], budget: Budget, mixed: bool, run: Callable[[list[int]], None]) -> None:
-    """Apply ``run`` to all rows in batches; see `map_batches`."""
+    """Apply ``run`` to all rows in batches, as `map_batches` does."""
     map_batches(lengths, run, budget, mixed)
 
 
@@ -120,7 +122,7 @@ def _in_order(done: Sequence[tuple[list[int], Any]]) -> Any:
 
 
 def end_of_batch(lengths: Sequence[int], start: int, budget: Budget, mixed: bool) -> int:
-    """Where the batch that begins at ``start`` of the sorted lengths ends."""
+    """Return the end of the batch that begins at ``start`` of the sorted lengths."""
     end, real = start + 1, lengths[start]
     while end < len(lengths):
         rows, length = end + 1 - start, lengths[end]
@@ -142,7 +144,7 @@ _FULL = (
 )
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Return True for errors of a full memory, by whatever name; a GPU's libraries raise them as plain RuntimeErrors."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(said in str(error) for said in _FULL)
 
@@ -152,3 +154,6 @@ def _release_memory() -> None:
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+_is_out_of_memory = is_out_of_memory  # its name in the first edition

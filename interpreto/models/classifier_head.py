@@ -1,4 +1,4 @@
-"""Where a classifier can be cut so that one vector a text decides its outputs."""
+"""Find where a classifier can be cut so that one vector per text decides its outputs."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from interpreto.concepts.splitters.granularities import SplitInput
 from interpreto.errors import ModelError
-from interpreto.models.activations import ActivationRecorder, alike
+from interpreto.inputs.split_inputs import SplitInput
+from interpreto.models.activations import ActivationRecorder
 from interpreto.models.forward import read_logits
-from interpreto.models.hook_points import HookPoint, find_ports
+from interpreto.models.hook_points import HookPoint, find_hook_points
+from interpreto.models.padding import agree
 
 Position = Literal["first", "last"]
 
 
 @dataclass(frozen=True, eq=False)
 class HeadInput:
-    """One vector a text: a port, the token whose activations are taken there, and how the logits follow.
+    """One vector per text from which the logits follow: a hook point, and the token whose activations are taken there.
 
     Attributes:
-        port: What the head reads, or what a module below it answers.
-        position: The token; None where there is one vector a text.
-        tokens: Whether the port has an axis of tokens.
-        width: Of the vector.
+        point: The input of the head, or the output of a module below it.
+        position: The token; None where there is one vector per text.
+        tokens: The hook point has an axis of tokens.
+        width: Length of the vector.
     """
 
-    port: HookPoint
+    point: HookPoint
     position: Position | None
     tokens: bool
     width: int
 
     def row(self, row: SplitInput) -> SplitInput:
-        """The row with its one unit: the token that is taken, or any where there is one vector a text."""
+        """Return the row with its one unit: the token that is taken, or any where there is one vector per text."""
         index = torch.full_like(row.input_ids, -1)
         index[-1 if self.position == "last" else 0] = 0
         return SplitInput(row.input_ids, index, 1, row.extras)
@@ -43,74 +44,80 @@ class HeadInput:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A module that answered the logits, and what it was given."""
+    """A module that returned the logits, and what it was given."""
 
     name: str
     module: nn.Module
     given: Tensor
 
 
-def find_cut(split: ActivationRecorder, row: SplitInput, filler: int, split_point: Any) -> HeadInput:
-    """The cut before the classification head, or at a split point that the logits follow from; tried out on one text."""
-    with split.session([row]), torch.no_grad():
-        logits, seen = _heads(split, row)
+def find_head_input(recorder: ActivationRecorder, row: SplitInput, filler: int, split_point: Any) -> HeadInput:
+    """Return the input of the classification head, or a split point that the logits follow from; tried on one text.
+
+    Raises:
+        ModelError: there is none, or the logits do not follow from the one named.
+    """
+    with recorder.session([row]), torch.no_grad():
+        logits, seen = _heads(recorder, row)
         if split_point is None:
-            candidates = [cut for head in seen[-1:] for cut in _cuts(HookPoint(head.name, head.module, "input"), head.given)]
+            candidates = [
+                found for head in seen[-1:] for found in _candidates(HookPoint(head.name, head.module, "input"), head.given)
+            ]
         else:
-            (port,) = find_ports(split.model, [split_point])
-            reads = [head for head in seen if head.module is port.module]
+            (point,) = find_hook_points(recorder.model, [split_point])
+            reads = [head for head in seen if head.module is point.module]
             if reads:
-                candidates = _cuts(HookPoint(port.name, port.module, "input"), reads[0].given)
+                candidates = _candidates(HookPoint(point.name, point.module, "input"), reads[0].given)
             else:
-                candidates = _cuts(port, split.hidden_at(port, [row]))
-        for cut in candidates:
-            if alike(_try(split, cut, row, filler), logits):
-                return cut
+                candidates = _candidates(point, recorder.hidden_at(point, [row]))
+        for candidate in candidates:
+            if agree(_try(recorder, candidate, row, filler), logits):
+                return candidate
     if split_point is None:
         raise ModelError(
-            f"`split_point`: no module of {type(split.model).__name__} turns one vector a text into its logits; "
+            f"`split_point`: no module of {type(recorder.model).__name__} turns one vector per text into its logits; "
             "name one, or use ModelWithSplitPoints."
         )
     raise ModelError(
-        f"`split_point`: the outputs of {type(split.model).__name__} do not follow from one vector a text at {split_point!r}; "
-        "leave it out, or use ModelWithSplitPoints."
+        f"`split_point`: the outputs of {type(recorder.model).__name__} do not follow from one vector per text at "
+        f"{split_point!r}; leave it out, or use ModelWithSplitPoints."
     )
 
 
-def run_on(split: ActivationRecorder, cut: HeadInput, activations: Tensor, filler: int) -> Tensor:
-    """Logits ``(n, c)`` of activations ``(n, d)``; within a session.
+def run_on(recorder: ActivationRecorder, head: HeadInput, activations: Tensor, filler: int) -> Tensor:
+    """Return logits ``(n, c)`` of activations ``(n, d)``; to be called within a session.
 
     A head is called alone. From another module, the model runs on texts of one token, where nothing but the given
     activations is left to read.
     """
-    hidden = activations[:, None] if cut.tokens else activations
-    if cut.port.side == "input":
-        logits = read_logits(cut.port.module(hidden))
+    hidden = activations[:, None] if head.tokens else activations
+    if head.point.side == "input":
+        logits = read_logits(head.point.module(hidden))
         return logits[:, 0] if logits.ndim == 3 else logits
     row = SplitInput(torch.tensor([filler]), torch.tensor([0]), 1, {})
-    layout = split.layout(cut.port, [row])
-    inputs = split.inputs([row] * len(activations))
-    return read_logits(split.tracing.edited(cut.port, inputs, lambda _: layout.write(hidden)))
+    layout = recorder.layout(head.point, [row])
+    inputs = recorder.inputs([row] * len(activations))
+    return read_logits(recorder.tracing.edited(head.point, inputs, lambda _: layout.write(hidden)))
 
 
-def _try(split: ActivationRecorder, cut: HeadInput, row: SplitInput, filler: int) -> Tensor:
-    hidden = split.hidden_at(cut.port, [row])
-    vector = hidden if cut.position is None else hidden[:, -1 if cut.position == "last" else 0]
+def _try(recorder: ActivationRecorder, head: HeadInput, row: SplitInput, filler: int) -> Tensor:
+    hidden = recorder.hidden_at(head.point, [row])
+    vector = hidden if head.position is None else hidden[:, -1 if head.position == "last" else 0]
     try:
-        return run_on(split, cut, vector, filler)
+        return run_on(recorder, head, vector, filler)
     except (AttributeError, IndexError, ModelError, RuntimeError, TypeError, ValueError):
         return vector.new_empty(0)  # the module needs more than one vector
 
 
-def _cuts(port: HookPoint, given: Tensor) -> list[HeadInput]:
+def _candidates(point: HookPoint, given: Tensor) -> list[HeadInput]:
     width = given.shape[-1]
     if given.ndim == 2:
-        return [HeadInput(port, None, False, width)]
-    return [HeadInput(port, position, True, width) for position in ("first", "last")] if given.ndim == 3 else []
+        return [HeadInput(point, None, False, width)]
+    return [HeadInput(point, position, True, width) for position in ("first", "last")] if given.ndim == 3 else []
 
 
-def _heads(split: ActivationRecorder, row: SplitInput) -> tuple[Tensor, list[_Seen]]:
-    """The logits of a text, and the modules that answer them from something else, the innermost first."""
+def _heads(recorder: ActivationRecorder, row: SplitInput) -> tuple[Tensor, list[_Seen]]:
+    """Return the logits of a text, and the modules that return them for something else, the innermost first."""
     calls: list[tuple[str, nn.Module, Tensor, Tensor]] = []
 
     def listen(name: str) -> Callable[..., None]:
@@ -120,21 +127,21 @@ def _heads(split: ActivationRecorder, row: SplitInput) -> tuple[Tensor, list[_Se
 
         return hook
 
-    hooks = [module.register_forward_hook(listen(name)) for name, module in split.model.named_modules() if name]
+    hooks = [module.register_forward_hook(listen(name)) for name, module in recorder.model.named_modules() if name]
     try:
-        logits = read_logits(split.model(**split.inputs([row])))
+        logits = read_logits(recorder.model(**recorder.inputs([row])))
     finally:
         for hook in hooks:
             hook.remove()
     if logits.ndim != 2:
         raise ModelError(
-            f"`model_or_repo_id`: {type(split.model).__name__} answers logits of shape {tuple(logits.shape)} for one text; "
+            f"`model_or_repo_id`: {type(recorder.model).__name__} returns logits of shape {tuple(logits.shape)} for one text; "
             "load it with its classification head (AutoModelForSequenceClassification)."
         )
 
-    def answers(output: Tensor) -> bool:
+    def has_logits(output: Tensor) -> bool:
         ends = (output[:, 0], output[:, -1]) if output.ndim == 3 and output.shape[1] else (output,)
-        return any(alike(end, logits) for end in ends)
+        return any(agree(end, logits) for end in ends)
 
-    seen = [_Seen(name, module, given) for name, module, given, output in calls if answers(output) and not answers(given)]
+    seen = [_Seen(name, module, given) for name, module, given, output in calls if has_logits(output) and not has_logits(given)]
     return logits, seen

@@ -1,4 +1,4 @@
-"""The space that a model's embeddings live in: where ids are, and where a baseline's name points."""
+"""The space of a model's embeddings: where ids are, and where a baseline's name points."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ Baseline = str | float | Tensor
 
 
 class EmbeddingSpace:
-    """Looks embeddings up, as the embedding layer answers them (some scale or normalise their table), in float32."""
+    """Look embeddings up as the embedding layer returns them (some scale or normalize their table), in at least float32."""
 
     def __init__(self, forward: Forward, tokenizer: Any) -> None:
         self.forward, self.tokenizer = forward, tokenizer
         self._named: dict[str, Tensor] = {}
 
     def embed(self, sample: Sample) -> Float[Tensor, "l d"]:
-        """Embeddings of a sample's tokens."""
+        """Return the embeddings of a sample's tokens."""
         return self.forward.embed(sample.input_ids, sample.source)
 
     def table(self, ids: Int[Tensor, " l"]) -> Float[Tensor, "l d"]:
-        """Embeddings of ids; of an encoder-decoder, the encoder's."""
+        """Return the embeddings of ids; of an encoder-decoder, the encoder's."""
         return self.forward.embed(ids, len(ids))
 
     def vector(self, name: str) -> Float[Tensor, " d"]:
-        """The embedding that a name stands for."""
+        """Return the embedding of that name, one of `BASELINES`."""
         if name not in self._named:
             self._named[name] = self._find(name)
         return self._named[name]
 
     def baseline(self, value: Baseline, embeddings: Float[Tensor, "l d"]) -> Float[Tensor, "l d"]:
-        """The baseline that an option asks for, for every token."""
+        """Return the baseline that an option asks for, for every token."""
         if isinstance(value, str):
             return self.vector(value).expand_as(embeddings)
         value = torch.as_tensor(value, dtype=embeddings.dtype, device=embeddings.device)
@@ -55,13 +55,16 @@ class EmbeddingSpace:
             return torch.zeros_like(self.table(torch.tensor([0]))[0])
         if name != "mean":
             return self.table(torch.tensor([special_id(name, self.tokenizer, "baseline")]))[0]
-        size = len(self.tokenizer)
+        table = self.forward.vocabulary  # tokens may have been added to the tokenizer alone
+        size = len(self.tokenizer) if table is None else min(len(self.tokenizer), table)
         sums = [self.table(part).sum(0) for part in torch.arange(size).split(8192)]  # in parts: vocabularies are large
         return torch.stack(sums).sum(0) / size
 
 
 def read_baseline(value: object, tokenizer: Any) -> Baseline:
-    """A baseline that can be used, or an error that lists those."""
+    """Return a baseline that can be used, or raise an error that lists those; None is ``"zero"``."""
+    if value is None:
+        return "zero"
     if isinstance(value, str):
         if value not in BASELINES:
             raise OptionError(

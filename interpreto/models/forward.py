@@ -1,9 +1,8 @@
-"""One forward pass. The only file that calls a model; what it must change for a call, it restores."""
+"""Forward passes. This is the only file that calls a model; it restores all that it changes for a call."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,25 +12,43 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interpreto.errors import ModelError, OptionError, TaskError
-from interpreto.models.contexts import echo_changed, embeddings_given, embeddings_replaced, evaluating, moved, padding_absent
+from interpreto.models.contexts import (
+    echo_changed,
+    embeddings_given,
+    embeddings_replaced,
+    evaluating,
+    first_of,
+    moved,
+    padding_absent,
+    reversible,
+    uncompiled,
+    undisturbed,
+)
 from interpreto.models.kv_cache import UNFILLED, Past
-from interpreto.models.padding import Part, heard_at, selected, streams
+from interpreto.models.padding import PaddingCheck, Part, heard_at, selected, streams
 from interpreto.models.report import EngineLog
 from interpreto.models.session import lock_of
+from interpreto.models.wrappers import compiled_in_place, lengthens_inputs, parameters_of, unwrapped
 
+OPTIONAL = ("attention_mask", "token_type_ids")  # inputs that are passed only to models that name them
 CACHE_ARGUMENTS = ("cache", "past_key_values")  # as transformers call it since 5.24, and before
+OTHER_INPUTS = ("pixel_values", "input_features", "input_values")  # of images and of speech
+LIMITS = ("max_encoder_position_embeddings", "max_position_embeddings", "max_seq_len")
+"""Names under which a config has the longest input: of LED, of most, of MPT."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows as a model is given them, padded on the right.
+    """The rows of one forward pass, padded on the right.
 
     Attributes:
+        ids: Token ids.
         lengths: Tokens of each row.
         visible: The attention mask; of rows with a past, over the past too.
-        at: Tokens after which logits are wanted, for each row; None: the model answers one row of logits a text.
-        sources: How many of a row's tokens the encoder reads, where a decoder reads the others.
-        past: Keys and values of the tokens in front of the rows.
+        extras: Other inputs of the model, such as ``token_type_ids``.
+        positions: Tokens of each row at which logits are read; None: the model returns one row of logits per text.
+        sources: Number of a row's tokens that the encoder reads, where a decoder reads the others.
+        past: Keys and values of the tokens before the rows.
     """
 
     ids: Int[Tensor, "b l"]
@@ -44,60 +61,70 @@ class Batch:
 
 
 class Forward:
-    """Runs a model on padded rows and answers its logits.
+    """Run a model on padded rows and return its logits.
 
-    Rows are padded on the right, so no position needs correcting, with an id that no row contains, so that decoder
+    Rows are padded on the right, so that positions need no correction, with an id that no row contains, so that decoder
     classifiers find each row's last token.
 
     Args:
         model: Any model that takes ``input_ids`` and ``attention_mask``.
-        device: Where to run it, if not where it is; it is moved back after each call.
-        kept_logits: Whether the head runs on the asked tokens alone, where it can.
+        device: Device to run it on; it is moved back after each call. None: its own.
+        kept_logits: Run the head on the tokens that are read alone, where that is possible.
+        outputs: Takes the tensor that a task reads from the outputs of the model; None: its logits.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device | str | None = None, kept_logits: bool = True) -> None:
-        self.model = getattr(model, "_orig_mod", model)  # hooks do not reach into a compiled graph
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device | str | None = None,
+        kept_logits: bool = True,
+        outputs: Callable[[Any], Tensor] | None = None,
+    ) -> None:
+        self.model: nn.Module = unwrapped(model)
         self.wanted_device = None if device is None else read_device(device)
-        self.kept_logits = kept_logits
-        self._pads_well: bool | None = None
+        self.kept_logits = kept_logits and outputs is None
+        self.outputs = read_logits if outputs is None else outputs
+        self.padding_check = PaddingCheck()
         self.shares_prefix: bool | None = None  # whether its caches continue exactly: measured by `SharedPrefix`
         self.prefix_obstacle = ""  # why they do not
         self.makes_cache = False  # it takes the caches that it makes itself, and no other
-        inner: Any = getattr(self.model, "get_base_model", lambda: self.model)  # PEFT's wrappers pass arguments on
-        inner = inner()
-        self._takes = frozenset(inspect.signature(inner.forward).parameters)
+        self.batches_gradients: bool | None = None  # whether one backward serves many targets: measured by `PointScorer`
+        self._takes, self._takes_all = parameters_of(self.model)
+        if (read := getattr(self.model, "main_input_name", "input_ids")) in OTHER_INPUTS:
+            raise ModelError(f"`model`: {type(self.model).__name__} reads `{read}`; interpreto explains models that read text.")
+        self._lengthens = lengthens_inputs(self.model)
         self.cache_argument = next((name for name in CACHE_ARGUMENTS if self.takes(name)), None)
         self.log = EngineLog()  # of the last call
 
     def takes(self, argument: str) -> bool:
-        """Whether the model names an argument; others would vanish unread in its ``**kwargs``."""
+        """Return True if the model names an argument; others would vanish unread in its ``**kwargs``."""
         return argument in self._takes
 
     @property
     def encodes(self) -> bool:
-        """Whether an encoder and a decoder read different tokens."""
+        """Return True if an encoder and a decoder read different tokens."""
         return bool(getattr(getattr(self.model, "config", None), "is_encoder_decoder", False)) and self.takes(
             "decoder_input_ids"
         )
 
     @property
     def embedding(self) -> nn.Module:
-        """The layer that turns ids into embeddings; of an encoder-decoder, the encoder's."""
+        """Return the embedding layer; of an encoder-decoder, the encoder's."""
         return self._embedding(self._part("encoder") if self.encodes else self.model)
 
     @property
     def decoder_embedding(self) -> nn.Module:
-        """The layer that turns ids into embeddings for a decoder of its own."""
+        """Return the embedding layer of the decoder of an encoder-decoder."""
         return self._embedding(self._part("decoder"))
 
     @property
     def echoes(self) -> bool:
-        """Whether a decoder reads the text again, a token behind the encoder, as those of classifiers do (BART, T5)."""
+        """Return True if the decoder reads the text again, shifted by one token, as in BART's and T5's classifiers."""
         return self.encodes and not getattr(self.model, "can_generate", bool)()
 
     @property
     def echo(self) -> nn.Module | None:
-        """The layer by which it does; None where it has embeddings of its own, which no step in the encoder's moves."""
+        """Return the layer that embeds the text again; None if its table is not the encoder's."""
         if callable(own := getattr(self.model, "get_echo_embeddings", None)):
             return own()  # type: ignore[no-any-return]  # a model of ours that holds another
         if not self.echoes:
@@ -107,7 +134,8 @@ class Forward:
         return second if tables[0] is not None and tables[0] is tables[1] else None
 
     def _part(self, name: str) -> nn.Module:
-        getter: Any = getattr(self.model, f"get_{name}")
+        inner = getattr(self.model, "base_model", self.model)  # classifiers' own had none before transformers 5
+        getter: Any = getattr(self.model, f"get_{name}", None) or getattr(inner, f"get_{name}")
         return getter()
 
     def _embedding(self, part: nn.Module) -> nn.Module:
@@ -121,7 +149,7 @@ class Forward:
 
     @property
     def device(self) -> torch.device:
-        """Where the ids go: to the embedding layer, wherever the other layers are."""
+        """Return the device of the embedding layer, which the ids must be on."""
         for module in (_embedding_layer(self.model), self.model):
             if module is not None and (found := device_of(module)) is not None:
                 return found
@@ -129,42 +157,46 @@ class Forward:
 
     @property
     def end_ids(self) -> set[int]:
-        """Ids that end a generated text."""
+        """Return the ids that end a generated text."""
         config = getattr(self.model, "generation_config", None) or getattr(self.model, "config", None)
         ends = getattr(config, "eos_token_id", None)
         return set() if ends is None else set(ends) if isinstance(ends, (list, tuple)) else {int(ends)}
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Context manager that makes the model ready to be called: this thread's alone, in evaluation mode, where it shall run.
+        """Context manager that prepares the model: locked for this thread, in evaluation mode, on the wanted device.
 
-        All is restored after. Sessions of one model take turns between threads, and nest within one.
+        All is restored after. Sessions of one model take turns between threads, and may be nested in one thread.
         """
         with ExitStack() as stack:
             stack.enter_context(lock_of(self.model))
+            stack.enter_context(undisturbed(self.device.type))
             stack.enter_context(evaluating(self.model))
+            stack.enter_context(reversible(self.model))
+            if compiled_in_place(self.model):
+                stack.enter_context(uncompiled())
             if self.wanted_device is not None and self.wanted_device != self.device:
                 stack.enter_context(moved(self.model, self.wanted_device))
             yield
 
     @contextmanager
     def padding(self, used_ids: set[int]) -> Iterator[None]:
-        """Within, rows are padded with an id that none of them uses; the model's config is restored after."""
+        """Context manager that pads rows with an id that none of them uses; the model's config is restored after."""
         with padding_absent(self.model, used_ids) as self.pad_id:
             yield
 
     def __call__(self, batch: Batch) -> Float[Tensor, "b ..."]:
-        """Logits ``(b, c)`` in float32 where ``at`` is None, else ``(b, k, v)`` as the model has them."""
+        """Return logits: ``(b, c)`` in at least float32 without positions, else ``(b, k, v)`` as the model has them."""
         arguments = self.arguments(batch)
         if self.takes("use_cache"):
             arguments["use_cache"] = batch.past is not None
         if batch.past is not None:
             arguments |= self._past(batch.past)
         if batch.positions is None:
-            return read_logits(self.model(**arguments)).float()
+            return promoted(self.outputs(self.model(**arguments)))
         positions = (
             batch.positions if batch.sources is None else (batch.positions - batch.sources[:, None]).clamp(min=0)
-        )  # fillers are in front
+        )  # fillers come first
         return self._logits_at(positions.to(self.device), arguments)
 
     def _past(self, past: Past) -> dict[str, Past]:
@@ -173,11 +205,13 @@ class Forward:
         return {} if past is UNFILLED else {self.cache_argument: past}
 
     def arguments(self, batch: Batch) -> dict[str, Any]:
-        """What the model is called with; an encoder and a decoder each with its own part of the rows."""
+        """Return the arguments of a call; an encoder and a decoder each have their own part of the rows."""
         device = self.device
         if batch.sources is None:
             extras = {name: value.to(device, non_blocking=True) for name, value in batch.extras.items()}
             given = {"input_ids": batch.ids.to(device), "attention_mask": batch.visible.to(device, torch.long), **extras}
+            if not self._takes_all:  # what a tokenizer makes for all models alike need not be what this one names
+                given = {name: v for name, v in given.items() if name in self._takes or name not in OPTIONAL}
             return self.hidden_in_echo(given)
         (read, seen), (written, known) = (
             (part(batch.ids, self.pad_id), part(batch.visible, 0)) for part in streams(batch.sources, batch.lengths)
@@ -189,10 +223,22 @@ class Forward:
             "decoder_attention_mask": known.to(device, torch.long),
         }
 
-    def hidden_in_echo(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments by which a decoder that reads the text again does not see the tokens that the encoder does not see."""
+    def completed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments of a pass without a cache; a decoder without inputs starts with the token that the config names."""
         given = dict(arguments)
-        if not self.echoes or not self.takes("decoder_attention_mask"):
+        if self.takes("use_cache"):
+            given["use_cache"] = False
+        if self.encodes and not self.echoes and "decoder_input_ids" not in given:
+            start = getattr(getattr(self.model, "config", None), "decoder_start_token_id", None)
+            if start is not None:
+                ids = given["input_ids"]
+                given["decoder_input_ids"] = torch.full((len(ids), 1), start, device=ids.device)
+        return self.hidden_in_echo(given)
+
+    def hidden_in_echo(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments that hide from a decoder that reads the text again the tokens that are hidden from the encoder."""
+        given = dict(arguments)
+        if not self.echoes or not self.takes("decoder_attention_mask") or "attention_mask" not in given:
             return given
         mask = given["attention_mask"]
         if bool((mask[:, 1:] > mask[:, :-1]).any()):  # elsewhere than at the end, where padding is
@@ -200,27 +246,29 @@ class Forward:
         return given
 
     def _logits_at(self, positions: Int[Tensor, "b k"], arguments: dict[str, Any]) -> Float[Tensor, "b k v"]:
-        """The head on the asked tokens alone: by the model's own option where all rows ask for the same, else by a hook."""
-        if self.kept_logits and self.takes("logits_to_keep") and bool((positions == positions[:1]).all()):
+        """Return logits at some tokens: by the model's own option where these are the same in all rows, else by a hook."""
+        length = arguments["decoder_input_ids" if "decoder_input_ids" in arguments else "input_ids"].shape[1]
+        alike = bool((positions == positions[:1]).all())
+        if alike and self.kept_logits and not self._lengthens and self.takes("logits_to_keep"):
             kept, where = positions[0].unique(return_inverse=True)
             logits = read_logits(self.model(**arguments, logits_to_keep=kept))
             if logits.ndim == 3 and logits.shape[1] == len(kept):
                 self.log.use("kept_logits")
                 in_order = torch.equal(where, torch.arange(len(kept), device=where.device))
                 return logits if in_order else logits[:, where]  # large: copied only where it must be
-            return selected(per_token(logits), positions)  # a wrapper kept the option for itself
+            return selected_of(per_token(logits), positions, length)  # a wrapper kept the option for itself
         output_embeddings: Any = getattr(self.model, "get_output_embeddings", lambda: None)
         head = output_embeddings()
         if not self.kept_logits or head is None:
             self.log.skip("kept_logits", f"{type(self.model).__name__} has no output layer that can be hooked")
-            return selected(per_token(read_logits(self.model(**arguments))), positions)
-        with heard_at(head, positions) as used:
+            return selected_of(per_token(self.outputs(self.model(**arguments))), positions, length)
+        with heard_at(head, positions, length) as used:
             logits = read_logits(self.model(**arguments))
         self.log.use("kept_logits") if used else self.log.skip("kept_logits", "the output layer was not called by itself")
-        return logits if used else selected(per_token(logits), positions)
+        return logits if used else selected_of(per_token(logits), positions, length)
 
     def generate(self, ids: Int[Tensor, "b l"], options: Mapping[str, Any]) -> Int[Tensor, "r m"]:
-        """What the model writes after prompts of one length."""
+        """Return the ids that the model generates after prompts of one length, the prompts included."""
         ids = ids.to(self.device)
         pad = {} if "pad_token_id" in options else {"pad_token_id": min(self.end_ids, default=0)}
         with torch.no_grad():
@@ -229,7 +277,7 @@ class Forward:
         return (written if isinstance(written, Tensor) else written.sequences).cpu()
 
     def given(self, batch: Batch, embeddings: Float[Tensor, "b l d"]) -> ExitStack:
-        """Within, the embedding layers answer ``embeddings`` for the batch; the model still sees its ids."""
+        """Context manager in which the embedding layers return ``embeddings`` for the batch; the model still reads its ids."""
         stack, echo = ExitStack(), self.echo
         for layer, ids, part, others in self._streams(batch):
             stack.enter_context(embeddings_given(layer, ids, part(embeddings, 0), others))
@@ -238,73 +286,89 @@ class Forward:
         return stack
 
     def replacing(self, batch: Batch, where: Bool[Tensor, "b l"], vector: Float[Tensor, " d"]) -> ExitStack:
-        """Within, the embedding layers answer ``vector`` at some tokens of the batch."""
+        """Context manager in which the embedding layers return ``vector`` at some tokens of the batch."""
         stack, echo = ExitStack(), self.echo
         for layer, ids, part, others in self._streams(batch):
             stack.enter_context(embeddings_replaced(layer, ids, part(where, False), vector, others))
         if batch.sources is None and echo is not None:
-            gone = where[:, :-1, None].to(self.device)
-            stack.enter_context(echo_changed(echo, batch.ids, lambda read: torch.where(gone, vector.to(read), read)))
+            masked = where[:, :-1, None].to(self.device)
+            stack.enter_context(echo_changed(echo, batch.ids, lambda read: torch.where(masked, vector.to(read), read)))
         return stack
 
     def _streams(self, batch: Batch) -> list[tuple[nn.Module, Tensor, Part, list[Tensor]]]:
-        """Each embedding layer, the ids that it reads, how a row's values are cut to them, and ids for other layers."""
+        """Return each embedding layer, the ids that it reads, a function that cuts a row's values to them, and other ids."""
         if batch.sources is None:
-            return [(self.embedding, batch.ids, lambda values, _: values, [])]
+            others = list(batch.extras.values())  # XLM embeds `token_type_ids` in the same table
+            return [(self.embedding, batch.ids, lambda values, _: values, others)]
         parts = streams(batch.sources, batch.lengths)
         read, written = (part(batch.ids, self.pad_id) for part in parts)
         return [(self.embedding, read, parts[0], [written]), (self.decoder_embedding, written, parts[1], [read])]
 
     def embed(self, ids: Int[Tensor, " l"], source: int = 0) -> Float[Tensor, "l d"]:
-        """Embeddings of one row, as the layers answer them; ``source``: tokens that an encoder alone reads."""
+        """Return the embeddings ``(l, d)`` of one row; the encoder alone reads the first ``source`` tokens."""
         with torch.no_grad():
             if not self.encodes or not source:
-                return self.embedding(ids[None].to(self.device))[0].float()
+                return promoted(first_of(self.embedding(ids[None].to(self.device)))[0])
             parts = zip((self.embedding, self.decoder_embedding), (ids[:source], ids[source:]), strict=True)
-            return torch.cat([layer(part[None].to(self.device))[0].float() for layer, part in parts if len(part)])
+            return torch.cat([promoted(first_of(layer(part[None].to(self.device)))[0]) for layer, part in parts if len(part)])
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Return the size of the embedding table, which may differ from the tokenizer's; None: there is no table."""
+        layer = _embedding_layer(self.model)
+        size = getattr(layer, "num_embeddings", None)
+        if size is None and layer is not None:
+            size = next((len(p) for p in layer.parameters() if p.ndim == 2), None)
+        return size
 
     def pads_well(self, batch: Batch) -> bool:
-        """Whether padding on the right leaves a row's logits as they are: measured once, on the first padded row.
+        """Return True if padding on the right does not change a row's logits: measured once, on the first padded row."""
+        n = int(batch.lengths[0])
+        extras = {name: value[:, :n] for name, value in batch.extras.items()}
+        bare = replace(batch, ids=batch.ids[:, :n], visible=batch.visible[:, :n], extras=extras)
+        return self.has_spare_id and self.padding_check(lambda: [(self(batch), self(bare))], self.low_precision)
 
-        Models that read the last position whatever the mask says (XLNet), or mix padding in, get batches of one length.
-        """
-        vocabulary = getattr(_embedding_layer(self.model), "num_embeddings", None)
-        if vocabulary is not None and self.pad_id >= vocabulary:
-            return False  # the rows use the whole vocabulary: no id is left to pad with
-        if self._pads_well is None:
-            n = int(batch.lengths[0])
-            extras = {name: value[:, :n] for name, value in batch.extras.items()}
-            bare = replace(batch, ids=batch.ids[:, :n], visible=batch.visible[:, :n], extras=extras)
-            with torch.no_grad():
-                padded, alone = self(batch), self(bare)
-            self._pads_well = agree(padded, alone, self.low_precision)
-        return self._pads_well
+    @property
+    def has_spare_id(self) -> bool:
+        """Return True unless the rows use the whole vocabulary, and no id is left for padding."""
+        return self.vocabulary is None or self.pad_id < self.vocabulary
 
     @property
     def low_precision(self) -> bool:
-        """Whether the model computes in half precision."""
+        """Return True if the model computes in half precision."""
         parameter = next(self.model.parameters(), None)
         return parameter is not None and parameter.dtype in (torch.float16, torch.bfloat16)
 
 
 def per_token(logits: Tensor) -> Float[Tensor, "b l v"]:
-    """The logits, if there is a row for each token."""
+    """Return the logits if they have a row per token.
+
+    Raises:
+        TaskError: they have not.
+    """
     if logits.ndim != 3:
         raise TaskError(
-            f"`model`: answered logits of shape {tuple(logits.shape)}; a language model answers (batch, tokens, vocabulary). "
-            "Load it with its language modelling head (AutoModelForCausalLM or AutoModelForSeq2SeqLM)."
+            f"`model`: returned logits of shape {tuple(logits.shape)}; a model that is read at tokens returns "
+            "(batch, tokens, outputs). Load a language model with its head (AutoModelForCausalLM or AutoModelForSeq2SeqLM)."
         )
     return logits
 
 
-def agree(a: Tensor, b: Tensor, low_precision: bool) -> bool:
-    """Whether two ways to compute logits give the same, up to rounding."""
-    scale = float(b.float().abs().max().clamp(min=1.0))
-    return bool((a.float() - b.float()).abs().max() <= (5e-2 if low_precision else 1e-4) * scale)
+def selected_of(logits: Float[Tensor, "b l v"], positions: Int[Tensor, "b k"], length: int) -> Float[Tensor, "b k v"]:
+    """Return the logits at some tokens of rows of this length, shifted by virtual tokens before the text."""
+    shift = logits.shape[1] - length
+    if shift < 0:
+        raise ModelError(f"`model`: returned logits of {logits.shape[1]} tokens for rows of {length}; it must return one each.")
+    return selected(logits, positions + shift)
+
+
+def promoted(values: Tensor) -> Tensor:
+    """Return values in float32 at least, as differences of scores need the digits."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def device_of(module: nn.Module) -> torch.device | None:
-    """Where a module computes: where its parameters are, or where accelerate brings them for a call; None: it has none."""
+    """Return the device of a module's parameters, or where accelerate brings them for a call; None: there are none."""
     parameter = next(module.parameters(), None)
     if parameter is None or parameter.device.type != "meta":
         return None if parameter is None else parameter.device
@@ -316,7 +380,11 @@ def device_of(module: nn.Module) -> torch.device | None:
 
 
 def read_device(value: torch.device | str) -> torch.device:
-    """A device, or its name."""
+    """Return a device, given itself or its name.
+
+    Raises:
+        OptionError: there is no such device.
+    """
     try:
         return torch.device(value)
     except RuntimeError as error:
@@ -333,7 +401,11 @@ def _embedding_layer(model: nn.Module) -> nn.Module | None:
 
 
 def read_logits(output: Any) -> Tensor:
-    """The logits of whatever a model answers."""
+    """Return the logits from the outputs of a model.
+
+    Raises:
+        ModelError: there are none.
+    """
     logits = output["logits"] if isinstance(output, Mapping) and "logits" in output else getattr(output, "logits", output)
     if isinstance(logits, (tuple, list)) and logits:
         logits = logits[0]
@@ -342,16 +414,24 @@ def read_logits(output: Any) -> Tensor:
     return logits
 
 
-def longest_input(model: nn.Module, tokenizer: Any) -> int | None:
-    """Most tokens that a model takes, or None."""
+def longest_input(model: Any, tokenizer: Any) -> int | None:
+    """Return the largest number of tokens that a model takes; None: there is no limit.
+
+    The model's config and position embeddings decide. The length that a tokenizer names is advice (T5 reads longer texts),
+    and is used only for a model without a config.
+    """
     limits = []
-    if (limit := getattr(tokenizer, "model_max_length", None)) and limit < 1_000_000:
+    limit = getattr(tokenizer, "model_max_length", None)
+    if limit and limit < 1_000_000 and getattr(model, "config", None) is None:
         limits.append(int(limit))
-    positions = [m for name, m in model.named_modules() if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
+    modules = model.named_modules() if isinstance(model, nn.Module) else ()
+    positions = [m for name, m in modules if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
     for table in positions:  # RoBERTa keeps the first rows of its table for the padding
         limits.append(table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1))
     config = getattr(model, "config", None)
-    limit = getattr(config, "max_position_embeddings", None)
-    if not positions and isinstance(limit, int) and limit > 0:
+    named = (getattr(config, name, None) for name in LIMITS)
+    limit = next((value for value in named if isinstance(value, int) and value > 0), None)
+    relative = getattr(config, "position_biased_input", True) is False  # DeBERTa without absolute positions
+    if not positions and not relative and limit is not None:
         limits.append(limit)
     return min(limits) if limits else None

@@ -17,7 +17,7 @@ STACKS: tuple[Stack, ...] = ("encoder", "decoder")
 
 @dataclass(frozen=True, eq=False)
 class HookPoint:
-    """What a module answers, or what it is given first.
+    """The output of a module, or its first input.
 
     A module that runs several times in a pass, as ALBERT's only layer does, is read and edited at its first run.
 
@@ -31,8 +31,8 @@ class HookPoint:
     stack: Stack | None = None
 
 
-def find_ports(model: nn.Module, split_points: object) -> list[HookPoint]:
-    """The ports of split points, in the order given, each once."""
+def find_hook_points(model: nn.Module, split_points: object) -> list[HookPoint]:
+    """Return the hook points of split points, in the order given, each once."""
     single = isinstance(split_points, (str, Integral))
     if not single and not isinstance(split_points, Iterable):
         raise OptionError(f"`split_points`: got {split_points!r}; pass a module's path, a block's number, or a list of these.")
@@ -69,7 +69,7 @@ def _resolve(model: nn.Module, modules: Mapping[str, nn.Module], point: object) 
 
 
 def _stack_of(model: nn.Module, module: nn.Module) -> Stack | None:
-    """The part of an encoder-decoder that a module is in; the encoder, which runs first, where it is in both."""
+    """Return the part of an encoder-decoder that a module is in; the encoder, which runs first, where it is in both."""
     if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         return None
     for stack in STACKS:
@@ -85,7 +85,7 @@ def _example(modules: Mapping[str, nn.Module]) -> str:
 
 
 def block_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The model's stack of blocks and its path: the outermost list of modules that is as long as the config says."""
+    """Return the model's stack of blocks and its path: the outermost list of modules that is as long as the config says."""
     found: dict[str, nn.ModuleList] = {}
     for name, module in model.named_modules():
         inside = any(name.startswith(f"{outer}.") for outer in found)
@@ -103,35 +103,102 @@ def block_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
     return best[0]
 
 
-def refuse_decoders(model: nn.Module, ports: Iterable[HookPoint]) -> None:
-    """A decoder beside an encoder reads other tokens than the text's.
+def refuse_decoders(model: nn.Module, points: Iterable[HookPoint]) -> None:
+    """Refuse split points in a decoder next to an encoder: it reads other tokens than the text's.
 
     Raises:
-        ModelError: one of the ports is in it.
+        ModelError: one of the points is in it.
     """
-    for port in ports:
-        if port.stack == "decoder":
+    for point in points:
+        if point.stack == "decoder":
             raise ModelError(
-                f"`split_points`: {port.name!r} is in the decoder of {type(model).__name__}, which reads other tokens than the "
-                "text's; choose a module of its encoder, or use SplitterForGeneration, which reads what a decoder writes."
+                f"`split_points`: {point.name!r} is in the decoder of {type(model).__name__}, which reads other tokens than "
+                "the text's; choose a module of its encoder, or use SplitterForGeneration, which reads what a decoder writes."
             )
 
 
-def main_tensor(value: Any, port: HookPoint) -> Tensor:
-    """The activations in what a module answers: itself, or the first tensor of a tuple or of a model's output."""
+def main_tensor(value: Any, point: HookPoint) -> Tensor:
+    """Return the activations in what a module returns: itself, or the first tensor of a tuple or of a model's output."""
     if isinstance(value, Tensor):
         return value
     parts = list(value.values()) if isinstance(value, Mapping) else value
     if isinstance(parts, Sequence) and parts and isinstance(parts[0], Tensor):
         return parts[0]
-    raise ModelError(f"`split_points`: {port.name!r} gives {type(value).__name__}, which holds no activations; choose another.")
+    raise ModelError(
+        f"`split_points`: {point.name!r} gives {type(value).__name__}, which holds no activations; choose another."
+    )
 
 
 def with_main_tensor(value: Any, tensor: Tensor) -> Any:
-    """The same answer with other activations in it."""
+    """Return what a module returned with other activations in it."""
     if isinstance(value, Tensor):
         return tensor
     if isinstance(value, Mapping):
         first = next(iter(value))
         return type(value)(**{**value, first: tensor})
     return type(value)((tensor, *value[1:]))
+
+
+Axes = Literal["b l d", "l b d", "(b l) d", "b d"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Layout of a batch's activations at a module: XLNet's blocks put the tokens first, a pooler has none.
+
+    Attributes:
+        axes: The order of the axes.
+        shared: The module gives one row for the whole batch, as position embeddings and rotary angles are.
+    """
+
+    axes: Axes
+    shared: bool = False
+
+    @property
+    def has_tokens(self) -> bool:
+        """Return True where there is a vector per token, False where there is one per text."""
+        return self.axes != "b d"
+
+    def read(self, value: Tensor, b: int) -> Tensor:
+        """Return a module's activations for ``b`` rows as ``(b, l, d)``, or ``(b, d)`` where there are no tokens."""
+        rows = 1 if self.shared else b
+        if self.axes == "l b d":
+            value = value.transpose(0, 1)
+        elif self.axes == "(b l) d":
+            value = value.reshape(rows, -1, value.shape[-1])
+        return value.expand(b, *value.shape[1:]) if self.shared else value
+
+    def write(self, hidden: Tensor) -> Tensor:
+        """Return activations ``(b, l, d)`` or ``(b, d)`` as the module gives them."""
+        if self.axes == "l b d":
+            return hidden.transpose(0, 1)
+        return hidden.flatten(0, 1) if self.axes == "(b l) d" else hidden
+
+
+TOLD_APART = 2, 3  # rows and, at least, tokens of the batch on which a layout is found: no two axes can be confused
+
+
+def find_layout(value: Tensor, length: int, point: HookPoint) -> Layout:
+    """Return the layout of what a module gives for two texts of ``length`` tokens each, at least three.
+
+    Raises:
+        ModelError: it gives neither a vector per token nor one per text.
+    """
+    rows, _ = TOLD_APART
+    layouts: dict[tuple[int, ...], Layout] = {
+        (rows, length): Layout("b l d"),
+        (length, rows): Layout("l b d"),
+        (rows * length,): Layout("(b l) d"),
+        (rows,): Layout("b d"),
+        (1, length): Layout("b l d", shared=True),
+        (length, 1): Layout("l b d", shared=True),
+        (length,): Layout("(b l) d", shared=True),
+        (1,): Layout("b d", shared=True),
+    }
+    found = layouts.get(tuple(value.shape[:-1]))
+    if found is None:
+        raise ModelError(
+            f"`split_points`: {point.name!r} gives shape {tuple(value.shape)} for {rows} texts of {length} tokens, and not one "
+            "vector per token or per text; choose another module."
+        )
+    return found

@@ -1,4 +1,4 @@
-"""What stands where a unit was removed: the largest uncontrolled choice of a mask method, so it has a name."""
+"""Replacements of masked units."""
 
 from __future__ import annotations
 
@@ -12,38 +12,18 @@ from torch import Tensor
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Readout, Sample
 from interpreto.models.embeddings import EmbeddingSpace, special_id
+from interpreto.models.rows import Rows, plain_rows
 
 NAMES = ("auto", "mask", "pad", "unk", "mean", "zero", "drop", "attention")
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Copies of samples, ready to be run: ids, and what differs from reading them plainly.
-
-    Attributes:
-        lengths: Tokens of each row; what follows is padding.
-        visible: False where attention must not look.
-        replaced: True where the embedding is the replacement's vector.
-        at: Tokens after which logits are read; None: a row of logits a text.
-        sources: Tokens of each row that an encoder reads; None: one stack reads all.
-    """
-
-    ids: Int[Tensor, "r l"]
-    lengths: Int[Tensor, " r"]
-    visible: Bool[Tensor, "r l"]
-    replaced: Bool[Tensor, "r l"] | None
-    extras: dict[str, Int[Tensor, "r l"]]
-    positions: Int[Tensor, "r k"] | None = None
-    sources: Int[Tensor, " r"] | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class Replacement:
-    """How the tokens of a removed unit are replaced.
+    """Replacement of the tokens of masked units.
 
-    ``mask``, ``pad``, ``unk`` or a token id put that token; ``mean`` and ``zero`` feed the mean of the embedding
-    table, or zeros, through the embedding layer; ``drop`` takes the tokens out, and the text closes up;
-    ``attention`` hides them from attention and leaves the positions as they are.
+    ``mask``, ``pad``, ``unk`` or a token id: that token. ``mean`` and ``zero``: the mean of the embedding table, or zeros,
+    as the output of the embedding layer. ``drop``: nothing, so that later tokens move up. ``attention``: the tokens are
+    hidden from attention, and all positions stay.
     """
 
     name: str | int
@@ -51,76 +31,72 @@ class Replacement:
     vector: Float[Tensor, " d"] | None = None
 
     def ready(self, space: EmbeddingSpace) -> Replacement:
-        """The same, with the vector that it feeds, if it feeds one."""
+        """Return the replacement with its embedding, for those that need one."""
         return replace(self, vector=space.vector(self.name)) if self.name in ("mean", "zero") else self
 
     def rows(self, sample: Sample, mask: Float[Tensor, "r u"], readout: Readout | None = None) -> Rows:
-        """The copies of ``sample`` that ``mask`` asks for, as a reading runs them."""
+        """Return the perturbed inputs of ``sample`` under ``mask``, as a readout runs them."""
         plain = plain_rows(sample, len(mask), readout)
         n = plain.ids.shape[1]
-        removed = sample.units.spread(mask).bool()[:, :n]
-        removed = torch.nn.functional.pad(removed, (0, n - removed.shape[1]))  # the reading's tail is never removed
+        masked = sample.units.spread(mask).bool()[:, :n]
+        masked = torch.nn.functional.pad(masked, (0, n - masked.shape[1]))  # the readout's suffix is never masked
         if self.name == "drop":
-            return _dropped(plain, removed)
+            return _dropped(plain, masked, readout)
         if self.name == "attention":
-            return replace(plain, visible=~removed, positions=_last_kept(plain.positions, ~removed))
+            read_at = plain.positions
+            if readout is not None and readout.causal:
+                read_at = _kept_positions(read_at, ~masked, readout)
+            return replace(plain, visible=~masked, positions=read_at)
         if self.token_id is None:
-            return replace(plain, replaced=removed)
-        return replace(plain, ids=torch.where(removed, self.token_id, plain.ids))
+            return replace(plain, replaced=masked)
+        return replace(plain, ids=torch.where(masked, self.token_id, plain.ids))
 
 
-def plain_rows(sample: Sample, count: int, readout: Readout | None = None) -> Rows:
-    """``count`` untouched copies of a sample, as a reading runs them."""
-    ids, extras, positions = sample.input_ids, sample.extras, None
-    if readout is not None and readout.positions is not None:
-        n = int(readout.positions.max()) + 1
-        suffix = 0 if readout.suffix is None else len(readout.suffix)
-        ids = (ids if readout.suffix is None else torch.cat([ids, readout.suffix]))[:n]
-        extras = {k: torch.cat([v, v[-1:].expand(suffix)])[:n] for k, v in extras.items()}
-        positions = readout.positions.expand(count, -1)
-    rows = ids.expand(count, -1)
-    return Rows(
-        ids=rows,
-        lengths=torch.full((count,), len(ids)),
-        visible=torch.ones_like(rows).bool(),
-        replaced=None,
-        extras={name: value.expand_as(rows) for name, value in extras.items()},
-        positions=positions,
-        sources=torch.full((count,), sample.source) if sample.source else None,
-    )
+def _kept_positions(
+    positions: Int[Tensor, "r k"] | None, kept: Bool[Tensor, "r l"], readout: Readout | None
+) -> Int[Tensor, "r k"] | None:
+    """Return the positions at which outputs are read when some tokens are hidden or dropped.
 
-
-def _last_kept(positions: Int[Tensor, "r k"] | None, kept: Bool[Tensor, "r l"]) -> Int[Tensor, "r k"] | None:
-    """The last kept token at or in front of each: what is hidden must not predict either."""
+    A causal model is read at the last kept token up to each position, as a hidden token must not predict either. Other
+    models are read at the token itself, which may be hidden; if it is dropped, at the last kept one before it, or else at
+    the first.
+    """
     if positions is None:
         return None
     position = torch.where(kept, torch.arange(kept.shape[1]), -1).cummax(1).values.gather(1, positions)
+    if readout is not None and not readout.causal:
+        return torch.where(position < 0, kept.int().argmax(1, keepdim=True), position)
     if int(position.min()) < 0:
         raise OptionError(
-            "`replacement`: 'attention' and 'drop' leave nothing in front of the target when every unit is removed, as this "
+            "`replacement`: 'attention' and 'drop' leave nothing before the target when every unit is masked, as this "
             "tokenizer begins texts with no token of its own; use 'mean' or a token."
         )
     return position
 
 
-def _dropped(rows: Rows, removed: Bool[Tensor, "r l"]) -> Rows:
-    lengths = (~removed).sum(1)
-    sources = None if rows.sources is None else (~removed[:, : int(rows.sources[0])]).sum(1)
+def _dropped(rows: Rows, masked: Bool[Tensor, "r l"], readout: Readout | None) -> Rows:
+    """Return the rows without their masked tokens."""
+    lengths = (~masked).sum(1)
+    sources = None if rows.sources is None else (~masked[:, : int(rows.sources[0])]).sum(1)
     if int(lengths.min()) == 0 or (sources is not None and int(sources.min()) == 0):
         raise OptionError(
-            "`replacement`: 'drop' leaves no token when every unit is removed, as this tokenizer adds none of its own; "
+            "`replacement`: 'drop' leaves no token when every unit is masked, as this tokenizer adds none of its own; "
             "use 'mean', 'attention' or a token."
         )
-    last = _last_kept(rows.positions, ~removed)
-    positions = None if last is None else (~removed).cumsum(1).gather(1, last) - 1
-    order = removed.int().argsort(dim=1, stable=True)[:, : int(lengths.max())]
+    last = _kept_positions(rows.positions, ~masked, readout)
+    positions = None if last is None else (~masked).cumsum(1).gather(1, last) - 1
+    order = masked.int().argsort(dim=1, stable=True)[:, : int(lengths.max())]
     visible = torch.arange(order.shape[1]) < lengths[:, None]
     extras = {k: v.gather(1, order) for k, v in rows.extras.items()}
     return Rows(rows.ids.gather(1, order), lengths, visible, None, extras, positions, sources)
 
 
 def read_replacement(value: str | int, tokenizer: Any) -> Replacement:
-    """The replacement that an option names; ``auto`` is the mask token, else the mean embedding."""
+    """Return the replacement of an option; ``auto`` is the mask token, else the mean embedding.
+
+    Raises:
+        OptionError: there is no such replacement, or the tokenizer has no such token.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < len(tokenizer):
             raise OptionError(f"`replacement`: token id {value} is not in 0..{len(tokenizer) - 1}.")

@@ -1,4 +1,4 @@
-"""What a logit becomes before it is explained."""
+"""Inference modes: transformations of the logits into the explained scores."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from interpreto.choices import Choice, read_member
 from interpreto.errors import OptionError
 
 Mode = Callable[[Tensor], Tensor]
-"""Turns logits ``(b, c)`` into scores ``(b, c)``, row by row."""
+"""A function from logits ``(b, c)`` to scores ``(b, c)``, row by row."""
 
 
 class InferenceModes(Choice):
-    """Scores that an explanation can speak about. Any function of the logits, row by row, may stand in their place.
+    """Named transformations of the logits. Any other function of the logits, row by row, can be passed instead.
 
     Examples:
         >>> import torch
@@ -30,6 +30,7 @@ class InferenceModes(Choice):
     SIGMOID = "sigmoid"
 
     def __call__(self, logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
+        """Return the scores ``(b, c)`` of logits ``(b, c)``."""
         if self is InferenceModes.SOFTMAX:
             return logits.softmax(-1)
         if self is InferenceModes.LOG_SOFTMAX:
@@ -38,25 +39,30 @@ class InferenceModes(Choice):
 
     @property
     def unit(self) -> str:
-        """What a score is counted in."""
+        """Return the unit of measurement of the scores."""
         return {"logits": "logit", "softmax": "probability", "log_softmax": "log-probability (nats)", "sigmoid": "probability"}[
             self.value
         ]
 
 
 def read_mode(value: InferenceModes | str | Mode) -> Mode:
-    """A mode, its name, or a function of the logits."""
+    """Return a mode, given itself, its name, or a function of the logits."""
     if callable(value):
         return value
     return read_member(InferenceModes, value, "inference_mode")
 
 
 def mode_name(mode: Mode) -> str:
-    """What is written in an explanation: a mode's value, or a function's name."""
+    """Return the name that explanations show: a mode's value, or a function's name."""
     return mode.value if isinstance(mode, InferenceModes) else getattr(mode, "__name__", type(mode).__name__)
 
 
 def apply_mode(mode: Mode, logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
+    """Return the scores ``(b, c)`` of logits ``(b, c)``.
+
+    Raises:
+        OptionError: the mode does not keep the shape of the logits.
+    """
     scores = mode(logits)
     if not isinstance(scores, torch.Tensor) or scores.shape != logits.shape:
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__

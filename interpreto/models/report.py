@@ -1,4 +1,4 @@
-"""Which optimizations of the engine were active in a call, and why others were not."""
+"""A report of the optimizations that were active in a call, and of why others were not."""
 
 from __future__ import annotations
 
@@ -78,10 +78,12 @@ class EngineLog:
 
     Args:
         options: The optimizations that may be used.
+        without: Why some cannot be used on this kind of model at all, by name.
     """
 
-    def __init__(self, options: EngineOptions | None = None) -> None:
+    def __init__(self, options: EngineOptions | None = None, without: Mapping[str, str] | None = None) -> None:
         self._options = EngineOptions() if options is None else options
+        self._without = dict(without or {})
         self._active: set[str] = set()
         self._reasons: dict[str, str] = {}
 
@@ -100,6 +102,8 @@ class EngineLog:
     def _entry(self, name: str) -> Optimization:
         if name in self._active:
             return Optimization(True)
+        if name in self._without:
+            return Optimization(False, self._without[name])
         off = not getattr(self._options, name, True)
         return Optimization(False, _OFF if off else self._reasons.get(name, _IDLE[name]))
 

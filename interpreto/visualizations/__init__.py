@@ -1,7 +1,7 @@
-"""Explanations made visible: as a page, in a notebook, in a terminal."""
+"""Explanations in a page, in a notebook, in a terminal and as figures. Nothing here runs a model."""
 
 from interpreto.visualizations.attributions import plot_attributions, to_fragment, to_html
 from interpreto.visualizations.curves import plot_curves
-from interpreto.visualizations.terminal.attributions import to_text
+from interpreto.visualizations.terminal import to_text
 
 __all__ = ["plot_attributions", "plot_curves", "to_fragment", "to_html", "to_text"]

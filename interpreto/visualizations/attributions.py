@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from interpreto.aliases import aliases
 from interpreto.attributions.output import AttributionOutput
-from interpreto.errors import InputError
+from interpreto.errors import InputError, OptionError
+from interpreto.validation import shown
 from interpreto.visualizations.display import Renderer, check_backend, figures
 from interpreto.visualizations.html.attributions import page_of
 from interpreto.visualizations.html.page import Page
@@ -24,6 +26,14 @@ class AttributionRenderer(Renderer):
     """Draw explanations; those of one text are next to each other."""
 
     explanations: Sequence[AttributionOutput]
+
+    def renamed(self, class_names: Any) -> AttributionRenderer:
+        """Return the renderer of the same explanations, with other names of the classes.
+
+        Raises:
+            OptionError: A class has no name.
+        """
+        return AttributionRenderer([_renamed(explanation, class_names) for explanation in self.explanations])
 
     @cached_property
     def _page(self) -> Page:
@@ -44,6 +54,18 @@ class AttributionRenderer(Renderer):
     def figure(self) -> Figure:
         """Return bars of the largest units per class, heat maps of generations."""
         return figures("attributions").draw(self.explanations)
+
+
+def _renamed(explanation: AttributionOutput, class_names: Any) -> AttributionOutput:
+    """Return an explanation whose classes have other names; rows that are no class of the model keep theirs."""
+    labels = list(explanation.target_labels)
+    for i, (target, span) in enumerate(zip(explanation.targets.tolist(), explanation.target_spans, strict=True)):
+        if target >= 0 and span is None:
+            try:
+                labels[i] = str(class_names[target])
+            except (KeyError, IndexError):
+                raise OptionError(f"`class_names`: got {shown(class_names)}, without a name for class {target}.") from None
+    return replace(explanation, target_labels=labels)
 
 
 def renderer(explanations: AttributionOutput | Iterable[AttributionOutput]) -> AttributionRenderer:
@@ -93,10 +115,12 @@ def to_fragment(explanations: AttributionOutput | Sequence[AttributionOutput]) -
     return renderer(explanations).fragment()
 
 
+@aliases(classes_names="class_names", save_path="path")
 def plot_attributions(
     explanations: AttributionOutput | Sequence[AttributionOutput],
     path: str | PathLike[str] | None = None,
     *,
+    class_names: Any = None,
     backend: str = "auto",
 ) -> Any:
     """Show explanations: as HTML in a notebook, as text in a terminal, or as a figure for print.
@@ -104,6 +128,7 @@ def plot_attributions(
     Args:
         explanations: What to show; explanations of one text are next to each other.
         path: File to write as well: the page, or matplotlib's figure in the format of the file's suffix.
+        class_names: Names of the classes, by id, in place of the model's own.
         backend: ``"notebook"``, ``"terminal"`` or ``"matplotlib"`` (bars of the largest units, or a heat map of a
             generation); ``"auto"`` is the notebook whose kernel runs this, else the terminal.
 
@@ -122,4 +147,5 @@ def plot_attributions(
         positive ...
     """
     check_backend(backend)
-    return renderer(explanations).show(path, backend=backend)
+    shown = renderer(explanations)
+    return (shown if class_names is None else shown.renamed(class_names)).show(path, backend=backend)

@@ -7,6 +7,7 @@ from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from interpreto.aliases import aliases
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.summaries import global_concepts, local_concepts
 from interpreto.concepts.views import ConceptView, GlobalConcepts, LocalConcepts
@@ -54,6 +55,7 @@ def renderer(view: ConceptView) -> ConceptRenderer:
     return ConceptRenderer(view)
 
 
+@aliases(classes_names="class_names", save_path="path")
 def plot_concepts(
     concept_explainer: ConceptAutoEncoderExplainer,
     inputs: Any,
@@ -69,30 +71,32 @@ def plot_concepts(
     path: str | PathLike[str] | None = None,
     backend: str = "auto",
 ) -> Any:
-    """Show what concepts do: those of one text, or those of a data set when several texts are given.
+    """Show concepts and their effects: those of one text, or those of a data set when several texts are given.
+
+    `global_concepts` and `local_concepts` compute the numbers and describe the options in full.
 
     Args:
         concept_explainer: Fitted concepts with a splitter.
         inputs: One text, for its own concepts; or a data set, for the concepts of all of it.
-        targets: What is explained; see `global_concepts`, as for all that is not named here.
-        interpretation: See there.
-        latent_activations: Activations of the data set, for the interpretation; see there.
-        k_concepts: How many concepts are shown.
-        method: How effects are found.
-        activation_granularity: What a unit is.
-        class_names: Names of the classes.
-        inference_mode: The score.
-        path: Where to write too: the page, or matplotlib's figure in the format of the file's suffix.
-        backend: ``"auto"`` shows in the notebook whose kernel runs this, else in the terminal; ``"notebook"`` and
-            ``"terminal"`` say which. ``"matplotlib"`` draws bars and heat maps.
+        targets: Classes or continuations; None: every class, or the model's own continuation.
+        interpretation: A `TopKInputs`, or the result of its ``interpret``, that names the concepts.
+        latent_activations: Activations of the data set for the interpretation; None: computed.
+        k_concepts: Number of concepts shown.
+        method: Definition of the effects.
+        activation_granularity: Units of the texts.
+        class_names: Names of the classes, by id.
+        inference_mode: Score whose change is the effect.
+        path: File to write as well: the page, or matplotlib's figure in the format of the file's suffix.
+        backend: ``"notebook"``, ``"terminal"`` or ``"matplotlib"`` (bars and heat maps); ``"auto"`` is the notebook whose
+            kernel runs this, else the terminal.
 
     Returns:
-        The ``matplotlib.figure.Figure``, where that was asked; else None. For the numbers, use `global_concepts` and
-        `local_concepts`.
+        The ``matplotlib.figure.Figure`` for ``"matplotlib"``, else None.
 
     Raises:
-        ModelError: the concepts are not fitted.
-        OptionError, InputError, TargetError, TaskError: what cannot be shown as asked.
+        ModelError: The concepts are not fitted.
+        FileError: The file cannot be written.
+        OptionError, InputError, TargetError, TaskError: The request cannot be met.
 
     Examples:
         >>> from interpreto import ModelWithSplitPoints, demo

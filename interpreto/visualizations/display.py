@@ -110,9 +110,7 @@ def show_html(text: str) -> None:
     try:
         from IPython import display  # noqa: PLC0415  (optional)  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
-        raise OptionError(
-            '`backend`: "notebook" needs IPython; run `pip install "interpreto[notebook]"`, or leave `backend` out.'
-        ) from error
+        raise OptionError("`backend`: 'notebook' needs IPython; run `pip install ipython`, or leave `backend` out.") from error
     display.display(display.HTML(text))
 
 
@@ -128,5 +126,5 @@ def figures(subject: str) -> Any:
         if (error.name or "").split(".")[0] != "matplotlib":
             raise
         raise OptionError(
-            '`backend`: "matplotlib" is not installed; run `pip install "interpreto[notebook]"`, or leave `backend` out.'
+            "`backend`: 'matplotlib' is not installed; run `pip install matplotlib`, or leave `backend` out."
         ) from error

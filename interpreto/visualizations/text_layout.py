@@ -1,35 +1,43 @@
-"""What every view needs of an explanation: its text cut at the units, its largest value, how numbers are written."""
+"""Layout that all media share: the text cut into segments, the rows to show, the color scale, how numbers are written."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from interpreto.attributions.output import AttributionOutput
 from interpreto.inputs.units import Span
 from interpreto.models.modes import InferenceModes
+from interpreto.rounding import noise_of
 
-SAME_CHARACTER = "·"  # stands for a token that shares its character with the token before, as bytes of an emoji do
+SAME_CHARACTER = "·"
+"""Shown for a token that shares its character with the token before, such as the bytes of an emoji."""
+SHOWN = 5
+"""Targets that a view without choices shows."""
 _ROLES = "system|developer|user|human|assistant|model|bot|tool|inst|instruction|response"
 _TURN = re.compile(rf"(?i:[<>\[|｜#][\s/]*(?:{_ROLES}))(?![a-z])|\b(?=[A-Z])(?i:{_ROLES})\s*:\s*$")  # how templates open one
 
 Kind = Literal["text", "frozen", "message", "answer"]
-"""What a stretch of the text is: all of it or a prompt, a template's, a message of a chat, the explained answer."""
+"""Kind of a block: a text or prompt, a part of the chat template, a message of a chat, the explained answer."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A stretch of what the model read.
+class Segment:
+    """A stretch of the text that the model read.
 
     Attributes:
-        text: Its characters, or a name for a unit that has none of its own.
-        unit: The unit that it belongs to; None where nothing is attributed.
-        named: Whether ``text`` is a name, such as ``[CLS]``, and no part of the text.
-        row: The row that it is the target of; None where it is no target.
+        text: Its characters, or a name for a unit that has none.
+        unit: The unit that it belongs to; None outside of all units.
+        named: True where ``text`` is a name, such as ``[CLS]``, and no part of the text.
+        row: The row whose target it is; None where it is no target.
     """
 
     text: str
@@ -38,127 +46,176 @@ class Piece:
     row: int | None = None
 
 
-def pieces(explanation: AttributionOutput) -> list[Piece]:
-    """An explanation's text, cut at its units."""
-    return cut(explanation.text, explanation.spans, explanation.elements)
+def segments_of(explanation: AttributionOutput) -> list[Segment]:
+    """Return an explanation's text, cut at its units and at the targets of a generation."""
+    return split_at_targets(split_at_units(explanation.text, explanation.spans, explanation.elements), explanation.target_spans)
 
 
-def cut(text: str, spans: Sequence[Span], elements: Sequence[str]) -> list[Piece]:
-    """A text from its first to its last character, cut at the units; the texts of unnamed pieces join to it.
+def split_at_units(text: str, spans: Sequence[Span], elements: Sequence[str]) -> list[Segment]:
+    """Return a text from its first to its last character, cut at the units; unnamed segments join to the text.
 
     Examples:
-        >>> [piece.text for piece in cut("A film", [(0, 1), (2, 6)], ["A", "film"])]
+        >>> [segment.text for segment in split_at_units("A film", [(0, 1), (2, 6)], ["A", "film"])]
         ['A', ' ', 'film']
     """
-    found: list[Piece] = []
+    found: list[Segment] = []
     here = 0
     for unit, span in enumerate(spans):
         start, end = max(span[0], here), max(span[1], here)
         if start > here:
-            found.append(Piece(text[here:start]))
+            found.append(Segment(text[here:start]))
         if end > start:
-            found.append(Piece(text[start:end], unit))
+            found.append(Segment(text[start:end], unit))
         else:
-            found.append(Piece(SAME_CHARACTER if span[0] < span[1] else elements[unit], unit, named=True))
+            found.append(Segment(SAME_CHARACTER if span[0] < span[1] else elements[unit], unit, named=True))
         here = end
-    return [*found, Piece(text[here:])] if here < len(text) else found
+    return [*found, Segment(text[here:])] if here < len(text) else found
 
 
-def with_rows(found: list[Piece], spans: list[tuple[int, int] | None]) -> list[Piece]:
-    """The pieces cut at the targets of a generation too, each with the row that it is the target of.
+def split_at_targets(found: list[Segment], spans: Sequence[Span | None]) -> list[Segment]:
+    """Cut segments at the targets of a generation and note which row each belongs to.
 
-    Targets that share their characters with the one before, as bytes do, get a piece that stands for them.
+    A target that shares its characters with the one before, such as a byte, gets a named segment.
     """
-    parts: list[Piece] = []
+    parts: list[Segment] = []
     here, row = 0, 0
     ordered = [(span, i) for i, span in enumerate(spans) if span is not None]
-    for piece in found:
-        if piece.named:
-            parts.append(piece)
+    for segment in found:
+        if segment.named:
+            parts.append(segment)
             continue
-        end = here + len(piece.text)
+        end = here + len(segment.text)
         while here < end:
             while row < len(ordered) and ordered[row][0][1] <= here:
                 if ordered[row][0][0] < here or ordered[row][0][0] == ordered[row][0][1]:
-                    parts.append(Piece(SAME_CHARACTER, None, True, ordered[row][1]))
+                    parts.append(Segment(SAME_CHARACTER, None, True, ordered[row][1]))
                 row += 1
             inside = row < len(ordered) and ordered[row][0][0] <= here
             edge = ordered[row][0][1 if inside else 0] if row < len(ordered) else end
             stop = min(end, edge)
-            text = piece.text[len(piece.text) - (end - here) : len(piece.text) - (end - stop)]
-            parts.append(Piece(text, piece.unit, False, ordered[row][1] if inside else None))
+            text = segment.text[len(segment.text) - (end - here) : len(segment.text) - (end - stop)]
+            parts.append(Segment(text, segment.unit, False, ordered[row][1] if inside else None))
             here = stop
             if inside and here == ordered[row][0][1]:
                 row += 1
-    return parts + [Piece(SAME_CHARACTER, None, True, i) for _, i in ordered[row:]]
+    return parts + [Segment(SAME_CHARACTER, None, True, i) for _, i in ordered[row:]]
 
 
-def answer_at(parts: list[Piece]) -> int:
-    """The first piece that is a target's; behind the last where none is."""
-    return next((i for i, piece in enumerate(parts) if piece.row is not None), len(parts))
+def answer_start(segments: Sequence[Segment]) -> int:
+    """Return the place of the first segment that is a target's; the number of segments where there is none."""
+    return next((i for i, segment in enumerate(segments) if segment.row is not None), len(segments))
 
 
-def blocks(found: list[Piece]) -> list[tuple[Kind, int]]:
-    """How the pieces make blocks, each with its number of pieces: a text, or the turns of a chat, and then the answer.
+def blocks(segments: Sequence[Segment]) -> list[tuple[Kind, int]]:
+    """Group segments into blocks, each with its number of segments: a text or the turns of a chat, then the answer.
 
-    A chat is told by what its template writes: text in no unit that opens the turn of a role. What stands between the
-    template's parts is a message.
+    A chat is recognized by its template: text outside of all units that opens the turn of a role. The text between two
+    parts of the template is a message.
     """
-    answer = answer_at(found)
-    frozen = [piece.unit is None and not piece.named and bool(piece.text.strip()) for piece in found[:answer]]
+    answer = answer_start(segments)
+    frozen = [segment.unit is None and not segment.named and bool(segment.text.strip()) for segment in segments[:answer]]
     parts: list[tuple[Kind, int]] = [("text", answer)] if answer else []
-    if any(_TURN.search(piece.text) for piece, template in zip(found, frozen, strict=False) if template):
+    if any(_TURN.search(segment.text) for segment, template in zip(segments, frozen, strict=False) if template):
         parts = [("frozen" if template else "message", len(list(run))) for template, run in groupby(frozen)]
-    return [*parts, ("answer", len(found) - answer)] if answer < len(found) else parts
+    return [*parts, ("answer", len(segments) - answer)] if answer < len(segments) else parts
 
 
-def grouped(explanations: Iterable[AttributionOutput]) -> list[list[AttributionOutput]]:
-    """The explanations of one text side by side, in the order in which the texts first appear."""
+def group_by_text(explanations: Iterable[AttributionOutput]) -> list[list[AttributionOutput]]:
+    """Group explanations by their text, in the order in which the texts first appear."""
     groups: dict[str, list[AttributionOutput]] = {}
     for explanation in explanations:
         groups.setdefault(explanation.text, []).append(explanation)
     return list(groups.values())
 
 
-def whole(explanation: AttributionOutput) -> AttributionOutput | None:
-    """The rows of a generation as one; None where there is one anyway, or where they do not add up."""
-    if not answered(explanation) or not explanation.signed or len(explanation.target_labels) == 1:
+def is_generation(explanation: AttributionOutput) -> bool:
+    """Return whether rows are parts of a generated text."""
+    return any(span is not None for span in explanation.target_spans)
+
+
+def whole_answer(explanation: AttributionOutput) -> AttributionOutput | None:
+    """Return the rows of a generation as one; None where there is one already, or where magnitudes do not add up."""
+    if not is_generation(explanation) or not explanation.signed or len(explanation.target_labels) == 1:
         return None
     return explanation.sequence()
 
 
-def answered(explanation: AttributionOutput) -> bool:
-    """Whether rows are parts of a generated text."""
-    return any(span is not None for span in explanation.target_spans)
+def shown_rows(explanation: AttributionOutput, target: int | None = None) -> tuple[list[tuple[AttributionOutput, int]], str]:
+    """Choose the rows for a view that shows few: up to five classes, or the whole answer of a generation.
+
+    Args:
+        explanation: What to show.
+        target: The first class, or the one row of a generation.
+
+    Returns:
+        Pairs of an explanation without noise and a row of it, and a note about the other rows.
+    """
+    count = len(explanation.target_labels)
+    if is_generation(explanation):
+        sequence = whole_answer(explanation)
+        if target is not None or sequence is None:
+            shown, what = (without_noise(explanation), target or 0), f"row {(target or 0) + 1} of {count}"
+        else:
+            shown, what = (without_noise(sequence), 0), f"the sum of {count} rows"
+        return [shown], f"{what}, one for each part of the answer: target=0 to target={count - 1}" if count > 1 else ""
+    rows = range(target or 0, min((target or 0) + SHOWN, count))
+    hidden, clean = count - rows.stop, without_noise(explanation)
+    return [(clean, row) for row in rows], f"+{hidden} more" if hidden else ""
 
 
-def scale(explanation: AttributionOutput) -> float:
-    """The largest finite magnitude over all targets, where colors are fullest; 0 where there is none."""
+def noise(explanation: AttributionOutput) -> Float[Tensor, " t"]:
+    """Return per row the size below which a value is rounding of the scores; 0 for magnitudes, which have other units."""
+    if not explanation.signed:
+        return torch.zeros(len(explanation.target_labels))
+    base, reference = explanation.base_scores, explanation.reference_scores
+    scores = [base] if reference is None else [base, reference]
+    sizes = torch.stack([score.nan_to_num(0.0, 0.0, 0.0) for score in scores], dim=1)
+    return torch.tensor([noise_of(row, dtype=base.dtype) for row in sizes])
+
+
+def without_noise(explanation: AttributionOutput) -> AttributionOutput:
+    """Return the explanation as it is drawn: values, and standard errors, within the rounding of the scores are zero."""
+    limit, error = noise(explanation)[:, None], explanation.standard_error
+    values = explanation.attributions
+    return replace(
+        explanation,
+        attributions=values.masked_fill(values.abs() <= limit, 0.0),
+        standard_error=None if error is None else error.masked_fill(error <= limit, 0.0),
+    )
+
+
+def color_scale(explanation: AttributionOutput) -> float:
+    """Return the largest finite magnitude over all targets, where colors are fullest; 0 where there is none."""
     values = explanation.attributions if explanation.signed else explanation.attributions.clamp(min=0)
     finite = values[values.isfinite()]
     return float(finite.abs().max()) if finite.numel() else 0.0
 
 
 def score_unit(explanation: AttributionOutput) -> str:
-    """What f(x) is counted in."""
+    """Return the unit of the scores."""
     named = {mode.value: mode.unit for mode in InferenceModes}
     return named.get(explanation.inference_mode, explanation.inference_mode)
 
 
 def value_unit(explanation: AttributionOutput) -> str:
-    """What an attribution is counted in; those without a sign are norms, variances or shares."""
+    """Return the unit of the attributions; values without a sign are norms, variances or shares."""
     return score_unit(explanation) if explanation.signed else "magnitude"
 
 
+def reference_name(explanation: AttributionOutput) -> str:
+    """Return the name of the input with the reference score."""
+    return "all removed" if explanation.baseline is None else "baseline"
+
+
 def total(explanation: AttributionOutput, target: int) -> float:
-    """The sum of a target's attributions."""
+    """Return the sum of a target's attributions."""
     return float(explanation.attributions[target].double().nansum())
 
 
 def adds_up(explanation: AttributionOutput, target: int) -> bool:
-    """Whether f(x) is the reference, the attributions and the residual together, up to rounding.
+    """Return whether f(x) is reference, attributions and residual together, up to rounding.
 
-    Not so when the values of a unit's tokens were pooled by anything but their sum.
+    False where the values of a unit's tokens were pooled by anything but their sum.
     """
     if explanation.reference_scores is None or explanation.residual is None:
         return False
@@ -168,18 +225,18 @@ def adds_up(explanation: AttributionOutput, target: int) -> bool:
     return abs(score - sum(parts)) <= 1e-5 * size
 
 
-def ranked(explanation: AttributionOutput, target: int) -> list[int]:
-    """The units that a target can depend on, by falling magnitude."""
+def ranked_units(explanation: AttributionOutput, target: int) -> list[int]:
+    """Return the units that a target can depend on, by falling magnitude."""
     row = explanation.attributions[target]
     order = row.abs().nan_to_num(-1.0).argsort(descending=True, stable=True).tolist()
     return [unit for unit in order if not row[unit].isnan()]
 
 
-def number(value: float, *, sign: bool = False) -> str:
-    """Three significant digits, with a true minus sign.
+def format_number(value: float, *, sign: bool = False) -> str:
+    """Write a number with three significant digits and a true minus sign.
 
     Examples:
-        >>> number(0.71845, sign=True), number(-5.57e-8), number(12345.6), number(float("nan"))
+        >>> format_number(0.71845, sign=True), format_number(-5.57e-8), format_number(12345.6), format_number(float("nan"))
         ('+0.718', '−5.57e−8', '12346', 'n/a')
     """
     if math.isnan(value):

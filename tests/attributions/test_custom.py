@@ -103,7 +103,7 @@ def test_without_an_aggregator_scores_are_attributions_as_they_are(setting):
     scores = AttributionExplainer(*setting, perturbator=EachAlone())(TEXT)[0]
     drops = Occlusion(*setting)(TEXT)[0]
     torch.testing.assert_close(drops.base_scores[:, None] - scores.attributions, drops.attributions)
-    with pytest.raises(OptionError, match="`aggregator`: 1 copies and 5 units"):
+    with pytest.raises(OptionError, match="`aggregator`: 1 perturbed inputs and 5 units"):
         AttributionExplainer(*setting)(TEXT)
 
 
@@ -120,7 +120,9 @@ def test_gradients_are_read_where_embeddings_are_moved_only(setting):
     with pytest.raises(OptionError, match="`use_gradient`: got True, but OcclusionPerturbator moves units"):
         AttributionExplainer(*setting, perturbator=OcclusionPerturbator(), use_gradient=True)
     with pytest.raises(OptionError, match="`use_gradient`: got False, but Halfway moves embeddings"):
-        AttributionExplainer(*setting, perturbator=Halfway())
+        AttributionExplainer(*setting, perturbator=Halfway(), use_gradient=False)
+    derived, said = (AttributionExplainer(*setting, perturbator=Halfway(), **o) for o in ({}, {"use_gradient": True}))
+    assert derived.use_gradient and torch.equal(derived(TEXT)[0].attributions, said(TEXT)[0].attributions)
 
 
 def test_plain_aggregators_are_their_formulas():

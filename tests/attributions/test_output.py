@@ -10,10 +10,21 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from interpreto import AttributionOutput, GradientShap, IntegratedGradients, KernelShap, Occlusion, Saliency, SmoothGrad
-from interpreto.errors import FileError
+from interpreto import (
+    AttributionOutput,
+    Contrast,
+    GradientShap,
+    IntegratedGradients,
+    KernelShap,
+    Occlusion,
+    Saliency,
+    SmoothGrad,
+)
+from interpreto.attributions.output import unit_name
+from interpreto.errors import FileError, OptionError
 from interpreto.inputs.units import Granularity
 from tests import tiny
 
@@ -174,3 +185,117 @@ def test_elements_are_the_characters_at_their_spans() -> None:
     assert explained("integrated gradients")[0].elements == [TEXTS[0]]
     tokens = explained("saliency")[0]
     assert (tokens.elements[0], tokens.elements[-1]) == ("[CLS]", "[SEP]")  # special tokens have no characters
+
+
+def rewritten(path: Path, tensors: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> None:
+    """Change tensors and facts of an explanation's file; None takes one out."""
+    with safe_open(str(path), framework="pt") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(file.metadata()["interpreto"])
+    for whole, changes in ((found, tensors or {}), (header, facts or {})):
+        for name, value in changes.items():
+            if value is None:
+                del whole[name]
+            else:
+                whole[name] = value
+    save_file(found, str(path), metadata={"interpreto": json.dumps(header)})
+
+
+DAMAGED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "values of other units": ({"attributions": torch.zeros(2, 3)}, {}, r"`attributions` has shape \(2, 3\)"),
+    "values of other targets": ({"attributions": torch.zeros(1, 8)}, {}, r"`attributions` has shape \(1, 8\)"),
+    "infinite values": ({"attributions": torch.full((2, 8), torch.inf)}, {}, "`attributions` is not finite"),
+    "whole values": ({"attributions": torch.zeros(2, 8).long()}, {}, "`attributions` holds torch.int64"),
+    "no values": ({"attributions": None}, {}, "it lacks the tensor `attributions`"),
+    "scores of other targets": ({"base_scores": torch.zeros(3)}, {}, r"`base_scores` has shape \(3,\)"),
+    "no score": ({"base_scores": torch.tensor([0.0, torch.nan])}, {}, "`base_scores` is not finite"),
+    "errors of other units": ({"standard_error": torch.zeros(2, 3)}, {}, r"`standard_error` has shape"),
+    "a unit that is not there": ({"unit_index": torch.full((13,), 8)}, {}, "`unit_index` holds numbers out of range"),
+    "units of other tokens": ({"unit_index": torch.zeros(4).long()}, {}, r"`unit_index` has shape \(4,\) for 13 tokens"),
+    "ids in a table": ({"input_ids": torch.zeros(2, 5).long()}, {}, r"`input_ids` has shape \(2, 5\)"),
+    "negative ids": ({"input_ids": torch.full((13,), -3)}, {}, "`input_ids` holds numbers out of range"),
+    "fractions of ids": ({"input_ids": torch.zeros(13)}, {}, "`input_ids` holds torch.float32"),
+    "inputs of other tokens": ({"extras.token_type_ids": torch.zeros(3).long()}, {}, "`extras.token_type_ids` has shape"),
+    "no readout": ({"reading.0.ids": None}, {}, "it lacks the tensor `reading.0.ids`"),
+    "a readout of other targets": ({"reading.0.ids": torch.tensor([1])}, {}, "`reading.0.ids` has shape"),
+    "positions beyond the tokens": ({"reading.0.at": torch.tensor([0, 13])}, {}, "`reading.0.at` holds numbers out of range"),
+    "weights of other targets": ({"reading.0.mix": torch.zeros(3, 2)}, {}, "`reading.0.mix` has shape"),
+    "an unknown tensor": ({"forward": torch.zeros(1)}, {}, "it has an unknown tensor `forward`"),
+    "one unit less": ({}, {"elements": ["a"] * 7}, "for 2 targets and 7 units"),
+    "one label more": ({}, {"target_labels": ["a", "b", "c"]}, "for 3 targets"),
+    "a label that is none": ({}, {"target_labels": ["a", 1]}, "`target_labels` is no list of texts"),
+    "no target": ({}, {"target_labels": []}, "it has no targets"),
+    "a place beyond the text": ({}, {"spans": [[0, 900]] * 8}, r"`spans` holds \(0, 900\) for a text of 33 characters"),
+    "a place before the text": ({}, {"spans": [[-1, 2]] * 8}, r"`spans` holds \(-1, 2\)"),
+    "a place that ends first": ({}, {"spans": [[3, 2]] * 8}, r"`spans` holds \(3, 2\)"),
+    "a place that is none": ({}, {"spans": [[0.5, 2]] * 8}, r"`spans` holds \[0.5, 2\]"),
+    "places of other units": ({}, {"spans": [[0, 1]]}, "it has 1 `spans` for 8 units"),
+    "places of other targets": ({}, {"target_spans": [None]}, "it has 1 `target_spans` for 2 targets"),
+    "a text that is a number": ({}, {"text": 3}, "`text` is of type int"),
+    "a method that is a dict": ({}, {"method": {}}, "`method` is of type dict"),
+    "a sign that is a number": ({}, {"signed": 1}, "`signed` is of type int"),
+    "a prompt beyond the tokens": ({}, {"prompt": 99}, "`prompt` is 99 for 13 tokens"),
+    "no granularity": ({}, {"granularity": None}, "it lacks `granularity`"),
+    "flags of other readouts": ({}, {"causal": [True, True]}, "`causal` is no list of 1 flags"),
+}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "explanation"
+    explained("occlusion")[0].save(path)
+    return path
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_file_whose_parts_do_not_fit_is_refused(damage: str, saved: Path, tmp_path: Path) -> None:
+    path = tmp_path / "explanation"
+    path.write_bytes(saved.read_bytes())
+    rewritten(path)
+    AttributionOutput.load(path)  # it is the damage that is refused
+    tensors, facts, message = DAMAGED[damage]
+    rewritten(path, tensors, facts)
+    with pytest.raises(FileError, match=f"holds an inconsistent explanation: .*{message}"):
+        AttributionOutput.load(path)
+
+
+def test_a_home_is_found(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    AttributionOutput.load(saved).save("~/explanation")
+    AttributionOutput.load("~/explanation").to_html("~/a.html")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.html", "explanation"]
+    for write in (AttributionOutput.load(saved).save, AttributionOutput.load(saved).to_html):
+        with pytest.raises(FileError, match="`path`: there is no folder"):
+            write(tmp_path / "no" / "a")
+
+
+@pytest.mark.parametrize("asked", [{}, {"aggregate": "sequence"}, {"aggregate": "unit"}])
+@pytest.mark.parametrize("target", [" good", " so good", Contrast(" good", " bad")])
+def test_a_generation_with_one_row_is_its_own_sequence(target: Any, asked: dict[str, str]) -> None:
+    model, tokenizer = tiny.CAUSAL_LMS["llama"]()
+    for method in (Occlusion, Saliency):
+        output = method(model, tokenizer)("The film was", target, **asked)[0]
+        if len(output.targets) == 1:
+            assert output.sequence() is output
+        elif output.signed:
+            assert len(output.sequence().targets) == 1
+    assert len(Occlusion(model, tokenizer)("The film was", " so good", aggregate="sequence")[0].sequence().targets) == 1
+
+
+@pytest.mark.parametrize("targets", [[1], [0, 1]])
+def test_classes_are_no_sequence(targets: list[int]) -> None:
+    output = Occlusion(*tiny.CLASSIFIERS["bert"]())(TEXTS[0], [targets])[0]
+    with pytest.raises(OptionError, match="are no sequence; only those of a generation are"):
+        output.sequence()
+
+
+@pytest.mark.parametrize("granularity", [*Granularity])
+def test_units_are_named_in_english(granularity: Granularity) -> None:
+    assert unit_name(granularity.value).endswith("s") and not unit_name(granularity.value).endswith("ss")
+    assert unit_name(granularity.value, 1) + "s" == unit_name(granularity.value)
+
+
+def test_the_short_form_holds_no_control_character() -> None:
+    bad = "\x1b[31m\x07\n\u202e"
+    output = replace(explained("occlusion")[0], method=bad, target_labels=[bad, bad], granularity=bad)
+    assert not set("\x1b\x07\n\u202e") & set(repr(output))

@@ -44,6 +44,7 @@ def test_integrated_gradients_is_captums(setting):
     torch.testing.assert_close(explainer(TEXT, 1)[0].attributions, wanted.float(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::interpreto.errors.CompletenessWarning")  # DeBERTa-v2 normalizes its embeddings first
 def test_input_x_gradient_and_saliency_are_captums(setting):
     from captum.attr import InputXGradient as CaptumInputXGradient
     from captum.attr import Saliency as CaptumSaliency

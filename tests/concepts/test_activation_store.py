@@ -1,13 +1,19 @@
 import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from interpreto import demo
-from interpreto.concepts.activation_store import ActivationStore, identity
+from interpreto import demo, storage
+from interpreto.concepts.activation_store import ActivationStore
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
 from interpreto.errors import FileError, OptionError
-from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
+from interpreto.models import fingerprint
+from interpreto.models.fingerprint import identity
+from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES, SEQ2SEQ
 
 
 @pytest.fixture
@@ -117,10 +123,12 @@ def test_an_interrupted_call_goes_on_at_the_first_missing_shard(splitter, tmp_pa
 
 def test_a_finished_store_is_not_computed_again(splitter, tmp_path):
     splitter.store_activations(SENTENCES, tmp_path)
-    hook = splitter.model.register_forward_pre_hook(lambda *_: pytest.fail("the model ran"))
+    read = []
+    hook = splitter.model.register_forward_pre_hook(lambda *given: read.append(given[-1]["input_ids"]), with_kwargs=True)
     store = splitter.store_activations(SENTENCES, tmp_path)
     hook.remove()
     assert len(store)
+    assert [len(ids) for ids in read] == [1]  # the fixed input that tells the model from others
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing"])
@@ -246,3 +254,180 @@ def test_sizes_are_at_least_one(splitter, tmp_path):
     store = splitter.store_activations(SENTENCES, tmp_path / "other")
     with pytest.raises(OptionError, match="`size`: got 0"):
         next(store.batches(0))
+
+
+# --- Damage, full disks, several writers, models that only seem the same
+
+
+def changed(path, **entries):
+    index = json.loads(path.read_text())
+    for name, value in entries.items():
+        part, own = (index["config"], name[7:]) if name.startswith("config_") else (index, name)
+        part.pop(own) if value is None else part.update({own: value})
+    path.write_text(json.dumps(index))
+
+
+HOSTILE = [
+    {"complete": None},
+    {"complete": 1},
+    {"config": None},
+    {"config": []},
+    {"config": {}},
+    {"config_split_point": None},
+    {"config_split_point": 3},
+    {"config_model": {"class": 1}},
+    {"config_rows_per_shard": True},
+    {"config_probe": {"values": "x"}},
+    {"config_new": 1},
+    {"rows": None},
+    {"rows": ["a"]},
+    {"rows": [-3]},
+    {"rows": [1.5]},
+    {"width": "4"},
+    {"width": -1},
+    {"dtype": "load"},
+    {"dtype": "no_such"},
+    {"dtype": ["float32"]},
+]
+
+
+@pytest.mark.parametrize("entries", HOSTILE, ids=str)
+def test_a_damaged_index_is_told(splitter, tmp_path, entries):
+    splitter.store_activations(SENTENCES[:2], tmp_path)
+    changed(tmp_path / "index.json", **entries)
+    with pytest.raises(FileError, match=r"index.json' is damaged: its entry"):
+        ActivationStore(tmp_path)
+    if not set(entries) & {"rows", "width", "dtype"}:  # these are written anew
+        with pytest.raises(FileError, match="damaged"):
+            splitter.store_activations(SENTENCES[:2], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "entries", [{"digest": None}, {"rows": 2}, {"samples": None}, {"spans": [[0]]}, {"texts": [1]}, {"dtype": "load"}], ids=str
+)
+def test_a_damaged_index_of_a_shard_is_told(splitter, tmp_path, entries):
+    store = splitter.store_activations(SENTENCES[:1], tmp_path, "sample")
+    changed(tmp_path / "shard-00000.json", **entries)
+    with pytest.raises(FileError):
+        store.unit(0)
+    with pytest.raises(FileError):
+        splitter.store_activations(SENTENCES[:1], tmp_path, "sample")
+
+
+def test_a_shard_of_another_width_or_dtype_is_told(splitter, tmp_path):
+    store = splitter.store_activations(SENTENCES[:1], tmp_path, "sample")
+    for tensor in (torch.zeros(1, store.shape[1] + 1), torch.zeros(1, store.shape[1], dtype=torch.int64)):
+        save_file({"activations": tensor}, tmp_path / "shard-00000.safetensors")
+        with pytest.raises(FileError, match="not the file"):
+            store.read()
+    save_file({"others": torch.zeros(1)}, tmp_path / "shard-00000.safetensors")
+    with pytest.raises(FileError):
+        store.read()
+
+
+@pytest.mark.parametrize("fails_at", range(6))
+def test_a_full_disk_is_told_and_the_same_call_goes_on(splitter, tmp_path, monkeypatch, fails_at):
+    """Whichever of a store's files is the first that does not fit."""
+    count, put = [], storage._put
+
+    def full(partial, target):
+        count.append(target.name)
+        if len(count) == fails_at + 1:
+            raise OSError(28, "No space left on device")
+        put(partial, target)
+
+    monkeypatch.setattr("interpreto.storage._put", full)
+    with pytest.raises(FileError, match="cannot be written"):
+        splitter.store_activations(SENTENCES, tmp_path / "a", "word", rows_per_shard=30)
+    assert not [file for file in os.listdir(tmp_path / "a") if file.endswith(".partial")]
+    monkeypatch.undo()
+    store = splitter.store_activations(SENTENCES, tmp_path / "a", "word", rows_per_shard=30)
+    whole = splitter.store_activations(SENTENCES, tmp_path / "b", "word", rows_per_shard=30)
+    assert torch.equal(store.read(), whole.read()) and list(store.units()) == list(whole.units())
+
+
+def test_what_an_ended_writer_left_is_cleared_away(splitter, tmp_path):
+    for name in ("index.json.partial", "index.json.0a.partial", "shard-00000.safetensors.0a.partial"):
+        (tmp_path / name).write_text("half")
+    assert len(splitter.store_activations(SENTENCES, tmp_path))
+    assert not [file for file in os.listdir(tmp_path) if file.endswith(".partial")]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "film.mp4.partial").write_text("a download of the user's")
+    with pytest.raises(FileError, match="holds something else"):
+        splitter.store_activations(SENTENCES, tmp_path / "other")
+
+
+def test_writers_of_one_store_take_turns(splitter, tmp_path):
+    whole = splitter.store_activations(SENTENCES, tmp_path / "whole", "word", rows_per_shard=10)
+    runs = []
+    hook = splitter.model.register_forward_pre_hook(lambda *_: (runs.append(1), time.sleep(0.002))[0])
+    with ThreadPoolExecutor(3) as pool:
+        stores = list(
+            pool.map(lambda _: splitter.store_activations(SENTENCES, tmp_path / "one", "word", rows_per_shard=10), range(3))
+        )
+    hook.remove()
+    assert all(torch.equal(store.read(), whole.read()) and list(store.units()) == list(whole.units()) for store in stores)
+    assert len(runs) < 3 * len(shards(tmp_path / "one"))  # what one has written is not run again
+
+
+def test_folders_that_cannot_be_made_are_told(splitter, tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "store"):
+        with pytest.raises(FileError):
+            splitter.store_activations(SENTENCES[:1], path)
+
+
+def test_a_tilde_is_the_home_folder(splitter, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    splitter.store_activations(SENTENCES[:1], "~/store")
+    assert len(ActivationStore("~/store")) and (tmp_path / "store" / "index.json").exists()
+
+
+def test_an_offloaded_model_is_the_model_and_another_is_not(splitter, tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    point = "bert.encoder.layer.0"
+    store = splitter.store_activations(SENTENCES[:2], tmp_path)
+
+    def offloaded(factor):
+        model, _ = CLASSIFIERS["bert"]()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(factor)
+        accelerate.cpu_offload(model, execution_device="cpu")
+        assert next(model.parameters()).device.type == "meta"
+        return model
+
+    store.check_model(offloaded(1.0), point)
+    with pytest.raises(FileError, match="of another model"):
+        store.check_model(offloaded(1.5), point)
+
+
+def test_what_changes_activations_but_no_weight_is_noticed(splitter, tmp_path):
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=4, target_modules=["query", "value"], init_lora_weights=False)
+    tuned = peft.get_peft_model(splitter.model, config).eval()
+    point = "base_model.model.bert.encoder.layer.1"
+    adapted = ModelWithSplitPoints(tuned, point, tokenizer=splitter.tokenizer)
+    store = adapted.store_activations(SENTENCES[:2], tmp_path)
+    store.check_model(tuned, point)
+    with tuned.disable_adapter():
+        with pytest.raises(FileError, match="switched on or off"):
+            store.check_model(tuned, point)
+        with pytest.raises(FileError, match="differs in model"):
+            adapted.store_activations(SENTENCES[:2], tmp_path)
+    hook = tuned.base_model.model.bert.encoder.layer[0].output.dense.register_forward_hook(lambda *given: -given[-1])
+    with pytest.raises(FileError, match="switched on or off"):
+        store.check_model(tuned, point)
+    hook.remove()
+    store.check_model(tuned, point)
+
+
+@pytest.mark.parametrize("family", ["bert", "xlnet", "gpt2", "bart-lm", "t5-lm"])
+def test_every_family_has_a_fingerprint(family):
+    model, _ = SEQ2SEQ[family[:-3]]() if family.endswith("-lm") else CLASSIFIERS[family]()
+    point = next(name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear))
+    first, again = fingerprint.probe(model, point), fingerprint.probe(model, point)
+    assert first is not None and first.values == again.values and 8 < len(first.values) <= fingerprint.PROBED_VALUES
+    half = fingerprint.probe(model.bfloat16(), point)
+    assert half.low_precision and half.agrees(first)

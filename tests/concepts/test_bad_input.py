@@ -38,7 +38,7 @@ def _refused(run, error, words):
 
 
 class TestSplitters:
-    def test_unknown_split_points_list_their_neighbours(self, split):
+    def test_unknown_split_points_list_their_neighbors(self, split):
         case(OptionError, "bert.encoder.layer.7", "bert.encoder.layer.1")(
             lambda: ModelWithSplitPoints(split.model, "bert.encoder.layer.7", tokenizer=split.tokenizer)
         )
@@ -93,6 +93,13 @@ class TestConcepts:
     def test_activations_with_their_predictions(self, split):
         found = split.get_activations(SENTENCES, include_predicted_classes=True)
         case(InputError, "tuple", "pass the first")(lambda: read_activations(found, POINT, torch.device("cpu")))
+
+    @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+    @pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+    def test_sparse_activations(self, layout):
+        rows = getattr(torch.eye(4), layout)()
+        case(InputError, "layout torch.sparse", "to_dense()")(lambda: PCAConcepts(None, 2).fit(rows))
+        case(InputError, "to_dense()")(lambda: NeuronsAsConcepts(None, 4).encode_activations(rows))
 
     def test_more_concepts_than_there_can_be(self, split):
         case(OptionError, "`nb_concepts`", "33")(

@@ -1,21 +1,25 @@
-"""What concepts do: gradients and attributions of outputs, on the model's upper half."""
+"""What concepts do: gradients and attributions of outputs, on the model downstream of the split."""
+
+import traceback
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import interpreto
 from interpreto.concepts import (
     DictionaryLearningExplainer,
     ICAConcepts,
     KMeansConcepts,
     NeuronsAsConcepts,
     PCAConcepts,
-    TopKSAEConcepts,
 )
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
-from interpreto.errors import ModelError, TargetError
+from interpreto.errors import InputError, ModelError, TargetError
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
 
+OURS = str(Path(interpreto.__file__).parent)
 FEW = SENTENCES[1:5]
 
 
@@ -97,6 +101,34 @@ def test_gradients_are_those_of_full_backpropagation(name, granularity):
     explainer.splitter.model.zero_grad()
 
 
+@pytest.mark.parametrize("family", ["bert", "gpt2", "gpt2-lm"])
+def test_both_backends_measure_the_same_effects(family):
+    model, tokenizer = CAUSAL_LMS["gpt2"]() if family == "gpt2-lm" else CLASSIFIERS[family]()
+    targets = "is good" if family == "gpt2-lm" else None
+    hooks, traces = (
+        SplitterForGeneration(model, 0, tokenizer, backend=backend)
+        if family == "gpt2-lm"
+        else ModelWithSplitPoints(model, 0, tokenizer=tokenizer, backend=backend)
+        for backend in ("hooks", "nnsight")
+    )
+    (rows,) = hooks.get_activations(SENTENCES, activation_granularity="word").values()
+    by_hooks, by_traces = (PCAConcepts(splitter, nb_concepts=4).fit(rows) for splitter in (hooks, traces))
+    texts, options, both = FEW[:2], {"activation_granularity": "word"}, (by_hooks, by_traces)
+    pairs = [
+        [each.concept_output_gradient(texts, targets, concepts_x_gradients=product, **options) for each in both]
+        for product in (False, True)
+    ]
+    pairs += [
+        [each.concept_output_attribution(texts, targets, method=method, n_steps=3, **options) for each in both]
+        for method in ("gradient", "gradient_x_concept", "integrated_gradients", "ablation")
+    ]
+    for one, other in pairs:
+        for a, b in zip(one, other, strict=True):
+            assert_close(b, a)
+            assert a.abs().max() > 0
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
 def test_no_gradient_reaches_parameters_nor_concept_models(bert):
     flags = [parameter.requires_grad for parameter in bert.splitter.model.parameters()]
     for method in ("gradient", "integrated_gradients", "ablation"):
@@ -120,14 +152,11 @@ def test_neither_company_nor_batch_size_changes_anything(bert, method):
 
 def test_untouched_concepts_leave_the_output_exactly_the_model_s(bert):
     """The reconstruction error is kept: six concepts do not explain 32 dimensions."""
-    from interpreto.concepts.aims import aimed_samples, task_of
     from interpreto.concepts.downstream import Downstream
-    from interpreto.concepts.splitters.base import read_strategy
 
-    splitter = bert.splitter
-    samples = aimed_samples(splitter, task_of(splitter, None), FEW, None, "word")
-    upper = Downstream.of(bert, task_of(splitter, None), samples, read_strategy("mean"), splitter.budget())
-    scores = upper.scores(upper.concepts[None])[0]
+    splitter, downstream = bert.splitter, Downstream(bert, "word")
+    batch = downstream.batch(downstream.samples_with_targets(FEW, None))
+    scores = batch.scores(batch.concepts[None])[0]
     for score, text in zip(scores, FEW, strict=True):
         assert_close(score, splitter.model(**splitter.tokenizer(text, return_tensors="pt")).logits[0].detach(), 1e-5)
 
@@ -169,16 +198,37 @@ def test_ablation_is_the_score_lost_without_one_concept_of_one_unit(bert):
         assert torch.allclose(found[:, unit, concept], lost, atol=1e-6)
 
 
+class Gate(nn.Module):
+    """Two concepts with codes 0 and 1: a row has the one or the other, by the widest gap among its first neuron's values."""
+
+    nb_concepts = 2
+
+    def fit(self, rows):
+        values = rows[:, 0].sort().values[len(rows) // 4 : -len(rows) // 4]
+        widest = int((values[1:] - values[:-1]).argmax())
+        self.threshold = values[widest : widest + 2].mean()
+        self.directions = torch.stack([rows.mean(0), rows[0]])
+
+    def encode(self, rows):
+        first = rows[:, :1] > self.threshold
+        return torch.cat([first, ~first], 1).to(rows)
+
+    def decode(self, codes):
+        return codes @ self.directions
+
+
 def test_a_concept_that_is_zero_has_no_effect_by_ablation():
+    """Exactly, also beside texts of the batch that have it."""
     model, tokenizer = CLASSIFIERS["bert"]()
     splitter = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)
     rows = splitter.get_activations(SENTENCES)
-    explainer = TopKSAEConcepts(splitter, nb_concepts=12, k=3).fit(rows, nb_epochs=2)
+    explainer = DictionaryLearningExplainer(splitter, Gate()).fit(rows)
     codes = explainer.encode_activations(rows).split([len(sample.units) for sample in splitter.samples(SENTENCES)])
     found = explainer.concept_output_attribution(SENTENCES, method="ablation")
+    assert all(0 < float(code[:, 0].mean()) < 1 for code in codes[2:])
     for each, code in zip(found, codes, strict=True):
         assert (each[:, code == 0] == 0).all()
-        assert (each[:, code != 0] != 0).any()
+        assert each[:, code != 0].abs().max() > 1e-3
 
 
 class TestNormalization:
@@ -317,3 +367,61 @@ def test_a_score_is_named_or_given():
     )
     assert torch.equal(named, given)
     assert not torch.allclose(named, logits)
+
+
+def frames_to_the_model(model, call):
+    """The most frames of ours that are open when the model is called; the second call, when all is measured."""
+    call()
+    counts = []
+
+    def count(_module, _arguments):
+        counts.append(sum(frame.filename.startswith(OURS) for frame in traceback.extract_stack(limit=None)))
+
+    hook = model.register_forward_pre_hook(count)
+    try:
+        call()
+    finally:
+        hook.remove()
+    return max(counts)
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "ablation"])
+def test_few_frames_lie_between_a_call_and_the_model(bert, method):
+    assert frames_to_the_model(bert.splitter.model, lambda: bert.concept_output_gradient(FEW)) <= 11
+    head = SplitterForClassification(bert.splitter.model, tokenizer=bert.splitter.tokenizer)
+    of_texts = PCAConcepts(head, nb_concepts=3).fit(head.get_activations(FEW)[0])
+    assert frames_to_the_model(head.model, lambda: of_texts.concept_output_gradient(FEW)) <= 11
+    asked = {"method": method, "n_steps": 2}
+    assert frames_to_the_model(bert.splitter.model, lambda: bert.concept_output_attribution(FEW[:1], **asked)) <= 11
+
+
+class TestActivationsAsInputs:
+    """The reference library's form for classifiers: activations instead of texts."""
+
+    @pytest.mark.parametrize("method", ["gradient", "gradient_x_concept", "integrated_gradients", "ablation"])
+    @pytest.mark.parametrize("targets", [None, [0, 2], [[0], [1], [2], [1]]])
+    def test_they_give_what_their_texts_give(self, method, targets):
+        model, tokenizer = CLASSIFIERS["bert"]()
+        splitter = SplitterForClassification(model, tokenizer=tokenizer)
+        rows, _ = splitter.get_activations(FEW)
+        explainer = PCAConcepts(splitter, nb_concepts=3).fit(rows)
+        wanted = explainer.concept_output_attribution(FEW, targets, method)
+        for given in (rows, {splitter.split_points[0]: rows}):
+            for found, expected in zip(explainer.concept_output_attribution(given, targets, method), wanted, strict=True):
+                assert_close(found, expected, 1e-5)
+
+    def test_other_splitters_say_what_they_need(self, bert):
+        with pytest.raises(InputError, match="pass texts, or use SplitterForClassification"):
+            bert.concept_output_gradient(torch.ones(2, 32))
+
+
+def test_neurons_know_their_width_from_the_splitter():
+    model, tokenizer = CLASSIFIERS["bert"]()
+    splitter = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)
+    neurons = NeuronsAsConcepts(splitter)
+    assert neurons.is_fitted and neurons.nb_concepts == 32
+    assert torch.equal(neurons.get_dictionary(), torch.eye(32))
+    fitted = NeuronsAsConcepts(splitter).fit(splitter.get_activations(SENTENCES))
+    for one, other in zip(neurons.concept_output_gradient(FEW), fitted.concept_output_gradient(FEW), strict=True):
+        assert torch.equal(one, other)
+    assert not NeuronsAsConcepts(None).is_fitted

@@ -1,5 +1,6 @@
 """What concepts mean: their largest inputs."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,7 +8,9 @@ from interpreto import demo
 from interpreto.concepts import ICAConcepts, NeuronsAsConcepts, NMFConcepts
 from interpreto.concepts.interpretations import TopKInputs
 from interpreto.concepts.interpretations.top_k import Ranking
+from interpreto.concepts.interpretations.topk_inputs import _read_sizes
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+from interpreto.errors import InputError, OptionError
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES, SEQ2SEQ
 
 
@@ -57,6 +60,24 @@ class TestRanking:
             assert list(ranking.best(concept).items()) == [
                 (text, pytest.approx(value)) for text, value in by_hand(texts, values[:, concept].tolist(), 5).items()
             ]
+
+    @pytest.mark.parametrize("distinct", [200, 12])
+    @pytest.mark.parametrize("levels", [1, 2, 4])
+    def test_of_equal_activations_the_first_to_be_read_counts_whatever_the_batch(self, levels, distinct):
+        generator = torch.Generator().manual_seed(levels)
+        values = torch.randint(levels + 1, (200, 5), generator=generator).float()
+        texts = [str(int(i)) for i in torch.randint(distinct, (200,), generator=generator)]
+        wanted = []
+        for column in values.T.tolist():
+            first = {}
+            for value, _, text in sorted(((-v, i, t) for i, (v, t) in enumerate(zip(column, texts, strict=True)) if v > 0)):
+                first.setdefault(text, -value)
+            wanted.append(list(first.items())[:4])
+        for size in (1, 3, 50, 200):
+            ranking = Ranking(5, 4)
+            for start in range(0, 200, size):
+                ranking.add(texts[start : start + size], values[start : start + size])
+            assert [list((ranking.best(c) or {}).items()) for c in range(5)] == wanted
 
     def test_nothing_above_zero_is_none(self):
         ranking = Ranking(2, 3)
@@ -244,3 +265,25 @@ def test_the_first_example_on_all_sentences():
         assert len(texts) == 5
         best = codes[:, concept].max(0)
         assert next(iter(texts.items())) == (words[int(best.indices)], pytest.approx(float(best.values), rel=1e-5))
+
+
+def test_spellings_of_the_reference_library(bert_explainer):
+    from interpreto import concepts
+
+    assert concepts.TopKInputs is TopKInputs and TopKInputs.activation_granularities.WORD == "word"
+    ours = TopKInputs(bert_explainer, ngrams=(1, 2), min_count=2).interpret(SENTENCES, concepts_indices=[0, 1])
+    theirs = TopKInputs(bert_explainer, use_unique_words=2, unique_words_kwargs={"count_min_threshold": 2})
+    assert theirs.interpret(SENTENCES, concepts_indices=[0, 1]) == ours
+    assert TopKInputs(bert_explainer, use_unique_words=True).ngrams == (1, 1)
+    assert TopKInputs(bert_explainer, use_unique_words=False).ngrams is None
+    for options in ({"ngrams": 1}, {"unique_words_kwargs": {"lemmatize": True}}):
+        with pytest.raises(OptionError, match="ngrams"):
+            TopKInputs(bert_explainer, use_unique_words=1, **options)
+    with pytest.raises(InputError, match="the inputs come first"):
+        TopKInputs(bert_explainer).interpret("all", SENTENCES)
+
+
+def test_whole_numbers_of_numpy(bert_explainer):
+    assert _read_sizes(np.int64(2)) == _read_sizes((np.int32(2), np.int64(2))) == (2, 2)
+    same = TopKInputs(bert_explainer, k=2).interpret(SENTENCES, concepts_indices=[0])
+    assert TopKInputs(bert_explainer, k=2).interpret(SENTENCES, concepts_indices=np.array([0])) == same

@@ -21,10 +21,10 @@ from interpreto.concepts import (
     load_concepts,
 )
 from interpreto.errors import FileError, ModelError, OptionError
-from tests.concepts.test_dictionaries import ALL as DICTIONARIES
-from tests.concepts.test_dictionaries import Splitter, data
-from tests.concepts.test_saes import ALL as SAES
-from tests.concepts.test_saes import Own
+from tests.concepts.dictionaries.test_dictionaries import ALL as DICTIONARIES
+from tests.concepts.dictionaries.test_dictionaries import Splitter, data
+from tests.concepts.saes.test_saes import ALL as SAES
+from tests.concepts.saes.test_saes import Own
 
 FOREIGN = ("overcomplete.optimization.NMF", "overcomplete.optimization.SemiNMF")
 FOREIGN_SAES = (
@@ -174,3 +174,78 @@ def test_other_files_are_refused(tmp_path):
         save_file(tensors, tmp_path / "changed", metadata={"interpreto": json.dumps(facts | change)})
         with pytest.raises(FileError, match=message):
             load_concepts(tmp_path / "changed")
+
+
+def rewritten(source, path, change=lambda tensors: tensors, **facts):
+    """A copy of a file of concepts, with other tensors or facts."""
+    with safe_open(source, "pt") as file:
+        header, tensors = json.loads(file.metadata()["interpreto"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(change(tensors), path, metadata={"interpreto": json.dumps(header | facts)})
+    return path
+
+
+@pytest.mark.parametrize("kind", [*DICTIONARIES, *SAES, NeuronsAsConcepts, FOREIGN[0], FOREIGN_SAES[0]])
+def test_a_file_that_is_not_what_the_model_declares_is_refused(kind, tmp_path):
+    source = tmp_path / "file"
+    make(kind).save(source)
+    names = list(rewritten_names(source))
+    for name in names:
+
+        def without(tensors, name=name):
+            return {key: value for key, value in tensors.items() if key != name} or {"other": torch.ones(1)}
+
+        def broken(tensors, name=name):
+            wrong = tensors[name].double() * torch.nan if tensors[name].is_floating_point() else tensors[name].float()
+            return tensors | {name: wrong.to(tensors[name].dtype) if tensors[name].is_floating_point() else wrong}
+
+        def longer(tensors, name=name):
+            return tensors | {name: torch.cat([tensors[name].reshape(-1), tensors[name].reshape(-1)[:1]])}
+
+        def low(tensors, name=name):
+            return tensors | {name: tensors[name].half() if tensors[name].is_floating_point() else tensors[name].int()}
+
+        for change in (without, broken, longer, low):
+            with pytest.raises(FileError, match="damaged or incomplete"):
+                load_concepts(rewritten(source, tmp_path / "changed", change))
+    for name in ("encode", "nb_concepts", "_buffers", "training", "learned", "forward", "model.encode", "unknown"):
+        with pytest.raises(FileError, match="damaged or incomplete"):
+            load_concepts(rewritten(source, tmp_path / "changed", lambda tensors, name=name: {**tensors, name: torch.zeros(3)}))
+
+
+def rewritten_names(source):
+    with safe_open(source, "pt") as file:
+        return list(file.keys())
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"nb_concepts": 5}, {"nb_concepts": "3"}, {"nb_concepts": -1}, {"width": 7}, {"width": None}, {"options": []},
+        {"options": {"k": 99}}, {"random_state": -1}, {"random_state": "a"}, {"history": [{"epoch": "x"}]}, {"history": 3},
+        {"explainer": 3}, {"explainer": None}, {"explainer": "ConceptAutoEncoderExplainer"},
+    ],
+)  # fmt: skip
+def test_facts_that_do_not_fit_are_refused(facts, tmp_path):
+    TopKSAEConcepts(None, 6, k=2).fit(rows(), nb_epochs=1).save(tmp_path / "file")
+    with pytest.raises(FileError, match="damaged or incomplete"):
+        load_concepts(rewritten(tmp_path / "file", tmp_path / "changed", **facts))
+
+
+def test_what_is_loaded_in_inference_mode_lets_gradients_pass_afterwards(tmp_path):
+    PCAConcepts(None, 3).fit(data()).save(tmp_path / "file")
+    with torch.inference_mode():
+        loaded = load_concepts(tmp_path / "file")
+    inputs = data()[:2].clone().requires_grad_()
+    torch.autograd.grad(loaded.encode_activations(inputs).sum(), inputs)
+
+
+def test_whole_numbers_of_numpy_are_taken_and_written(tmp_path):
+    code = f"""
+import numpy as np, torch
+from interpreto.concepts import TopKSAEConcepts, load_concepts
+explainer = TopKSAEConcepts(None, np.int64(6), k=np.int64(2), random_state=np.int64(1))
+explainer.fit(torch.rand(50, 8), nb_epochs=np.int64(1), batch_size=np.int32(10)).save({str(tmp_path / "file")!r})
+loaded = load_concepts({str(tmp_path / "file")!r})
+print(loaded.concept_model.k, loaded.nb_concepts, loaded.random_state)
+"""  # in a process of its own: under pytest annotations are checked
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "2 6 1"

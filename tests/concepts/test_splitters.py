@@ -139,7 +139,7 @@ class TestEquality:
         rows = splitter.get_activations(SENTENCES, GRANULARITIES.SAMPLE)["bert.pooler"]
         reference = [bert.model.bert(**bert.tokenizer(text, return_tensors="pt")).pooler_output[0] for text in SENTENCES]
         assert_close(rows, torch.stack(reference).detach())
-        with pytest.raises(OptionError, match="one vector a text"):
+        with pytest.raises(OptionError, match="one vector per text"):
             splitter.get_activations(SENTENCES, GRANULARITIES.TOKEN)
 
     def test_predicted_classes_come_from_the_same_pass(self, bert):
@@ -242,7 +242,6 @@ class TestInputs:
         reference = bert.splitter.get_activations(texts)["bert.encoder.layer.1"]
         encoded = bert.tokenizer(texts, padding=True, return_tensors="pt")
         forms = {
-            "tuple": tuple(texts),
             "generator": (text for text in texts),
             "column": SimpleColumn(texts),
             "batch": encoded,
@@ -254,6 +253,8 @@ class TestInputs:
             rows = bert.splitter.get_activations(form)["bert.encoder.layer.1"]
             assert rows.shape == reference.shape, name
             assert_close(rows, reference)
+        with pytest.raises(InputError, match="got a tuple of 4 texts, and a tuple of two is a pair"):
+            bert.splitter.get_activations(tuple(texts))
 
     def test_forty_rows_in_forty_out(self, bert):
         batch = bert.tokenizer(SENTENCES * 5, padding=True, return_tensors="pt")
@@ -281,7 +282,7 @@ class TestInputs:
 
         for factory in CLASSIFIERS.values():
             model, tokenizer = factory()
-            encoder = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)._split.encoder
+            encoder = ModelWithSplitPoints(model, 0, tokenizer=tokenizer).reader
             texts = [*SENTENCES, " two  spaces ", "A\n\nB"]
             for one, other in zip(encodings(encoder, texts), encoder(texts), strict=True):
                 assert astuple(one.tokens) == astuple(other.tokens)
@@ -491,7 +492,8 @@ assert not hasattr(object(), "save")
     def test_the_held_model_traces(self, bert):
         import nnsight
 
-        net = bert.splitter.nnsight
+        net = bert.splitter.nnsight_model
+        assert bert.splitter.nnsight is net
         batch = bert.tokenizer(SENTENCES[0], return_tensors="pt")
         with torch.no_grad(), net.trace(**batch):
             hidden = nnsight.save(net.bert.encoder.layer[0].output)
@@ -500,7 +502,7 @@ assert not hasattr(object(), "save")
 
 
 class TestErrors:
-    def test_unknown_split_point_lists_its_neighbours(self, bert):
+    def test_unknown_split_point_lists_its_neighbors(self, bert):
         with pytest.raises(
             OptionError, match=r"no module 'bert.encoder.layer.7'. Under 'bert.encoder.layer' it has: .*layer.0.*layer.1"
         ):
@@ -547,7 +549,7 @@ class TestErrors:
         with pytest.raises(OptionError, match="`batch_size`: got 0"):
             make(bert.model, 0, tokenizer=bert.tokenizer, batch_size=0)
         with pytest.raises(OptionError, match="`device_map`"):
-            make(bert.model, 0, tokenizer=bert.tokenizer, device_map="auto")
+            make(bert.model, 0, tokenizer=bert.tokenizer, device_map="meta")
         with pytest.raises(OptionError, match="`model_or_repo_id`: got dict"):
             make({}, 0, tokenizer=bert.tokenizer)
         with pytest.raises(OptionError, match="`backend`: got 'magic'"):
@@ -597,11 +599,11 @@ class TestErrors:
 
 def test_a_window_holds_few_activations_of_a_wide_model(monkeypatch):
     model, tokenizer = CLASSIFIERS["bert"]()
-    split = ModelWithSplitPoints(model, [0, 1], tokenizer=tokenizer)._split
+    split = ModelWithSplitPoints(model, [0, 1], tokenizer=tokenizer)._recorder
     tokens = split.budget.tokens
     assert split._window() == 64 * tokens
     monkeypatch.setattr(model.config, "hidden_size", 2**13)
     assert split._window() == 2**29 // (4 * 2**13 * 2)
     monkeypatch.setattr(model.config, "hidden_size", 2**20)
     assert split._window() == 4 * tokens
-    assert ModelWithSplitPoints(model, [0], tokenizer=tokenizer, batch_size=3)._split._window() == 48
+    assert ModelWithSplitPoints(model, [0], tokenizer=tokenizer, batch_size=3)._recorder._window() == 48

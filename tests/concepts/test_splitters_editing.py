@@ -6,6 +6,7 @@ import torch
 from interpreto.concepts.splitters import BatchUnits, ModelWithSplitPoints
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.units import GranularityAggregationStrategy
+from interpreto.models.batching import map_batches
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
 
 MODELS = {f"{kind}_{name}": zoo[name] for kind, zoo in (("classifier", CLASSIFIERS), ("lm", CAUSAL_LMS)) for name in zoo}
@@ -137,11 +138,12 @@ def test_pool_then_spread_is_the_mean_of_each_unit_and_nothing_else():
         assert torch.equal(spread[i, len(sample) :], hidden[i, len(sample) :])
 
 
-def test_sweep_gives_every_sample_once_in_batches_of_like_length():
+def test_batches_hold_every_sample_once_in_batches_of_like_length():
     model, tokenizer = MODELS["classifier_bert"]()
     splitter = ModelWithSplitPoints(model, 0, tokenizer=tokenizer, batch_size=3)
     samples, batches = splitter.samples(SENTENCES * 3), []
-    splitter.sweep(samples, batches.append)
+    with splitter.session(samples) as mixed:
+        map_batches([len(sample) for sample in samples], batches.append, splitter.budget(), mixed)
     assert sorted(i for batch in batches for i in batch) == list(range(len(samples)))
     lengths = [len(samples[i]) for batch in batches for i in batch]
     assert lengths == sorted(lengths)
@@ -165,6 +167,7 @@ def test_a_model_that_padding_changes_takes_texts_of_one_length():
         splitter.edited_outputs(SENTENCES, lambda hidden: hidden)
     batches = []
     samples = splitter.samples(SENTENCES)
-    splitter.sweep(samples, batches.append)
+    with splitter.session(samples) as mixed:
+        map_batches([len(sample) for sample in samples], batches.append, splitter.budget(), mixed)
     for batch in batches:
         assert len({len(samples[i]) for i in batch}) == 1

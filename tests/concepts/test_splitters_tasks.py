@@ -54,7 +54,7 @@ class TestClassification:
     def test_a_split_point_that_one_vector_does_not_decide(self):
         for family, split_point in (("bert", 0), ("gpt2", "transformer.h.0"), ("bert", "bert.embeddings")):
             model, tokenizer = CLASSIFIERS[family]()
-            with pytest.raises(ModelError, match="do not follow from one vector a text"):
+            with pytest.raises(ModelError, match="do not follow from one vector per text"):
                 SplitterForClassification(model, split_point, tokenizer)
 
     @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ class TestClassification:
     def test_what_is_refused(self):
         model, tokenizer = CLASSIFIERS["bert"]()
         splitter = SplitterForClassification(model, tokenizer=tokenizer)
-        with pytest.raises(OptionError, match="one row a text"):
+        with pytest.raises(OptionError, match="one row per text"):
             splitter.samples(SENTENCES, "word")
         with pytest.raises(OptionError, match=r"`activations`: got shape \(32,\)"):
             splitter.activations_to_outputs(torch.zeros(32))
@@ -177,7 +177,7 @@ class TestGeneration:
     def test_special_tokens_in_or_out(self):
         model, tokenizer = CAUSAL_LMS["llama"]()
         model.generation_config.eos_token_id = int(
-            SplitterForGeneration(model, 0, tokenizer).samples(SENTENCES[1])[0].input_ids[-30]
+            SplitterForGeneration(model, 0, tokenizer, max_new_tokens=32).samples(SENTENCES[1])[0].input_ids[-30]
         )
         splitter = SplitterForGeneration(model, 0, tokenizer, max_new_tokens=3)
         inside, outside = (splitter.samples(SENTENCES[0], unit)[0] for unit in ("all_tokens", "token"))
@@ -265,3 +265,13 @@ class TestGeneration:
             SplitterForGeneration(model, 0, tokenizer, generation_kwargs={"num_return_sequences": 2})
         with pytest.raises(InputError, match=r"`inputs\[7\]`: .* `max_new_tokens=120` are more than the 128"):
             SplitterForGeneration(model, 0, tokenizer, max_new_tokens=120).samples(SENTENCES)
+
+
+def test_texts_are_read_and_not_continued_unless_asked():
+    model, tokenizer = CAUSAL_LMS["gpt2"]()
+    read = SplitterForGeneration(model, 0, tokenizer)
+    (rows,) = read.get_activations(SENTENCES).values()
+    (others,) = ModelWithSplitPoints(model, 0, tokenizer=tokenizer).get_activations(SENTENCES).values()
+    torch.testing.assert_close(rows, others)
+    with pytest.raises(OptionError, match="pass `max_new_tokens` too"):
+        SplitterForGeneration(model, 0, tokenizer, part="generated")

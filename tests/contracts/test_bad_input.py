@@ -9,8 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -53,6 +56,17 @@ def explain(inputs: Any, targets: Any = None, *, spans: Any = None, **options: A
     return Occlusion(*bert(), **options)(inputs, targets, spans=spans)
 
 
+def explain_many_classes(target: str, name: Callable[[int], str] = "intent {}".format) -> Any:
+    model, tokenizer = tiny.CLASSIFIERS["bert"]()
+    model.config.id2label = {i: name(i) for i in range(1000)}
+    return Occlusion(model, tokenizer)(TEXT, target)
+
+
+def headed(name: str) -> PreTrainedModel:
+    """A tiny BERT with another head."""
+    return getattr(transformers, name)(tiny.CLASSIFIERS["bert"]()[0].config).eval()
+
+
 def ids(*values: int) -> Tensor:
     return torch.tensor(values)
 
@@ -68,10 +82,6 @@ def without(name: str) -> PreTrainedTokenizerFast:
     tokenizer = tiny.wordpiece()
     setattr(tokenizer, name, None)
     return tokenizer
-
-
-class SlowTokenizer(PreTrainedTokenizerFast):
-    is_fast = False
 
 
 class Bare(nn.Module):
@@ -161,7 +171,7 @@ INPUTS: dict[str, Case] = {
     ),
     "message without content": (
         InputError,
-        r"`inputs`: the message \{'role': 'user'\} has no text in 'content'",
+        r"`inputs`: no message has text in 'content' \(\[\{'role': 'user'\}\]\)",
         lambda: Occlusion(tiny.CLASSIFIERS["gpt2"]()[0], tiny.chat())([{"role": "user"}]),
     ),
     "too long": (
@@ -169,14 +179,9 @@ INPUTS: dict[str, Case] = {
         r"`inputs\[1\]`: \d+ tokens, and the model takes 128; .*truncation=True",
         lambda: explain([TEXT, TEXT * 50]),
     ),
-    "slow tokenizer": (
-        TokenizerError,
-        r"`tokenizer`: SlowTokenizer cannot say which characters .*use_fast=True.*token ids as `inputs`",
-        lambda: Occlusion(bert()[0], SlowTokenizer(tokenizer_object=tiny.wordpiece().backend_tokenizer))(TEXT),
-    ),
     "overlapping spans": (
         InputError,
-        r"`spans`: \(2, 8\) begins before the span in front of it ends; sort them, without overlap",
+        r"`spans`: \(2, 8\) begins before the previous span ends; sort them, without overlap",
         lambda: explain(TEXT, spans=[(0, 3), (2, 8)]),
     ),
     "span beyond": (
@@ -188,6 +193,59 @@ INPUTS: dict[str, Case] = {
         InputError,
         r"`spans`: no token begins in \(5, 7\) \('il'\)",
         lambda: explain(TEXT, spans=[(0, 3), (5, 7)]),
+    ),
+    "a tuple of three texts": (
+        InputError,
+        r"`inputs`: got a tuple of 3 texts, and a tuple of two is a pair, one input; pass a list",
+        lambda: explain((TEXT, TEXT, TEXT)),
+    ),
+    "a set of texts": (InputError, r"`inputs`: got a set, whose order is easily lost; pass a list", lambda: explain({TEXT})),
+    "values of a dictionary": (
+        InputError,
+        r"`inputs`: got a dict_values, whose order is easily lost; pass a list",
+        lambda: explain({"a": TEXT}.values()),
+    ),
+    "a table": (
+        InputError,
+        r"`inputs`: got a DataFrame with the columns \['review', 'stars'\]; pass one column, as in table\['review'\]",
+        lambda: explain(pandas.DataFrame({"review": [TEXT], "stars": [5]})),
+    ),
+    "a data set": (
+        InputError,
+        r"`inputs`: got a Dataset with the columns \['text'\]; pass one column, as in table\['text'\]",
+        lambda: explain(type("Dataset", (), {"column_names": ["text"]})()),
+    ),
+    "an array of pairs": (
+        InputError,
+        r"`inputs`: got an array of texts of shape \(1, 2\); pass a column of it, or a list of pairs",
+        lambda: explain(np.array([[TEXT, TEXT]])),
+    ),
+    "half a surrogate pair": (
+        InputError,
+        r"`inputs\[1\]`: '\\ud83d' at character 4 is half a surrogate pair",
+        lambda: explain([TEXT, "bad \ud83d film"]),
+    ),
+    "half a surrogate pair in the second text of a pair": (
+        InputError,
+        r"`inputs`: '\\udfff' at character 0 is half a surrogate pair",
+        lambda: explain((TEXT, "\udfff")),
+    ),
+    "a message that is a number": (
+        InputError,
+        r"`inputs`: the message \{'role': 'user', 'content': 5\} has no text in 'content'; pass a text or a list of parts",
+        lambda: Occlusion(tiny.CLASSIFIERS["gpt2"]()[0], tiny.chat())([{"role": "user", "content": 5}]),
+    ),
+    "a message that is a picture": (
+        InputError,
+        r"`inputs`: the parts \['image'\] of a message hold no text",
+        lambda: Occlusion(tiny.CLASSIFIERS["gpt2"]()[0], tiny.chat())(
+            [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image", "url": "b"}]}]
+        ),
+    ),
+    "spans of floats": (
+        InputError,
+        r"`spans`: got \(0\.5, 3\); pass pairs of whole numbers",
+        lambda: explain([TEXT], spans=[[(0.5, 3)]]),
     ),
     "spans for another count": (
         InputError,
@@ -222,14 +280,44 @@ TARGETS: dict[str, Case] = {
     "float": (TargetError, r"`targets`: got float; pass None \(the prediction\), a class id", lambda: explain(TEXT, 1.0)),
     "floats": (
         TargetError,
-        r"`targets\[0\]`: got torch.float32 values; class ids are integers",
+        r"`targets`: got torch.float32 values; class ids are integers",
         lambda: explain(TEXT, torch.tensor([1.0])),
     ),
-    "boolean": (TargetError, r"`targets`: got True; a class is an integer or a name", lambda: explain(TEXT, True)),
-    "empty list": (TargetError, r"`targets\[0\]`: names no class; pass None", lambda: explain(TEXT, [])),
+    "boolean": (TargetError, r"`targets`: got True; pass None \(the prediction\), a class id", lambda: explain(TEXT, True)),
+    "empty list": (TargetError, r"`targets`: names no class; pass None", lambda: explain(TEXT, [])),
+    "many names": (
+        TargetError,
+        r"`targets`: no class is called 'intent 7x'; there are .*'intent 9', … \(1,000 names\)\. Did you mean .*'\?$",
+        lambda: explain_many_classes("intent 7x"),
+    ),
+    "two classes of one name": (
+        TargetError,
+        r"`targets`: 1000 classes are called 'other' \(\[0, 1, .*; pass the id of one",
+        lambda: explain_many_classes("other", lambda i: "other"),
+    ),
+    "a set of classes": (
+        TargetError,
+        r"`targets`: got a set, whose order is easily lost; pass a list",
+        lambda: explain(TEXT, {1}),
+    ),
+    "a table of classes": (
+        TargetError,
+        r"`targets`: got a DataFrame; pass one of its columns",
+        lambda: explain(TEXT, pandas.DataFrame({"label": [1]})),
+    ),
+    "a column with a missing class": (
+        TargetError,
+        r"`targets\[0\]`: got 1\.0; pass None",
+        lambda: explain([TEXT] * 2, pandas.Series([1.0, None])),
+    ),
+    "an array with a missing class": (
+        TargetError,
+        r"`targets`: got float64 values; class ids are integers \(a missing value makes a column floats\)",
+        lambda: explain([TEXT] * 2, np.array([1.0, np.nan])),
+    ),
     "3-D": (
         TargetError,
-        r"`targets\[0\]`: got a tensor of 2 dimensions; the ids of one input have one",
+        r"`targets`: got a tensor of 3 dimensions; ids have one or two",
         lambda: explain(TEXT, torch.zeros(1, 1, 1).long()),
     ),
 }
@@ -271,7 +359,7 @@ OPTIONS: dict[str, Case] = {
     ),
     "task": (
         OptionError,
-        r"`task`: got 'translation'; pass 'classification', 'single-label', 'multi-label', 'regression', 'generation' or None",
+        r"`task`: got 'translation'; pass 'classification', 'single-label', 'multi-label', 'regression', .* or None",
         lambda: explain(TEXT, task="translation"),
     ),
     "mask without mask token": (
@@ -358,7 +446,7 @@ OPTIONS: dict[str, Case] = {
     ),
     "random_state": (
         OptionError,
-        r"`random_state`: got -1; pass a whole number of at least 0, or None",
+        r"`random_state`: got -1; pass a whole number from 0 to",
         lambda: Lime(*bert(), random_state=-1),
     ),
 }
@@ -380,14 +468,38 @@ MODELS: dict[str, Case] = {
     ),
     "a classifier called a language model": (
         TaskError,
-        r"`model`: answered logits of shape \(\d+, 3\); a language model answers \(batch, tokens, vocabulary\)",
+        r"`model`: returned logits of shape \(\d+, 3\); a model that is read at tokens returns \(batch, tokens, outputs\)",
         lambda: explain(TEXT, " good", task="generation"),
     ),
     "a language model called a classifier": (
         TaskError,
-        r"`model`: answered logits of shape \(\d+, \d+, \d+\); a classifier answers \(batch, classes\)",
+        r"`model`: returned logits of shape \(\d+, \d+, \d+\); a classifier returns \(batch, classes\).*task='generation'",
         lambda: Occlusion(*tiny.CAUSAL_LMS["gpt2"](), task="classification")(TEXT),
     ),
+    "a language model without a config": (
+        TaskError,
+        r"`model`: returned logits of shape \(\d+, 9, 4\); a classifier returns \(batch, classes\).*pass task='generation'",
+        lambda: bare(answering(9, 4), replacement="mask"),
+    ),
+    "a softmax of one output": (
+        TaskError,
+        r"`inference_mode`: 'softmax' of a single output is the same for every text; .*task='regression'",
+        lambda: bare(answering(1), replacement="mask", inference_mode="softmax", targets=0),
+    ),
+    **{
+        f"a model for {task}": (
+            TaskError,
+            rf"`model`: {name} does {task}, which is not covered; explained are classifiers",
+            partial(lambda name: Occlusion(headed(name), bert()[1])(TEXT), name),
+        )
+        for name, task in (
+            ("BertForTokenClassification", "token classification"),
+            ("BertForMaskedLM", "masked language modeling"),
+            ("BertForQuestionAnswering", "extractive question answering"),
+            ("BertForMultipleChoice", "multiple choice"),
+            ("BertForPreTraining", "pre-training"),
+        )
+    },
     "no logits": (
         ModelError,
         r"`model`: answered dict without logits",
@@ -412,7 +524,7 @@ FILES: dict[str, Case] = {
     ),
     "incomplete": (
         FileError,
-        r"`path`: .* holds an incomplete explanation \('spans'\)",
+        r"`path`: .* holds an inconsistent explanation: it lacks `target_labels`",
         partial(load, {"interpreto": json.dumps({"format": "interpreto.attribution/2"})}),
     ),
 }
@@ -441,3 +553,4 @@ def test_a_refusal_says_what_was_asked_found_and_accepted(case: str, tmp_path: P
         attempt()
     assert type(raised.value) is error
     raised.match(f"^{message}")
+    assert len(str(raised.value)) < 500

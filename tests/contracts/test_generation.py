@@ -31,13 +31,14 @@ def assert_same(a, b, bound):
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.__name__)
 def test_batches_company_and_order_change_nothing(method, family):
     model, tokenizer = GENERATORS[family]()
-    precise = family != "mixtral"  # its experts have no float64
+    current = tiny.RELEASE >= (5,)  # whose masks can be float64 where torch's default is float32
+    precise = current and family != "mixtral"  # its experts have no float64
     model = model.double() if precise else model  # in float32 these steep models amplify the rounding of their scores
     options = METHODS[method]
     one = method(model, tokenizer, batch_size=1, **options)
     many = reversed(method(model, tokenizer, **options)(PROMPTS[::-1], TARGETS[::-1]))
     for prompt, target, together in zip(PROMPTS, TARGETS, many, strict=True):
-        assert_same(one(prompt, target)[0], together, 1e-5 if precise else 1e-4)
+        assert_same(one(prompt, target)[0], together, 1e-5 if precise else 1e-4 if current else 1e-3)
 
 
 @pytest.mark.parametrize("batch_size", [2, 4, 64])

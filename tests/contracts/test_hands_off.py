@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import numpy as np
 import pytest
 import torch
 
-from interpreto.errors import ModelError
+from interpreto import IntegratedGradients, Occlusion
+from interpreto.errors import ModelError, OptionError
+from interpreto.models.contexts import moved
 from tests import tiny
 from tests.contracts.zoo import FAMILIES, GRADIENT_METHODS, MASK_METHODS, METHODS, SAMPLED
 
@@ -112,3 +115,138 @@ def test_draws_are_the_random_states_own(method):
     if method in SAMPLED:
         fresh = [method(model, tokenizer, random_state=None, **METHODS[method])(text)[0].attributions for _ in range(2)]
         assert not torch.equal(*fresh)
+
+
+CALLERS = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "grad disabled": lambda: torch.set_grad_enabled(False),
+}
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("caller", [*CALLERS, "default dtype"])
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_the_callers_modes_change_no_number_and_are_left_as_they_were(family, caller):
+    model, tokenizer = tiny.CLASSIFIERS[family]()
+    within = (lambda: default_dtype(torch.float64)) if caller == "default dtype" else CALLERS[caller]
+
+    def modes():
+        return (
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            torch.is_autocast_enabled(),
+            torch.get_default_dtype(),
+        )
+
+    for method, options in METHODS.items():
+        wanted = method(model, tokenizer, **options)(TEXTS)
+        with within():
+            before = modes()
+            explainer = method(model, tokenizer, **options)
+            found = explainer(TEXTS)
+            assert modes() == before
+        for a, b in zip(wanted, found, strict=True):
+            assert torch.equal(a.attributions, b.attributions), method.__name__
+            assert b.attributions.dtype is torch.float32
+
+
+def test_a_missing_padding_id_stays_missing():
+    model, tokenizer = tiny.CLASSIFIERS["gpt2"]()
+    for named in (True, False):
+        if not named and hasattr(model.config, "pad_token_id"):
+            del model.config.pad_token_id
+        before = model.config.__dict__.get("pad_token_id", "absent")
+        Occlusion(model, tokenizer)(TEXTS[:1], 0)
+        assert model.config.__dict__.get("pad_token_id", "absent") == before
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:77"])
+def test_devices_that_cannot_compute_leave_the_model_whole(device):
+    model, tokenizer = tiny.CLASSIFIERS["bert"]()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(OptionError, match="`device`: "):
+        Occlusion(model, tokenizer, device=device)(TEXTS[0], 0)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_move_that_fails_half_way_is_taken_back(monkeypatch):
+    model, _ = tiny.CLASSIFIERS["bert"]()
+    other = torch.device("cpu:0")  # not the parameters' device, though the same memory
+    real, seen = torch.nn.Module._apply, [0]
+
+    def failing(self, function, recurse=True):
+        seen[0] += 1
+        if seen[0] == 12:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, function, recurse)
+
+    monkeypatch.setattr(torch.nn.Module, "_apply", failing)
+    homes = [parameter.device for parameter in model.parameters()]
+    with pytest.raises(torch.OutOfMemoryError), moved(model, other):
+        pass
+    assert [parameter.device for parameter in model.parameters()] == homes
+
+
+@pytest.mark.parametrize("method", [Occlusion, IntegratedGradients], ids=lambda m: m.__name__)
+def test_float64_models_keep_their_digits(method):
+    """f = 10⁶ + 10⁻³ · (what a float32 copy computes): differences of float32 scores would be zero."""
+
+    class Shifted(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.config, self.get_input_embeddings = inner, inner.config, inner.get_input_embeddings
+
+        def forward(self, **inputs):
+            return 1e6 + 1e-3 * self.inner(**inputs).logits
+
+    model, tokenizer = tiny.CLASSIFIERS["bert"]()
+    wanted = method(model, tokenizer)(TEXTS[0], 0)[0].attributions
+    found = method(Shifted(model.double()), tokenizer)(TEXTS[0], 0)[0].attributions
+    torch.testing.assert_close(found * 1e3, wanted, rtol=1e-3, atol=1e-4)
+
+
+WRAPPERS = {
+    "DataParallel": torch.nn.DataParallel,
+    "compiled in place": lambda model: model.compile(backend="eager") or model,
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("method", [Occlusion, IntegratedGradients], ids=lambda m: m.__name__)
+def test_wrappers_are_seen_through(wrapper, method):
+    model, tokenizer = tiny.CLASSIFIERS["bert"]()
+    wanted = method(model, tokenizer)(TEXTS[0], "positive")[0]
+    torch._dynamo.utils.counters.clear()
+    found = method(WRAPPERS[wrapper](model), tokenizer)(TEXTS[0], "positive")[0]
+    assert torch.equal(wanted.attributions, found.attributions) and found.target_labels == ["positive"]
+    assert not torch._dynamo.utils.counters["stats"]["unique_graphs"]  # each hook would be a guard
+
+
+def test_classes_that_are_shut_off_stay_out_of_the_way():
+    class Shut(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.config, self.get_input_embeddings = inner, inner.config, inner.get_input_embeddings
+
+        def forward(self, **inputs):
+            logits = self.inner(**inputs).logits
+            return torch.cat([torch.full_like(logits[:, :1], -torch.inf), logits[:, 1:]], 1)
+
+    model, tokenizer = tiny.CLASSIFIERS["bert"]()
+    for method in (Occlusion, IntegratedGradients):
+        predicted = method(Shut(model), tokenizer)(TEXTS[0])[0]
+        named = method(Shut(model), tokenizer)(TEXTS[0], predicted.target_labels[0])[0]
+        assert torch.equal(predicted.attributions, named.attributions) and predicted.targets[0] > 0
+        with pytest.raises(ModelError, match="is not finite"):
+            method(Shut(model), tokenizer)(TEXTS[0], 0)

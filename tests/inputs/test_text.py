@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import numpy
+import pandas
 import pytest
 import torch
 from torch import Tensor
@@ -27,6 +29,10 @@ TOKENIZERS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
 }
 TEXTS = ["the film was terrible.", "the keys to the cabinet are on the table.", "great"]
 """Lower case and without contractions: WordPiece's ids do not tell those."""
+
+
+def numpy_objects(texts: list[str]) -> numpy.ndarray:
+    return numpy.array(texts, dtype=object)
 
 
 def padding(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
@@ -73,7 +79,7 @@ def test_a_text_is_what_the_tokenizer_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@pytest.mark.parametrize("form", [list, iter, tuple], ids=["list", "generator", "tuple"])
+@pytest.mark.parametrize("form", [list, iter, pandas.Series, numpy.array, numpy_objects], ids=lambda form: form.__name__)
 def test_texts_in_a_row_are_the_texts(name: str, form: Callable[[list[str]], object]) -> None:
     encode = InputReader(TOKENIZERS[name]())
     for found, text in zip(encode(form(TEXTS)), TEXTS, strict=True):

@@ -9,8 +9,19 @@ import pytest
 import torch
 
 from interpreto import IntegratedGradients, KernelShap, Occlusion, Saliency, demo
-from interpreto.errors import InputError, OptionError
-from interpreto.metrics import ABPC, Benchmark, Deletion, MaxSensitivity, MetricResult, TokenF1
+from interpreto.errors import EstimateWarning, FailureWarning, InputError, OptionError
+from interpreto.metrics import (
+    ABPC,
+    AttributionMetric,
+    Benchmark,
+    Deletion,
+    GameMetric,
+    MaxSensitivity,
+    MetricResult,
+    SensitivityN,
+    TokenF1,
+)
+from interpreto.metrics.attributions.base import CaseResult
 from interpreto.metrics.attributions.cases import random_like, reversed_of
 from interpreto.metrics.benchmark import DEFAULT, counted
 from tests import tiny
@@ -189,7 +200,7 @@ class TestRuns:
             ({"metrics": ["GameMetric"]}, "'GameMetric'"),
             ({"random_state": -1}, "random_state"),
             ({"baselines": ["best"]}, "'best'"),
-            ({"random_draws": 0}, "random_draws"),
+            ({"n_random": 0}, "n_random"),
         ],
     )
     def test_options_that_cannot_be(self, classifier, options, message):
@@ -213,6 +224,129 @@ class TestRuns:
             benchmark.run({})
 
 
+class Failing(Occlusion):
+    """Explains nothing."""
+
+    def explain(self, *_arguments, **_options):
+        raise RuntimeError("this method <fails>")
+
+    __call__ = explain_samples = explain
+
+
+class FailingScore(GameMetric):
+    """Fails for explanations whose first attribution is the largest of all; masks what Deletion masks first."""
+
+    higher_is_better = True
+    measures = ("probability",)
+
+    def masks(self, case):
+        return case.orders[:1] == 0
+
+    def score(self, case, scores):
+        if case.output.method == "Saliency":
+            raise ZeroDivisionError("no score")
+        return CaseResult(float(scores.full["probability"] - scores.masked["probability"][0]))
+
+
+class FailingAlone(AttributionMetric):
+    higher_is_better = False
+
+    def run(self, explanations):
+        raise KeyError("alone")
+
+
+class TestFailures:
+    """A failing method or metric costs its own cells and is named; the rest is as without it."""
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_a_method_that_fails_costs_its_own_row(self, classifier, texts, first):
+        good, bad = Occlusion(*classifier), Failing(*classifier)
+        methods = {"bad": bad, "good": good} if first else {"good": good, "bad": bad}
+        benchmark = Benchmark(*classifier, metrics=["Deletion", "Sparseness"])
+        with pytest.warns(FailureWarning, match="bad failed: RuntimeError: this method <fails>. The rest of the table is kept"):
+            table = benchmark.run(methods, texts[:3])
+        alone = benchmark.run({"good": good}, texts[:3])
+        assert table.names == [*methods, "random", "reversed good"]
+        assert float(table["good", "Deletion"]) == float(alone["good", "Deletion"])
+        assert table.cells["bad"] == {}
+        assert str(table).splitlines()[1 + list(methods).index("bad")].split()[:3] == ["bad", "failed", "failed"]
+        for shown in (str(table), table.to_markdown()):
+            assert "bad failed: RuntimeError: this method <fails>" in shown
+        assert "| bad | failed | failed |" in table.to_markdown()
+        page = table.to_html()
+        assert "bad failed: RuntimeError: this method &lt;fails&gt;" in page
+        assert "<fails>" not in page
+        assert len(table.to_dataframe()) == 6
+
+    def test_a_metric_that_fails_costs_its_own_column_and_other_cells_are_as_without_it(self, classifier, texts):
+        methods = [Occlusion(*classifier), IntegratedGradients(*classifier)]
+        metrics = ["Deletion", FailingAlone(), "Sparseness"]
+        with pytest.warns(FailureWarning, match="FailingAlone of Occlusion failed: KeyError: 'alone'"):
+            table = Benchmark(*classifier, metrics=metrics, baselines=()).run(methods, texts[:3])
+        assert table.metrics == ["Deletion", "FailingAlone", "Sparseness"]
+        assert [(f.method, f.metric) for f in table.failures] == [(n, "FailingAlone") for n in table.names]
+        assert "FailingAlone ↓" in str(table)
+        alone = Benchmark(*classifier, metrics=["Deletion", "Sparseness"], baselines=()).run(methods, texts[:3])
+        for name in table.names:
+            for metric in ("Deletion", "Sparseness"):
+                assert torch.equal(table[name, metric].per_sample, alone[name, metric].per_sample)
+
+    def test_one_that_shares_its_sweep_costs_only_the_cells_that_fail(self, classifier, texts):
+        methods = [Occlusion(*classifier), Saliency(*classifier)]
+        benchmark = Benchmark(*classifier, metrics=["Deletion", FailingScore], baselines=())
+        with pytest.warns(FailureWarning, match="FailingScore of Saliency failed: ZeroDivisionError: no score"):
+            table = benchmark.run(methods, texts[:3])
+        assert float(table["Occlusion", "FailingScore"]) > 0
+        assert {name: set(row) for name, row in table.cells.items()} == {
+            "Occlusion": {"Deletion", "FailingScore"},
+            "Saliency": {"Deletion"},
+        }
+
+    def test_where_nothing_is_left_the_first_error_is_raised(self, classifier, texts):
+        with pytest.raises(RuntimeError, match="this method"):
+            Benchmark(*classifier, metrics=["Deletion"]).run([Failing(*classifier)], texts[:1])
+        with pytest.raises(KeyError, match="alone"):
+            Benchmark(*classifier, metrics=[FailingAlone()]).run([Occlusion(*classifier)], texts[:1])
+
+    def test_a_metric_made_with_one_explainer_is_of_its_method_alone(self, classifier, texts):
+        one, other = Occlusion(*classifier), Saliency(*classifier)
+        table = Benchmark(*classifier, metrics=[MaxSensitivity(one, 1)], baselines=()).run([one, other], texts[:1])
+        assert list(table.cells["Occlusion"]) == ["MaxSensitivity"]
+        assert table.cells["Saliency"] == {}
+
+
+def test_one_text_is_said_to_have_no_interval(classifier, texts):
+    table = Benchmark(*classifier, metrics=["Deletion"], baselines=("random",)).run([Occlusion(*classifier)], texts[:1])
+    assert "[no interval]" in table.to_markdown(intervals=True)
+    with pytest.warns(EstimateWarning, match="Deletion was scored on one sample"):
+        assert all(map(math.isnan, table.margin("Deletion", "Occlusion")))
+    few = Benchmark(*classifier, metrics=["Deletion"], baselines=()).run([Occlusion(*classifier)], texts[:3])
+    assert "(n = 3)" in few.to_markdown(intervals=True)
+
+
+def test_the_names_of_the_first_edition_are_taken(classifier):
+    assert Benchmark(*classifier, random_draws=3).n_random == 3
+    assert SensitivityN(*classifier, sizes=4).n_sizes == 4
+    with pytest.raises(OptionError, match="`random_draws`: is the old name of `n_random`"):
+        Benchmark(*classifier, random_draws=3, n_random=3)
+    with pytest.warns(DeprecationWarning, match="`Old.copies` is `masks` now"):
+
+        class Old(GameMetric):
+            higher_is_better = True
+            measures = ("probability",)
+
+            def copies(self, row):
+                return row.orders[:1] == 0
+
+            def of(self, row, answer):
+                return CaseResult(float(answer.whole["probability"] - answer.copies["probability"][0]))
+
+    with pytest.warns(DeprecationWarning, match="`Finding` is `CaseResult` now"):
+        from interpreto.metrics.attributions.base import Finding
+    assert Finding is CaseResult
+    assert float(Old(*classifier).run(Occlusion(*classifier)("A gorgeous, moving film."))) > 0
+
+
 @pytest.mark.slow
 def test_on_held_out_sentences_methods_beat_chance():
     """200 sentences that the embedded classifier was not trained on."""
@@ -225,3 +359,14 @@ def test_on_held_out_sentences_methods_beat_chance():
     for name in ("KernelShap", "Occlusion", "IntegratedGradients"):
         low, _ = table.margin("ABPC", name)
         assert low > 0.1
+
+
+def test_control_characters_of_names_and_errors_do_not_reach_a_terminal(classifier, texts):
+    class Loud(Failing):
+        def explain_samples(self, samples):
+            raise RuntimeError("\x1b[31mred")
+
+    methods = {"\x1b]0;title\x07": Occlusion(*classifier), "loud": Loud(*classifier)}
+    with pytest.warns(FailureWarning, match="loud failed"):
+        table = Benchmark(*classifier, metrics=["Sparseness"], baselines=()).run(methods, texts[:2])
+    assert not {"\x1b", "\x07"} & {*str(table)}

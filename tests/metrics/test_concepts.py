@@ -1,5 +1,7 @@
 """Metrics of activations, codes and dictionaries: closed forms, parity, streaming, and others' defects."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,8 @@ from interpreto.metrics.concepts import (
     Hoyer,
     NormalizedMSE,
     ReconstructionError,
+    ReconstructionSpaces,
+    RowDistance,
     Sparsity,
     SparsityRatio,
     Stability,
@@ -254,10 +258,18 @@ def test_dictionaries_of_unequal_numbers_are_paired():
     assert Stability(torch.eye(5)[:3], torch.eye(5)).compute() == 1
 
 
+def test_without_scipy_the_error_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(ImportError, match="pip install scipy"):
+        Stability(torch.eye(2), torch.eye(2)).compute()
+    assert Stability(torch.eye(2), torch.eye(2), matching_algorithm="cosine_maximum").compute() == 1
+
+
 @pytest.mark.parametrize(
     ("dictionaries", "error", "message"),
     [
         ([torch.eye(2)], OptionError, "at least two"),
+        ([3, 4], OptionError, r"`concept_explainers\[0\]`: got 3; pass a fitted explainer"),
         ([torch.eye(2), torch.eye(3)], InputError, r"\[2, 3\]"),
         ([torch.eye(2), torch.eye(2) * torch.nan], InputError, r"\[1\].*NaN"),
         ([torch.eye(2), torch.ones(2)], InputError, r"shape \(2,\)"),
@@ -302,3 +314,37 @@ def test_the_same_objects_are_handed_on():
     import interpreto.metrics.concepts as home
 
     assert all(getattr(handed, name) is getattr(home, name) for name in handed.__all__)
+
+
+def test_a_metric_is_run_called_and_computed_alike(rows, pca):
+    for metric in (MSE(pca), FID(pca), Sparsity(pca), ExplainedVariance(pca)):
+        assert float(metric.run(rows)) == float(metric(rows)) == metric.compute(rows) == metric.compute(latent_activations=rows)
+    assert float(Collinearity(pca)()) == Collinearity(pca).compute()
+
+
+def test_choices_equal_their_names_either_way(rows, pca):
+    assert RowDistance.COSINE == "cosine" and ReconstructionSpaces.LOGITS == "outputs" and RowDistance.COSINE != "squared"
+    assert ReconstructionError(pca, distance_function="cosine").compute(rows) == pytest.approx(
+        ReconstructionError(pca, distance_function=RowDistance.COSINE).compute(rows)
+    )
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_gradients_are_as_before_after_an_error_in_the_middle(rows, pca, enabled):
+    """Nobody's mode of gradients is left changed, when the generator of rows is closed late too."""
+
+    def fails(_given, _found):
+        assert not torch.is_grad_enabled()
+        raise ZeroDivisionError
+
+    with torch.set_grad_enabled(enabled):
+        for metric in (ReconstructionError(pca, distance_function=fails, batch_size=2),):
+            with pytest.raises(ZeroDivisionError):
+                metric.run(rows)
+            assert torch.is_grad_enabled() is enabled
+        generator = MSE(pca, batch_size=2).coded(MSE(pca).read(rows))
+        next(generator)
+        assert torch.is_grad_enabled() is enabled
+        generator.close()
+        assert torch.is_grad_enabled() is enabled
+    assert torch.is_grad_enabled()

@@ -10,7 +10,7 @@ from torch import nn
 from interpreto import demo
 from interpreto.concepts import DictionaryLearningExplainer, NeuronsAsConcepts, PCAConcepts
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
-from interpreto.errors import InputError, OptionError, TargetError, TaskError
+from interpreto.errors import EstimateWarning, InputError, OptionError, TargetError, TaskError
 from interpreto.metrics.concepts import (
     FID,
     MSE,
@@ -128,7 +128,7 @@ def test_a_classifiers_loss_is_of_its_labels(words):
     details = LossRecovered(explainer).run(TEXTS, labels).details
     assert details["cross_entropy"]["original"] == pytest.approx(expected, rel=1e-4)
     assert details["kl"]["original"] == 0 < details["kl"]["reconstructed"]
-    with pytest.raises(TargetError, match="`labels`"):
+    with pytest.raises(TargetError, match="`targets`"):
         LossRecovered(explainer).run(TEXTS, [0])
 
 
@@ -474,3 +474,50 @@ def test_the_interval_of_completeness_is_of_completeness():
     assert 0 < result.details["model"] < 1  # so that accuracy, and what of it is above chance, are different numbers
     assert low <= float(result) <= high
     assert float(result) == pytest.approx(1.0)
+
+
+def test_completeness_where_the_model_guesses_is_told_as_not_defined(decided):
+    model, tokenizer, texts = decided
+    explainer = NeuronsAsConcepts(SplitterForClassification(model, tokenizer=tokenizer))
+    own = explainer.splitter.get_activations(texts)[1]
+    metric = ConceptCompleteness(explainer, width=0)
+    classes = len(explainer.splitter.model.config.id2label)
+    held_out = metric.run(texts).details["held_out"]
+    assert len(held_out) % classes == 0  # an accuracy of exactly chance is possible
+    share = len(held_out) // classes
+    labels = own.clone()
+    for place, i in enumerate(held_out):
+        labels[i] = own[i] if place < share else (own[i] + 1) % classes
+    with pytest.warns(EstimateWarning, match="that of a guess"):
+        result = metric.run(texts, labels)
+    assert np.isnan(result.score) and (result.n_valid, result.n_skipped) == (0, len(held_out))
+    assert result.details["model"] == result.details["guessing"] and "not defined" in result.details["reason"]
+
+
+def test_old_spellings_are_aliases(binary, decided):
+    explainer, texts = binary
+    importance = torch.randn(5, generator=torch.Generator().manual_seed(0))
+    new, old = ConceptDeletion(explainer, n_steps=3), ConceptDeletion(explainer, points=3)
+    assert new.compute(texts, importance) == old.compute(texts, importance)
+    curves = new.curves(texts, importance)
+    assert float(new.of(curves)) == float(new.from_curves(curves))
+    pair = ConceptFaithfulnessCorrelation(explainer, n_subsets=8), ConceptFaithfulnessCorrelation(explainer, subsets=8)
+    assert pair[0].compute(texts, importance) == pair[1].compute(texts, importance)
+    model, tokenizer, texts = decided
+    explainer, texts = pca(SplitterForClassification(model, tokenizer=tokenizer), texts[:40]), texts[:40]
+    own = explainer.splitter.get_activations(texts)[1]
+    one = ConceptCompleteness(explainer, 4, n_epochs=1, lr=1e-2).run(texts, targets=own)
+    assert one.score == ConceptCompleteness(explainer, 4, epochs=1, learning_rate=1e-2).run(texts, labels=own).score
+
+
+def test_targets_by_name_and_by_numpys_numbers(binary):
+    explainer, texts = binary
+    importance = torch.arange(5.0)
+    metric = ConceptDeletion(explainer)
+    names = [explainer.splitter.model.config.id2label[i] for i in (0, 1, 1, 0)]
+    wanted = metric.compute(texts, importance, [0, 1, 1, 0])
+    for targets in (names, np.array([0, 1, 1, 0]), torch.tensor([0, 1, 1, 0]), [np.int64(i) for i in (0, 1, 1, 0)]):
+        assert metric.compute(texts, importance, targets) == wanted
+    assert metric.compute(texts, importance, np.int64(1)) == metric.compute(texts, importance, [1] * 4)
+    with pytest.raises(TargetError, match="got 2 targets"):
+        metric.compute(texts, importance, [[0, 1], 0, 0, 0])

@@ -30,7 +30,7 @@ from interpreto.metrics import (
     NormalizedAOPC,
 )
 from interpreto.metrics.attributions.base import run_together
-from interpreto.metrics.attributions.normalized_aopc import every_set, highest_walk
+from interpreto.metrics.attributions.normalized_aopc import all_subsets, highest_path
 from interpreto.metrics.ranking import orders, steps
 from tests import tiny
 from tests.metrics.games import additive, explained, model_of
@@ -166,9 +166,9 @@ class TestBounds:
         assert float(both[0]) == pytest.approx(float(both[1]), abs=1e-6)
 
     def test_walks_over_sets(self):
-        assert every_set(2).tolist() == [[False, False], [True, False], [False, True], [True, True]]
-        assert highest_walk(torch.tensor([0.0, 1.0, 3.0, 4.0])) == 7.0
-        assert -highest_walk(-torch.tensor([0.0, 1.0, 3.0, 4.0])) == 5.0
+        assert all_subsets(2).tolist() == [[False, False], [True, False], [False, True], [True, True]]
+        assert highest_path(torch.tensor([0.0, 1.0, 3.0, 4.0])) == 7.0
+        assert -highest_path(-torch.tensor([0.0, 1.0, 3.0, 4.0])) == 5.0
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +252,7 @@ class TestCalls:
         assert isinstance(auc, float)
         assert [len(of_targets) for of_targets in curves] == [1] * len(outputs)
         assert [len(c[0]) for c in curves] == [len(output.elements) + 1 for output in outputs]
-        assert metric(outputs)[0] == auc
+        assert float(metric(outputs)) == auc
         assert float(metric.run(outputs)) == auc
 
     def test_neither_batch_size_nor_company_changes_anything(self, classified):
@@ -390,7 +390,7 @@ class TestDecisions:
         outputs = Occlusion(model, tokenizer)(tiny.SENTENCES[:3])
         flips = DecisionFlip(model, tokenizer).run(outputs)
         assert math.isnan(float(flips))
-        assert flips.details["skipped"] == ["a regression decides nothing"]
+        assert flips.details["skipped"] == ["a regression makes no decision"]
         first = [float(of[0][0]) for of in Deletion(model, tokenizer).run(outputs).details["curves"]]
         assert first == pytest.approx([float(output.base_scores[0]) for output in outputs], abs=1e-5)
 

@@ -104,7 +104,7 @@ class TestSensitivity:
         with pytest.raises(InputError, match="Occlusion of softmax made it"):
             MaxSensitivity(occlusion, 1).run(Occlusion(model, tokenizer, inference_mode="softmax")(TEXTS))
         for metric in (MaxSensitivity, ModelParameterRandomization):
-            with pytest.raises(InputError, match="answers other attributions"):
+            with pytest.raises(InputError, match="returns other attributions"):
                 metric(Occlusion(model, tokenizer, replacement="drop")).run(occlusion(TEXTS))
 
     def test_a_generator_of_explanations_is_read_once(self):
@@ -116,13 +116,13 @@ class TestSensitivity:
     def test_what_does_not_hear_the_model_does_not_move(self):
         assert float(MaxSensitivity(Deaf(*demo.load_classifier())).run(TEXTS)) == 0
 
-    @pytest.mark.parametrize("method", [Occlusion, Saliency, KernelShap])
-    def test_every_method_moves_more_when_embeddings_do(self, method):
+    @pytest.mark.parametrize(("method", "options"), [(Occlusion, {}), (Saliency, {}), (KernelShap, {"n_perturbations": 40})])
+    def test_every_method_moves_more_when_embeddings_do(self, method, options):
         model, tokenizer = demo.load_classifier()
-        before, explainer = snapshot(model), method(model, tokenizer)
-        small, large = (float(MaxSensitivity(explainer, 3, radius=radius).run(TEXTS)) for radius in (0.01, 0.3))
+        before, explainer = snapshot(model), method(model, tokenizer, **options)
+        small, large = (float(MaxSensitivity(explainer, 2, radius=radius).run(TEXTS)) for radius in (0.01, 0.3))
         assert 0 < small < large
-        assert float(MaxSensitivity(explainer, 3, radius=0.01).run(TEXTS)) == small
+        assert float(MaxSensitivity(explainer, 2, radius=0.01).run(TEXTS)) == small
         assert same(model, before)
         assert not hooks(model)
 
@@ -171,10 +171,10 @@ class TestRandomisedModels:
     def test_what_does_changes_and_the_weights_are_as_before_bit_by_bit(self, mode):
         model, tokenizer = demo.load_classifier()
         before = snapshot(model)
-        texts = [sentence.text for sentence in demo.load_sentences()[:8]]
+        texts = [sentence.text for sentence in demo.load_sentences()[:3]]
         result = ModelParameterRandomization(Occlusion(model, tokenizer), mode, absolute=False).run(texts)
         assert same(model, before)
-        assert -0.5 < result.details["means"][-1] < 0.6
+        assert -0.6 < result.details["means"][-1] < 0.7
         assert float(result) < 0.9
         again = ModelParameterRandomization(Occlusion(model, tokenizer), mode, absolute=False).run(texts)
         assert torch.equal(again.per_sample, result.per_sample)

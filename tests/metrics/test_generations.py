@@ -19,7 +19,7 @@ from interpreto.metrics import (
     LogOdds,
     SoftComprehensiveness,
 )
-from interpreto.metrics.attributions.cases import Row
+from interpreto.metrics.attributions.cases import Case
 from tests import tiny
 
 PROMPT, ANSWER = "The film was great, and", "the actors were wonderful"
@@ -50,7 +50,7 @@ def logits_of(model, sample, gone, vector):
 def test_each_token_is_judged_by_a_loop(family):
     model, tokenizer, output = explained(family)
     sample = output.sample
-    vector = Deletion(model, tokenizer).game.space.vector("mean")
+    vector = Deletion(model, tokenizer).game.model.space.vector("mean")
     deletion, insertion, odds = (
         metric(model, tokenizer, replacement="mean", **more).run(output)
         for metric, more in ((Deletion, {}), (Insertion, {}), (LogOdds, {"bins": "all"}))
@@ -82,7 +82,7 @@ def test_the_explained_tokens_and_those_behind_are_never_removed(family, aggrega
     model, tokenizer, output = explained(family, aggregate=aggregate)
     sample = output.sample
     for t in range(len(output.target_labels)):
-        row = Row.of(output, t)
+        row = Case.of(output, t)
         readout = row.sample.targets.readouts[0]
         first = int(readout.positions.min()) + 1
         assert len(row) > 0
@@ -104,7 +104,7 @@ def test_a_word_of_several_tokens_does_not_leak_its_second_one():
     for t in split:
         own = _unit_of(output, t)
         assert not output.attributions[t, own].isnan()
-        assert own not in Row.of(output, t).units.tolist()
+        assert own not in Case.of(output, t).units.tolist()
     assert Deletion(model, tokenizer).run(output).n_valid == 1
     assert sample.units.texts[_unit_of(output, split[0])].strip() == "unbelievably"
 

@@ -10,9 +10,9 @@ import scipy.stats
 import torch
 
 from interpreto.errors import EstimateWarning, OptionError
+from interpreto.intervals import mean_interval, student_quantile
 from interpreto.metrics import MetricResult
 from interpreto.metrics.attributions.plausibility import harmonic_mean
-from interpreto.metrics.intervals import mean_interval, student_quantile
 
 DRAWN = {  # samples by number, and their expectation
     "normal": (lambda rng, size: rng.normal(size=size), 0.0, (None, None)),

@@ -34,8 +34,8 @@ from interpreto.metrics import (
     TokenF1,
     TokenIoU,
 )
-from interpreto.metrics.attributions.subset_correlations import sets_of_size
-from interpreto.metrics.statistics import kendall, mean_ranks, pearson, spearman
+from interpreto.metrics.attributions.subset_correlations import subsets_of_size
+from interpreto.statistics import kendall, mean_ranks, pearson, spearman
 from tests import tiny
 from tests.metrics.games import additive, explained, model_of
 from tests.problems import random_game
@@ -99,7 +99,7 @@ class TestInfidelity:
         metric = Infidelity(*game, n_perturbations=50)
         row = explained(*game, [0.1] * 30)
         assert float(metric.run(row)) == pytest.approx(0.0, abs=1e-9)
-        sets = metric.sets(30, torch.Generator().manual_seed(0))
+        sets = metric.subsets(30, torch.Generator().manual_seed(0))
         assert sets.shape == (50, 30)
         assert bool(sets.any(1).all())
         assert 0.4 < float(sets.double().mean()) < 0.6
@@ -131,8 +131,8 @@ class TestCorrelations:
 
     def test_sizes_of_sets(self):
         generator = torch.Generator().manual_seed(0)
-        assert sets_of_size(5, 2, 100, generator).sum(1).tolist() == [2] * 10
-        drawn = sets_of_size(20, 6, 50, generator)
+        assert subsets_of_size(5, 2, 100, generator).sum(1).tolist() == [2] * 10
+        drawn = subsets_of_size(20, 6, 50, generator)
         assert drawn.shape == (50, 20)
         assert set(drawn.sum(1).tolist()) == {6}
         game = model_of(additive([0.1 * i for i in range(8)]), 8)
@@ -183,7 +183,7 @@ class TestCorrelations:
         game = model_of(additive([0.1] * 4), 4)
         result = LeaveOneOutCorrelation(*game).run(explained(*game, [1.0] * 4, [1.0, 2.0, 3.0, 4.0]))
         assert result.n_skipped == 2
-        assert result.details["skipped"] == ["the attributions, or the score, are the same for all sets"]
+        assert result.details["skipped"] == ["the attributions, or the score, are the same for all subsets"]
 
     def test_what_differs_by_rounding_alone_is_constant(self):
         model, tokenizer = tiny.CLASSIFIERS["bert"]()
@@ -223,15 +223,20 @@ class TestCorrelations:
         outputs[0] = replace(outputs[0], attributions=torch.full_like(outputs[0].attributions, torch.nan))
         result = MonotonicityCorrelation(model, tokenizer, n_samples=2).run(outputs)
         assert (result.n_valid, result.n_skipped) == (1, 1)
-        assert "nothing stands in front" in result.details["skipped"][0]
+        assert "nothing before the target" in result.details["skipped"][0]
         assert MonotonicityCorrelation(model, tokenizer, n_samples=2).run(outputs[:1]).n_skipped == 1
 
     def test_company_changes_nothing(self):
         model, tokenizer = demo.load_classifier()
-        outputs = Occlusion(model, tokenizer)([sentence.text for sentence in demo.load_sentences()[:4]])
-        for metric in (Infidelity, FaithfulnessCorrelation, SoftComprehensiveness, NormalizedAOPC):
-            alone = torch.cat([metric(model, tokenizer).run([output]).per_sample for output in outputs])
-            together = metric(model, tokenizer).run(outputs[::-1]).per_sample.flip(0)
+        outputs = Occlusion(model, tokenizer)(["The story is dull.", "What a story!"])
+        for metric in (
+            Infidelity(model, tokenizer, n_perturbations=20),
+            FaithfulnessCorrelation(model, tokenizer, n_perturbations=20),
+            SoftComprehensiveness(model, tokenizer),
+            NormalizedAOPC(model, tokenizer, exact_units=4, beam_size=2),
+        ):
+            alone = torch.cat([metric.run([output]).per_sample for output in outputs])
+            together = metric.run(outputs[::-1]).per_sample.flip(0)
             torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-4)
 
     def test_draws_are_the_seeds_and_no_one_elses(self):
@@ -314,7 +319,7 @@ class TestSums:
         outputs[0] = replace(outputs[0], reference_scores=outputs[0].base_scores)
         result = Completeness(relative=True).run(outputs)
         assert (result.n_valid, result.n_skipped) == (1, 1)
-        assert result.details["skipped"] == ["f(x) is f(reference), of which nothing is a share"]
+        assert result.details["skipped"] == ["f(x) equals f(reference), of which nothing is a share"]
         assert 0 <= float(result) < 1e-3
         nothing = replace(outputs[1], attributions=torch.full_like(outputs[1].attributions, torch.nan))
         assert Completeness().run(nothing).n_skipped == 1
@@ -418,7 +423,7 @@ class TestPlausibility:
         assert low <= float(result) <= high
         assert result.parts.tolist() == [[0.5, 1.0], [1.0, 0.5]]
         assert result.difference(result) == (0.0, 0.0)
-        table = Benchmark(*self.game, metrics=[IOUF1(marked, k=2)], baselines=("random",), random_draws=4).run({"own": rows})
+        table = Benchmark(*self.game, metrics=[IOUF1(marked, k=2)], baselines=("random",), n_random=4).run({"own": rows})
         random = table["random", "IOUF1"]
         precision, recall = torch.stack([r.parts for r in random.details["results"]]).mean((0, 1)).tolist()
         assert float(random) == pytest.approx(2 * precision * recall / (precision + recall))
@@ -463,9 +468,9 @@ class TestPlausibility:
         [
             ([], "got 0 for 1"),
             ([(1, 0)], "2 values for 6"),
-            ([[(5, 2)]], "no range"),
-            ([[(0, 10_000)]], "no range"),
-            ([[("a", "b")]], "no range"),
+            ([[(5, 2)]], "not a range"),
+            ([[(0, 10_000)]], "not a range"),
+            ([[("a", "b")]], "not a range"),
             ([None], "got None; pass 0 or 1"),
             (["text"], "got 'text'; pass 0 or 1"),
         ],

@@ -18,7 +18,10 @@ from tests import tiny
 
 NAMES = [field.name for field in fields(EngineOptions)]
 FAMILIES = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}
-SHARING = [family for family in tiny.CAUSAL_LMS if family != "mamba"]  # its state does not continue by several tokens
+ALONE = ["mamba"]  # its state does not continue by several tokens
+if tiny.RELEASE < (4, 53):
+    ALONE.append("gemma3_text")  # its masks presume a cache that forgets what left the window
+SHARING = [family for family in tiny.CAUSAL_LMS if family not in ALONE]
 PROMPTS = ["A long and dull story with no end in sight, she said", "The film was good and the story was not"]
 TARGETS = [" but the film was so good", " at all"]
 METHODS = {
@@ -166,7 +169,7 @@ def test_a_full_memory_is_no_reason_not_to_share():
 def test_every_replacement_behind_a_prefix(family, replacement):
     fast, _, used = explained(family, Occlusion, replacement=replacement)
     slow, _, _ = explained(family, Occlusion, EngineOptions(prefix=False), replacement=replacement)
-    assert used["prefix"]
+    assert bool(used["prefix"]) is (family in SHARING)
     assert_same(fast, slow)
 
 
@@ -184,17 +187,15 @@ def test_a_dropped_word_whose_follower_begins_alike_moves_what_is_read(family):
     torch.testing.assert_close(output.attributions[1, -2], behind - before, rtol=1e-4, atol=1e-4)
 
 
-def test_windows_shorter_than_the_prefix_are_kept():
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
+def test_windows_shorter_than_the_prefix_are_kept(family):
     """Mistral and Gemma attend 8 tokens back here, in prompts of some 40."""
-    for family in ("mistral", "gemma3_text"):
-        model, tokenizer = FAMILIES[family]()
-        prompt = " ".join(PROMPTS)
-        explainer = Occlusion(model, tokenizer, batch_size=8)
-        fast = explainer(prompt, TARGETS[0])
-        assert explainer.report()["prefix"]
-        slow = Occlusion(model, tokenizer, batch_size=8, shortcuts=EngineOptions(prefix=False))(prompt, TARGETS[0])
-        assert fast[0].sample.input_ids.shape[0] > 40
-        assert_same(fast, slow)
+    model, tokenizer = FAMILIES[family]()
+    prompt = " ".join(PROMPTS)
+    explainer = Occlusion(model, tokenizer, batch_size=8)
+    fast = explainer(prompt, TARGETS[0])
+    assert bool(explainer.report()["prefix"]) is (family in SHARING) and fast[0].sample.input_ids.shape[0] > 40
+    assert_same(fast, Occlusion(model, tokenizer, batch_size=8, shortcuts=EngineOptions(prefix=False))(prompt, TARGETS[0]))
 
 
 def test_a_cache_that_does_not_continue_is_found_out():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from interpreto import IntegratedGradients, KernelShap, Occlusion, SmoothGrad
+from interpreto.attributions.perturbations import MaskPerturbator
 from interpreto.models.scorer import WINDOW, unique_rows
 from tests import problems, tiny
 
@@ -201,11 +202,15 @@ def test_a_thousand_texts_hold_a_bounded_number_of_copies():
     explainer = KernelShap(model, problems.GameTokenizer(8), granularity="token", n_perturbations=256, batch_size=64)
     ahead, inner = [], explainer.perturbator
 
-    def watched(sample, generator):
-        ahead.append(len(ahead) * 256 - model.calls)
-        return inner(sample, generator)
+    class Watched(MaskPerturbator):
+        def masks(self, u, generator):
+            raise NotImplementedError
 
-    explainer.perturbator = watched
+        def __call__(self, sample, generator):
+            ahead.append(len(ahead) * 256 - model.calls)
+            return inner(sample, generator)
+
+    explainer.perturbator = Watched()
     explainer(torch.arange(8).repeat(1000, 1), 0)  # 256,000 copies
     assert len(ahead) == 1000 and max(ahead) <= WINDOW * 64 + 256
 

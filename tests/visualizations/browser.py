@@ -120,18 +120,18 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def _centre(self, selector: str, i: int) -> tuple[float, float]:
+    def _center(self, selector: str, i: int) -> tuple[float, float]:
         node = f"$$({json.dumps(selector)})[{i}]"
         self.run(f"{node}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
         box = self.run(f"(({{left, top, width, height}}) => [left, top, width, height])({node}.getClientRects()[0])")
         return box[0] + box[2] / 2, box[1] + box[3] / 2
 
     def hover(self, selector: str, i: int = 0) -> None:
-        x, y = self._centre(selector, i)
+        x, y = self._center(selector, i)
         self.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def click(self, selector: str, i: int = 0) -> None:
-        x, y = self._centre(selector, i)
+        x, y = self._center(selector, i)
         for kind in ("mousePressed", "mouseReleased"):
             self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 

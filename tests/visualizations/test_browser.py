@@ -41,6 +41,19 @@ def test_the_page_is_drawn_without_a_console_message(browser):
     assert browser.run("$$('.targets').length") == 2
 
 
+def test_without_scripts_words_and_values_are_seen_and_with_them_nothing_is_seen_twice(browser):
+    browser.ask("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(to_html([film()]))
+        shown = browser.run("document.body.innerText")
+    finally:
+        browser.ask("Emulation.setScriptExecutionDisabled", value=False)
+    assert "A dull but lovely film" in shown and "−0.800" in shown
+    browser.open(to_html([film()]))
+    assert browser.run("$$('.static').length") == 0 and browser.said == []
+    assert browser.run("document.body.innerText").count("A dull but lovely film") == 1
+
+
 def test_a_console_message_would_be_seen(browser):
     browser.open("<script>console.log('seen'); document.createElement('img').src = 'x:y'; missing()</script>")
     assert any("seen" in said for said in browser.said) and any("missing" in said for said in browser.said)

@@ -151,7 +151,7 @@ class TestGlobal:
 
     def test_parts_of_a_data_set_add_up(self, explainer, monkeypatch):
         whole = global_concepts(explainer, iter(TEXTS), 1)
-        monkeypatch.setattr("interpreto.concepts.summaries.TOGETHER", 3)
+        monkeypatch.setattr("interpreto.concepts.summaries.WINDOW", 3)
         parts = global_concepts(explainer, TEXTS, 1)
         assert whole.outputs == parts.outputs == ("positive",) and whole.shown == parts.shown
         assert close(whole.importances, parts.importances) and close(whole.effects, parts.effects)
@@ -287,7 +287,7 @@ class TestPage:
             ((text, values),) = concept["passages"]
             assert text == 0 and np.array_equal(numbers([values])[0], ACTIVATIONS[:, concept["id"]].numpy())
             assert np.array_equal(numbers(concept["units"]), EFFECTS[:, :, concept["id"]].numpy())
-        assert "".join(piece[0] for piece in found["passages"][0]["pieces"]) == "lovely film"
+        assert "".join(segment[0] for segment in found["passages"][0]["segments"]) == "lovely film"
         assert found["scores"] == [-1.5, 2.5] and found["concepts"][1]["label"] == [["joy", 2], ["happy", 1.5]]
 
     def test_a_text_of_several_concepts_is_sent_once(self):

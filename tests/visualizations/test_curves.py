@@ -12,7 +12,9 @@ from interpreto import Occlusion, Saliency, demo
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics import ABPC, Benchmark, Deletion, Sparseness
 from interpreto.visualizations import plot_curves
-from interpreto.visualizations.curves import GRID, read_curves, to_lines, to_svg
+from interpreto.visualizations.curve_layout import GRID, read_curves
+from interpreto.visualizations.html.curves import to_svg
+from interpreto.visualizations.terminal.curves import to_lines
 from tests.metrics.games import additive, explained, model_of
 
 TEXTS = ["A gorgeous, moving film.", "Dull, and far too long.", "It is what it is."]
@@ -84,6 +86,14 @@ def test_names_stay_text(name):
     assert "<script" not in svg
     assert 'onload="' not in svg
     assert plot_curves({name: result}, backend="matplotlib").axes[0].lines[0].get_label() == name
+
+
+def test_names_of_methods_cannot_act_on_a_terminal_or_break_a_line(capsys):
+    game = model_of(additive((0.4, 0.3)), 2)
+    plot_curves({"a\x1b[31m\nb\u202ec": Deletion(*game).run(explained(*game, (2, 1)))}, backend="terminal")
+    out = capsys.readouterr().out
+    assert "a␛[31m b⟨U+202E⟩c" in out and not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", out)
+    assert len(out.splitlines()) == 2
 
 
 def test_what_cannot_be_drawn(table):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
+from itertools import combinations
 
 import matplotlib
 import numpy as np
@@ -14,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from interpreto.errors import InputError
 from interpreto.visualizations import plot_attributions
 from tests.visualizations.examples import INJECTIONS, additive, conversation, explanation, film, generation
 
@@ -58,8 +61,63 @@ def test_methods_stand_side_by_side_and_texts_below_each_other():
     other = explanation(["Other"], [[1.0]])
     axes = drawn(film(), other, film(method="Lime"))
     assert [a.get_title("right") for a in axes] == ["Occlusion", "Lime", "Occlusion", "Lime", "Occlusion"]
-    spots = [a.get_subplotspec().get_topmost_subplotspec().rowspan.start for a in axes]  # type: ignore[union-attr]
-    assert spots == [0, 0, 1, 1, 2]
+    tops = [round(a.get_position().y1, 6) for a in axes]
+    assert tops[0] == tops[1] > tops[2] == tops[3] > tops[4]
+
+
+def inches(axes: Axes) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top of all that is drawn of a pair of axes."""
+    assert axes.figure is not None
+    box = axes.get_tightbbox()
+    assert box is not None
+    return tuple(float(side) / axes.figure.dpi for side in (box.x0, box.y0, box.x1, box.y1))  # type: ignore[return-value]
+
+
+def test_nothing_is_drawn_over_anything_else_or_cut_off():
+    long = explanation(["W" * 30, "i" * 30, "\u4e00" * 30], [[0.5, -0.2, 1.0]], ["m" * 60], standard_error=torch.ones(1, 3))
+    shown = [film(), film(method="Lime"), long, generation("The film was " + "W" * 30, [" so", " " + "W" * 30]), conversation()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the font lacks Chinese letters
+        figure = plot_attributions(shown, backend="matplotlib")
+        width, height = figure.get_size_inches()
+        boxes = [inches(axes) for axes in figure.axes]
+    for left, bottom, right, top in boxes:
+        assert left >= 0 and bottom >= 0 and right <= width and top <= height
+    for (l1, b1, r1, t1), (l2, b2, r2, t2) in combinations(boxes, 2):
+        assert r1 <= l2 or r2 <= l1 or t1 <= b2 or t2 <= b1
+
+
+def test_many_methods_wrap_and_the_figure_stays_narrow():
+    axes = drawn(*(explanation(["a"], [[1.0]], method=f"m{i}") for i in range(30)))
+    assert axes[0].figure.get_size_inches()[0] <= 22
+    places = [(-round(a.get_position().y1, 6), round(a.get_position().x0, 6)) for a in axes]
+    assert places == sorted(places) and len({top for top, _ in places}) == 8
+
+
+def test_the_cost_of_a_figure_is_linear_in_its_panels(monkeypatch):
+    """Counted in measurements of text, which take nearly all of the time."""
+    from matplotlib.text import Text as Measured
+
+    count = 0
+
+    def counted(self, *args, own=Measured._get_layout, **options):
+        nonlocal count
+        count += 1
+        return own(self, *args, **options)
+
+    monkeypatch.setattr(Measured, "_get_layout", counted)
+    costs = []
+    for n in (1, 3, 9):
+        count = 0
+        plot_attributions([explanation([f"a{i}", "b"], [[1.0, 2.0]]) for i in range(n)], backend="matplotlib")
+        costs.append(count)
+    assert costs == [costs[0], 3 * costs[0], 9 * costs[0]]
+
+
+def test_a_figure_that_no_image_can_hold_is_refused_at_once():
+    many = [explanation([f"a{i}"], [[1.0]]) for i in range(400)]
+    with pytest.raises(InputError, match=r"400 panels make a figure \d+ inches tall, and an image holds 500"):
+        plot_attributions(many, backend="matplotlib")
 
 
 def test_a_generation_is_a_heat_map():

@@ -61,7 +61,7 @@ def test_the_numbers_of_the_explanation_are_in_the_page():
     assert np.array_equal(numbers(found["errors"]), error.numpy())
     assert found["elements"] == output.elements and found["labels"] == ["positive", "negative"]
     assert found["scores"] == [0.5, 1.5] and found["references"] == [0.1, 0.2] and found["residuals"] == [1e-7, -0.002]
-    assert "".join(piece[0] for piece in found["pieces"]) == output.text and found["blocks"] == [["text", 9]]
+    assert "".join(segment[0] for segment in found["segments"]) == output.text and found["blocks"] == [["text", 9]]
 
 
 def test_the_row_of_a_whole_answer_is_the_sum_of_those_of_its_tokens():
@@ -133,7 +133,7 @@ def test_texts_of_a_generation_make_no_elements_and_survive(bad):
             assert found.scripts["script"] == wanted.scripts["script"]
             ((data,),) = json.loads(found.scripts["application/json"])
             assert data["labels"][: len(output.targets)] == output.target_labels
-            assert "".join(piece[0] for piece in data["pieces"]) == output.text
+            assert "".join(segment[0] for segment in data["segments"]) == output.text
             assert not set("<>&\u2028\u2029") & set(found.scripts["application/json"])
             assert found.scripts["application/json"].isascii()
 
@@ -185,5 +185,5 @@ def test_a_backend_that_is_missing_or_unknown_is_told(monkeypatch):
             monkeypatch.setitem(sys.modules, loaded, None)
         monkeypatch.delitem(sys.modules, "interpreto.visualizations.figures.attributions", raising=False)
         monkeypatch.delattr("interpreto.visualizations.figures.attributions", raising=False)
-        with pytest.raises(OptionError, match=r'pip install "interpreto\[notebook\]"'):
+        with pytest.raises(OptionError, match=f"pip install {module.lower()}"):
             plot_attributions(film(), backend=backend)

@@ -6,27 +6,35 @@ import pytest
 
 from interpreto import KernelShap, Occlusion
 from interpreto.visualizations import to_text
-from interpreto.visualizations.text_layout import SAME_CHARACTER, Piece, answered, blocks, grouped, pieces, with_rows
+from interpreto.visualizations.text_layout import (
+    SAME_CHARACTER,
+    Segment,
+    blocks,
+    group_by_text,
+    is_generation,
+    segments_of,
+    split_at_targets,
+)
 from tests import tiny
 from tests.visualizations.examples import film, generation
 
 
 def test_classes_have_no_part_of_the_text():
-    assert not answered(film()) and answered(generation("A film", [" b"]))
+    assert not is_generation(film()) and is_generation(generation("A film", [" b"]))
 
 
 def test_units_and_targets_cut_each_other():
-    cut = with_rows([Piece("a film "), Piece("was so", 0), Piece(" good")], [(7, 10), (10, 12), (12, 18)])
+    cut = split_at_targets([Segment("a film "), Segment("was so", 0), Segment(" good")], [(7, 10), (10, 12), (12, 18)])
     assert cut == [
-        *(Piece("a film "), Piece("was", 0, row=0), Piece(" s", 0, row=1)),
-        *(Piece("o", 0, row=2), Piece(" good", None, row=2)),
+        *(Segment("a film "), Segment("was", 0, row=0), Segment(" s", 0, row=1)),
+        *(Segment("o", 0, row=2), Segment(" good", None, row=2)),
     ]
 
 
 def test_targets_without_characters_of_their_own_are_there():
-    cut = with_rows([Piece("x"), Piece("é", 0)], [(1, 2), (1, 2), (2, 2)])
-    assert [piece.row for piece in cut if piece.row is not None] == [0, 1, 2]
-    assert [piece.text for piece in cut] == ["x", "é", SAME_CHARACTER, SAME_CHARACTER]
+    cut = split_at_targets([Segment("x"), Segment("é", 0)], [(1, 2), (1, 2), (2, 2)])
+    assert [segment.row for segment in cut if segment.row is not None] == [0, 1, 2]
+    assert [segment.text for segment in cut] == ["x", "é", SAME_CHARACTER, SAME_CHARACTER]
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "t5", "bart"])
@@ -35,17 +43,17 @@ def test_every_row_of_a_generation_has_a_place(family, asked):
     model, tokenizer = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}[family]()
     for granularity in ("word", "token", "all_tokens"):
         output = Occlusion(model, tokenizer, granularity=granularity)("The film was", " 🎬 so good, é", **asked)[0]
-        cut = with_rows(pieces(output), output.target_spans)
-        assert "".join(piece.text for piece in cut if not piece.named) == "".join(p.text for p in pieces(output) if not p.named)
-        assert {piece.row for piece in cut if piece.row is not None} == set(range(len(output.targets)))
+        cut = segments_of(output)
+        assert "".join(segment.text for segment in cut if not segment.named) == output.text
+        assert {segment.row for segment in cut if segment.row is not None} == set(range(len(output.targets)))
 
 
 def kinds(output):
-    cut = with_rows(pieces(output), output.target_spans)
+    cut = segments_of(output)
     assert sum(count for _, count in blocks(cut)) == len(cut)
     found, at = [], 0
     for kind, count in blocks(cut):
-        found.append((kind, "".join(piece.text for piece in cut[at : at + count])))
+        found.append((kind, "".join(segment.text for segment in cut[at : at + count])))
         at += count
     return found
 
@@ -74,7 +82,15 @@ def test_a_text_is_one_block_and_an_answer_another():
     ],
 )
 def test_templates_are_told_from_messages(before, between, after):
-    text = [Piece(before), Piece("Hi", 0), Piece(" "), Piece("you", 1), Piece(between), Piece("Yes", 2), Piece(after)]
+    text = [
+        Segment(before),
+        Segment("Hi", 0),
+        Segment(" "),
+        Segment("you", 1),
+        Segment(between),
+        Segment("Yes", 2),
+        Segment(after),
+    ]
     end = [("frozen", 1)] if after.strip() else []
     assert blocks(text)[:4] == [("frozen", 1), ("message", 3), ("frozen", 1), ("message", 1 if end else 2)]
     assert blocks(text)[4:] == end
@@ -82,7 +98,7 @@ def test_templates_are_told_from_messages(before, between, after):
 
 @pytest.mark.parametrize("frozen", ["[CLS]", "<s>", "The user ", "the model: ", "Dear human, ", "<|endoftext|>", "[SEP]"])
 def test_frozen_text_alone_makes_no_chat(frozen):
-    assert blocks([Piece(frozen), Piece("film", 0), Piece(frozen)]) == [("text", 3)]
+    assert blocks([Segment(frozen), Segment("film", 0), Segment(frozen)]) == [("text", 3)]
 
 
 @pytest.mark.parametrize("granularity", ["token", "word", "sentence", "turn"])
@@ -104,7 +120,7 @@ def test_a_chat_has_a_block_for_each_message(granularity):
 
 def test_texts_are_grouped_in_order():
     a, b, c = film(), generation("A film", [" b"]), film(method="Lime")
-    groups = grouped([a, b, c])
+    groups = group_by_text([a, b, c])
     assert [[id(one) for one in group] for group in groups] == [[id(a), id(c)], [id(b)]]
 
 

@@ -1,4 +1,4 @@
-"""Aggregators: from the scores of variants to attributions."""
+"""Aggregators: from the scores of perturbed inputs to attributions."""
 
 from interpreto.attributions.aggregations.base import (
     Aggregator,

@@ -1,10 +1,12 @@
-"""From the scores of variants to one value a target and a unit."""
+"""Aggregators of scores and gradients into one value per target and unit."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,18 +15,19 @@ from torch import Tensor
 
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants, Variants
+from interpreto.intervals import student_quantile
 from interpreto.models.gradients import ContractedGradients, GradientReducer
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What an aggregator found.
+    """Attributions as an aggregator returns them.
 
     Attributes:
         values: ``(t, u)`` from scores; ``(t, l)`` from gradients, pooled to units by the explainer.
-        standard_error: Of the values, where they were sampled.
-        left_out: The values without each group of copies; the explainer pools them and takes their jackknife.
-        reference: Score of the input with everything removed, where it was scored.
+        standard_error: Standard errors of the values, where these were sampled.
+        left_out: ``(j, t, x)`` values without each group of perturbed inputs, from which the explainer computes a jackknife.
+        reference: ``(t,)`` scores of the input with everything masked, where it was scored.
     """
 
     values: Float[Tensor, "t x"]
@@ -34,13 +37,13 @@ class Estimate:
 
 
 class Aggregator(ABC):
-    """Turns what the variants scored into attributions. Never touches the model or the tokenizer.
+    """Turn the scores of perturbed inputs into attributions, without the model or the tokenizer.
 
     Attributes:
-        reducer: How gradients are reduced before they reach `aggregate`.
+        reducer: Reduces gradients before they reach `aggregate`.
 
     Examples:
-        >>> class KeptMean(Aggregator):  # RISE: the mean score of the copies that kept a unit
+        >>> class KeptMean(Aggregator):  # RISE: the mean score where a unit is present
         ...     def aggregate(self, scores, variants):
         ...         kept = 1 - variants.mask
         ...         return torch.einsum("pt,pu->tu", scores, kept) / kept.sum(0)
@@ -50,16 +53,20 @@ class Aggregator(ABC):
 
     @abstractmethod
     def aggregate(self, scores: Any, variants: Any) -> Estimate | Tensor:
-        """Attributions of one sample.
+        """Compute the attributions of one sample.
 
         Args:
-            scores: ``(p, t)`` scores of the copies; of gradients, what the reducer kept, ``(p, t, l)`` by default.
-            variants: The copies: `MaskVariants` or `EmbeddingVariants`.
+            scores: ``(p, t)`` scores of the perturbed inputs; of gradients, the result of the reducer, ``(p, t, l)`` by
+                default.
+            variants: The perturbed inputs: `MaskVariants` or `EmbeddingVariants`.
+
+        Returns:
+            Values ``(t, u)``, or ``(t, l)`` from gradients, on the scale of the scores; or an `Estimate`.
         """
 
 
 class MeanAggregator(Aggregator):
-    """Mean over the copies."""
+    """Compute the mean over the perturbed inputs."""
 
     def aggregate(self, scores: Float[Tensor, "p t x"], variants: Variants) -> Estimate:
         p = len(scores)
@@ -68,35 +75,35 @@ class MeanAggregator(Aggregator):
 
 
 class SumAggregator(Aggregator):
-    """Sum over the copies."""
+    """Compute the sum over the perturbed inputs."""
 
     def aggregate(self, scores: Float[Tensor, "p t x"], variants: Variants) -> Estimate:
         return Estimate(scores.sum(0))
 
 
 class SquaredMeanAggregator(Aggregator):
-    """Mean of squares over the copies."""
+    """Compute the mean of squares over the perturbed inputs."""
 
     def aggregate(self, scores: Float[Tensor, "p t x"], variants: Variants) -> Estimate:
         return MeanAggregator().aggregate(scores.square(), variants)
 
 
 class VarianceAggregator(Aggregator):
-    """Unbiased variance over the copies."""
+    """Compute the unbiased variance over the perturbed inputs."""
 
     def aggregate(self, scores: Float[Tensor, "p t x"], variants: Variants) -> Estimate:
         return Estimate(scores.var(0))
 
 
 class TrapezoidalMeanAggregator(Aggregator):
-    """Mean over copies at equal steps of a path, ends included, by the trapezoidal rule."""
+    """Compute the mean over equal steps of a path, ends included, by the trapezoidal rule."""
 
     def aggregate(self, scores: Float[Tensor, "p t x"], variants: Variants) -> Estimate:
         return Estimate(torch.trapezoid(scores, dim=0) / (len(scores) - 1) if len(scores) > 1 else scores[0])
 
 
 class WeightedMeanAggregator(Aggregator):
-    """Mean over the copies with the variants' quadrature weights."""
+    """Compute the mean over the perturbed inputs with their quadrature weights."""
 
     def aggregate(self, scores: Float[Tensor, "p t x"], variants: Variants) -> Estimate:
         if variants.weights is None:
@@ -105,7 +112,7 @@ class WeightedMeanAggregator(Aggregator):
 
 
 class MaskwiseMeanAggregator(Aggregator):
-    """Mean score of the copies that removed a unit."""
+    """Compute the mean score where a unit is masked."""
 
     def aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
         mask = variants.mask.to(scores)
@@ -113,25 +120,25 @@ class MaskwiseMeanAggregator(Aggregator):
 
 
 class OcclusionAggregator(Aggregator):
-    """Score lost by removal: that of the untouched input minus the mean over the copies that removed the unit.
+    """Compute the score lost by masking: the score of the input minus the mean score where the unit is masked.
 
-    The untouched input is the copy that removes nothing; the perturbator must have it, as `OcclusionPerturbator` does.
+    One of the masks must be empty, as the first of `OcclusionPerturbator` is.
     """
 
     def aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
         mask = variants.mask.to(scores)
         whole = (mask.sum(1) == 0).nonzero()
         if not len(whole):
-            raise OptionError("`perturbator`: no copy is the untouched input; a row of zeros in its masks makes one.")
-        untouched = scores[whole[0, 0]]
-        return Estimate(torch.einsum("pt,pu->tu", untouched - scores, mask) / removals(mask))
+            raise OptionError("`perturbator`: none of its masks is empty; add a row of zeros, which leaves the input as it is.")
+        unperturbed = scores[whole[0, 0]]
+        return Estimate(torch.einsum("pt,pu->tu", unperturbed - scores, mask) / removals(mask))
 
 
 def by_reach(scores: Float[Tensor, "p t"], variants: MaskVariants, estimate: Callable[[Tensor, Tensor], Estimate]) -> Estimate:
-    """An estimate for each score over the units that it can depend on; the copies are the same for all.
+    """Estimate each score over the units that it can depend on, from the same perturbed inputs for all.
 
-    Scores of a generation see units up to their own place. Scores with the same units are estimated together, from
-    their columns and those of the mask ``(p, m)``; what a score cannot see is NaN.
+    The score of a generated token depends on the units before it. Scores with the same units are estimated together, from
+    their columns and those of the mask ``(p, m)``; the values of all other units are NaN.
     """
     reach = variants.sample.reach
     sizes = reach.unique().tolist()
@@ -152,11 +159,27 @@ def by_reach(scores: Float[Tensor, "p t"], variants: MaskVariants, estimate: Cal
     return Estimate(values, error, reference=reference if whole else None)
 
 
+@cache
+def t_ratio(degrees: int) -> float:
+    """Return the 97.5 % quantile of Student's t over the normal one.
+
+    Errors that are estimated from a few groups are widened by it, so that the value ± 1.96 standard errors covers 95 %.
+
+    Args:
+        degrees: Degrees of freedom; with none the ratio is NaN.
+    """
+    return math.nan if degrees < 1 else student_quantile(0.95, degrees) / 1.959964
+
+
 def removals(mask: Float[Tensor, "p u"]) -> Float[Tensor, " u"]:
-    """How many copies removed each unit, or an error where none did."""
+    """Return how many perturbed inputs mask each unit.
+
+    Raises:
+        OptionError: a unit is never masked.
+    """
     count = mask.sum(0)
     if not bool((count > 0).all()):
         raise OptionError(
-            f"`perturbator`: no copy removed unit {int((count == 0).nonzero()[0, 0])}; every unit must be removed once."
+            f"`perturbator`: no mask covers unit {int((count == 0).nonzero()[0, 0])}; every unit must be masked at least once."
         )
     return count

@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach
+from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach, t_ratio
 from interpreto.choices import Choice
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants
 
 
 class DistancesFromMask(Choice):
-    """Distance of a copy to the untouched input, by the units it kept, in [0, 1].
+    """Distance of a perturbed input to the input, by the units that are present, in [0, 1].
 
-    ``cosine``: 1 − cos(presence, all present). ``hamming``: share of units removed. ``euclidean``: its square root.
+    ``cosine``: 1 − cos(presence, all present). ``hamming``: share of units masked. ``euclidean``: its square root.
     """
 
     COSINE = "cosine"
@@ -25,21 +25,21 @@ class DistancesFromMask(Choice):
     EUCLIDEAN = "euclidean"
 
     def __call__(self, mask: Float[Tensor, "p u"]) -> Float[Tensor, " p"]:
-        """Distances of the copies whose removed units are 1 in ``mask``."""
-        removed = mask.mean(1)
+        """Return the distances of the perturbed inputs whose masked units are 1 in ``mask``."""
+        masked = mask.mean(1)
         if self is DistancesFromMask.COSINE:
-            return 1 - (1 - removed).sqrt()
-        return removed if self is DistancesFromMask.HAMMING else removed.sqrt()
+            return 1 - (1 - masked).sqrt()
+        return masked if self is DistancesFromMask.HAMMING else masked.sqrt()
 
 
 class LinearRegressionAggregator(Aggregator):
-    """Coefficients of a linear surrogate of the presence of units, weighted by closeness to the untouched input.
+    """Fit a linear surrogate of the presence of units, weighted by closeness to the unperturbed input.
 
-    Weights are ``sqrt(exp(−distance² / width²))``, so the untouched input has the largest. Solved in float64.
+    Weights are ``sqrt(exp(−distance² / width²))``, so that the unperturbed input has the largest. Solved in float64.
 
     Args:
-        distance_function: How far a copy is; see `DistancesFromMask`. None: all copies weigh the same.
-        kernel_width: In the distance's units.
+        distance_function: Distance to the input. None: all perturbed inputs have the same weight.
+        kernel_width: Width of the weights, on the scale of the distance.
 
     References:
         Ribeiro et al., KDD 2016, https://arxiv.org/abs/1602.04938.
@@ -53,7 +53,7 @@ class LinearRegressionAggregator(Aggregator):
         self.distance_function, self.kernel_width = distance_function, kernel_width
 
     def weights(self, mask: Float[Tensor, "p u"]) -> Float[Tensor, " p"]:
-        """What each copy counts for."""
+        """Return the weight of each perturbed input."""
         if self.distance_function is None:
             return torch.ones(len(mask), dtype=torch.float64)
         return torch.exp(-((self.distance_function(mask.double()) / self.kernel_width) ** 2) / 2)
@@ -69,10 +69,10 @@ class LinearRegressionAggregator(Aggregator):
 
 
 class ShapleyAggregator(Aggregator):
-    """Shapley values: least squares in which they sum to f(x) − f(∅), or averages over orders.
+    """Compute Shapley values: by least squares under the constraint Σφ = f(x) − f(∅), or by averages over orders.
 
-    The first two copies are the untouched and the empty input. Copies with weights are regressed; without, they are
-    growing coalitions along random orders, and the values are mean contributions. Solved in float64.
+    The first two perturbed inputs are the full and the empty coalition. Coalitions with weights are regressed; without,
+    they grow along random orders, and the values are mean contributions. Solved in float64.
 
     References:
         Lundberg and Lee, NeurIPS 2017, https://arxiv.org/abs/1705.07874.
@@ -86,8 +86,8 @@ class ShapleyAggregator(Aggregator):
             if u < 2:
                 return Estimate((full - empty)[:, None].expand(-1, u), torch.zeros(len(full), u), reference=empty)
             if variants.weights is None:
-                phi, error = _over_orders(values, variants.mask)
-                return Estimate(phi[:, :u], error[:, :u], reference=empty)
+                phi, error = _over_orders(values, variants.mask, u)
+                return Estimate(phi, error, reference=empty)
             weights = variants.weights[2:].double()
             if u < variants.mask.shape[1]:
                 weights = restricted_weights(variants.mask[2:], u)
@@ -98,11 +98,11 @@ class ShapleyAggregator(Aggregator):
 
 
 def restricted_weights(mask: Float[Tensor, "p u"], m: int) -> Float[Tensor, " p"]:
-    """Weights with which coalitions drawn for ``u`` units make a Kernel SHAP regression of the first ``m`` alone.
+    """Return weights by which coalitions drawn for ``u`` units give a Kernel SHAP regression of the first ``m`` alone.
 
-    Within a size all coalitions were equally likely, so one of ``r`` of the ``m`` units was drawn as often as its
-    completions by the others were. Its weight is the Shapley kernel of ``m`` units over that; the ends, which the
-    constraint has, weigh nothing.
+    All coalitions of one size were equally likely, so a coalition of ``r`` of the ``m`` units was drawn as often as its
+    completions by the others. Its weight is the Shapley kernel of ``m`` units over that number; the full and the empty
+    coalition, which the constraint contains, have weight 0.
     """
     u = mask.shape[1]
     sizes, drawn = (1 - mask).sum(1).long().unique(return_counts=True)
@@ -118,7 +118,10 @@ def restricted_weights(mask: Float[Tensor, "p u"], m: int) -> Float[Tensor, " p"
 def _regressed(
     values: Float[Tensor, "p t"], mask: Float[Tensor, "p m"], weights: Float[Tensor, " q"], groups: Int[Tensor, " q"]
 ) -> tuple[Tensor, Tensor]:
-    """The last unit takes what the others leave of the gain, which is the constraint."""
+    """Solve the regression and return values and standard errors ``(t, m)``.
+
+    The value of the last unit is the gain minus the other values, which is the constraint.
+    """
     present = 1 - mask[2:].double()
     gain = values[0] - values[1]
     design = present[:, :-1] - present[:, -1:]
@@ -129,28 +132,52 @@ def _regressed(
     return phi.T, fit.standard_error(groups, last).T
 
 
-def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"]) -> tuple[Tensor, Tensor]:
-    """Mean contribution of each unit when it joins the units in front of it in a random order.
+def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"], m: int) -> tuple[Tensor, Tensor]:
+    """Return mean contributions of the first ``m`` units, and their standard errors.
 
-    A random order of all units is one of any of them, so the same orders serve scores that see fewer.
+    A unit's contribution is the gain when it joins the units before it in an order. A random order of all units is a
+    random order of any subset, so the same orders serve scores that depend on fewer units. Where the budget ends within an
+    order, blocks of units join at once; a block's gain beyond the values of its units by the complete orders is shared
+    equally among them.
+
+    With two or three orders the variance of a single unit is hardly known: it is averaged with the mean variance of all.
     """
-    u, t = mask.shape[1], values.shape[1]
-    grown = values[2:].reshape(-1, u - 1, t)
-    present = (1 - mask[2:].double()).reshape(-1, u - 1, u)
-    empty, full = values[1].expand(len(grown), 1, t), values[0].expand(len(grown), 1, t)
-    steps = torch.cat([empty, grown, full], 1).diff(dim=1)  # orders × positions × targets
-    sets = torch.cat([torch.zeros(len(grown), 1, u), present, torch.ones(len(grown), 1, u)], 1).diff(dim=1)
-    per_order = torch.einsum("opt,opu->otu", steps, sets.double())
-    pairs = per_order.reshape(-1, 2, t, u).mean(1)  # an order and its reverse were drawn together
-    error = pairs.std(0) / len(pairs) ** 0.5 if len(pairs) > 1 else torch.full((t, u), torch.nan)
-    return pairs.mean(0), error
+    u = mask.shape[1]
+    rows = len(mask) - 2
+    count, rest = divmod(rows, u - 1)
+    whole = 2 + rows - rest
+    per_order = _contributions(values[2:whole].reshape(count, u - 1, -1), mask[2:whole].reshape(count, u - 1, u), values)
+    phi = per_order.mean(0)
+    if rest:
+        sets, gains = _steps(values[None, whole:], mask[None, whole:], values)
+        beyond = (gains[0] - sets[0] @ phi.T) / sets[0].sum(1, keepdim=True)  # blocks × targets
+        part = rest / (u - 1)
+        phi = phi + part / (count + part) * (beyond.T @ sets[0])
+    own = per_order[..., :m].var(0) / count
+    error = ((own + own.mean(-1, keepdim=True)) / 2).sqrt()
+    return phi[:, :m], error * t_ratio(4 * (count - 1))
+
+
+def _contributions(values: Float[Tensor, "o q t"], mask: Float[Tensor, "o q u"], ends: Float[Tensor, "p t"]) -> Tensor:
+    """Return the gain of each unit in each order, ``(o, t, u)``."""
+    sets, gains = _steps(values, mask, ends)
+    return torch.einsum("oqt,oqu->otu", gains, sets)
+
+
+def _steps(values: Float[Tensor, "o q t"], mask: Float[Tensor, "o q u"], ends: Float[Tensor, "p t"]) -> tuple[Tensor, Tensor]:
+    """Return the units that join at each step of growing coalitions, ``(o, q + 1, u)``, and the gains, ``(o, q + 1, t)``."""
+    o, _, u = mask.shape
+    full, empty = ends[0].expand(o, 1, -1), ends[1].expand(o, 1, -1)
+    present = 1 - mask.double()
+    sets = torch.cat([present.new_zeros(o, 1, u), present, present.new_ones(o, 1, u)], 1).diff(dim=1)
+    return sets, torch.cat([empty, values, full], 1).diff(dim=1)
 
 
 class WeightedFit:
-    """A weighted least squares fit, with errors that hold whatever the noise of each group of rows.
+    """A weighted least squares fit, with standard errors that are robust to unequal noise of the groups of rows.
 
     Raises:
-        OptionError: when the rows do not determine the coefficients.
+        OptionError: if the rows do not determine the coefficients.
     """
 
     def __init__(
@@ -169,10 +196,18 @@ class WeightedFit:
         self.residuals = response - design @ self.coefficients
 
     def standard_error(self, groups: Int[Tensor, " p"], combine: Float[Tensor, "k m"] | None = None) -> Float[Tensor, "k t"]:
-        """Cluster-robust errors of the coefficients, or of combinations of them; rows of group ``-1`` were not drawn.
+        """Return cluster-robust standard errors of the coefficients, or of linear combinations of them.
+
+        The residuals of a group are divided by one minus its leverage (HC3), as a row that draws the fit towards itself has a
+        small residual without a small error.
+
+        Args:
+            groups: Rows that were drawn together share a number; rows of group ``-1`` were enumerated, not drawn.
+            combine: The combinations; None: the coefficients.
 
         References:
-            White (1980), https://doi.org/10.2307/1912934, with the small-sample factor G / (G − m).
+            White (1980), https://doi.org/10.2307/1912934; MacKinnon and White (1985),
+            https://doi.org/10.1016/0304-4076(85)90158-7.
         """
         inverse = self.inverse if combine is None else combine @ self.inverse
         drawn = groups >= 0
@@ -181,9 +216,9 @@ class WeightedFit:
             return torch.zeros(len(inverse), self.residuals.shape[1], dtype=torch.float64)
         moved = torch.einsum("kp,pt->pkt", inverse[:, drawn], self.residuals[drawn])
         clustered = moved.new_zeros(len(numbers), *moved.shape[1:]).index_add(0, members, moved)
-        spare = len(numbers) - self.design.shape[1]
-        factor = len(numbers) / spare if spare > 0 else torch.nan
-        return (clustered.square().sum(0) * factor).sqrt()
+        leverage = (self.design * self.inverse.T).sum(1)[drawn]
+        left = (1 - leverage.new_zeros(len(numbers)).index_add(0, members, leverage)).clamp(min=0.05)
+        return (clustered / left[:, None, None]).square().sum(0).sqrt()
 
 
 def _given(value: Tensor | None) -> Tensor:

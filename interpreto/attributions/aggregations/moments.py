@@ -1,4 +1,4 @@
-"""Statistics of noisy gradients: vectors first, then one number a token."""
+"""Statistics of noisy gradients: of the vectors, then one number per token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interpreto.models.gradients import GradientMoments, Moments
 
 
 class MomentsAggregator(Aggregator, ABC):
-    """Reads a statistic of the gradient vectors off their moments. Its jackknife leaves out a group of copies."""
+    """Compute a statistic of the gradient vectors from their moments; the jackknife leaves out one group of noisy inputs."""
 
     reducer = GradientMoments
 
@@ -30,32 +30,32 @@ class MomentsAggregator(Aggregator, ABC):
 
     @abstractmethod
     def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
-        """The statistic over all copies of one group; ``signed`` where the vectors are gradient × input."""
+        """Return the statistic of one group of noisy inputs; ``signed`` where the vectors are gradient × input."""
 
 
 class SmoothGradAggregator(MomentsAggregator):
-    """Norm of the mean vector; its sum where the vectors are gradient × input."""
+    """Compute the norm of the mean vector; its sum where the vectors are gradient × input."""
 
     def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
         return moments.mean[0].sum(-1) if signed else moments.mean[0].norm(dim=-1)
 
 
 class SquareGradAggregator(MomentsAggregator):
-    """Mean square, summed over the width."""
+    """Compute the mean square, summed over the width."""
 
     def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
         return moments.square[0] / moments.count[0]
 
 
 class VarGradAggregator(MomentsAggregator):
-    """Unbiased variance, summed over the width."""
+    """Compute the unbiased variance, summed over the width."""
 
     def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
         return moments.spread[0] / (moments.count[0] - 1).clamp(min=1)
 
 
 def merged(moments: Moments, without: int | None = None) -> Moments:
-    """All groups, or all but one, as one group."""
+    """Merge all groups, or all but one, into one group."""
     kept = [g for g in range(len(moments.count)) if g != without]
     count, means = moments.count[kept], moments.mean[kept]
     total = count.sum()

@@ -14,18 +14,14 @@ from interpreto.models.embeddings import Baseline, read_baseline
 
 
 class GradientShap(AttributionExplainer):
-    """Expected gradient at random points between a baseline and the noisy input, times the way between them.
+    """Average the gradient at random points between a baseline and the noisy input, times their difference.
 
-    Signed, with standard errors; the residual shrinks with the noise and with ``1 / sqrt(n_perturbations)``.
+    Signed, with standard errors. The residual shrinks with the noise, and with ``1 / sqrt(n_perturbations)``.
 
     Args:
-        model: See `AttributionExplainer`.
-        tokenizer: See `AttributionExplainer`.
-        batch_size: See `AttributionExplainer`.
-        n_perturbations: Random points.
+        n_perturbations: Number of random points.
         baseline: As in `IntegratedGradients`.
         noise_std: Standard deviation of the noise, in standard deviations of the input's embeddings.
-        **options: Shared by every method; see `Options`.
 
     Examples:
         >>> from interpreto import GradientShap, demo
@@ -40,11 +36,11 @@ class GradientShap(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         n_perturbations: int = 32,
-        baseline: Baseline = "zero",
+        baseline: Baseline | None = "zero",
         noise_std: float = 0.1,
         **options: Unpack[Options],
     ) -> None:

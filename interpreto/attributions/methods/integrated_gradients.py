@@ -1,4 +1,4 @@
-"""Integrated gradients: the gradient along a path."""
+"""Integrated gradients: the gradient, integrated along a path."""
 
 from __future__ import annotations
 
@@ -14,19 +14,15 @@ from interpreto.models.embeddings import Baseline, read_baseline
 
 
 class IntegratedGradients(AttributionExplainer):
-    """Gradient integrated from a baseline to the input, times the way between: sums to ``f(x) − f(baseline)``.
+    """Integrate the gradient from a baseline to the input, times their difference; the sum is ``f(x) − f(baseline)``.
 
-    By the Gauss-Legendre rule. The output's ``residual`` is what the sum misses; above 5 % of the gap a
-    `CompletenessWarning` says how many steps would do. Tokens in no unit (special ones) stay as they are.
+    The integral is computed by the Gauss-Legendre rule. The ``residual`` of an explanation is its error; above 5 % of the
+    score gap, a `CompletenessWarning` says how many steps are enough. Tokens in no unit (special ones) are not moved.
 
     Args:
-        model: See `AttributionExplainer`.
-        tokenizer: See `AttributionExplainer`.
-        batch_size: See `AttributionExplainer`.
-        n_perturbations: Steps of the rule.
+        n_perturbations: Number of nodes of the rule.
         baseline: ``"zero"``, ``"pad"``, ``"mask"``, ``"unk"`` or ``"mean"`` embedding, a number for every coordinate,
             or a tensor ``(d,)`` or ``(l, d)``.
-        **options: Shared by every method; see `Options`.
 
     Examples:
         >>> from interpreto import IntegratedGradients, demo
@@ -43,11 +39,11 @@ class IntegratedGradients(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         n_perturbations: int = 32,
-        baseline: Baseline = "zero",
+        baseline: Baseline | None = "zero",
         **options: Unpack[Options],
     ) -> None:
         line = LinearInterpolationPerturbator(read_baseline(baseline, tokenizer), n_perturbations)

@@ -13,21 +13,16 @@ from interpreto.attributions.perturbations import ShapTokenPerturbator
 
 
 class KernelShap(AttributionExplainer):
-    """Shapley values of the units: they sum to ``f(x) − f(everything removed)``, always.
+    """Compute Shapley values of the units, which sum exactly to ``f(x) − f(everything masked)``.
 
-    Exact when all ``2^u`` coalitions fit in the budget; else estimated, with standard errors. See
-    `ShapTokenPerturbator` for how coalitions are drawn.
+    The values are exact when all ``2^u`` coalitions of ``u`` units fit in the budget, else estimated, with standard errors.
+    `ShapTokenPerturbator` describes how coalitions are drawn.
 
     Args:
-        model: See `AttributionExplainer`.
-        tokenizer: See `AttributionExplainer`.
-        batch_size: See `AttributionExplainer`.
-        n_perturbations: Coalitions; at least twice the units unless all fit.
-        replacement: What stands for an absent unit; see `Replacement`.
-        **options: Shared by every method; see `Options`.
+        n_perturbations: Number of coalitions: at least ``2u``, unless all fit. None: 500, or ``2u`` if that is more.
 
     Raises:
-        OptionError: when there are fewer coalitions than twice the units.
+        OptionError: if ``n_perturbations`` is less than ``2u``, and not all coalitions fit.
 
     Examples:
         >>> from interpreto import KernelShap, demo
@@ -43,10 +38,10 @@ class KernelShap(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
-        n_perturbations: int = 500,
+        n_perturbations: int | None = None,
         replacement: str | int = "auto",
         **options: Unpack[Options],
     ) -> None:

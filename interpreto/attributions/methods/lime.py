@@ -14,23 +14,19 @@ from interpreto.choices import read_member
 
 
 class Lime(AttributionExplainer):
-    """Coefficients of the presence of units in a linear surrogate, fitted by weighted least squares near the input.
+    """Fit a linear surrogate of the presence of units by weighted least squares near the input; return its coefficients.
 
-    The untouched input has the largest weight. With standard errors (robust to unequal noise).
+    The unperturbed input has the largest weight. Signed, with standard errors (robust to unequal noise).
 
     Args:
-        model: See `AttributionExplainer`.
-        tokenizer: See `AttributionExplainer`.
-        batch_size: See `AttributionExplainer`.
-        n_perturbations: Copies, the untouched one included; more than the units.
-        perturb_probability: Probability that a copy loses a unit.
-        distance_function: ``"cosine"``, ``"hamming"`` or ``"euclidean"``; see `DistancesFromMask`.
+        n_perturbations: Number of perturbed inputs, the unperturbed one included: more than there are units. None: 200, or
+            four per unit if that is more.
+        perturb_probability: Probability that a unit is masked, in (0, 1).
+        distance_function: Distance to the input: ``"cosine"``, ``"hamming"`` or ``"euclidean"``, as in `DistancesFromMask`.
         kernel_width: Width of the weights ``sqrt(exp(−distance² / width²))``.
-        replacement: What stands for a removed unit; see `Replacement`.
-        **options: Shared by every method; see `Options`.
 
     Raises:
-        OptionError: when the copies do not determine the coefficients.
+        OptionError: if the perturbed inputs do not determine the coefficients.
 
     Examples:
         >>> from interpreto import Lime, demo
@@ -47,10 +43,10 @@ class Lime(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
-        n_perturbations: int = 200,
+        n_perturbations: int | None = None,
         perturb_probability: float = 0.5,
         distance_function: DistancesFromMask | str = DistancesFromMask.COSINE,
         kernel_width: float = 0.25,

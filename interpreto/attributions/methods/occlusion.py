@@ -1,4 +1,4 @@
-"""Occlusion: what is lost without a unit."""
+"""Occlusion: the score lost without a unit."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ from interpreto.attributions.perturbations import OcclusionPerturbator
 
 
 class Occlusion(AttributionExplainer):
-    """Score lost when one unit is removed: ``f(x) − f(x without the unit)``, in the score's own units.
-
-    Args:
-        model: See `AttributionExplainer`.
-        tokenizer: See `AttributionExplainer`.
-        batch_size: See `AttributionExplainer`.
-        replacement: What stands for the removed unit; see `Replacement`.
-        **options: Shared by every method; see `Options`.
+    """Compute the score lost when one unit is masked: ``f(x) − f(x without the unit)``, on the scale of the score.
 
     Examples:
         >>> from interpreto import Occlusion, demo
@@ -36,7 +29,7 @@ class Occlusion(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         replacement: str | int = "auto",

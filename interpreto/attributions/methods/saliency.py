@@ -13,14 +13,10 @@ from interpreto.attributions.perturbations import InputPerturbator
 
 
 class Saliency(AttributionExplainer):
-    """L2 norm of the gradient of the score in each token's embedding: a magnitude, not a direction.
+    """Compute the L2 norm of the gradient of the score in each token's embedding: a magnitude, without a sign.
 
     Args:
-        model: See `AttributionExplainer`.
-        tokenizer: See `AttributionExplainer`.
-        batch_size: See `AttributionExplainer`.
-        input_x_gradient: Contract with the input instead, as `InputXGradient` does.
-        **options: Shared by every method; see `Options`.
+        input_x_gradient: Contract the gradient with the input instead, as `InputXGradient` does.
 
     Examples:
         >>> from interpreto import Saliency, demo
@@ -36,7 +32,7 @@ class Saliency(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         input_x_gradient: bool = False,
@@ -47,13 +43,7 @@ class Saliency(AttributionExplainer):
 
 
 class InputXGradient(AttributionExplainer):
-    """Embedding times gradient, summed over the width: a first-order estimate of what the token adds to the score.
-
-    Args:
-        model: See `AttributionExplainer`.
-        tokenizer: See `AttributionExplainer`.
-        batch_size: See `AttributionExplainer`.
-        **options: Shared by every method; see `Options`.
+    """Compute embedding × gradient, summed over the width: a first-order estimate of what a token adds to the score.
 
     Examples:
         >>> from interpreto import InputXGradient, demo
@@ -65,6 +55,6 @@ class InputXGradient(AttributionExplainer):
         https://arxiv.org/abs/1412.6815.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int | None = None, **options: Unpack[Options]) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, batch_size: int | None = None, **options: Unpack[Options]) -> None:
         parts = {"perturbator": InputPerturbator(input_x_gradient=True), "aggregator": MeanAggregator()}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)

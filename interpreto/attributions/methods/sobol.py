@@ -46,7 +46,7 @@ class Sobol(AttributionExplainer):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         n_token_perturbations: int = 32,

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from typing_extensions import Unpack
-
 from interpreto.attributions.aggregations import VarGradAggregator
-from interpreto.attributions.base import AttributionExplainer
-from interpreto.attributions.options import Options
-from interpreto.attributions.perturbations import GaussianNoisePerturbator
-from interpreto.attributions.perturbations.base import check_count
+from interpreto.attributions.methods.noise import NoiseMethod
 
 
-class VarGrad(AttributionExplainer):
-    """Unbiased variance of the gradient over noisy copies of the input, summed over the width; 0 for a linear model.
+class VarGrad(NoiseMethod):
+    """Compute the unbiased variance of the gradient over noisy inputs, summed over the width; 0 for a linear model.
 
-    A magnitude, with standard errors; at least two copies.
-
-    Args:
-        model: See `AttributionExplainer`.
-        tokenizer: See `AttributionExplainer`.
-        batch_size: See `AttributionExplainer`.
-        n_perturbations: Noisy copies.
-        noise_std: Standard deviation of the noise, in standard deviations of the input's embeddings.
-        input_x_gradient: Take the variance of noisy input × gradient instead.
-        **options: Shared by every method; see `Options`.
+    A magnitude; it needs at least two noisy inputs. The options are those of `NoiseMethod`.
 
     Examples:
         >>> from interpreto import VarGrad, demo
@@ -38,19 +22,5 @@ class VarGrad(AttributionExplainer):
         https://arxiv.org/abs/1806.10758.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        batch_size: int | None = None,
-        *,
-        n_perturbations: int = 32,
-        noise_std: float = 0.1,
-        input_x_gradient: bool = False,
-        **options: Unpack[Options],
-    ) -> None:
-        noise = GaussianNoisePerturbator(
-            check_count(n_perturbations, "n_perturbations", 2), std=noise_std, input_x_gradient=input_x_gradient
-        )
-        parts = {"perturbator": noise, "aggregator": VarGradAggregator()}
-        super().__init__(model, tokenizer, batch_size, use_gradient=True, signed=False, **parts, **options)
+    statistic = VarGradAggregator
+    least = 2

@@ -1,4 +1,4 @@
-"""Perturbators: which variants of a sample are scored."""
+"""Perturbators: choose the perturbed inputs of a sample."""
 
 from interpreto.attributions.perturbations.base import (
     EmbeddingsPerturbator,

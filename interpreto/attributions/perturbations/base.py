@@ -1,4 +1,4 @@
-"""From a sample to its variants."""
+"""Interfaces of perturbators: from a sample to its perturbed inputs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from interpreto.validation import check_count  # noqa: F401  # its old place
 
 
 class Perturbator(ABC):  # noqa: B024  (its two kinds see different things)
-    """Says which variants of a sample are scored. Never calls the model; all chance comes from the given generator."""
+    """Choose the perturbed inputs of a sample, without the model; all randomness comes from the given generator."""
 
 
 class MaskPerturbator(Perturbator):
-    """Removes units. Subclasses say which, in which copy.
+    """Mask units; a subclass chooses which.
 
-    The untouched sample is scored in any case; asking for it again costs nothing, as equal copies are run once.
+    The unperturbed sample is scored in any case. Asking for it again costs nothing, as equal rows are run once.
 
     Examples:
         >>> class FirstAndLast(MaskPerturbator):
@@ -31,7 +31,7 @@ class MaskPerturbator(Perturbator):
 
     @abstractmethod
     def masks(self, u: int, generator: Generator) -> Float[Tensor, "p u"]:
-        """1 where a unit is removed."""
+        """Return the masks ``(p, u)`` of ``p`` perturbed inputs: 1 where a unit is masked."""
 
     def __call__(self, sample: Sample, generator: Generator) -> MaskVariants:
         u = sample.players
@@ -45,21 +45,21 @@ class MaskPerturbator(Perturbator):
 
 
 def over_units(mask: Float[Tensor, "p m"], sample: Sample) -> Float[Tensor, "p u"]:
-    """Masks of the units that some score can depend on, as masks of all units; the others stay."""
+    """Extend masks of the units that some score can depend on to all units; the others are never masked."""
     return torch.nn.functional.pad(mask, (0, len(sample.units) - mask.shape[1]))
 
 
 class WeightedMaskPerturbator(Perturbator):
-    """Removes units, and says what each copy counts for."""
+    """Mask units, and give each perturbed input a weight."""
 
     @abstractmethod
     def __call__(self, sample: Sample, generator: Generator) -> MaskVariants: ...
 
 
 class EmbeddingsPerturbator(Perturbator):
-    """Moves the embeddings. Subclasses say where to, and along which direction gradients count.
+    """Move the embeddings; a subclass chooses where to, and the direction along which gradients are contracted.
 
-    Tokens in no unit keep their embedding, so that what is attributed is what the units do.
+    Tokens in no unit keep their embeddings, so that only effects of units are attributed.
     """
 
     @abstractmethod
@@ -67,14 +67,14 @@ class EmbeddingsPerturbator(Perturbator):
 
 
 class UntouchedPerturbator(MaskPerturbator):
-    """The input alone."""
+    """Return the input alone."""
 
     def masks(self, u: int, generator: Generator) -> Float[Tensor, "1 u"]:
         return torch.zeros(1, u)
 
 
 class InputPerturbator(EmbeddingsPerturbator):
-    """The input alone, for its gradient: along the input, or as a norm."""
+    """Return the input alone, for its gradient: contracted with the input, or as a norm."""
 
     def __init__(self, input_x_gradient: bool = False) -> None:
         self.input_x_gradient = input_x_gradient
@@ -85,5 +85,5 @@ class InputPerturbator(EmbeddingsPerturbator):
 
 
 def on_units(values: Float[Tensor, "*p l d"], sample: Sample) -> Float[Tensor, "*p l d"]:
-    """The values at tokens that belong to a unit, zero at the others."""
+    """Return the values at tokens that belong to a unit, and zero at the others."""
     return values * sample.units.free.to(values)[:, None]

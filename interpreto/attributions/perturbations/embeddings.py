@@ -1,27 +1,30 @@
-"""Where embeddings are moved: along a path from a baseline, or by noise."""
+"""Perturbators that move embeddings: along a path from a baseline, or by noise."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
-from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, check_count, on_units
+from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, on_units
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, Sample
 from interpreto.models.embeddings import Baseline, EmbeddingSpace
+from interpreto.validation import check_count, check_not_negative, is_number, shown
 
 
 class LinearInterpolationPerturbator(EmbeddingsPerturbator):
-    """Points on the line from a baseline to the input, at the nodes of the Gauss-Legendre rule.
+    """Place points on the line from a baseline to the input, at the nodes of the Gauss-Legendre rule.
 
     Args:
-        baseline: Where the line begins; see `Baseline`.
-        n_perturbations: Points.
+        baseline: Start of the line: a `Baseline`.
+        n_perturbations: Number of points.
     """
 
-    def __init__(self, baseline: Baseline = "zero", n_perturbations: int = 32) -> None:
-        self.baseline, self.n_perturbations = baseline, check_count(n_perturbations, "n_perturbations")
+    def __init__(self, baseline: Any = "zero", n_perturbations: int = 32) -> None:
+        self.baseline, self.n_perturbations = check_baseline(baseline), check_count(n_perturbations, "n_perturbations")
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
@@ -33,49 +36,54 @@ class LinearInterpolationPerturbator(EmbeddingsPerturbator):
 
 
 class GaussianNoisePerturbator(EmbeddingsPerturbator):
-    """The input with Gaussian noise.
+    """Add Gaussian noise to the input.
 
     Args:
-        n_perturbations: Copies.
+        n_perturbations: Number of noisy inputs.
         std: Standard deviation of the noise, in standard deviations of the input's embeddings.
         input_x_gradient: Contract the gradients with the noisy input instead of taking norms.
     """
 
     def __init__(self, n_perturbations: int = 32, *, std: float = 0.1, input_x_gradient: bool = False) -> None:
         self.n_perturbations = check_count(n_perturbations, "n_perturbations")
-        self.std, self.input_x_gradient = check_std(std), input_x_gradient
+        self.std, self.input_x_gradient = check_not_negative(std, "noise_std"), input_x_gradient
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
-        noise = torch.randn(self.n_perturbations, *embeddings.shape, generator=generator).to(embeddings)
+        noise = torch.randn(self.n_perturbations, *embeddings.shape, generator=generator, dtype=torch.float32).to(embeddings)
         points = embeddings + on_units(noise, sample) * (self.std * embeddings.std())
         return EmbeddingVariants(sample, points, direction=points if self.input_x_gradient else None)
 
 
 class GradientShapPerturbator(EmbeddingsPerturbator):
-    """Random points between a baseline and the noisy input; gradients count along the way from one to the other.
+    """Draw random points between a baseline and the noisy input; gradients are contracted with the difference of the two.
 
     Args:
-        baseline: Where the lines begin; see `Baseline`.
-        n_perturbations: Points, each on its own line.
+        baseline: Start of the lines: a `Baseline`.
+        n_perturbations: Number of points, each on a line of its own.
         std: Standard deviation of the noise, in standard deviations of the input's embeddings.
     """
 
-    def __init__(self, baseline: Baseline = "zero", n_perturbations: int = 32, *, std: float = 0.1) -> None:
-        self.baseline, self.n_perturbations = baseline, check_count(n_perturbations, "n_perturbations")
-        self.std = check_std(std)
+    def __init__(self, baseline: Any = "zero", n_perturbations: int = 32, *, std: float = 0.1) -> None:
+        self.baseline, self.n_perturbations = check_baseline(baseline), check_count(n_perturbations, "n_perturbations")
+        self.std = check_not_negative(std, "noise_std")
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
         p = self.n_perturbations
         start = embeddings - on_units(embeddings - space.baseline(self.baseline, embeddings), sample)
-        noise = torch.randn(p, *embeddings.shape, generator=generator).to(embeddings)
-        alphas = torch.rand(p, 1, 1, generator=generator).to(embeddings)
+        noise = torch.randn(p, *embeddings.shape, generator=generator, dtype=torch.float32).to(embeddings)
+        alphas = torch.rand(p, 1, 1, generator=generator, dtype=torch.float32).to(embeddings)
         step = embeddings + on_units(noise, sample) * (self.std * embeddings.std()) - start
         return EmbeddingVariants(sample, start + alphas * step, step, baseline=start)
 
 
-def check_std(value: float) -> float:
-    if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise OptionError(f"`noise_std`: got {value!r}; pass a number of at least 0.")
-    return float(value)
+def check_baseline(value: Any) -> Baseline:
+    """Return a baseline: a name, a number or a tensor.
+
+    Raises:
+        OptionError: if it is something else, such as the embedding layer that other libraries' perturbators take.
+    """
+    if not isinstance(value, (str, Tensor)) and not is_number(value):
+        raise OptionError(f"`baseline`: got {shown(value)}; pass a name such as 'zero' or 'mask', a number or a tensor.")
+    return value

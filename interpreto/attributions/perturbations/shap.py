@@ -1,4 +1,4 @@
-"""Coalitions for Shapley values: all of them, or the sample of them that tells most."""
+"""Coalitions for Shapley values: all of them, or an efficient sample."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import numpy as np
 import torch
 from torch import Generator
 
-from interpreto.attributions.perturbations.base import WeightedMaskPerturbator, check_count, over_units
+from interpreto.attributions.perturbations.base import WeightedMaskPerturbator, over_units
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants, Sample
+from interpreto.validation import check_optional_count
 
 
 class ShapTokenPerturbator(WeightedMaskPerturbator):
-    """The full and the empty coalition, then the coalitions of a Kernel SHAP regression.
+    """Draw the full and the empty coalition, then those of a Kernel SHAP regression.
 
-    With ``2^u <= n_perturbations`` all coalitions, so that the values are exact. Otherwise coalitions come in pairs
-    with their complement; sizes get equal shares of the budget (leverage scores), sizes that fit in their share are
-    enumerated, and within a size units appear equally often. Below four copies a unit a regression is unstable:
-    there, the prefixes of random orders and of their reverses, for a permutation estimate.
+    With ``2^u <= n_perturbations`` all coalitions are taken, and the values are exact. Otherwise coalitions are drawn in
+    pairs with their complements. Sizes get equal shares of the budget (leverage scores), sizes that fit in their share are
+    enumerated, and the units appear equally often in the coalitions of one size. With fewer than four coalitions per unit
+    a regression is unstable, and the coalitions are prefixes of random orders, for a permutation estimate.
 
-    Measured on random games in ``benchmarks/RESULTS.md`` against drawing by the Shapley kernel and by leverage scores.
+    ``benchmarks/RESULTS.md`` compares this with draws by the Shapley kernel and by leverage scores, on random games.
 
     Args:
-        n_perturbations: Coalitions in all; at least twice the units, unless all fit.
+        n_perturbations: Number of coalitions: at least ``2u``, unless all fit. None: 500, or ``2u`` if that is more.
 
     References:
         Lundberg and Lee, NeurIPS 2017, https://arxiv.org/abs/1705.07874.
@@ -33,11 +34,12 @@ class ShapTokenPerturbator(WeightedMaskPerturbator):
         Musco and Witter (leverage), ICLR 2025, https://arxiv.org/abs/2410.01917.
     """
 
-    def __init__(self, n_perturbations: int = 500) -> None:
-        self.n_perturbations = check_count(n_perturbations, "n_perturbations", 2)
+    def __init__(self, n_perturbations: int | None = None) -> None:
+        self.n_perturbations = check_optional_count(n_perturbations, "n_perturbations", 2)
 
     def __call__(self, sample: Sample, generator: Generator) -> MaskVariants:
-        u, n = sample.players, self.n_perturbations
+        u = sample.players
+        n = max(500, 2 * u) if self.n_perturbations is None else self.n_perturbations
         if u < 2 or 2**u <= n:
             present, weights, groups = _all_coalitions(u)
         elif n < 2 * u:
@@ -61,12 +63,12 @@ def _all_coalitions(u: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _kernel(u: int, size: int) -> float:
-    """Shapley kernel of one coalition, up to a factor."""
+    """Return the Shapley kernel of one coalition, up to a factor."""
     return 1.0 / (comb(u, size) * size * (u - size))
 
 
 def _sampled(rng: np.random.Generator, u: int, budget: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of coalitions; a pair's two weights are its share of the kernel's mass on its sizes."""
+    """Return pairs of coalitions; a pair's two weights are its share of the kernel's mass on its sizes."""
     pairs, weights, groups = [], [], []
     for size, (count, total) in _shares(u, budget // 2).items():
         if count == 0:
@@ -82,7 +84,7 @@ def _sampled(rng: np.random.Generator, u: int, budget: int) -> tuple[np.ndarray,
 
 
 def _shares(u: int, pairs: int) -> dict[int, tuple[int, int]]:
-    """For each size up to a half: how many pairs are taken, out of how many there are."""
+    """Return for each size up to a half how many pairs are taken, out of how many there are."""
     sizes = list(range(1, u // 2 + 1))
     total = {s: comb(u, s) // (2 if 2 * s == u else 1) for s in sizes}
     share = {s: 0.5 if 2 * s == u else 1.0 for s in sizes}
@@ -114,7 +116,7 @@ def _enumerate(u: int, size: int) -> np.ndarray:
 
 
 def _drawn(rng: np.random.Generator, u: int, size: int, count: int, total: int) -> np.ndarray:
-    """Distinct coalitions of one size, none the complement of another."""
+    """Return distinct coalitions of one size, none the complement of another."""
     if 2 * count >= total:  # most of them: fewer than twice the budget
         return _enumerate(u, size)[rng.permutation(total)[:count]]
     half, used, seen = np.zeros((count, u)), np.zeros(u), set()
@@ -130,21 +132,22 @@ def _drawn(rng: np.random.Generator, u: int, size: int, count: int, total: int) 
 
 
 def _key(u: int, members: np.ndarray) -> frozenset[int]:
-    """What a coalition shares with its complement alone, where the two have one size."""
+    """Return a key of a coalition, shared with its complement where the two have one size."""
     found = frozenset(members.tolist())
     return found if 2 * len(found) != u or 0 in found else frozenset(range(u)) - found
 
 
 def _orders(rng: np.random.Generator, u: int, budget: int) -> tuple[np.ndarray, None, np.ndarray]:
-    """Growing coalitions along random orders and their reverses; a group is one order with its reverse."""
-    count = max(1, budget // (2 * (u - 1)))
-    rows, groups = [], []
-    for group in range(count):
-        order = rng.permutation(u)
-        for direction in (order, order[::-1]):
-            grown = np.zeros((u - 1, u))
-            for i, unit in enumerate(direction[:-1]):
-                grown[i:, unit] = 1.0
-            rows.append(grown)
-            groups += [group] * (u - 1)
-    return np.concatenate(rows), None, np.array(groups)
+    """Return growing coalitions along random orders; what is left of the budget is an order of blocks of units."""
+    count, rest = divmod(budget, u - 1)
+    orders = [_grown(rng.permutation(u), np.arange(1, u)) for _ in range(count)]
+    if rest:  # blocks of nearly equal size
+        orders.append(_grown(rng.permutation(u), np.arange(1, rest + 1) * u // (rest + 1)))
+    groups = [group for group, rows in enumerate(orders) for _ in rows]
+    return np.concatenate(orders), None, np.array(groups)
+
+
+def _grown(order: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return the coalitions of the first units of an order, of these sizes."""
+    place = order.argsort()
+    return (place[None] < sizes[:, None]).astype(float)

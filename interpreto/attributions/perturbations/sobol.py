@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from interpreto.attributions.perturbations.base import MaskPerturbator, check_count
+from interpreto.attributions.aggregations.sobol import replicates
+from interpreto.attributions.perturbations.base import MaskPerturbator
 from interpreto.choices import Choice
 from interpreto.errors import OptionError
+from interpreto.validation import check_count
 
+DIGITS = 1e-6  # of a point: smaller ones cannot move it over a half often enough to matter
 MOST_DIMENSIONS = torch.quasirandom.SobolEngine.MAXDIM
 
 
 class SequenceSamplers(Choice):
-    """How points are spread over the unit cube."""
+    """Samplers of points in the unit cube."""
 
     SOBOL = "sobol"
     HALTON = "halton"
     LATIN_HYPERCUBE = "latin_hypercube"
+    LatinHypercube = "latin_hypercube"  # the same member, by the name that the reference library has for it
 
     def __call__(self, n: int, dimensions: int, generator: Generator) -> Float[Tensor, "n m"]:
-        """``n`` points in ``[0, 1)^dimensions``, randomised by the generator."""
+        """Return ``n`` points in ``[0, 1)^dimensions``, randomized by the generator."""
         if self is SequenceSamplers.LATIN_HYPERCUBE:
             order = torch.rand(n, dimensions, generator=generator, dtype=torch.float64).argsort(0)
             return (order + torch.rand(n, dimensions, generator=generator, dtype=torch.float64)) / n
         if self is SequenceSamplers.HALTON:
-            shift = torch.rand(dimensions, generator=generator, dtype=torch.float64)  # Cranley and Patterson's rotation
-            return (_halton(n, dimensions) + shift) % 1.0
+            return _halton(n, dimensions, generator)
         seed = int(torch.randint(2**31, (1,), generator=generator))
         return torch.quasirandom.SobolEngine(dimensions, scramble=True, seed=seed).draw(n, dtype=torch.float64)
 
 
-def _halton(n: int, dimensions: int) -> Float[Tensor, "n m"]:
-    """Digits of 1..n in the first primes, mirrored at the point."""
+def _halton(n: int, dimensions: int, generator: Generator) -> Float[Tensor, "n m"]:
+    """Return digits of 1..n in the first primes, mirrored at the point; each digit is permuted at random.
+
+    Without permutations, columns of large primes grow together, however they are shifted.
+
+    References:
+        Owen (2017), https://arxiv.org/abs/1706.02808.
+    """
     points = torch.zeros(n, dimensions, dtype=torch.float64)
     for column, prime in enumerate(_primes(dimensions)):
-        index, scale = torch.arange(1, n + 1), 1.0 / prime
-        while bool((index > 0).any()):
-            points[:, column] += (index % prime) * scale
-            index, scale = index // prime, scale / prime
+        places = prime ** torch.arange(1, math.ceil(-math.log(DIGITS, prime)))  # of the digits: those that count
+        permuted = torch.rand(len(places), prime, generator=generator, dtype=torch.float64).argsort(1)
+        digits = torch.arange(1, n + 1) * prime // places[:, None] % prime
+        points[:, column] = (permuted.gather(1, digits).double() / places[:, None]).sum(0)
     return points
 
 
@@ -54,11 +65,14 @@ def _primes(count: int) -> list[int]:
 
 
 class SobolTokenPerturbator(MaskPerturbator):
-    """Masks A and B, each unit removed with probability ½, then for each unit A with that unit taken from B.
+    """Draw masks A and B, where each unit is masked with probability ½, then for each unit A with that unit taken from B.
+
+    The rows are drawn in up to eight independent replicates, from which standard errors are computed.
 
     Args:
-        n_token_perturbations: Rows of A; ``(u + 2)`` times as many copies in all, of which the distinct ones are run.
-        sampler: How the rows are spread.
+        n_token_perturbations: Number of rows of A. There are ``(u + 2)`` times as many masks, of which the distinct ones are
+            run.
+        sampler: Distribution of the rows.
     """
 
     def __init__(self, n_token_perturbations: int = 32, sampler: SequenceSamplers = SequenceSamplers.SOBOL) -> None:
@@ -72,7 +86,8 @@ class SobolTokenPerturbator(MaskPerturbator):
             )
         if u == 0:
             return torch.zeros(2 * self.n_token_perturbations, 0)
-        removed = (self.sampler(self.n_token_perturbations, 2 * u, generator) < 0.5).float()
-        a, b = removed[:, :u], removed[:, u:]
+        parts = [self.sampler(rows, 2 * u, generator) for rows in replicates(self.n_token_perturbations)]
+        masked = (torch.cat(parts) < 0.5).float()
+        a, b = masked[:, :u], masked[:, u:]
         mixed = torch.where(torch.eye(u).bool()[:, None], b, a)  # (u, n, u)
         return torch.cat([a, b, mixed.reshape(-1, u)])

@@ -1,4 +1,4 @@
-"""Concept models from elsewhere: overcomplete's, or anything with ``fit``, ``encode`` and ``decode``."""
+"""Adapters of foreign concept models: overcomplete's, or any object with ``fit``, ``encode`` and ``decode``."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from torch import Tensor, nn
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.overcomplete import find_class, name_of
-from interpreto.concepts.concept_model import ConceptModel, read_seed, restore, state_of
+from interpreto.concepts.concept_model import ConceptModel, FittableModel, ForeignModel, restore, state_of
 from interpreto.errors import ModelError, OptionError
 from interpreto.seeding import seeded
+from interpreto.validation import check_seed
 
 
 def build_model(model: Any, nb_concepts: int | None, random_state: int, options: Mapping[str, Any]) -> ConceptModel:
-    """The concept model that a class, an instance, or a name of overcomplete's stands for.
+    """Build the concept model of a class, an instance, or a name of overcomplete's.
 
     Raises:
-        OptionError: it has no ``fit``, ``encode`` and ``decode``, or the class does not take the options.
+        OptionError: it lacks ``fit``, ``encode`` or ``decode``, or the class does not take the options.
     """
     found = find_class(model) if isinstance(model, str) else model
     if not isinstance(found, type):
         if options:
-            raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(options)} beside it.")
-        return found if isinstance(found, ConceptModel) else ExternalModel(found, nb_concepts, random_state)
-    read_seed(random_state)
+            raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(options)} as well.")
+        return _fittable(found, nb_concepts, random_state)
+    random_state = check_seed(random_state)
     arguments = {"nb_concepts": 20 if nb_concepts is None else nb_concepts, **options}
     with seeded(random_state):
         try:
@@ -38,25 +39,36 @@ def build_model(model: Any, nb_concepts: int | None, random_state: int, options:
                     f"`concept_model`: {found.__name__} is of {name_of_class}; pass it to SAEExplainer."
                 ) from error
             raise OptionError(f"`concept_model`: {found.__name__} cannot be made with {arguments} ({error}).") from error
-    return instance if isinstance(instance, ConceptModel) else ExternalModel(instance, None, random_state)
+    return _fittable(instance, None, random_state)
 
 
-class ExternalModel(ConceptModel):
-    """A foreign model behind the interface of ours.
+def _fittable(model: Any, nb_concepts: int | None, random_state: int) -> ConceptModel:
+    """Return a concept model of interpreto as it is, and any other model in an adapter."""
+    if not isinstance(model, ConceptModel):
+        return ExternalModel(model, nb_concepts, random_state)
+    if not callable(getattr(model, "fit", None)):
+        raise OptionError(f"`concept_model`: {type(model).__name__} is trained by gradients; pass it to SAEExplainer.")
+    return model
 
-    While it runs, the global generators are seeded, and restored after: so it learns and encodes the same each time.
+
+class ExternalModel(FittableModel, ForeignModel):
+    """Adapt a foreign model to the interface of `ConceptModel`.
+
+    The global random generators are seeded while it runs, and restored after, so that its results are reproducible.
 
     Args:
-        model: Has ``fit``, ``encode`` and ``decode``; ``get_dictionary`` where the decoder is not linear.
-        nb_concepts: Number of concepts, if the model does not say it.
+        model: Has ``fit``, ``encode`` and ``decode``, and ``get_dictionary`` if the decoder is not linear. A model without
+            ``fit``, or with a true attribute ``fitted``, is used as it is.
+        nb_concepts: Number of concepts, if the model has no such attribute.
         random_state: Seed of the global generators while it runs.
     """
 
     def __init__(self, model: Any, nb_concepts: int | None, random_state: int) -> None:
         missing = [name for name in ("fit", "encode", "decode") if not callable(getattr(model, name, None))]
-        if missing:
+        if missing not in ([], ["fit"]):
             raise OptionError(
-                f"`concept_model`: {type(model).__name__} has no {', '.join(missing)}; a concept model has all three."
+                f"`concept_model`: {type(model).__name__} has no {', '.join(missing)}; a concept model has all three, and a "
+                "trained one the last two."
             )
         if (name_of(model) or "").startswith("overcomplete.sae."):
             raise OptionError(f"`concept_model`: {type(model).__name__} is trained by gradients; pass it to SAEExplainer.")
@@ -68,24 +80,34 @@ class ExternalModel(ConceptModel):
         super().__init__(int(count))
         self.model = model
         self.random_state = random_state
-        self.learned = bool(getattr(model, "fitted", False))
+        self.learned = bool(missing or getattr(model, "fitted", False))
         if self.learned:
             self._probe()
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it was fitted here, or says so itself by an attribute ``fitted``."""
+        """Return True if the model was fitted here, is used as it is, or has a true attribute ``fitted``."""
         return self.learned
 
+    def allocate(self, width: int, device: torch.device) -> None:
+        """Do nothing: the model is made without a width."""
+
     def loaded(self) -> None:
-        """It holds what was learned and written."""
+        """Mark the model as fitted, once its state is restored."""
         if isinstance(self.model, nn.Module) and "fitted" in vars(self.model):
             vars(self.model)["fitted"] = True
         self.learned = True
         self._probe()
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Learn the concepts by the foreign ``fit``."""
+        """Learn the concepts by the model's own ``fit``.
+
+        Raises:
+            OptionError: the model has none.
+        """
+        if not callable(getattr(self.model, "fit", None)):
+            raise OptionError(f"`concept_model`: {type(self.model).__name__} has no `fit`; it is used as it is.")
+        self.learned = False  # until it has learned: a foreign model that is interrupted is no model
         self._place(activations.device)
         with seeded(random_state, activations.device):
             self.model.fit(activations.read())
@@ -95,22 +117,22 @@ class ExternalModel(ConceptModel):
         self._probe()
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """How much of each concept is in each row; of several answers, the last (overcomplete's are pre-codes and codes)."""
+        """Compute the codes ``(n, c)`` of rows; of several results (overcomplete: pre-codes and codes), the last."""
         self._place(activations.device)
         with seeded(self.random_state, activations.device):
             codes = self.model.encode(activations)
         return self._as_rows(codes[-1] if isinstance(codes, tuple) else codes, activations, "encode")
 
     def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
-        """The rows that these concepts stand for."""
+        """Reconstruct rows ``(n, d)`` from their codes."""
         self._place(concepts.device)
         return self._as_rows(self.model.decode(concepts), concepts, "decode")
 
     def get_dictionary(self) -> Float[Tensor, "c d"]:
-        """The direction of each concept."""
+        """Return the direction of each concept."""
         if callable(getattr(self.model, "get_dictionary", None)):
             return torch.as_tensor(self.model.get_dictionary()).detach()
-        one_each = torch.eye(self.nb_concepts)
+        one_each = torch.eye(self.nb_concepts, dtype=self.dtype)
         with torch.no_grad():
             return self.decode(one_each) - self.decode(torch.zeros_like(one_each))
 
@@ -124,18 +146,18 @@ class ExternalModel(ConceptModel):
 
     def _place(self, device: torch.device) -> None:
         if isinstance(self.model, nn.Module) and "device" in vars(self.model):
-            vars(self.model)["device"] = device  # overcomplete's keep it beside their tensors, which have moved
+            vars(self.model)["device"] = device  # overcomplete's keep it next to their tensors, which have moved
 
     def _probe(self) -> None:
-        """Find out through which of the two gradients pass."""
+        """Test if gradients pass through ``encode`` and ``decode``."""
         width = self.get_dictionary().shape[1]
-        self.has_differentiable_encoder = _passes_gradients(self.encode, width)
-        self.has_differentiable_decoder = _passes_gradients(self.decode, self.nb_concepts)
+        self.has_differentiable_encoder = _passes_gradients(self.encode, width, self.dtype)
+        self.has_differentiable_decoder = _passes_gradients(self.decode, self.nb_concepts, self.dtype)
 
 
-def _passes_gradients(function: Any, width: int) -> bool:
-    with torch.enable_grad():
-        rows = torch.ones(1, width, requires_grad=True)
+def _passes_gradients(function: Any, width: int, dtype: torch.dtype) -> bool:
+    with torch.inference_mode(False), torch.enable_grad():
+        rows = torch.ones(1, width, dtype=dtype, requires_grad=True)
         try:
             (gradient,) = torch.autograd.grad(function(rows).sum(), rows, allow_unused=True)
         except (RuntimeError, TypeError, ValueError):

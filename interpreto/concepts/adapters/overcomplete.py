@@ -1,4 +1,4 @@
-"""The only file that imports overcomplete, and only when one of its models is asked for."""
+"""Load overcomplete. Only this file imports it, when one of its models is first used."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ PACKAGE = "overcomplete"
 
 
 def load_overcomplete(part: Literal["optimization", "sae"]) -> ModuleType:
-    """A part of overcomplete, without what its top level drags in (torchvision, timm, OpenCV, matplotlib).
+    """Import a part of overcomplete without the imports of its top level (torchvision, timm, OpenCV, matplotlib).
 
-    ``import overcomplete`` still gives the whole package, when it can be imported: the top level is run when something of it
-    is asked for.
+    A later ``import overcomplete`` still gives the whole package: its top level is run when one of its names is first used.
 
     Raises:
-        ImportError: overcomplete is not installed; says what to type.
+        ImportError: overcomplete is not installed; the message says how to install it.
 
     Examples:
         >>> load_overcomplete("sae").TopKSAE.__name__
@@ -38,7 +37,7 @@ def load_overcomplete(part: Literal["optimization", "sae"]) -> ModuleType:
 
 
 def find_class(name: str) -> type:
-    """A class of overcomplete by its name, such as ``"overcomplete.sae.QSAE"``.
+    """Return a class of overcomplete by its name, such as ``"overcomplete.sae.QSAE"``.
 
     Raises:
         OptionError: overcomplete has no such class.
@@ -60,13 +59,13 @@ def find_class(name: str) -> type:
 
 
 def name_of(model: Any) -> str | None:
-    """The name by which `find_class` finds a model's class, or None when it is not one of overcomplete's."""
+    """Return the name by which `find_class` finds a model's class; None if it is not one of overcomplete's."""
     module = type(model).__module__.split(".")
     return ".".join([*module[:2], type(model).__name__]) if module[0] == PACKAGE and len(module) > 1 else None
 
 
 def _place_bare_package() -> None:
-    """Put overcomplete's package in its place without running its top level, which is run once it is needed."""
+    """Register the package overcomplete without running its top level, which is run when it is first needed."""
     spec = find_spec(PACKAGE)
     if spec is None or spec.loader is None:
         raise ImportError(f"overcomplete is not installed. {_how_to_install()}")
@@ -89,6 +88,6 @@ def _place_bare_package() -> None:
 
 def _how_to_install() -> str:
     return (
-        'Type: pip install "interpreto[concepts]". Beside a CPU-only torch, whose torchvision would break transformers, type: '
-        'pip install einops scikit-learn "nnsight>=0.8.1" && pip install --no-deps "overcomplete>=0.3,<0.4".'
+        'Type: pip install "overcomplete>=0.3,<0.4". Next to a CPU-only torch, whose torchvision would break transformers, '
+        'type: pip install einops scikit-learn && pip install --no-deps "overcomplete>=0.3,<0.4".'
     )

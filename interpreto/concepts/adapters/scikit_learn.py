@@ -1,4 +1,4 @@
-"""scikit-learn's solvers, which fit some of the concept models: imported when one is fitted."""
+"""Load solvers of scikit-learn, when a concept model that needs one is fitted."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from interpreto.seeding import seeded
 
 
 def load_scikit_learn(part: Literal["cluster", "decomposition"]) -> ModuleType:
-    """A part of scikit-learn.
+    """Import a part of scikit-learn.
 
     Raises:
-        ImportError: it is not installed; says what to type.
+        ImportError: scikit-learn is not installed; the message says how to install it.
     """
     try:
         return importlib.import_module(f"sklearn.{part}")
     except ImportError as error:
-        raise ImportError('scikit-learn fits this concept model. Type: pip install "interpreto[concepts]".') from error
+        raise ImportError("scikit-learn is missing, which fits this concept model. Type: pip install scikit-learn") from error
 
 
 @contextmanager
 def solving(name: str, random_state: int, advice: str) -> Iterator[None]:
-    """Within, scikit-learn may draw from the global generators, which are restored after.
+    """Context manager that seeds the global random generators for scikit-learn, and restores them.
 
-    Its warning that it did not converge becomes one of ours, which says what to do.
+    A `ConvergenceWarning` becomes an `EstimateWarning` with advice.
     """
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415  (optional)
 

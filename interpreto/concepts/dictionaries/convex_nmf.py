@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -10,9 +10,10 @@ from torch import Generator, Tensor
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import Dictionary, check_at_most
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
-from interpreto.concepts.dictionaries.factorization import descend, root_mean_square
+from interpreto.concepts.dictionaries.explainer import DictionaryConcepts
+from interpreto.concepts.dictionaries.factorization import descend
 from interpreto.concepts.dictionaries.semi_nmf import membership
+from interpreto.concepts.scales import root_mean_square
 from interpreto.concepts.solvers.coordinate_descent import Descent
 from interpreto.concepts.solvers.least_squares import encode
 
@@ -22,10 +23,12 @@ class ConvexNMF(Dictionary):
 
     Args:
         nb_concepts: Number of atoms.
-        max_iter: Most updates of codes and weights.
-        tolerance: On the relative decrease of the squared error over ten updates.
-        max_candidates: Rows, drawn at random, of which the atoms are means; memory grows with its square.
+        max_iter: Maximum number of updates of codes and weights.
+        tolerance: Stop when ten updates lower the squared error by less than this fraction.
+        max_candidates: Number of rows, drawn at random, of which the atoms are means; memory grows with its square.
     """
+
+    axes: ClassVar = {**Dictionary.axes, "candidates": "m", "weights": "c m"}
 
     candidates: Tensor
     weights: Tensor
@@ -37,7 +40,7 @@ class ConvexNMF(Dictionary):
         self.max_candidates = max_candidates
         self.errors: list[float] = []
         self.register_buffer("candidates", torch.empty(0, dtype=torch.int64))
-        self.register_buffer("weights", torch.empty(0))
+        self.register_buffer("weights", torch.empty(0, dtype=torch.float32))
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
         """Alternate sweeps for the codes and the paper's update for the weights; neither raises the error."""
@@ -73,12 +76,12 @@ class ConvexNMF(Dictionary):
         self.learned(self.weights @ candidates * scale)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """The non-negative codes of least squared error."""
+        """Compute the non-negative codes of least squared error, ``(n, c)``."""
         return encode(activations, self.dictionary)
 
 
 def _update(weights: Tensor, codes: Tensor, rows: Tensor, candidates: Tensor, gram: Tensor) -> Tensor:
-    """Ding's multiplicative update of the weights ``(c, m)``: each factor is √(what pulls up / what pulls down)."""
+    """Apply the multiplicative update of Ding et al. to the weights ``(c, m)``: √(positive part / negative part)."""
     target = (codes @ rows) @ candidates.T  # (c, m)
     use = codes @ codes.T
     mixed = use @ weights
@@ -87,18 +90,8 @@ def _update(weights: Tensor, codes: Tensor, rows: Tensor, candidates: Tensor, gr
     return weights * (up / down.clamp_min(torch.finfo(down.dtype).tiny)).sqrt()
 
 
-class ConvexNMFConcepts(DictionaryLearningExplainer):
+class ConvexNMFConcepts(DictionaryConcepts):
     """Concepts by convex factorization: each is a weighted mean of activations, so that it lies among them.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        max_iter: Most updates.
-        tolerance: On the relative decrease of the squared error over ten updates.
-        max_candidates: Rows, drawn at random, of which the concepts are means; memory grows with its square.
 
     Examples:
         >>> import torch
@@ -111,17 +104,4 @@ class ConvexNMFConcepts(DictionaryLearningExplainer):
         Ding, Li & Jordan, 2010, https://doi.org/10.1109/TPAMI.2008.277.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        max_iter: int = 200,
-        tolerance: float = 1e-3,
-        max_candidates: int = 1000,
-    ) -> None:
-        options = {"max_iter": max_iter, "tolerance": tolerance, "max_candidates": max_candidates}
-        super().__init__(splitter, ConvexNMF, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = ConvexNMF

@@ -10,7 +10,7 @@ import torch
 from interpreto.aliases import aliases
 from interpreto.concepts.adapters.foreign_models import build_model
 from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
-from interpreto.concepts.concept_model import ConceptModel
+from interpreto.concepts.concept_model import ConceptModel, all_or_nothing
 from interpreto.concepts.declared import check_options, declare
 from interpreto.errors import OptionError
 
@@ -44,6 +44,8 @@ class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
         >>> explainer.get_dictionary()
         tensor([[0.5000, 0.5000]])
     """
+
+    concept_model: Any
 
     @aliases(model_with_split_points="splitter")
     def __init__(
@@ -81,21 +83,20 @@ class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
             OptionError: it is fitted already, or asks for more concepts than the method can give.
         """
         rows = self._read_to_fit(activations, overwrite)
-        if concept_model_options:
-            self._remake(concept_model_options)
-        with torch.no_grad():
-            self.concept_model.fit(rows, self.random_state, tqdm_bar)
+        options = {**self.concept_model_options, **concept_model_options}
+        model: Any = self._remade(options) if concept_model_options else self.concept_model
+        with torch.inference_mode(False), torch.no_grad(), all_or_nothing(model):
+            model.fit(rows, self.random_state, tqdm_bar)
+        self.concept_model, self.concept_model_options = model, options
         return self
 
-    def _remake(self, options: dict[str, Any]) -> None:
-        """Make the concept model again, with other options."""
+    def _remade(self, options: dict[str, Any]) -> ConceptModel:
+        """Return the concept model made again, with other options."""
         if not isinstance(self._made_of, (type, str)):
             raise OptionError(
                 f"`fit`: got {', '.join(options)}, and {type(self._made_of).__name__} is an instance, which has its options."
             )
-        options = {**self.concept_model_options, **options}
-        self.concept_model = build_model(self._made_of, self.nb_concepts, self.random_state, options).to(self.device)
-        self.concept_model_options = options
+        return build_model(self._made_of, self.nb_concepts, self.random_state, options).to(self.device)
 
 
 class DictionaryConcepts(DictionaryLearningExplainer):

@@ -1,4 +1,4 @@
-"""What the factorizations share: sweeps until they stop paying, scales, directions to start from, atoms no row uses."""
+"""Parts of the factorizations: inner sweeps, the outer loop, initial directions, unused atoms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.concepts.solvers.coordinate_descent import Descent
-from interpreto.errors import InputError
 from interpreto.progress import tqdm
 
 MAX_SWEEPS = 4
@@ -17,9 +16,9 @@ CHECK_EVERY = 10
 
 
 def sweeps(codes: Float[Tensor, "c n"], correlations: Float[Tensor, "c n"], gram: Float[Tensor, "c c"]) -> None:
-    """Non-negative sweeps, in place, until one moves the codes a tenth of what the first did.
+    """Run non-negative coordinate descent sweeps in place, until one moves the codes a tenth of what the first did.
 
-    A sweep is cheap beside the products that it starts from, so several are worth it.
+    A sweep is cheap compared with the products that it starts from, so several are worth it.
 
     References:
         Gillis & Glineur, 2012, https://arxiv.org/abs/1107.5194.
@@ -35,18 +34,6 @@ def sweeps(codes: Float[Tensor, "c n"], correlations: Float[Tensor, "c n"], gram
             break
 
 
-def root_mean_square(rows: Float[Tensor, "n d"]) -> float:
-    """Size of the numbers in the rows: the factorizations work on rows of size 1, so that no scale is special.
-
-    Raises:
-        InputError: all numbers are zero.
-    """
-    scale = float(rows.double().square().mean().sqrt())
-    if scale == 0:
-        raise InputError("`activations`: all are zero; there is nothing to learn concepts from.")
-    return scale
-
-
 def descend(
     step: Callable[[], None],
     error: Callable[[], float],
@@ -56,7 +43,7 @@ def descend(
     tqdm_bar: bool,
     name: str,
 ) -> list[float]:
-    """Steps until `CHECK_EVERY` of them lower the error by less than ``tolerance`` of itself; the errors that were seen."""
+    """Run steps until `CHECK_EVERY` of them lower the error by less than the fraction ``tolerance``; return the errors seen."""
     errors: list[float] = []
     for i in tqdm(range(max_iter), desc=name, disable=not tqdm_bar):
         step()
@@ -68,7 +55,7 @@ def descend(
 
 
 def singular_directions(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The ``count`` leading singular vectors and values of the rows: ``(n, k)``, ``(k,)``, ``(k, d)``."""
+    """Return the ``count`` leading singular vectors and values of the rows: ``(n, k)``, ``(k,)``, ``(k, d)``."""
     n, d = rows.shape
     wide = rows.double()
     values, vectors = torch.linalg.eigh(wide.T @ wide if d <= n else wide @ wide.T)
@@ -80,20 +67,20 @@ def singular_directions(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor,
 
 
 def random_rows(rows: Float[Tensor, "n d"], count: int, generator: Generator) -> Float[Tensor, "c d"]:
-    """Rows drawn at random, each at most once where there are enough."""
+    """Draw rows at random, each at most once where there are enough."""
     order = torch.cat([torch.randperm(len(rows), generator=generator) for _ in range(-(-count // len(rows)))])
     return rows[order[:count].to(rows.device)]
 
 
 def to_unit_atoms(codes: Float[Tensor, "c n"], dictionary: Float[Tensor, "c d"]) -> None:
-    """Atoms of norm 1, in place: the codes take their size."""
+    """Rescale atoms to norm 1 and their codes accordingly, in place."""
     norms = dictionary.norm(dim=1, keepdim=True)
     codes.mul_(norms)
     dictionary.div_(torch.where(norms > 0, norms, 1.0))
 
 
 def revive(codes: Float[Tensor, "c n"], dictionary: Float[Tensor, "c d"], residual: Float[Tensor, "n d"], signed: bool) -> None:
-    """Give atoms that no row uses the directions of the worst explained rows, in place; the error stays as it is."""
+    """Replace unused atoms by the residuals of the worst explained rows, in place; the error does not change."""
     unused = (~(codes > 0).any(1)).nonzero()[:, 0]
     if len(unused) == 0:
         return

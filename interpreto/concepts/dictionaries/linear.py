@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,30 +11,34 @@ from torch import Tensor
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.scikit_learn import load_scikit_learn, solving
 from interpreto.concepts.concept_model import Dictionary, check_at_most
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+from interpreto.concepts.dictionaries.explainer import DictionaryConcepts
+from interpreto.concepts.scales import power_of_two, spread
+from interpreto.errors import InputError
 
 
 class LinearConcepts(Dictionary):
-    """A linear encoder on centred rows: concepts are ``(x − centre) E`` and rows are ``concepts D + centre``."""
+    """A linear encoder on centered rows: concepts are ``(x − center) E`` and rows are ``concepts D + center``."""
+
+    axes: ClassVar = {**Dictionary.axes, "encoder": "d c"}
 
     encoder: Tensor
 
     def __init__(self, nb_concepts: int) -> None:
         super().__init__(nb_concepts)
-        self.register_buffer("encoder", torch.empty(0))
+        self.register_buffer("encoder", torch.empty(0, dtype=torch.float32))
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """How much of each concept is in each row."""
+        """Compute the amount of each concept in each row."""
         return (activations - self.offset) @ self.encoder
 
-    def learned_both(self, encoder: Tensor, dictionary: Tensor, centre: Tensor, dtype: torch.dtype) -> None:
-        """Keep an encoder ``(d, c)``, a dictionary ``(c, d)`` and a centre ``(d,)``."""
+    def learned_both(self, encoder: Tensor, dictionary: Tensor, center: Tensor, dtype: torch.dtype) -> None:
+        """Store an encoder ``(d, c)``, a dictionary ``(c, d)`` and a center ``(d,)``."""
         self.encoder = encoder.to(dtype).contiguous()
-        self.learned(dictionary.to(dtype), centre.to(dtype))
+        self.learned(dictionary.to(dtype), center.to(dtype))
 
 
 def leading_eigenvectors(matrix: Float[Tensor, "d d"], count: int) -> Float[Tensor, "c d"]:
-    """Of largest eigenvalue, one a row; each with its largest number positive, as scikit-learn has them."""
+    """Return the eigenvectors of largest eigenvalue ``(c, d)``, each with its largest number positive, as scikit-learn."""
     vectors = torch.linalg.eigh(matrix).eigenvectors.flip(1)[:, :count].T
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
     return vectors * largest.sign()
@@ -44,7 +48,7 @@ class PCA(LinearConcepts):
     """Principal components: the orthogonal directions of largest variance. A store is read a batch at a time."""
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Diagonalise the covariance."""
+        """Diagonalize the covariance."""
         check_at_most(self.nb_concepts, min(activations.n, activations.d), f"rows {activations.n}, width {activations.d}")
         mean, covariance = activations.moments()
         components = leading_eigenvectors(covariance, self.nb_concepts)
@@ -52,10 +56,10 @@ class PCA(LinearConcepts):
 
 
 class SVD(LinearConcepts):
-    """Right singular vectors: as principal components, of rows that are not centred. A store is read a batch at a time."""
+    """Right singular vectors: as principal components, of rows that are not centered. A store is read a batch at a time."""
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Diagonalise the matrix of second moments."""
+        """Diagonalize the matrix of second moments."""
         check_at_most(self.nb_concepts, min(activations.n, activations.d), f"rows {activations.n}, width {activations.d}")
         mean, covariance = activations.moments()
         components = leading_eigenvectors(covariance + mean.outer(mean), self.nb_concepts)
@@ -67,8 +71,8 @@ class ICA(LinearConcepts):
 
     Args:
         nb_concepts: Number of components.
-        max_iter: Most iterations.
-        tolerance: On the change of the unmixing matrix.
+        max_iter: Maximum number of iterations.
+        tolerance: Stop when the unmixing matrix changes by less than this.
     """
 
     def __init__(self, nb_concepts: int, max_iter: int = 1000, tolerance: float = 1e-3) -> None:
@@ -77,21 +81,51 @@ class ICA(LinearConcepts):
         self.tolerance = tolerance
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Whiten the rows, and turn them until their components are as independent as can be."""
-        check_at_most(self.nb_concepts, min(activations.n, activations.d), f"rows {activations.n}, width {activations.d}")
+        """Whiten the rows, and rotate them until their components are as independent as possible.
+
+        Raises:
+            InputError: all rows are equal.
+            OptionError: there are more concepts than directions in which the rows vary.
+        """
+        rows = activations.read().double()
+        scale = power_of_two(rows)
+        rows = rows / scale  # not in place: they may be the caller's
+        mean = rows.mean(0)
+        whitening = _whitening(rows - mean, rows.square().mean(0).max(), self.nb_concepts, activations.dtype)
         ica = load_scikit_learn("decomposition").FastICA(
-            self.nb_concepts,
-            whiten="unit-variance",
-            whiten_solver="eigh" if activations.n > activations.d else "svd",
-            max_iter=self.max_iter,
-            tol=self.tolerance,
-            random_state=random_state,
+            whiten=False, max_iter=self.max_iter, tol=self.tolerance, random_state=random_state
         )
-        rows = activations.read()
         with solving("ICA", random_state, "raise `max_iter` or `tolerance`, or ask for fewer concepts"):
-            ica.fit(rows.double().cpu().numpy())
-        encoder, mixing, mean = (torch.from_numpy(array).to(rows.device) for array in (ica.components_, ica.mixing_, ica.mean_))
-        self.learned_both(encoder.T, mixing.T, mean, activations.dtype)
+            ica.fit(((rows - mean) @ whitening.T).cpu().numpy())
+        encoder = torch.from_numpy(ica.components_).to(rows) @ whitening
+        encoder /= ((rows - mean) @ encoder.T).square().mean(0).sqrt()[:, None]
+        self.learned_both(encoder.T / scale, torch.linalg.pinv(encoder).T * scale, mean * scale, activations.dtype)
+
+
+def _whitening(
+    centered: Float[Tensor, "n d"], largest: Float[Tensor, ""], count: int, dtype: torch.dtype
+) -> Float[Tensor, "c d"]:
+    """Return directions along which the rows have variance 1 and no correlation, of the largest variances first.
+
+    Args:
+        centered: Rows without their mean, in float64.
+        largest: Mean square of the column with the largest numbers, which sets how much of a variance is rounding.
+        count: Number of directions.
+        dtype: Precision of the activations.
+
+    Raises:
+        InputError: all rows are equal.
+        OptionError: the rows vary in fewer directions.
+    """
+    values, vectors = torch.linalg.eigh(centered.T @ centered / len(centered))
+    values, vectors = values.flip(0), vectors.flip(1)
+    rounding = (4 * torch.finfo(dtype).eps) ** 2 * largest + 1e-14 * values[0]
+    rank = int((values > rounding).sum())
+    if rank == 0:
+        raise InputError("`activations`: all rows are equal; there is nothing to learn concepts from.")
+    check_at_most(count, rank, f"the rank of the {len(centered)} centered rows of width {centered.shape[1]}")
+    vectors = vectors * vectors[0].sign()  # scikit-learn's signs
+    return (vectors / values.clamp_min(rounding).sqrt()).T[:count]
 
 
 class SparsePCA(LinearConcepts):
@@ -101,8 +135,8 @@ class SparsePCA(LinearConcepts):
         nb_concepts: Number of components.
         alpha: Weight of the L1 penalty on the components, for rows whose numbers have a variance of 1 on average.
         ridge_alpha: Weight of the L2 penalty on the codes.
-        max_iter: Most passes over the rows.
-        batch_size: Rows of a step.
+        max_iter: Maximum number of passes over the rows.
+        batch_size: Rows per step.
     """
 
     def __init__(
@@ -115,9 +149,9 @@ class SparsePCA(LinearConcepts):
         self.batch_size = batch_size
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Learn the components of the rows, brought to a variance of 1."""
+        """Learn the components of the rows, scaled to a variance of 1."""
         rows = activations.read().double()
-        centre, scale = rows.mean(0), spread(rows)
+        center, scale = rows.mean(0), spread(rows)
         solver = load_scikit_learn("decomposition").MiniBatchSparsePCA(
             self.nb_concepts,
             alpha=self.alpha,
@@ -127,28 +161,16 @@ class SparsePCA(LinearConcepts):
             random_state=random_state,
         )
         with solving("SparsePCA", random_state, "raise `max_iter`"):
-            solver.fit(((rows - centre) / scale).cpu().numpy())
+            solver.fit(((rows - center) / scale).cpu().numpy())
         components = torch.from_numpy(solver.components_).to(rows)
         gram = components @ components.T
         gram.diagonal().add_(self.ridge_alpha)
         encoder = torch.linalg.solve(gram, components).T / scale
-        self.learned_both(encoder, components * scale, centre, activations.dtype)
+        self.learned_both(encoder, components * scale, center, activations.dtype)
 
 
-def spread(rows: Float[Tensor, "n d"]) -> float:
-    """Standard deviation of the numbers around their column's mean: one scale for all columns; 1 where nothing varies."""
-    return float((rows - rows.mean(0)).square().mean().sqrt()) or 1.0
-
-
-class PCAConcepts(DictionaryLearningExplainer):
+class PCAConcepts(DictionaryConcepts):
     """Concepts by principal components: orthogonal directions, in the order of the variance that they explain.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts, at most the width.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: Not used: nothing is drawn.
 
     Examples:
         >>> import torch
@@ -161,26 +183,11 @@ class PCAConcepts(DictionaryLearningExplainer):
         Pearson, 1901, https://doi.org/10.1080/14786440109462720.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-    ) -> None:
-        super().__init__(splitter, PCA, nb_concepts, split_point, device, random_state=random_state)
+    model_class = PCA
 
 
-class SVDConcepts(DictionaryLearningExplainer):
-    """Concepts by singular vectors: as principal components, of activations that are not centred.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts, at most the width.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: Not used: nothing is drawn.
+class SVDConcepts(DictionaryConcepts):
+    """Concepts by singular vectors: as principal components, of activations that are not centered.
 
     Examples:
         >>> import torch
@@ -192,28 +199,11 @@ class SVDConcepts(DictionaryLearningExplainer):
         Halko, Martinsson & Tropp, 2011, https://arxiv.org/abs/0909.4061.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-    ) -> None:
-        super().__init__(splitter, SVD, nb_concepts, split_point, device, random_state=random_state)
+    model_class = SVD
 
 
-class ICAConcepts(DictionaryLearningExplainer):
+class ICAConcepts(DictionaryConcepts):
     """Concepts by independent component analysis: directions whose amounts tell least about each other.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts, at most the width.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        max_iter: Most iterations.
-        tolerance: On the change of the unmixing matrix.
 
     Examples:
         >>> import torch
@@ -226,34 +216,11 @@ class ICAConcepts(DictionaryLearningExplainer):
         Hyvärinen & Oja, 2000, https://doi.org/10.1016/S0893-6080(00)00026-5.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        max_iter: int = 1000,
-        tolerance: float = 1e-3,
-    ) -> None:
-        options = {"max_iter": max_iter, "tolerance": tolerance}
-        super().__init__(splitter, ICA, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = ICA
 
 
-class SparsePCAConcepts(DictionaryLearningExplainer):
+class SparsePCAConcepts(DictionaryConcepts):
     """Concepts by sparse principal components: directions that use few of the model's neurons.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        alpha: Weight of the L1 penalty on the directions, for activations brought to a variance of 1.
-        ridge_alpha: Weight of the L2 penalty on the amounts.
-        max_iter: Most passes over the activations.
-        batch_size: Rows of a step.
 
     Examples:
         >>> import torch
@@ -266,18 +233,4 @@ class SparsePCAConcepts(DictionaryLearningExplainer):
         Mairal et al., 2009, https://arxiv.org/abs/0908.0050.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        alpha: float = 1.0,
-        ridge_alpha: float = 0.01,
-        max_iter: int = 20,
-        batch_size: int = 256,
-    ) -> None:
-        options = {"alpha": alpha, "ridge_alpha": ridge_alpha, "max_iter": max_iter, "batch_size": batch_size}
-        super().__init__(splitter, SparsePCA, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = SparsePCA

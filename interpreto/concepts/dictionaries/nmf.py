@@ -13,11 +13,11 @@ from interpreto.concepts.dictionaries.factorization import (
     descend,
     random_rows,
     revive,
-    root_mean_square,
     singular_directions,
     sweeps,
     to_unit_atoms,
 )
+from interpreto.concepts.scales import root_mean_square
 from interpreto.concepts.solvers.least_squares import encode
 from interpreto.errors import InputError
 
@@ -28,8 +28,8 @@ class NMF(Dictionary):
     Args:
         nb_concepts: Number of atoms.
         force_relu: Take the positive part of the rows; else a negative number is an error.
-        max_iter: Most updates of codes and atoms.
-        tolerance: On the relative decrease of the squared error over ten updates.
+        max_iter: Maximum number of updates of codes and atoms.
+        tolerance: Stop when ten updates lower the squared error by less than this fraction.
     """
 
     def __init__(self, nb_concepts: int, force_relu: bool = False, max_iter: int = 200, tolerance: float = 1e-3) -> None:
@@ -59,7 +59,7 @@ class NMF(Dictionary):
         self.learned(dictionary)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """The non-negative codes of least squared error."""
+        """Compute the non-negative codes of least squared error, ``(n, c)``."""
         return encode(self._positive(activations), self.dictionary)
 
     def _positive(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import Dictionary, check_at_most
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
-from interpreto.concepts.dictionaries.factorization import descend, revive, root_mean_square, sweeps, to_unit_atoms
+from interpreto.concepts.dictionaries.explainer import DictionaryConcepts
+from interpreto.concepts.dictionaries.factorization import descend, revive, sweeps, to_unit_atoms
 from interpreto.concepts.dictionaries.kmeans import cluster
+from interpreto.concepts.scales import root_mean_square
 from interpreto.concepts.solvers.least_squares import encode
 
 ROWS_A_CLUSTER = 100  # in which the clusters to start from are found
@@ -23,8 +22,8 @@ class SemiNMF(Dictionary):
 
     Args:
         nb_concepts: Number of atoms.
-        max_iter: Most updates of codes and atoms.
-        tolerance: On the relative decrease of the squared error over ten updates.
+        max_iter: Maximum number of updates of codes and atoms.
+        tolerance: Stop when ten updates lower the squared error by less than this fraction.
     """
 
     def __init__(self, nb_concepts: int, max_iter: int = 200, tolerance: float = 1e-3) -> None:
@@ -55,14 +54,14 @@ class SemiNMF(Dictionary):
         self.learned(dictionary)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """The non-negative codes of least squared error."""
+        """Compute the non-negative codes of least squared error, ``(n, c)``."""
         return encode(activations, self.dictionary)
 
 
 def membership(rows: Float[Tensor, "n d"], count: int, random_state: int) -> Float[Tensor, "c n"]:
-    """Codes to start from: 1.2 for the row's cluster and 0.2 for the others, as the paper has it.
+    """Return initial codes: 1.2 for the row's cluster and 0.2 for the others, as in the paper.
 
-    Of many rows, clusters are found in some: they are a start, no more.
+    Of many rows, clusters are found in a sample: they are only an initialization.
     """
     labels = nearest_cluster(rows, count, random_state)
     codes = rows.new_full((count, len(rows)), 0.2)
@@ -75,29 +74,23 @@ def nearest_cluster(rows: Float[Tensor, "n d"], count: int, random_state: int) -
     some = rows[chosen.to(rows.device)]
     if len(some) == len(rows) or len(some.unique(dim=0)) < count:
         return cluster(rows, count, random_state, restarts=1).labels
-    centres = cluster(some, count, random_state, restarts=1).centres
-    return torch.addmm(centres.square().sum(1), rows, centres.T, alpha=-2).argmin(1)
+    centers = cluster(some, count, random_state, restarts=1).centers
+    return torch.addmm(centers.square().sum(1), rows, centers.T, alpha=-2).argmin(1)
 
 
 def least_squares(codes: Float[Tensor, "c n"], rows: Float[Tensor, "n d"]) -> Float[Tensor, "c d"]:
-    """The atoms of least squared error for these codes, by Cholesky's factors in float64."""
+    """Compute the atoms of least squared error for these codes, by a Cholesky factorization in float64."""
     gram = (codes @ codes.T).double()
-    gram.diagonal().add_(1e-7 * gram.diagonal().mean())  # for atoms that no row uses
-    factor = torch.linalg.cholesky(gram)
+    ridge = 1e-7 * gram.diagonal().mean()  # for atoms that no row uses
+    factor, failed = torch.linalg.cholesky_ex(gram + torch.diag(ridge.expand(len(gram))))
+    if failed:  # of dependent codes, where float32 rounds the Gram matrix by more than the ridge
+        gram = codes.double() @ codes.double().T
+        factor = torch.linalg.cholesky(gram + torch.diag(ridge.expand(len(gram))))
     return torch.cholesky_solve((codes @ rows).double(), factor).to(rows)
 
 
-class SemiNMFConcepts(DictionaryLearningExplainer):
+class SemiNMFConcepts(DictionaryConcepts):
     """Concepts by semi-non-negative factorization: non-negative amounts of directions of any sign.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        max_iter: Most updates.
-        tolerance: On the relative decrease of the squared error over ten updates.
 
     Examples:
         >>> import torch
@@ -110,16 +103,4 @@ class SemiNMFConcepts(DictionaryLearningExplainer):
         Ding, Li & Jordan, 2010, https://doi.org/10.1109/TPAMI.2008.277.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        max_iter: int = 200,
-        tolerance: float = 1e-3,
-    ) -> None:
-        options = {"max_iter": max_iter, "tolerance": tolerance}
-        super().__init__(splitter, SemiNMF, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = SemiNMF

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,21 +11,23 @@ from torch import Tensor
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.adapters.scikit_learn import load_scikit_learn, solving
 from interpreto.concepts.concept_model import Dictionary
-from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
-from interpreto.concepts.dictionaries.linear import spread
+from interpreto.concepts.dictionaries.explainer import DictionaryConcepts
+from interpreto.concepts.scales import spread
 from interpreto.concepts.solvers.coordinate_descent import Penalty
 from interpreto.concepts.solvers.least_squares import encode
 
 
 class SparseCoding(Dictionary):
-    """Centred rows as sparse combinations of atoms, learned by scikit-learn's mini-batch solver.
+    """Centered rows as sparse combinations of atoms, learned by scikit-learn's mini-batch solver.
 
     Args:
         nb_concepts: Number of atoms.
         alpha: Weight of the L1 penalty on the codes, for rows whose numbers have a variance of 1 on average.
-        max_iter: Most passes over the rows.
-        batch_size: Rows of a step.
+        max_iter: Maximum number of passes over the rows.
+        batch_size: Rows per step.
     """
+
+    axes: ClassVar = {**Dictionary.axes, "scale": "1"}
 
     scale: Tensor
 
@@ -34,12 +36,12 @@ class SparseCoding(Dictionary):
         self.alpha = alpha
         self.max_iter = max_iter
         self.batch_size = batch_size
-        self.register_buffer("scale", torch.empty(0))
+        self.register_buffer("scale", torch.empty(0, dtype=torch.float32))
 
     def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Learn the atoms of the rows, centred and brought to a variance of 1."""
+        """Learn the atoms of the centered rows, scaled to a variance of 1."""
         rows = activations.read().double()
-        centre, scale = rows.mean(0), spread(rows)
+        center, scale = rows.mean(0), spread(rows)
         solver = load_scikit_learn("decomposition").MiniBatchDictionaryLearning(
             self.nb_concepts,
             alpha=self.alpha,
@@ -50,29 +52,19 @@ class SparseCoding(Dictionary):
             random_state=random_state,
         )
         with solving("DictionaryLearning", random_state, "raise `max_iter`"):
-            solver.fit(((rows - centre) / scale).cpu().numpy())
+            solver.fit(((rows - center) / scale).cpu().numpy())
         self.scale = rows.new_tensor([scale], dtype=activations.dtype)
         atoms = torch.from_numpy(solver.components_).to(rows)
-        self.learned((atoms * scale).to(activations.dtype), centre)
+        self.learned((atoms * scale).to(activations.dtype), center)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """The codes of least squared error and L1 penalty, of either sign."""
+        """Compute the codes of least squared error and L1 penalty, of either sign, ``(n, c)``."""
         rows = (activations - self.offset) / self.scale
         return encode(rows, self.dictionary / self.scale, Penalty(self.alpha, signed=True))
 
 
-class DictionaryLearningConcepts(DictionaryLearningExplainer):
+class DictionaryLearningConcepts(DictionaryConcepts):
     """Concepts by sparse coding: few of them, of either sign, make each activation.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        alpha: Weight of the L1 penalty on the concepts, for activations brought to a variance of 1.
-        max_iter: Most passes over the activations.
-        batch_size: Rows of a step.
 
     Examples:
         >>> import torch
@@ -85,17 +77,4 @@ class DictionaryLearningConcepts(DictionaryLearningExplainer):
         Mairal et al., 2009, https://arxiv.org/abs/0908.0050.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        alpha: float = 1.0,
-        max_iter: int = 20,
-        batch_size: int = 256,
-    ) -> None:
-        options = {"alpha": alpha, "max_iter": max_iter, "batch_size": batch_size}
-        super().__init__(splitter, SparseCoding, nb_concepts, split_point, device, random_state=random_state, **options)
+    model_class = SparseCoding

@@ -1,4 +1,4 @@
-"""What a reader sees of units, of the tokens of a vocabulary, and of runs of words."""
+"""Display text of units and tokens; vocabularies and runs of words as inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SOMETHING = "a"
 
 
 class Surface:
-    """The text of units, also of those that a tokenizer could only name: white space and parts of characters.
+    """Return the text of units, also of those that a tokenizer could only name: white space and parts of characters.
 
     Args:
         tokenizer: Whose names they are; None: every text is what it is.
@@ -50,7 +50,7 @@ class Surface:
 
 
 def vocabulary(encoder: InputReader, unit: Any) -> Iterator[tuple[str, Sample]]:
-    """Every token of a vocabulary as an input of its own, between what the tokenizer puts around a text.
+    """Yield every token of a vocabulary as an input of its own, between what the tokenizer puts around a text.
 
     Special tokens are left out, and so are those that are only part of a character: they have no text.
     """
@@ -69,7 +69,7 @@ def vocabulary(encoder: InputReader, unit: Any) -> Iterator[tuple[str, Sample]]:
     position = 0
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
-        behind = _decode(tokenizer, [[anchor, i] for i in part])  # a piece of a word reads as one behind another
+        behind = _decode(tokenizer, [[anchor, i] for i in part])  # a part of a word reads as one after another
         alone = _decode(tokenizer, [[i] for i in part])
         for i, whole, own in zip(part, behind, alone, strict=True):
             text = whole[len(head) :] if whole.startswith(head) else own
@@ -86,7 +86,7 @@ def vocabulary(encoder: InputReader, unit: Any) -> Iterator[tuple[str, Sample]]:
 
 
 def runs_of_words(texts: Iterable[str], sizes: tuple[int, int], min_count: int) -> list[str]:
-    """The distinct runs of so many consecutive words of the texts, at least so frequent, in the order they first occur.
+    """Return the distinct runs of consecutive words of the texts that are frequent enough, in the order they first occur.
 
     A run is the text from its first word to its last; marks between words are in it, and none at its ends.
 
@@ -105,7 +105,7 @@ def runs_of_words(texts: Iterable[str], sizes: tuple[int, int], min_count: int) 
 
 
 def alone(encoder: InputReader, texts: Iterable[str], unit: Any) -> Iterator[tuple[str, Sample]]:
-    """Every text as an input of its own: nothing is written after it."""
+    """Yield every text as an input of its own: nothing is written after it."""
     reader = UnitReader(encoder.tokenizer, unit)
     for i, encoding in enumerate(encodings(encoder, texts)):
         yield encoding.tokens.text, Sample(encoding.tokens.text, encoding.input_ids, reader.units(encoding, i), encoding.extras)

@@ -1,22 +1,24 @@
-"""The sparse autoencoders: how each makes sparse codes, and what it pays for them."""
+"""Architectures of sparse autoencoders: how each makes sparse codes, and their penalty."""
 
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from interpreto.concepts.activations import ROWS, Activations
+from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import EncodedAutoencoder, Pass, SparseAutoencoder
-from interpreto.errors import OptionError
+from interpreto.validation import check_count, check_positive
 
 MOST_CODES = 1 << 24  # held at once to find a threshold
 
 
 class VanillaSAE(EncodedAutoencoder):
-    """Codes are the positive part of the pre-activations, and pay an L1 penalty.
+    """Codes are the positive part of the pre-activations, with an L1 penalty.
 
     Args:
         nb_concepts: Number of concepts.
@@ -29,13 +31,16 @@ class VanillaSAE(EncodedAutoencoder):
         self.l1 = check_positive(l1, "l1")
 
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
-        """The positive part of the pre-activations."""
+        """Return the positive part of the pre-activations."""
         return self.preactivations(rows).relu()
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
-        """A forward pass, with the mean L1 norm of the codes."""
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
+        """Run a forward pass, with the mean L1 norm of the codes as the penalty."""
         codes = self.codes(rows)
-        return Pass(codes, self.reconstruct(codes), sparsity * self.l1 * codes.sum(1).mean())
+        return Pass(codes, self.reconstruct(codes), sparsity * self.l1 * (weights * codes.sum(1)).mean())
+
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Do nothing: the codes need no threshold of the data."""
 
 
 class TopKSAE(EncodedAutoencoder):
@@ -43,7 +48,7 @@ class TopKSAE(EncodedAutoencoder):
 
     Args:
         nb_concepts: Number of concepts.
-        k: Concepts of a row.
+        k: Concepts per row; None for a tenth of them, at most 32.
     """
 
     def __init__(self, nb_concepts: int, k: int | None = None) -> None:
@@ -51,48 +56,55 @@ class TopKSAE(EncodedAutoencoder):
         self.k = check_k(k, nb_concepts)
 
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
-        """Each row's largest pre-activations."""
+        """Return each row's largest pre-activations."""
         values, concepts = self.preactivations(rows).topk(self.k, dim=1)
         empty = torch.zeros(len(rows), self.nb_concepts, dtype=values.dtype, device=values.device)
         return empty.scatter(1, concepts, values.relu())
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
-        """A forward pass; sparsity is in the codes, and costs nothing."""
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
+        """Run a forward pass; the codes are sparse by construction, without a penalty."""
         codes = self.codes(rows)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
 
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Do nothing: the codes need no threshold of the data."""
+
 
 class BatchTopKSAE(EncodedAutoencoder):
-    """Codes are a batch's largest pre-activations, ``k`` a row on average; once trained, those above a threshold.
+    """Codes are a batch's largest pre-activations, ``k`` per row on average; once trained, those above a threshold.
 
     Args:
         nb_concepts: Number of concepts.
-        k: Concepts of a row, on average.
+        k: Concepts per row, on average; None for a tenth of them, at most 32.
     """
+
+    axes: ClassVar = {**EncodedAutoencoder.axes, "threshold": "1"}
 
     threshold: Tensor
 
     def __init__(self, nb_concepts: int, k: int | None = None) -> None:
         super().__init__(nb_concepts)
         self.k = check_k(k, nb_concepts)
-        self.register_buffer("threshold", torch.zeros(1))
+        self.register_buffer("threshold", torch.zeros(1, dtype=torch.float32))
 
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
-        """The pre-activations above the threshold: a row's codes depend on no other row."""
+        """Return the pre-activations above the threshold: a row's codes depend on no other row."""
         values = self.preactivations(rows).relu()
         return torch.where(values >= self.threshold, values, 0.0)
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
-        """A forward pass with the largest pre-activations of the batch."""
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
+        """Run a forward pass with the largest pre-activations of the batch."""
         values = self.preactivations(rows).relu()
-        codes = torch.where(values >= _least_of_largest(values, self.k * len(rows)), values, 0.0)
+        ordinary = values[weights == 1] if bool((weights == 1).any()) else values
+        codes = torch.where(values >= _least_of_largest(ordinary, self.k * len(ordinary)), values, 0.0)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
 
-    def calibrate(self, activations: Activations, random_state: int) -> None:
-        """Set the threshold with which rows have ``k`` concepts on average: rows at random, where there are many."""
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Set the threshold with which ordinary rows have ``k`` concepts on average: of rows at random, if there are many."""
         rows, size = [], 0
         for batch in activations.batches(ROWS, Generator().manual_seed(random_state)):
-            rows.append(self.preactivations(self.normalized(batch.float())).relu())
+            ordinary = batch[spread.ordinary(batch)]
+            rows.append(self.preactivations(self.normalized(ordinary.float())).relu())
             size += rows[-1].numel()
             if size >= MOST_CODES:
                 break
@@ -101,7 +113,7 @@ class BatchTopKSAE(EncodedAutoencoder):
 
 
 def _least_of_largest(values: Float[Tensor, "b c"], count: int) -> Float[Tensor, ""]:
-    """The least positive number that is among the ``count`` largest."""
+    """Return the least positive number that is among the ``count`` largest."""
     flat = values.detach().flatten()
     least = flat.kthvalue(max(1, len(flat) - count + 1)).values
     return least.clamp_min(torch.finfo(flat.dtype).tiny)
@@ -115,9 +127,12 @@ class JumpReLUSAE(EncodedAutoencoder):
     Args:
         nb_concepts: Number of concepts.
         l0: Weight of the mean number of a row's concepts against the unexplained fraction of the variance.
-        bandwidth: Of the pre-activations that count as near, in units of the typical norm of a row.
-        start: Of the thresholds, in the same units.
+        bandwidth: Width of the window around a threshold in which pre-activations move it, in units of the typical norm of a
+            row.
+        start: Initial threshold, in the same units.
     """
+
+    axes: ClassVar = {**EncodedAutoencoder.axes, "log_threshold": "c"}
 
     log_threshold: nn.Parameter
 
@@ -128,12 +143,12 @@ class JumpReLUSAE(EncodedAutoencoder):
         self.start_threshold = start
 
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
-        """The pre-activations above their thresholds."""
+        """Return the pre-activations above their thresholds."""
         values = self.preactivations(rows)
         return torch.where(values > self.log_threshold.exp(), values, 0.0)
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
-        """A forward pass, with the mean number of codes.
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
+        """Run a forward pass, with the mean number of codes as the penalty.
 
         The two terms that are zero in value carry the thresholds' pseudo-gradients, −θ/ε·K and −1/ε·K with a rectangular
         kernel K of width ε.
@@ -144,8 +159,11 @@ class JumpReLUSAE(EncodedAutoencoder):
         near = ((values - threshold).abs() < self.bandwidth / 2).to(values) / self.bandwidth
         open_gates = (values > threshold).to(values)
         codes = values * open_gates - (near * threshold).detach() * still
-        number = (open_gates - near.detach() * still).sum(1).mean()
+        number = (weights * (open_gates - near.detach() * still).sum(1)).mean()
         return Pass(codes, self.reconstruct(codes), sparsity * self.l0 * number)
+
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Do nothing: the codes need no threshold of the data."""
 
 
 class MatchingPursuitSAE(SparseAutoencoder):
@@ -153,7 +171,7 @@ class MatchingPursuitSAE(SparseAutoencoder):
 
     Args:
         nb_concepts: Number of concepts.
-        k: Choices for a row; an atom may be chosen again.
+        k: Choices per row, of which an atom may have several; None for a tenth of the concepts, at most 32.
     """
 
     def __init__(self, nb_concepts: int, k: int | None = None) -> None:
@@ -161,24 +179,24 @@ class MatchingPursuitSAE(SparseAutoencoder):
         self.k = check_k(k, nb_concepts)
 
     def allocate(self) -> None:
-        """Nothing but the atoms."""
+        """Do nothing: there are only atoms."""
 
-    def follow(self, concepts: Int[Tensor, " k"]) -> None:
-        """Nothing but the atoms."""
+    def follow(self, concepts: Int[Tensor, " k"], size: float) -> None:
+        """Do nothing: there are only atoms."""
 
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
-        """The chosen atoms' amounts.
+        """Compute the amounts of the chosen atoms.
 
         The choices need no gradient; given them, each amount is the correlation less what earlier choices took: a
         triangular system.
         """
-        centred = rows - self.decoder_bias
+        centered = rows - self.decoder_bias
         with torch.autocast(rows.device.type, enabled=False):
-            choices, best = self._choose(centred.detach().float())
+            choices, best = self._choose(centered.detach().float())
         empty = best.new_zeros(len(rows), self.nb_concepts)
         if not torch.is_grad_enabled():
             return empty.scatter_add(1, choices, best)
-        correlations = (centred @ self.atoms.T).gather(1, choices).float()
+        correlations = (centered @ self.atoms.T).gather(1, choices).float()
         pairs = (choices[:, :, None] * self.nb_concepts + choices[:, None, :]).flatten()
         gram = (self.atoms @ self.atoms.T).flatten().index_select(0, pairs).view(-1, self.k, self.k).float()
         amounts = torch.linalg.solve_triangular(gram, correlations[..., None], upper=False, unitriangular=True)[..., 0]
@@ -186,7 +204,7 @@ class MatchingPursuitSAE(SparseAutoencoder):
 
     @torch.no_grad()
     def _choose(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Which atoms are chosen, ``(b, k)``, and how much they take: nothing, once no atom fits what is left.
+        """Choose atoms ``(b, k)`` and their amounts: zero once no atom fits the residual.
 
         Correlations follow each choice by the atoms' Gram matrix, without a new residual.
         """
@@ -199,23 +217,15 @@ class MatchingPursuitSAE(SparseAutoencoder):
             left.addcmul_(best[:, None], gram[concept], value=-1)
         return torch.stack([concept for concept, _ in steps], 1), torch.stack([best for _, best in steps], 1)
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
-        """A forward pass; sparsity is in the codes, and costs nothing."""
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
+        """Run a forward pass; the codes are sparse by construction, without a penalty."""
         codes = self.codes(rows)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
 
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Do nothing: the codes need no threshold of the data."""
+
 
 def check_k(k: int | None, nb_concepts: int) -> int:
-    """How many concepts a row has: from 1 to all; None for a tenth, at most 32."""
-    if k is None:
-        return min(32, max(1, nb_concepts // 10))
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= nb_concepts:
-        raise OptionError(f"`k`: got {k!r}; pass an integer from 1 to the number of concepts, {nb_concepts}.")
-    return k
-
-
-def check_positive(value: float, name: str) -> float:
-    """A number above 0."""
-    if not value > 0 or math.isinf(value):
-        raise OptionError(f"`{name}`: got {value!r}; pass a number above 0.")
-    return value
+    """Return the number of concepts of a row, from 1 to all; None for a tenth of the concepts, at most 32."""
+    return min(32, max(1, nb_concepts // 10)) if k is None else check_count(k, "k", 1, nb_concepts)

@@ -1,9 +1,9 @@
-"""Sparse autoencoders: what they compute. How they are trained stands in training.py."""
+"""Interfaces of sparse autoencoders: what each computes. The trainer is in trainer.py."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -11,16 +11,19 @@ from torch import Generator, Tensor, nn
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import ConceptModel
+from interpreto.concepts.outliers import Spread, measure_spread
 from interpreto.errors import InputError
+
+REVIVED = 0.7  # norm of a revived concept's encoder weights: smaller ones rarely fire, those of norm 1 disturb the others
 
 
 class Pass(NamedTuple):
-    """One batch, as a training step sees it.
+    """Forward pass of a batch in a training step.
 
     Attributes:
-        codes: Of each row.
-        reconstruction: Of each row.
-        penalty: What the codes cost beside the squared error; a scalar.
+        codes: Codes of the rows.
+        reconstruction: Reconstructions of the rows.
+        penalty: Cost of the codes next to the squared error; a scalar.
     """
 
     codes: Float[Tensor, "b c"]
@@ -29,147 +32,162 @@ class Pass(NamedTuple):
 
 
 class Autoencoder(ConceptModel, ABC):
-    """A concept model trained by gradients, on rows that are centred and brought to a mean squared norm of 1.
+    """A concept model trained by gradients, on rows that are centered and scaled to a mean squared norm of 1.
 
-    The centre and the scale are part of the model: it takes and gives activations as they are, and its concepts have the
-    activations' unit. So the data's offset and scale change nothing else.
+    Center and scale are part of the model: it takes and returns activations as they are, and its concepts have the unit of
+    the activations, so that an offset and a scale of the data change nothing else. They are those of the ordinary rows
+    (see `Spread`): outliers move neither.
     """
+
+    axes: ClassVar = {"mean": "d", "scale": "1"}
 
     mean: Tensor
     scale: Tensor
 
     def __init__(self, nb_concepts: int) -> None:
         super().__init__(nb_concepts)
-        self.register_buffer("mean", torch.empty(0))
-        self.register_buffer("scale", torch.empty(0))
+        self.register_buffer("mean", torch.empty(0, dtype=torch.float32))
+        self.register_buffer("scale", torch.empty(0, dtype=torch.float32))
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it was trained or loaded."""
+        """Return True once it has been trained or loaded."""
         return self.mean.numel() > 0
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
-        """Train with the default options; `SAEExplainer.fit` has them all."""
-        from interpreto.concepts.saes.trainer import TrainingOptions, train  # noqa: PLC0415  (it imports this file)
-
-        with torch.enable_grad():
-            train(self, activations, TrainingOptions(), random_state, tqdm_bar)
-
-    def start(self, activations: Activations, random_state: int) -> None:
-        """Measure centre and scale, and draw the weights anew.
+    def start(self, activations: Activations, random_state: int) -> Spread:
+        """Measure center and scale, and draw new weights.
 
         Raises:
             InputError: all rows are equal.
         """
-        mean = activations.mean()
-        total = sum(float((rows.double() - mean).square().sum()) for rows in activations.batches())
-        if total == 0:
+        spread = measure_spread(activations)
+        if spread.variance == 0:
             raise InputError("`activations`: all rows are equal; there is nothing to learn concepts from.")
-        self.mean = mean.float()
-        self.scale = torch.tensor([(total / activations.n) ** 0.5], dtype=torch.float32, device=mean.device)
+        self.mean = spread.center.float()
+        self.scale = torch.tensor([spread.scale], dtype=torch.float32, device=self.mean.device)
         self.draw(activations.d, activations.device, Generator().manual_seed(random_state))
+        return spread
 
     def forget(self) -> None:
-        """Be as before any training."""
+        """Reset to the untrained state."""
         self.mean, self.scale = self.mean.new_empty(0), self.scale.new_empty(0)
         self.requires_grad_(False)
 
     def normalized(self, activations: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """Rows in the units of the training."""
+        """Center and scale rows."""
         return (activations - self.mean) / self.scale
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """How much of each concept is in each row."""
+        """Compute the amount of each concept in each row."""
         return self.codes(self.normalized(activations)) * self.scale
 
     def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
-        """The rows that these concepts stand for."""
+        """Reconstruct rows from their concepts."""
         return self.reconstruct(concepts / self.scale) * self.scale + self.mean
 
     @abstractmethod
     def draw(self, width: int, device: torch.device, generator: Generator) -> None:
-        """New weights."""
+        """Draw new weights."""
 
     @abstractmethod
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
-        """Codes of normalized rows."""
+        """Compute the codes of normalized rows."""
 
     @abstractmethod
     def reconstruct(self, codes: Float[Tensor, "b c"]) -> Float[Tensor, "b d"]:
-        """Normalized rows of codes."""
+        """Reconstruct normalized rows from their codes."""
 
     @abstractmethod
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float) -> Pass:
-        """A forward pass to learn from; ``sparsity``, from 0 to 1, scales the penalty while training warms up."""
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
+        """Run a forward pass to learn from.
+
+        Args:
+            rows: Normalized rows.
+            sparsity: Factor of the penalty, from 0 to 1, while training warms up.
+            weights: Weight of each row in the loss; 1 for ordinary rows, less for outliers.
+        """
 
     @abstractmethod
     def constrain_gradients(self) -> None:
-        """Before a step."""
+        """Adjust the gradients before an optimizer step."""
 
     @abstractmethod
     def constrain(self) -> None:
-        """After a step."""
+        """Adjust the weights after an optimizer step."""
 
     @abstractmethod
     def revive(self, concepts: Int[Tensor, " k"], directions: Float[Tensor, "k d"]) -> None:
-        """Let concepts that no row has start anew, in these directions."""
+        """Restart concepts that no row has, in these directions."""
+
+    @abstractmethod
+    def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
+        """Set what is measured on the activations once the weights are trained."""
 
 
 class SparseAutoencoder(Autoencoder, ABC):
     """An autoencoder with a linear decoder: atoms of norm 1 and a bias."""
 
+    axes: ClassVar = {**Autoencoder.axes, "atoms": "c d", "decoder_bias": "d"}
+
     def __init__(self, nb_concepts: int) -> None:
         super().__init__(nb_concepts)
-        self.atoms = nn.Parameter(torch.empty(0))
-        self.decoder_bias = nn.Parameter(torch.empty(0))
+        self.atoms = nn.Parameter(torch.empty(0, dtype=torch.float32))
+        self.decoder_bias = nn.Parameter(torch.empty(0, dtype=torch.float32))
 
     def draw(self, width: int, device: torch.device, generator: Generator) -> None:
-        """Random directions; whatever else it learns follows from them."""
-        atoms = torch.randn(self.nb_concepts, width, generator=generator).to(device)
+        """Draw random directions; the other weights follow from them."""
+        atoms = torch.randn(self.nb_concepts, width, generator=generator, dtype=torch.float32).to(device)
         self.atoms = nn.Parameter(atoms / atoms.norm(dim=1, keepdim=True))
         self.decoder_bias = nn.Parameter(atoms.new_zeros(width))
         self.allocate()
         with torch.no_grad():
-            self.follow(torch.arange(self.nb_concepts, device=device))
+            self.follow(torch.arange(self.nb_concepts, device=device), 1.0)
 
     @abstractmethod
     def allocate(self) -> None:
-        """Make room for the other parameters."""
+        """Allocate the other parameters."""
 
     @abstractmethod
-    def follow(self, concepts: Int[Tensor, " k"]) -> None:
-        """Start what else belongs to these concepts from their atoms."""
+    def follow(self, concepts: Int[Tensor, " k"], size: float) -> None:
+        """Set the other weights of these concepts from their atoms.
+
+        Args:
+            concepts: The concepts.
+            size: Norm of their encoder weights.
+        """
 
     def reconstruct(self, codes: Float[Tensor, "b c"]) -> Float[Tensor, "b d"]:
-        """Normalized rows of codes."""
+        """Reconstruct normalized rows from their codes."""
         return torch.addmm(self.decoder_bias, codes, self.atoms)
 
     def get_dictionary(self) -> Float[Tensor, "c d"]:
-        """The direction of each concept, of norm 1."""
+        """Return the direction of each concept, of norm 1."""
         return self.atoms.detach()
 
     def constrain_gradients(self) -> None:
-        """Take from the atoms' gradients what would only change their norm."""
+        """Remove the part of the atoms' gradients that would only change their norm."""
         if self.atoms.grad is not None:
             self.atoms.grad -= (self.atoms.grad * self.atoms).sum(1, keepdim=True) * self.atoms.detach()
 
     def constrain(self) -> None:
-        """Bring the atoms back to norm 1."""
+        """Rescale the atoms to norm 1."""
         self.atoms.div_(self.atoms.norm(dim=1, keepdim=True))
 
     def revive(self, concepts: Int[Tensor, " k"], directions: Float[Tensor, "k d"]) -> None:
-        """Let concepts that no row has start anew, in these directions."""
+        """Restart concepts that no row has, in these directions, with small encoder weights."""
         self.atoms[concepts] = directions / directions.norm(dim=1, keepdim=True)
-        self.follow(concepts)
+        self.follow(concepts, REVIVED)
 
 
 class EncodedAutoencoder(SparseAutoencoder, ABC):
-    """A sparse autoencoder with a linear encoder: a row's pre-activations, of which the codes are made.
+    """A sparse autoencoder with a linear encoder, whose pre-activations become the codes.
 
     Args:
         nb_concepts: Number of concepts.
-        **per_concept: Further parameters, one number a concept, and where they start.
+        **per_concept: Further parameters, one number per concept, and their initial values.
     """
+
+    axes: ClassVar = {**SparseAutoencoder.axes, "encoder_weight": "c d", "encoder_bias": "c"}
 
     encoder_weight: nn.Parameter
     encoder_bias: nn.Parameter
@@ -178,20 +196,20 @@ class EncodedAutoencoder(SparseAutoencoder, ABC):
         super().__init__(nb_concepts)
         self.starts = {"encoder_bias": 0.0, **per_concept}
         for name in ("encoder_weight", *self.starts):
-            self.register_parameter(name, nn.Parameter(torch.empty(0)))
+            self.register_parameter(name, nn.Parameter(torch.empty(0, dtype=torch.float32)))
 
     def allocate(self) -> None:
-        """Make room for the encoder."""
+        """Allocate the encoder."""
         self.encoder_weight = nn.Parameter(torch.empty_like(self.atoms))
         for name in self.starts:
             self.register_parameter(name, nn.Parameter(self.atoms.new_empty(self.nb_concepts)))
 
-    def follow(self, concepts: Int[Tensor, " k"]) -> None:
-        """Read a concept, at first, along the direction that writes it."""
-        self.encoder_weight[concepts] = self.atoms[concepts]
+    def follow(self, concepts: Int[Tensor, " k"], size: float) -> None:
+        """Tie the encoder weights of these concepts to their atoms, as a start."""
+        self.encoder_weight[concepts] = size * self.atoms[concepts]
         for name, start in self.starts.items():
             self.get_parameter(name)[concepts] = start
 
     def preactivations(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
-        """How well each concept fits each row, before any of them is chosen."""
+        """Compute the pre-activation of each concept for each row."""
         return torch.addmm(self.encoder_bias, rows - self.decoder_bias, self.encoder_weight.T)

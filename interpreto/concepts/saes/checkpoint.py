@@ -1,29 +1,27 @@
-"""The state of a training, in one safetensors file."""
+"""Write and read the state of a training, in one safetensors file."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from interpreto.concepts.concept_model import restore, state_of
+from interpreto.concepts.concept_model import ForeignModel, restore, state_of
 from interpreto.concepts.saes.base import Autoencoder
+from interpreto.concepts.saes.record import Progress, read_history
 from interpreto.errors import FileError, OptionError
 from interpreto.storage import read_file, write_file
 
-if TYPE_CHECKING:
-    from interpreto.concepts.saes.trainer import Progress
-
 FORMAT = "interpreto training 1"
-SAME = 1e-4  # of the typical norm of a row: how far centre and scale of the same activations may be apart
+SAME = 1e-4  # of the typical norm of a row: how far center and scale of the same activations may be apart
 
 
 def write_checkpoint(
     path: Path, facts: dict[str, Any], model: Autoencoder, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
-    """Write the whole state; a file that was there is replaced only once the new one is complete."""
+    """Write the whole state; an existing file is replaced only once the new one is complete."""
     tensors = {f"model.{name}": tensor for name, tensor in state_of(model).items()}
     for name, parameter in model.named_parameters():
         tensors |= {f"optimizer.{name}.{key}": value for key, value in optimizer.state[parameter].items()}
@@ -35,14 +33,12 @@ def write_checkpoint(
 def read_checkpoint(
     path: Path, facts: dict[str, Any], model: Autoencoder, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
-    """Bring model, optimizer and progress to where the file says that they stood.
+    """Restore model, optimizer and progress from a file.
 
     Raises:
         FileError: the file holds something else.
         OptionError: it is of another training.
     """
-    from interpreto.concepts.saes.trainer import TrainingRecord  # noqa: PLC0415  (it imports this file)
-
     tensors, header = read_file(path, FORMAT, "a training's checkpoint", "checkpoint")
     known = header.get("facts", {})
     for name in {*facts, *known}:
@@ -54,20 +50,40 @@ def read_checkpoint(
     try:
         _check_data(path, model, tensors)
         device = progress.sums.device
-        restore(model, {k.removeprefix("model."): v.to(device) for k, v in tensors.items() if k.startswith("model.")})
+        state = {k.removeprefix("model."): v.to(device) for k, v in tensors.items() if k.startswith("model.")}
+        _check_state(model, state)
+        restore(model, state)
         for name, parameter in model.named_parameters():
             start = f"optimizer.{name}."
             state = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
             optimizer.state[parameter] = {k: v if k == "step" else v.to(device) for k, v in state.items()}
         progress.sums, progress.fired = tensors["sums"].to(device), tensors["fired"].to(device)
         progress.step = int(header["step"])
-        progress.history.extend(TrainingRecord(**record) for record in header["history"])
-    except (KeyError, TypeError) as error:
+        progress.history.extend(read_history(header["history"]))
+    except OptionError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise FileError(f"`checkpoint`: {str(path)!r} holds an incomplete checkpoint ({error}).") from error
 
 
+def _check_state(model: Autoencoder, state: dict[str, torch.Tensor]) -> None:
+    """Raise a `ValueError` unless the tensors have the names, shapes and dtypes of the model's, and are finite.
+
+    Foreign models may keep further tensors while they are trained, such as running means.
+    """
+    own = state_of(model)
+    odd = {*own} - {*state} if isinstance(model, ForeignModel) else {*own} ^ {*state}
+    if odd:
+        raise ValueError(f"too many or too few tensors: {', '.join(sorted(odd))}")
+    for name, tensor in state.items():
+        if name in own and (tensor.shape != own[name].shape or tensor.dtype != own[name].dtype):
+            raise ValueError(f"{name!r} is {tensor.dtype} of shape {tuple(tensor.shape)}")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ValueError(f"NaN or infinity in {name!r}")
+
+
 def _check_data(path: Path, model: Autoencoder, tensors: dict[str, torch.Tensor]) -> None:
-    """The activations have the centre and the scale of those that the training began with, but for rounding."""
+    """Raise an `OptionError` unless center and scale of the activations are those that the training began with."""
     mean, scale = (tensors[f"model.{name}"].to(model.mean) for name in ("mean", "scale"))
     far = torch.maximum((mean - model.mean).abs().max(), (scale - model.scale).abs().max())
     if not float(far) <= SAME * float(model.scale):

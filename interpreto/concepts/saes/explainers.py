@@ -1,15 +1,18 @@
-"""Concepts by sparse autoencoders."""
+"""Explainers of concepts by sparse autoencoders."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 
+from interpreto.aliases import aliases
 from interpreto.concepts.adapters.foreign_saes import Criterion, ExternalAutoencoder
 from interpreto.concepts.adapters.overcomplete import find_class
 from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
+from interpreto.concepts.declared import check_options, declare
 from interpreto.concepts.saes.architectures import (
     BatchTopKSAE,
     JumpReLUSAE,
@@ -18,32 +21,36 @@ from interpreto.concepts.saes.architectures import (
     VanillaSAE,
 )
 from interpreto.concepts.saes.base import Autoencoder
-from interpreto.concepts.saes.trainer import TrainingOptions, TrainingRecord, train
+from interpreto.concepts.saes.record import TrainingRecord
+from interpreto.concepts.saes.trainer import TrainingOptions, train
 from interpreto.errors import OptionError
 
 SAE = TypeVar("SAE", bound="SAEExplainer")
 
 
 class SAEExplainer(ConceptAutoEncoderExplainer):
-    """Concepts by any sparse autoencoder: one of this package, of overcomplete, or your own torch module.
+    """Explain activations by any sparse autoencoder: one of interpreto, of overcomplete, or your own.
 
-    Activations are centred and scaled before they reach it, and what it gives is brought back, so that neither an offset nor
-    a scale of the activations matters.
+    A class is made and trained by `fit`, on centered and scaled activations, so that neither an offset nor a scale of the
+    activations matters. A trained instance of another package is used as it is: its codes are its own, its weights are
+    frozen, and no `fit` is needed. `fit` trains an instance only with ``overwrite=True``, or where ``l1`` or ``criterion``
+    say how.
 
     Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        concept_model: A class, made with the width, ``nb_concepts`` and the options below once the width is known; an
-            instance; or a name of overcomplete's, such as ``"overcomplete.sae.TopKSAE"``.
+        splitter: The model and where it is split; None to work on activations alone.
+        concept_model: A class, made with the width, ``nb_concepts`` and the options below once the width is known; a name of
+            overcomplete's, such as ``"overcomplete.sae.TopKSAE"``; or a trained instance, any object with ``encode`` and
+            ``decode``.
         nb_concepts: Number of concepts; of an instance, its own.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
+        split_point: One of the splitter's split points, where it has several.
+        device: Device of the concept model.
+        random_state: Seed of everything that is drawn.
         l1: Weight of the L1 norm of a foreign model's codes; None for 0.1 where nothing else makes them sparse.
         criterion: A foreign model's loss of ``(x, x_hat, pre_codes, codes, dictionary)`` instead.
         **concept_model_options: Given to the class.
 
     Attributes:
-        history: One `TrainingRecord` an epoch.
+        history: One `TrainingRecord` per epoch.
 
     Examples:
         >>> import torch
@@ -56,6 +63,7 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
 
     concept_model: Autoencoder
 
+    @aliases(model_with_split_points="splitter")
     def __init__(
         self,
         splitter: Any,
@@ -91,25 +99,28 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_every: int | None = None,
     ) -> SAE:
-        """Train on activations, and answer the explainer itself; `history` tells how it went.
+        """Train on activations, and return the explainer; `history` has one record per epoch.
 
-        A training that is interrupted leaves the explainer unfitted; with a `checkpoint`, the same call goes on from there.
+        An interrupted training leaves the explainer unfitted; with a `checkpoint`, the same call resumes it.
+
+        Few rows that hold most of the variance, such as attention sinks, neither set the scale nor dominate the loss: each
+        counts as one typical row, and an `OutlierWarning` says how many there are.
 
         Args:
             activations: ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`, which is streamed.
             overwrite: Train anew what was trained.
             tqdm_bar: Show the progress.
             nb_epochs: Passes over the activations.
-            batch_size: Rows of a step.
-            lr: Learning rate of Adam, warmed up, and left in a straight line to 0 over the last fifth of the steps.
+            batch_size: Rows per step.
+            lr: Learning rate of Adam, warmed up, and decayed linearly to 0 over the last fifth of the steps.
             warm_up: Fraction of the steps over which learning rate and sparsity penalty grow.
             clip_grad: Largest norm of a step's gradient; None for any.
-            revive: Once an epoch, until four fifths of the training, let concepts that no row had start anew from
-                what is explained worst.
+            revive: Once per epoch, until four fifths of the training, restart concepts that no row had in directions of
+                badly explained rows.
             mixed_precision: Compute in bfloat16 where that is safe; the weights stay in float32.
             checkpoint: File for the state of the training. One that is there is resumed from: the result is that of a
                 training without interruption, bit for bit.
-            checkpoint_every: Steps between two writings; None for once an epoch.
+            checkpoint_every: Steps between two writings; None: once per epoch.
 
         Raises:
             InputError: the activations hold NaN, or are all the same.
@@ -121,8 +132,7 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
             nb_epochs, batch_size, lr, warm_up, clip_grad, revive, mixed_precision, checkpoint, checkpoint_every
         )
         self.history = []
-        with torch.enable_grad():
-            self.history = train(self.concept_model, rows, options, self.random_state, tqdm_bar)
+        self.history = train(self.concept_model, rows, options, self.random_state, tqdm_bar)
         return self
 
 
@@ -133,25 +143,54 @@ def _build(model: Any, nb_concepts: int | None, random_state: int, options: dict
         return make(20 if nb_concepts is None else nb_concepts, **options)
     if isinstance(found, Autoencoder):
         if options:
-            raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(options)} beside it.")
+            raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(options)} as well.")
         return found
     foreign = dict(options)
     l1, criterion = foreign.pop("l1", None), foreign.pop("criterion", None)
     if foreign and not isinstance(found, type):
-        raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(foreign)} beside it.")
+        raise OptionError(f"`concept_model`: an instance has its options already; got {', '.join(foreign)} as well.")
     return ExternalAutoencoder(found, nb_concepts, random_state, foreign, l1=l1, criterion=criterion)
 
 
-class VanillaSAEConcepts(SAEExplainer):
-    """Concepts by a sparse autoencoder whose codes are the positive part of a linear map, with an L1 penalty.
+class SAEConcepts(SAEExplainer):
+    """Base of the explainers that declare their sparse autoencoder, as ``model_class``.
 
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        l1: Weight of the penalty against the unexplained fraction of the variance.
+    Options are those of the autoencoder's constructor, and are documented there.
+    """
+
+    model_class: ClassVar[Callable[..., Autoencoder]]
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "model_class" in vars(cls):
+            declare(cls, cls.model_class)
+
+    @aliases(model_with_split_points="splitter", top_k="k")
+    def __init__(
+        self,
+        splitter: Any,
+        nb_concepts: int = 20,
+        split_point: str | None = None,
+        device: torch.device | str = "cpu",
+        random_state: int = 0,
+        **options: Any,
+    ) -> None:
+        """Make an explainer.
+
+        Args:
+            splitter: The model and where it is split; None to work on activations alone.
+            nb_concepts: Number of concepts.
+            split_point: One of the splitter's split points, where it has several.
+            device: Device of the concept model.
+            random_state: Seed of everything that is drawn.
+            **options: Options of the autoencoder.
+        """
+        check_options(type(self).__name__, self.model_class, options)
+        super().__init__(splitter, self.model_class, nb_concepts, split_point, device, random_state=random_state, **options)
+
+
+class VanillaSAEConcepts(SAEConcepts):
+    """Concepts by a sparse autoencoder whose codes are the positive part of a linear map, with an L1 penalty.
 
     Examples:
         >>> import torch
@@ -164,29 +203,11 @@ class VanillaSAEConcepts(SAEExplainer):
         Bricken et al., 2023, https://transformer-circuits.pub/2023/monosemantic-features.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        l1: float = 0.1,
-    ) -> None:
-        super().__init__(splitter, VanillaSAE, nb_concepts, split_point, device, random_state=random_state, l1=l1)
+    model_class = VanillaSAE
 
 
-class TopKSAEConcepts(SAEExplainer):
+class TopKSAEConcepts(SAEConcepts):
     """Concepts by a sparse autoencoder that keeps each row's ``k`` largest codes.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        k: Concepts of a row; None for a tenth of them, at most 32.
 
     Examples:
         >>> import torch
@@ -199,29 +220,11 @@ class TopKSAEConcepts(SAEExplainer):
         Gao et al., 2024, https://arxiv.org/abs/2406.04093.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        k: int | None = None,
-    ) -> None:
-        super().__init__(splitter, TopKSAE, nb_concepts, split_point, device, random_state=random_state, k=k)
+    model_class = TopKSAE
 
 
-class BatchTopKSAEConcepts(SAEExplainer):
-    """Concepts by a sparse autoencoder that keeps ``k`` codes a row on average: more where there is more to say.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        k: Concepts of a row on average; None for a tenth of them, at most 32.
+class BatchTopKSAEConcepts(SAEConcepts):
+    """Concepts by a sparse autoencoder that keeps ``k`` codes per row on average: more where there is more to say.
 
     Examples:
         >>> import torch
@@ -234,31 +237,11 @@ class BatchTopKSAEConcepts(SAEExplainer):
         Bussmann, Leask & Nanda, 2024, https://arxiv.org/abs/2412.06410.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        k: int | None = None,
-    ) -> None:
-        super().__init__(splitter, BatchTopKSAE, nb_concepts, split_point, device, random_state=random_state, k=k)
+    model_class = BatchTopKSAE
 
 
-class JumpReLUSAEConcepts(SAEExplainer):
+class JumpReLUSAEConcepts(SAEConcepts):
     """Concepts by a sparse autoencoder whose codes pass a learned threshold each, and pay for their number.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        l0: Weight of the mean number of a row's concepts against the unexplained fraction of the variance: a concept is
-            worth having where it explains more than that.
-        bandwidth: Of the pre-activations that move a threshold, in units of the typical norm of a centred row.
 
     Examples:
         >>> import torch
@@ -272,32 +255,11 @@ class JumpReLUSAEConcepts(SAEExplainer):
         Rajamanoharan et al., 2024, https://arxiv.org/abs/2407.14435.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        l0: float = 3e-3,
-        bandwidth: float = 0.03,
-    ) -> None:
-        super().__init__(
-            splitter, JumpReLUSAE, nb_concepts, split_point, device, random_state=random_state, l0=l0, bandwidth=bandwidth
-        )
+    model_class = JumpReLUSAE
 
 
-class MpSAEConcepts(SAEExplainer):
+class MpSAEConcepts(SAEConcepts):
     """Concepts by a dictionary trained through matching pursuit: ``k`` times, the concept that fits best what is left.
-
-    Args:
-        splitter: See `ConceptAutoEncoderExplainer`.
-        nb_concepts: Number of concepts.
-        split_point: See `ConceptAutoEncoderExplainer`.
-        device: See `ConceptAutoEncoderExplainer`.
-        random_state: See `ConceptAutoEncoderExplainer`.
-        k: Choices for a row; None for a tenth of the concepts, at most 32.
 
     Examples:
         >>> import torch
@@ -310,14 +272,4 @@ class MpSAEConcepts(SAEExplainer):
         Costa et al., 2025, https://arxiv.org/abs/2506.03093.
     """
 
-    def __init__(
-        self,
-        splitter: Any,
-        nb_concepts: int = 20,
-        split_point: str | None = None,
-        device: torch.device | str = "cpu",
-        random_state: int = 0,
-        *,
-        k: int | None = None,
-    ) -> None:
-        super().__init__(splitter, MatchingPursuitSAE, nb_concepts, split_point, device, random_state=random_state, k=k)
+    model_class = MatchingPursuitSAE

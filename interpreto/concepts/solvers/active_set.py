@@ -1,4 +1,4 @@
-"""Which atoms a non-negative code uses, found exactly: least squares on a set of atoms for each row, and exchanges of atoms."""
+"""Exact non-negative least squares by active sets: block principal pivoting, and Lawson and Hanson's method."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CONDITION = 1e8  # of the Gram matrix, up to which its inverse is trusted
 
 @dataclass(frozen=True, eq=False)
 class LeastSquares:
-    """Least squares on some of the atoms, others in each row.
+    """Least squares restricted to an active set of atoms, one set per row.
 
-    A row's system has the size of the smaller of two sets: the atoms that it uses, or those that it does not, by which the
-    solution with all atoms is corrected.
+    The system that is solved for a row has the size of the active set or of its complement, whichever is smaller: the
+    complement corrects the solution with all atoms.
 
     Attributes:
-        gram: Of the atoms with each other, in float64; with a ridge where there is no inverse.
-        inverse: Of it; None where it is too near to singular.
+        gram: Gram matrix of the atoms, in float64; with a ridge where there is no inverse.
+        inverse: Its inverse; None if it is ill-conditioned.
         condition: The Gram matrix's condition number; infinite where there is no inverse.
     """
 
@@ -36,7 +36,7 @@ class LeastSquares:
 
     @staticmethod
     def of(gram: Float[Tensor, "c c"]) -> LeastSquares:
-        """With the inverse if it can be trusted, else with a ridge."""
+        """Factorize a Gram matrix: with its inverse if that can be trusted, else with a ridge."""
         wide = gram.double()
         factor, failed = torch.linalg.cholesky_ex(wide)
         values = torch.linalg.eigvalsh(wide).tolist()
@@ -46,7 +46,15 @@ class LeastSquares:
         return LeastSquares(wide + torch.diag(ridge), None, math.inf)
 
     def on(self, correlations: Float[Tensor, "n c"], used: Bool[Tensor, "n c"]) -> Float[Tensor, "n c"]:
-        """Each row's correlations through the inverse of the Gram matrix of the atoms that it uses; zero on the others."""
+        """Solve each row's normal equations on its active set; zero on the other atoms.
+
+        Args:
+            correlations: Inner products of the rows with the atoms.
+            used: Active set of each row.
+
+        Returns:
+            Codes ``(n, c)``.
+        """
         if self.inverse is None:
             return _restricted(self.gram, correlations, used)
         most = 2 * used.sum(1) > used.shape[1]
@@ -56,12 +64,12 @@ class LeastSquares:
         return torch.where(used, torch.where(most[:, None], corrected, few), 0.0)
 
     def bound(self, correlations: Float[Tensor, "n c"]) -> Float[Tensor, "n 1"]:
-        """What is rounding in the correlations of residuals, ``(n, 1)``."""
+        """Return a bound on the rounding error of the correlations of residuals, ``(n, 1)``."""
         return min(max(ROUNDING * self.condition, 1e-12), 1e-7) * correlations.abs().amax(1, keepdim=True)
 
 
 def _restricted(matrix: Tensor, values: Tensor, chosen: Tensor) -> Float[Tensor, "n c"]:
-    """Each row's values through the inverse of the matrix's rows and columns that it has chosen; zero elsewhere."""
+    """Solve, for each row, the system of the chosen rows and columns of the matrix; zero elsewhere."""
     found = torch.zeros_like(values)
     for rows, size in _alike(chosen.sum(1)):
         index, valid = _places(chosen[rows], size)
@@ -75,7 +83,7 @@ def _restricted(matrix: Tensor, values: Tensor, chosen: Tensor) -> Float[Tensor,
 
 
 def _alike(counts: Int[Tensor, " n"]) -> Iterator[tuple[Int[Tensor, " m"], int]]:
-    """Rows whose counts are alike, as many as are solved at a time, and the largest count that they may have."""
+    """Yield groups of rows with similar counts, as many as are solved at a time, and the largest count of each group."""
     low, high, most = 0, 1, int(counts.max()) if len(counts) else 0
     while low < most:
         rows = ((counts > low) & (counts <= high)).nonzero()[:, 0]
@@ -84,7 +92,7 @@ def _alike(counts: Int[Tensor, " n"]) -> Iterator[tuple[Int[Tensor, " m"], int]]
 
 
 def _places(chosen: Bool[Tensor, "m c"], size: int) -> tuple[Int[Tensor, "m k"], Bool[Tensor, "m k"]]:
-    """The columns chosen in each row, filled up to one size, and which of them are not filling."""
+    """Return the columns chosen in each row, padded to one size, and a mask of those that are not padding."""
     rows, columns = chosen.nonzero(as_tuple=True)
     index = columns.new_zeros(len(chosen), size)
     index[rows, (chosen.cumsum(1) - 1)[chosen]] = columns
@@ -94,15 +102,18 @@ def _places(chosen: Bool[Tensor, "m c"], size: int) -> tuple[Int[Tensor, "m k"],
 def exchange(
     start: Float[Tensor, "n c"], correlations: Float[Tensor, "n c"], squares: LeastSquares, *, whole: bool = True
 ) -> tuple[Float[Tensor, "n c"], Bool[Tensor, " n"]]:
-    """Exact non-negative codes, and for which rows they were found.
+    """Solve non-negative least squares by block principal pivoting.
 
-    From the atoms that each row uses, exchange all that are on the wrong side, until none is.
+    From an initial active set per row, exchange all atoms that violate the optimality conditions, until none does.
 
     Args:
-        start: Codes to begin with, none of them negative.
-        correlations: Of the rows with the atoms, in float64.
-        squares: Of the atoms.
-        whole: Solve rows whose sets go round in circles by exchanging one atom after the other, which takes longer.
+        start: Initial codes, none of them negative; their support is the initial active set.
+        correlations: Inner products of the rows with the atoms, in float64.
+        squares: Least squares on the atoms.
+        whole: Solve rows whose active sets cycle by exchanging one atom at a time, which takes longer.
+
+    Returns:
+        Codes ``(n, c)``, and which rows were solved ``(n,)``; codes of the others are zero.
 
     References:
         Kim & Park, 2011 (block principal pivoting), https://doi.org/10.1137/110821172.
@@ -125,7 +136,7 @@ def exchange(
 
 
 def _one_by_one(start: Tensor, correlations: Tensor, squares: LeastSquares) -> tuple[Tensor, Tensor]:
-    """Exact codes: solve with the atoms in use, drop what turns negative on the way, take the atom that helps most, and again.
+    """Solve non-negative least squares by the active set method, which changes one atom at a time.
 
     References:
         Lawson & Hanson, 1974, https://doi.org/10.1137/1.9781611971217.

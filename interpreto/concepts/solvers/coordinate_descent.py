@@ -1,4 +1,4 @@
-"""Coordinate descent over the codes of many rows at once, in one dictionary."""
+"""Coordinate descent on the codes of many rows at once, for a fixed dictionary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK = 32  # atoms whose targets are kept up to date together: a product of mat
 
 
 class Penalty(NamedTuple):
-    """What a code costs beyond the squared error: ``l1`` times its magnitude, and whether it may be negative."""
+    """Penalty of a code next to the squared error: ``l1`` times its magnitude, and whether it may be negative."""
 
     l1: float = 0.0
     signed: bool = False
@@ -23,13 +23,13 @@ NON_NEGATIVE = Penalty()
 
 
 class Descent:
-    """Sweeps of exact coordinate descent: each takes every atom's code in turn to its best value given the others.
+    """Exact coordinate descent: a sweep minimizes over the code of every atom in turn, given the others.
 
-    Codes and targets are ``(c, n)``. A *target* is where a code would go if all others were zero.
+    Codes and targets are ``(c, n)``. A *target* is the minimizer of a code if all others were zero.
 
     Args:
-        gram: Of the atoms with each other.
-        penalty: See `Penalty`.
+        gram: Gram matrix of the atoms.
+        penalty: Penalty of the codes.
 
     References:
         Cichocki & Phan, 2009 (hierarchical alternating least squares), https://doi.org/10.1587/transfun.E92.A.708.
@@ -45,11 +45,11 @@ class Descent:
         self._zero = (squares == 0).tolist()  # an atom of zeros has any code: what it has, it keeps
 
     def targets(self, correlations: Float[Tensor, "c n"]) -> Float[Tensor, "c n"]:
-        """Of the atoms' correlations with the rows."""
+        """Return the targets from the inner products of atoms and rows."""
         return correlations * self.inverse
 
     def sweep(self, codes: Float[Tensor, "c n"], targets: Float[Tensor, "c n"]) -> None:
-        """One pass over the atoms; changes ``codes``."""
+        """Run one pass over the atoms; changes ``codes``."""
         best = codes.new_empty(codes.shape[1])
         for block, left in self._blocks(codes, targets):
             inside, others = self.taken[block, block], codes[block].T
@@ -64,14 +64,14 @@ class Descent:
                     code.copy_(_shrink(best, self.penalty, self.thresholds[i]))
 
     def distance(self, codes: Float[Tensor, "c n"], targets: Float[Tensor, "c n"]) -> Float[Tensor, " n"]:
-        """How far each column is from where no coordinate moves, relative to its largest code; both in units of the rows."""
+        """Return how far one more update would move each column, ``(n,)``, relative to its largest code."""
         moved = _shrink(torch.addmm(targets, self.taken, codes), self.penalty, self.thresholds)
         far = moved.sub_(codes).mul_(self.norms).abs_().amax(0)
         largest = torch.mul(codes, self.norms, out=moved).abs_().amax(0)
         return far / largest.clamp_min_(torch.finfo(codes.dtype).tiny)
 
     def _blocks(self, codes: Tensor, targets: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Blocks of atoms, and their targets less what the codes of other blocks take."""
+        """Yield blocks of atoms, and their targets minus the contribution of the other blocks."""
         for start in range(0, len(codes), BLOCK):
             block = slice(start, min(start + BLOCK, len(codes)))
             if len(codes) <= BLOCK:
@@ -83,7 +83,7 @@ class Descent:
 
 
 def _shrink(code: Tensor, penalty: Penalty, threshold: Tensor) -> Tensor:
-    """The best code under the penalty, from the best without; in place."""
+    """Apply the proximal operator of the penalty to unpenalized codes, in place."""
     if penalty.signed:
         return code.sub_(code.clamp(-threshold, threshold))
     return code.sub_(threshold).clamp_min_(0) if penalty.l1 else code.clamp_min_(0)

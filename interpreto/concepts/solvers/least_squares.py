@@ -1,4 +1,4 @@
-"""Codes of rows in a fixed dictionary: least squares that are non-negative, or as sparse as an L1 penalty makes them."""
+"""Encode rows in a fixed dictionary: non-negative least squares, or least squares with an L1 penalty."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interpreto.concepts.scales import power_of_two
 from interpreto.concepts.solvers.active_set import LeastSquares, exchange
 from interpreto.concepts.solvers.coordinate_descent import NON_NEGATIVE, Descent, Penalty
 
@@ -29,16 +30,19 @@ def encode(
     tolerance: float = 1e-5,
     max_sweeps: int = 500,
 ) -> Float[Tensor, "n c"]:
-    """The codes z of least ½‖x − zD‖² + l1·|z|₁, each row to its own optimum; differentiable in the rows.
+    """Minimize ½‖x − zD‖² + l1·|z|₁ over the codes z of each row; differentiable in the rows.
 
-    Gradients are those of the optimum, not of the path to it: where a row's codes are not zero they solve a linear system.
+    Gradients are implicit, those of the optimum: on its active set, a row's codes solve a linear system.
 
     Args:
-        rows: What is encoded.
-        dictionary: One atom a row.
-        penalty: See `Penalty`.
-        tolerance: On how far one more sweep would move a code, relative to the row's largest.
-        max_sweeps: After which a row is left as it is.
+        rows: Rows to encode.
+        dictionary: Atoms, one per row.
+        penalty: Penalty of the codes, and their sign.
+        tolerance: Stop when one more sweep would move no code by more than this fraction of the row's largest.
+        max_sweeps: Maximum number of sweeps.
+
+    Returns:
+        Codes ``(n, c)``, in the dtype of the rows.
 
     Examples:
         >>> import torch
@@ -52,10 +56,19 @@ def encode(
     return _solve(rows.detach(), dictionary.detach(), penalty, tolerance, max_sweeps)
 
 
+def _rescaled(rows: Tensor, dictionary: Tensor, penalty: Penalty) -> tuple[Tensor, Tensor, Penalty]:
+    """Divide atoms and rows by a power of two, which leaves the codes as they are and keeps squares of atoms in range."""
+    scale = power_of_two(dictionary)
+    if 2.0**-40 < scale < 2.0**40:
+        return rows, dictionary, penalty
+    return rows / scale, dictionary / scale, Penalty(penalty.l1 / scale / scale, penalty.signed)
+
+
 @torch.no_grad()
 def _solve(rows: Tensor, dictionary: Tensor, penalty: Penalty, tolerance: float, max_sweeps: int) -> Tensor:
     # In float64, but for atoms that are far from collinear: the condition of the atoms is squared in their Gram matrix, and
     # what float32 rounds away depends on the shape of the product, so on the other rows of a batch.
+    rows, dictionary, penalty = _rescaled(rows, dictionary, penalty)
     gram = dictionary.double() @ dictionary.double().T
     squares = LeastSquares.of(gram) if penalty == NON_NEGATIVE and len(gram) <= SMALL else None
     mild = squares is not None and squares.condition <= MILD
@@ -72,7 +85,7 @@ def _solve(rows: Tensor, dictionary: Tensor, penalty: Penalty, tolerance: float,
 def _solve_columns(
     targets: Tensor, descent: Descent, squares: LeastSquares | None, *, tolerance: float, max_sweeps: int
 ) -> Tensor:
-    """Codes ``(c, n)``: by coordinate descent, and by exchanges of atoms where that is slow.
+    """Compute codes ``(c, n)`` by coordinate descent, and by active sets where that is slow.
 
     A column leaves when it has converged, whatever the others do.
     """
@@ -108,13 +121,13 @@ def _solve_columns(
 
 
 def _of_small_systems(codes: Float[Tensor, "c n"]) -> Int[Tensor, " m"]:
-    """Columns whose atoms in use, or those out of use, are so few that solving with them costs less than many sweeps."""
+    """Return the columns whose active set, or its complement, is so small that solving costs less than many sweeps."""
     used = (codes > 0).sum(0)
     return (torch.minimum(used, len(codes) - used) <= max(SYSTEM, len(codes) // 3)).nonzero()[:, 0]
 
 
 def _sweeps_expected(condition: float, tolerance: float) -> int:
-    """Before the first look at what has converged: a sweep does about what 3.3 steps of steepest descent do, as measured."""
+    """Return the sweeps before the first check of convergence: one does about what 3.3 steps of steepest descent do."""
     if condition <= 1.0:
         return 1
     decay = math.log1p(2 / (condition - 1))
@@ -122,7 +135,7 @@ def _sweeps_expected(condition: float, tolerance: float) -> int:
 
 
 class _Optimum(torch.autograd.Function):
-    """The optimum, and its gradient: on the atoms in use, codes are (D_S D_Sᵀ)⁻¹(D_S x − l1·sign)."""
+    """The optimum, and its implicit gradient: on the active set S, codes are (D_S D_Sᵀ)⁻¹(D_S x − l1·sign)."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, dictionary: Tensor, penalty: Penalty, limits: tuple[float, int]) -> Tensor:
@@ -133,6 +146,7 @@ class _Optimum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         used, dictionary = ctx.saved_tensors
-        wide = dictionary.double()
+        scale = power_of_two(dictionary)
+        wide = dictionary.double() / scale
         back = LeastSquares.of(wide @ wide.T).on(gradients[0].double(), used)
-        return (back @ wide).to(dictionary), None, None, None
+        return (back @ wide / scale).to(dictionary), None, None, None

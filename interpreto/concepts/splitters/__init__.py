@@ -1,4 +1,4 @@
-"""Splitters: a model's activations at points of one's choice, and its outputs from there on."""
+"""Splitters: the activations of a model at split points, and the outputs downstream of them."""
 
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.splitters.classification import SplitterForClassification

@@ -1,9 +1,11 @@
-"""What every splitter offers to the concept explainers, the interpretations and the store."""
+"""The interface of splitters, which concept explainers, interpretations and the store use."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,159 +15,218 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interpreto.choices import read_member
-from interpreto.concepts.activation_store import ActivationStore, StoreConfig, identity
-from interpreto.concepts.splitters.granularities import ActivationGranularity, SplitInput, Unit, read_unit
+from interpreto.concepts.activation_store import ActivationStore, StoreConfig
+from interpreto.concepts.splitters.granularities import ActivationGranularity, Unit, read_unit
+from interpreto.concepts.splitters.results import Activations
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
+from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import GranularityAggregationStrategy
+from interpreto.models import fingerprint
 from interpreto.models.activations import ActivationRecorder, WindowActivations
 from interpreto.models.batching import Budget
 from interpreto.models.hook_points import HookPoint
-from interpreto.models.interventions import Edit, wrapped
-from interpreto.validation import check_batch_size
-
-Activations = dict[str, Tensor]
-"""Split point to activations ``(n·g, d)``: the units of all inputs, in order."""
+from interpreto.models.interventions import Edit
+from interpreto.models.nnsight import NNsightTracing, wrapped
+from interpreto.validation import check_batch_size, check_count
 
 
 class ModelSplitter(ABC):
-    """A model cut at split points: below, activations are read; above, the model runs on from them.
+    """A model with split points: activations are read at them, and the model is run downstream of them.
 
-    Nothing of the model or the tokenizer is changed by any call, and activations do not depend on what else is in a
-    batch. Long texts are refused, never cut silently.
+    No call changes the model or the tokenizer, and the activations of an input do not depend on the other inputs. Long
+    texts are refused, never cut silently.
     """
 
     activation_granularities = ActivationGranularity
+    aggregation_strategies = GranularityAggregationStrategy
     default_granularity = ActivationGranularity.TOKEN
 
-    def __init__(self, split: ActivationRecorder, encoder: InputReader | None = None) -> None:
-        self._split = split
-        self.encoder = split.encoder if encoder is None else encoder
+    def __init__(self, recorder: ActivationRecorder, reader: InputReader | None = None) -> None:
+        self._recorder = recorder
+        self.reader = recorder.reader if reader is None else reader
+
+    @property
+    def encoder(self) -> InputReader:
+        """Return `reader`, which has had this name."""
+        return self.reader
 
     @property
     def model(self) -> nn.Module:
-        return self._split.model
+        return self._recorder.model
 
     @property
     def tokenizer(self) -> Any:
-        return self._split.tokenizer
+        return self._recorder.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device on which the model is run: its own."""
+        return self._recorder.forward.device
+
+    @property
+    def batch_size(self) -> int | None:
+        """Return the number of texts per pass; None: as many as a token budget holds. Can be set."""
+        return self._recorder.budget.rows
+
+    @batch_size.setter
+    def batch_size(self, batch_size: int | None) -> None:
+        self._recorder.budget = Budget(check_batch_size(batch_size), self._recorder.budget.tokens)
 
     @property
     def split_points(self) -> list[str]:
-        """Paths of the modules where activations are read."""
-        return [port.name for port in self._split.ports]
+        """Return the paths of the modules where activations are read."""
+        return [point.name for point in self._recorder.hook_points]
+
+    @property
+    def split_point(self) -> str:
+        """Return the path of the only split point.
+
+        Raises:
+            OptionError: there are several.
+        """
+        return self.hook_point(None).name
+
+    def to(self, device: torch.device | str) -> ModelSplitter:
+        """Move the user's model to a device, as ``model.to(device)`` does, and return the splitter."""
+        self.model.to(device)
+        return self
 
     @cached_property
-    def nnsight(self) -> Any:
-        """The model held by ``nnsight.NNsight``, for traces of your own.
+    def nnsight_model(self) -> Any:
+        """Return the model wrapped by ``nnsight.NNsight``, for traces of your own; with ``backend="nnsight"``, the splitter's.
 
-        nnsight leaves its controllers in the modules of a model that it has held once.
+        nnsight leaves its controllers in the modules of a model that was once wrapped.
+
+        Examples:
+            >>> import nnsight
+            >>> from interpreto import ModelWithSplitPoints, demo
+            >>> model, tokenizer = demo.load_classifier()
+            >>> splitter = ModelWithSplitPoints(model, 1, tokenizer=tokenizer, backend="nnsight")
+            >>> net = splitter.nnsight_model
+            >>> with net.trace(**tokenizer("A charming film.", return_tensors="pt")):
+            ...     attention = nnsight.save(net.bert.encoder.layer[1].attention.output)
+            >>> tuple(attention[0].shape[-2:])
+            (6, 128)
         """
-        return wrapped(self.model)
+        tracing = self._recorder.tracing
+        return tracing.net if isinstance(tracing, NNsightTracing) else wrapped(self.model)
+
+    @property
+    def nnsight(self) -> Any:
+        """Return `nnsight_model`, which has had this name."""
+        return self.nnsight_model
 
     @abstractmethod
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
-        """Inputs, one after the other, with the units that their rows of activations stand for."""
+        """Yield inputs, one after the other, with the units that their rows of activations represent."""
 
     def iter_read(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
-        """As `iter_samples`, for their activations alone: without anything that these do not depend on."""
+        """Yield samples as `iter_samples` does, but without the parts that their activations do not depend on."""
         return self.iter_samples(inputs, activation_granularity)
 
     @abstractmethod
     def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Tensor:
-        """Activations of one batch before they are pooled: ``(b, l, d)``, padded on the right, or ``(b, d)``."""
+        """Return the activations of one batch before pooling: ``(b, l, d)``, padded on the right, or ``(b, d)``."""
 
     @abstractmethod
     def activations_of(
         self,
         samples: Sequence[Sample],
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         split_point: str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "u d"]:
-        """Activations of all units of any number of samples, in order."""
+        """Return the activations ``(u, d)`` of all units of any number of samples, in order."""
 
     @abstractmethod
     def edited_outputs(self, inputs: Any, edit: Edit, split_point: str | None = None) -> Float[Tensor, "b ..."]:
-        """Logits ``(b, c)`` or ``(b, l, v)`` of one batch when its activations go through ``edit``.
+        """Return logits ``(b, c)`` or ``(b, l, v)`` of one batch whose activations go through ``edit``.
 
-        ``edit`` is given ``(b, l, d)``, padded on the right, or ``(b, d)``. The outputs are differentiable in what it
-        adds; no gradient reaches the parameters or the layers below. ``inputs`` may be samples. Where a model has an
-        encoder and a decoder, the logits are those of the decoder's tokens.
+        ``edit`` takes activations ``(b, l, d)``, padded on the right, or ``(b, d)``. The outputs are differentiable in the
+        changes of ``edit``; no gradient reaches the parameters or earlier layers. ``inputs`` may be samples. The logits of
+        an encoder-decoder are those of the decoder's tokens.
         """
 
     @abstractmethod
     def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b ..."]:
-        """Logits of one batch, the model run on from given activations; differentiable in them alone.
+        """Return the logits of one batch downstream of given activations, and differentiable in them alone.
 
-        ``hidden`` has the shape that `batch_activations` answers for these samples.
+        ``hidden`` has the shape that `batch_activations` returns for these samples.
         """
 
     @abstractmethod
     def of_batch(
         self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
     ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]:
-        """Activations of a batch as the model itself is called with it, and the text that each row is of.
+        """Return the activations of a batch of the model's own arguments, and the number of the text of each row.
 
-        Differentiable in the embeddings. One row a token that is ``inside``, or one a text; ``last`` is each text's last
-        token. How the module lays its activations out must be known: `batch_activations` finds it.
+        Differentiable in the embeddings. There is one row per token ``inside``, or one per text; ``last`` is the last token
+        of each text. Call `batch_activations` first, which determines the layout of the module's activations.
         """
 
     def samples(self, inputs: Any, activation_granularity: Any = None) -> list[Sample]:
-        """Each input with its ids, its text and its units: one unit a row of activations, in order.
+        """Return the inputs as samples, with one unit per row of activations, in order.
 
-        ``activation_granularity=None``: tokens; texts where activations have one row a text.
+        ``activation_granularity=None``: tokens, or texts where there is one row of activations per text.
         """
         return list(self.iter_samples(inputs, self._unit(activation_granularity)))
 
-    def sweep(self, samples: Sequence[Sample], run: Callable[[list[int]], None], budget: Budget | None = None) -> None:
-        """Give the numbers of all samples to ``run`` in batches of like length, smaller ones when the memory runs out."""
-        rows = [as_row(sample) for sample in samples]
-        if rows:
-            with self._split.session(rows):
-                self._split.sweep(rows, run, budget)
+    @contextmanager
+    def session(self, samples: Sequence[Sample]) -> Iterator[bool]:
+        """Context manager that prepares the model for samples; yields True if unequal lengths may share a batch."""
+        rows = [SplitInput.of(sample) for sample in samples]
+        with self._recorder.session(rows):
+            yield self._recorder.may_mix(rows)
 
     def budget(self, batch_size: int | None = None) -> Budget:
-        """What a batch may hold: so many texts, or None: what the splitter was made for."""
-        return self._split.budget if batch_size is None else Budget(check_batch_size(batch_size), self._split.budget.tokens)
+        """Return the budget of a batch of ``batch_size`` texts; None: the splitter's own."""
+        return (
+            self._recorder.budget if batch_size is None else Budget(check_batch_size(batch_size), self._recorder.budget.tokens)
+        )
 
     def store_activations(
         self,
         inputs: Any,
         path: str | Path,
         activation_granularity: Any = None,
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         split_point: str | None = None,
         *,
         dtype: torch.dtype | None = None,
         rows_per_shard: int = 65_536,
         tqdm_bar: bool = False,
     ) -> ActivationStore:
-        """Write the activations of a stream of inputs to a folder, a shard at a time; an interrupted call may be repeated.
+        """Write the activations of a stream of inputs to a folder, shard by shard; an interrupted call may be repeated.
 
         Args:
-            inputs: As for activations; read once, as they come. The same at each repetition.
-            path: The folder; made if missing.
-            activation_granularity: What a row stands for.
-            aggregation_strategy: How tokens are pooled into a row.
-            split_point: Which one, when there are several.
-            dtype: As which the activations are kept; None: the model's.
-            rows_per_shard: After how many rows a shard ends, with a text. Memory holds one shard.
-            tqdm_bar: Show the rows written.
+            inputs: Inputs of any kind, read once; the same at each repetition.
+            path: The folder, which is made if it is missing.
+            activation_granularity: Unit of a row.
+            aggregation_strategy: Pooling of tokens into a row.
+            split_point: The split point, if there are several.
+            dtype: Dtype of the stored activations; None: the model's.
+            rows_per_shard: Rows after which a shard ends, at the end of a text. Memory holds one shard.
+            tqdm_bar: Show the number of rows.
+
+        Returns:
+            The store.
 
         Raises:
             FileError: the folder holds something else, other activations, or those of other inputs.
         """
         unit, strategy = self._unit(activation_granularity), read_strategy(aggregation_strategy)
-        name = self.port(split_point).name
+        name = self.hook_point(split_point).name
+        probe = fingerprint.probe(self.model, name)
         config = StoreConfig(
-            model=identity(self.model),
+            model=fingerprint.identity(self.model),
             split_point=name,
             activation_granularity=getattr(unit, "value", None) or getattr(unit, "__qualname__", type(unit).__qualname__),
             aggregation_strategy=strategy.value,
             dtype="as computed" if dtype is None else str(dtype).removeprefix("torch."),
-            rows_per_shard=rows_per_shard,
+            rows_per_shard=check_count(rows_per_shard, "rows_per_shard"),
+            probe=None if probe is None else asdict(probe),
         )
         return ActivationStore.write(
             path,
@@ -175,17 +236,21 @@ class ModelSplitter(ABC):
             tqdm_bar=tqdm_bar,
         )
 
-    def port(self, split_point: str | None) -> HookPoint:
-        """Where activations are read; None: at the only split point."""
-        ports = {port.name: port for port in self._split.ports}
-        if split_point is None and len(ports) == 1:
-            return self._split.ports[0]
-        if split_point not in ports:
-            raise OptionError(f"`split_point`: got {split_point!r}; pass one of {', '.join(map(repr, ports))}.")
-        return ports[split_point]
+    def hook_point(self, split_point: str | None) -> HookPoint:
+        """Return the hook point of a split point; None: of the only one.
+
+        Raises:
+            OptionError: there is no such split point, or there are several.
+        """
+        points = {point.name: point for point in self._recorder.hook_points}
+        if split_point is None and len(points) == 1:
+            return self._recorder.hook_points[0]
+        if split_point not in points:
+            raise OptionError(f"`split_point`: got {split_point!r}; pass one of {', '.join(map(repr, points))}.")
+        return points[split_point]
 
     def _given_samples(self, inputs: Any) -> list[Sample]:
-        """Samples as they are, or those of inputs."""
+        """Return samples as they are, and other inputs as samples."""
         if isinstance(inputs, Sequence) and inputs and all(isinstance(item, Sample) for item in inputs):
             return list(inputs)
         return self.samples(inputs)
@@ -195,52 +260,60 @@ class ModelSplitter(ABC):
 
 
 class TokenSplitter(ModelSplitter):
-    """A splitter whose activations are of tokens, pooled into units."""
+    """A splitter whose activations belong to tokens, and are pooled into units."""
 
     @abstractmethod
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
-        """Inputs, one after the other, with the units that their rows of activations stand for."""
+        """Yield inputs, one after the other, with the units that their rows of activations represent."""
 
     def batch_activations(self, samples: Sequence[Sample], split_point: str | None = None) -> Tensor:
-        return self._split.hidden_of([as_row(sample) for sample in samples], self.port(split_point))
+        return self._recorder.hidden_of([SplitInput.of(sample) for sample in samples], self.hook_point(split_point))
 
     def activations_of(
         self,
         samples: Sequence[Sample],
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         split_point: str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "u d"]:
-        where = self._split.ports.index(self.port(split_point))
-        readouts = self._split.read(map(as_row, samples), read_strategy(aggregation_strategy), dtype=dtype)
+        where = self._recorder.hook_points.index(self.hook_point(split_point))
+        readouts = self._recorder.read(map(SplitInput.of, samples), read_strategy(aggregation_strategy), dtype=dtype)
         return _one_after_the_other([reading.activations[where] for reading in readouts])
 
     def of_batch(
         self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
     ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]:
-        hidden = self._split.of_inputs(self.port(split_point), inputs)
+        hidden = self._recorder.of_inputs(self.hook_point(split_point), inputs)
         inside = inside.to(hidden.device)
         if hidden.ndim == 2:
             return hidden, torch.arange(len(hidden), device=hidden.device)
         return hidden[inside], inside.nonzero()[:, 0]
 
     def edited_outputs(self, inputs: Any, edit: Edit, split_point: str | None = None) -> Float[Tensor, "b ..."]:
-        rows = [as_row(sample) for sample in self._given_samples(inputs)]
-        return self._split.edited(rows, self.port(split_point), edit)
+        rows = [SplitInput.of(sample) for sample in self._given_samples(inputs)]
+        return self._recorder.edited(rows, self.hook_point(split_point), edit)
 
     def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b ..."]:
-        return self._split.outputs_from([as_row(sample) for sample in samples], self.port(split_point), hidden)
+        return self._recorder.run_on([SplitInput.of(sample) for sample in samples], self.hook_point(split_point), hidden)[0]
 
     def _joined(self, readouts: Sequence[WindowActivations]) -> Activations:
-        return {
-            name: _one_after_the_other([reading.activations[i] for reading in readouts])
-            for i, name in enumerate(self.split_points)
-        }
+        return Activations(
+            {
+                name: _one_after_the_other([reading.activations[i] for reading in readouts])
+                for i, name in enumerate(self.split_points)
+            }
+        )
 
 
-def as_row(sample: Sample) -> SplitInput:
-    """What the model needs of a sample."""
-    return SplitInput(sample.input_ids, sample.units.index, len(sample.units), sample.extras, sample.source)
+def counted(row: SplitInput, counts: list[int]) -> SplitInput:
+    """Return a row, after its number of units was added to ``counts``."""
+    counts.append(row.u)
+    return row
+
+
+def of_each(activations: Activations, counts: Sequence[int]) -> dict[str, list[Tensor]]:
+    """Return activations by split point, of each input apart: ``(g, d)`` each."""
+    return {name: list(rows.split(list(counts))) for name, rows in activations.items()}
 
 
 def _one_after_the_other(parts: Sequence[Tensor]) -> Tensor:
@@ -248,4 +321,7 @@ def _one_after_the_other(parts: Sequence[Tensor]) -> Tensor:
 
 
 def read_strategy(value: object) -> GranularityAggregationStrategy:
+    """Return a strategy, given itself or its name; None is the mean, as where a unit is one token."""
+    if value is None:
+        return GranularityAggregationStrategy.MEAN
     return read_member(GranularityAggregationStrategy, value, "aggregation_strategy")

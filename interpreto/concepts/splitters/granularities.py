@@ -1,26 +1,25 @@
-"""What one row of activations stands for."""
+"""Granularities of activations: the units that rows of activations represent."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
-from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from interpreto.choices import Choice, read_member
 from interpreto.errors import InputError, TokenizerError
 from interpreto.inputs.segmentation import segment
+from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Granularity, Span, Splitter, Units
 
 
 class ActivationGranularity(Choice):
-    """What one row of activations stands for.
+    """Unit that one row of activations represents.
 
     ``CLS_TOKEN``: the class token of a text. ``ALL_TOKENS``: each token, the special ones too, padding never.
     ``TOKEN``: each token of the text, unknown words included. ``WORD``, ``SENTENCE``: as in `Granularity`, pooled over
@@ -36,17 +35,17 @@ class ActivationGranularity(Choice):
 
 
 Unit = ActivationGranularity | Granularity | Splitter
-"""What a row may stand for: any `Granularity` and any ``text -> [(start, end), ...]`` too."""
+"""Units of a row: any `Granularity` and any ``text -> [(start, end), ...]`` too."""
 
 _ONE_A_TEXT = (ActivationGranularity.CLS_TOKEN, ActivationGranularity.SAMPLE)
 
 
 def read_unit(value: object) -> Unit:
-    """A granularity, its name in either case, or a function that cuts a text."""
+    """Return a granularity, given itself, its name in either case, or a function that cuts a text."""
     if isinstance(value, Granularity):
         return value if value.name not in ActivationGranularity.__members__ else ActivationGranularity[value.name]
     if callable(value) and not isinstance(value, (Enum, str)):
-        return value  # type: ignore[return-value]  # a function, which `segment` checks by its answers
+        return value  # type: ignore[return-value]  # a function, whose results `segment` checks
     if isinstance(value, Enum) and value.name in ActivationGranularity.__members__:
         return ActivationGranularity[value.name]
     if isinstance(value, str) and value.lower() == "paragraph":
@@ -54,34 +53,12 @@ def read_unit(value: object) -> Unit:
     return read_member(ActivationGranularity, value, "activation_granularity")
 
 
-@dataclass(frozen=True, eq=False)
-class SplitInput:
-    """One text as the model takes it, and the unit of each of its tokens: all that reading activations needs.
-
-    Attributes:
-        source: Tokens that an encoder reads, where a decoder reads the others; 0: the text is all that is read.
-    """
-
-    input_ids: Int[Tensor, " l"]
-    index: Int[Tensor, " l"]
-    u: int
-    extras: Any
-    source: int = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    @cached_property
-    def _length(self) -> int:
-        return len(self.input_ids)
-
-
 class UnitReader:
-    """Cuts encodings into the units that rows of activations stand for.
+    """Cut encodings into the units that rows of activations represent.
 
     Args:
-        tokenizer: Says which token is the class token.
-        unit: What a row stands for.
+        tokenizer: Names the class token.
+        unit: Unit of a row.
     """
 
     def __init__(self, tokenizer: Any, unit: Unit) -> None:
@@ -93,7 +70,7 @@ class UnitReader:
             )
 
     def row(self, encoding: TokenizedInput, position: int) -> SplitInput:
-        """A text's row, without the texts of its units where these are not needed to find the units."""
+        """Return a text's tokens and the unit of each, without the texts of the units."""
         tokens, unit = encoding.tokens, self.unit
         if unit is ActivationGranularity.ALL_TOKENS and not tokens.fixed:
             index = torch.arange(len(tokens.frozen))
@@ -109,12 +86,15 @@ class UnitReader:
         return SplitInput(encoding.input_ids, index, u, encoding.extras)
 
     def units(self, encoding: TokenizedInput, position: int, part: Span | None = None) -> Units:
-        """The units of a text, with what a reader sees of them: the whole text for the units of which it has one.
+        """Return the units of a text and the text of each, which is the whole text for units of one per text.
 
         Args:
             encoding: The text.
             position: Its number among the inputs.
-            part: The tokens, from one to another, that are cut into units; there may be none. None: all, and some unit.
+            part: Range of tokens that are cut into units, which may be empty. None: all.
+
+        Raises:
+            InputError: the text has no unit, and ``part`` is None.
         """
         if part is not None:
             encoding = replace(encoding, tokens=encoding.tokens.without(_outside(part, len(encoding.input_ids))))
@@ -136,7 +116,7 @@ class UnitReader:
         held = torch.tensor(encoding.tokens.fixed or (False,) * len(encoding.input_ids))
         places = ((encoding.input_ids == self.class_id) & ~held).nonzero()[:, 0]
         index = torch.full_like(encoding.input_ids, -1)
-        # The tokenizer puts it first or (XLNet) last; one that a user wrote stands in between.
+        # The tokenizer puts it first or (XLNet) last; one that a user wrote is in between.
         ends = [i for i in places.tolist() if i in (0, len(index) - 1)]
         index[ends[:1]] = 0
         return index
@@ -154,6 +134,6 @@ def _outside(part: Span, length: int) -> list[bool]:
 
 
 def _characters(offsets: Sequence[Span]) -> Span:
-    """From the first to the last character of some tokens."""
+    """Return the range of characters of some tokens."""
     own = [span for span in offsets if span[1] > span[0]]
     return (min(a for a, _ in own), max(b for _, b in own)) if own else (0, 0)

@@ -1,4 +1,4 @@
-"""Any model, split where one likes."""
+"""Split any model at any modules."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interpreto.concepts.splitters.base import Activations, TokenSplitter, read_strategy
+from interpreto.aliases import aliases
+from interpreto.concepts.splitters.base import TokenSplitter, counted, of_each, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
+from interpreto.concepts.splitters.results import Activations, ActivationsAndPredictions
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.streaming import encodings
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.activations import ActivationRecorder
-from interpreto.models.hook_points import find_ports, refuse_decoders
+from interpreto.models.hook_points import find_hook_points, refuse_decoders
 from interpreto.models.loading import load
 from interpreto.progress import tqdm
 
 
 class ModelWithSplitPoints(TokenSplitter):
-    """Reads a model's activations at modules of one's choice, all in one pass that ends after the last of them.
+    """Read a model's activations at any of its modules, in one pass that ends after the last of them.
 
     Args:
         model_or_repo_id: A Hugging Face model of any kind, a repository's id, or a folder.
-        split_points: Paths of modules, as ``model.named_modules()`` has them, or numbers of blocks (``-1``: the last);
-            one or several. Their outputs are read.
-        tokenizer: The model's tokenizer; None: the one beside the repository. A fast one, for texts.
+        split_points: One or several paths of modules, as in ``model.named_modules()``, or numbers of blocks (``-1``: the
+            last), whose outputs are read.
+        tokenizer: The model's tokenizer, a fast one for texts; None: the repository's.
         automodel: The class that loads a repository, such as ``AutoModelForCausalLM``; None: the one its config names.
-        batch_size: Texts a pass; None: as many as a token budget holds, halved when the memory runs out.
-        device_map: Where a repository's model goes, as in ``from_pretrained``. A model given is run where it is.
-        backend: ``"hooks"``, or ``"nnsight"`` for the same by nnsight's traces, which are slower and not safe in threads.
+        batch_size: Texts per pass; None: as many as a token budget holds, halved when the memory runs out.
+        device_map: Devices of a repository's model, as in ``from_pretrained``. A model object stays on its own device.
+        backend: ``"hooks"`` or ``"nnsight"``, whose traces are slower, and not safe in threads.
         truncation: Read the beginning of inputs that are longer than the model takes, instead of refusing them.
 
     Raises:
-        OptionError: the model has no such split point; the message lists its neighbours.
+        OptionError: the model has no such split point; the message lists its neighbors.
 
     Examples:
         >>> from interpreto import demo
@@ -51,6 +53,7 @@ class ModelWithSplitPoints(TokenSplitter):
         [('A', 'charming', 'film', '.'), ('Dull', '.')]
     """
 
+    @aliases(split_point="split_points")
     def __init__(
         self,
         model_or_repo_id: nn.Module | str | Any,
@@ -64,53 +67,59 @@ class ModelWithSplitPoints(TokenSplitter):
         truncation: bool = False,
     ) -> None:
         model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
-        ports = find_ports(model, split_points)
-        refuse_decoders(model, ports)
-        super().__init__(ActivationRecorder(model, tokenizer, ports, batch_size, backend, truncation=truncation))
+        points = find_hook_points(model, split_points)
+        refuse_decoders(model, points)
+        super().__init__(ActivationRecorder(model, tokenizer, points, batch_size, backend, truncation=truncation))
 
     def get_activations(
         self,
         inputs: Any,
         activation_granularity: Any = ActivationGranularity.TOKEN,
-        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         *,
         tqdm_bar: bool = False,
         include_predicted_classes: bool = False,
         dtype: torch.dtype | None = None,
-    ) -> Activations | tuple[Activations, Tensor]:
-        """Activations of every unit of every input, on the CPU.
+        flatten_activations: bool = True,
+    ) -> Activations | ActivationsAndPredictions | dict[str, list[Tensor]]:
+        """Return the activations of all units of the inputs, on the CPU.
 
         Args:
             inputs: Texts, pairs, chats, tensors of ids, dicts or `BatchEncoding` of any number of rows, or any iterable
                 of these: a list, a column of a ``datasets.Dataset``, a generator.
-            activation_granularity: What a row stands for: an `ActivationGranularity`, its name, any `Granularity`, or a
-                function that cuts a text into character ranges.
-            aggregation_strategy: How the activations of a unit's tokens become one row.
-            tqdm_bar: Show the texts done.
-            include_predicted_classes: Answer the classes ``(n,)`` that a classifier predicts too, from the same pass.
-            dtype: As which activations are kept; None: the model's.
+            activation_granularity: Unit of a row: an `ActivationGranularity`, its name, any `Granularity`, or a function
+                from a text to character ranges.
+            aggregation_strategy: Pooling of the activations of a unit's tokens.
+            tqdm_bar: Show the number of texts.
+            include_predicted_classes: Return the classes ``(n,)`` that a classifier predicts too, from the same pass.
+            dtype: Dtype of the activations; None: the model's.
+            flatten_activations: One tensor of all inputs' units. False: a list with one ``(g, d)`` per input.
 
         Returns:
-            Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` those, and the classes.
+            Activations ``(n·g, d)`` by split point; with ``include_predicted_classes`` a pair of these and the classes.
+            Either result has ``.by_split_point`` and ``.predictions``.
 
         Raises:
             InputError: an input is empty, too long, or holds nothing but special tokens.
             TokenizerError: ``CLS_TOKEN`` was asked for, and the tokenizer has none.
         """
         reader, strategy = UnitReader(self.tokenizer, read_unit(activation_granularity)), read_strategy(aggregation_strategy)
-        stream = encodings(self.encoder, inputs)
-        rows = (reader.row(encoding, i) for i, encoding in enumerate(stream))
+        stream = encodings(self.reader, inputs)
+        counts: list[int] = []
+        rows = (counted(reader.row(encoding, i), counts) for i, encoding in enumerate(stream))
         total = len(inputs) if isinstance(inputs, (list, tuple)) else None
         with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
             readouts = list(
-                self._split.read(rows, strategy, dtype=dtype, with_logits=include_predicted_classes, on_rows=bar.update)
+                self._recorder.read(rows, strategy, dtype=dtype, with_logits=include_predicted_classes, on_rows=bar.update)
             )
+        activations = self._joined(readouts)
+        found = activations if flatten_activations else of_each(activations, counts)
         if not include_predicted_classes:
-            return self._joined(readouts)
+            return found
         logits = torch.cat([reading.logits for reading in readouts if reading.logits is not None])
-        return self._joined(readouts), logits.argmax(-1)
+        return ActivationsAndPredictions.of(found, activations, logits.argmax(-1))
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
         reader = UnitReader(self.tokenizer, read_unit(activation_granularity))
-        for i, encoding in enumerate(encodings(self.encoder, inputs)):
+        for i, encoding in enumerate(encodings(self.reader, inputs)):
             yield Sample(encoding.tokens.text, encoding.input_ids, reader.units(encoding, i), encoding.extras)

@@ -1,117 +1,172 @@
-"""What every metric of attributions is."""
+"""Bases of the metrics of attributions."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interpreto.aliases import aliases
+from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.output import AttributionOutput
-from interpreto.metrics.attributions.cases import Row, read_explanations, rows_of
-from interpreto.metrics.attributions.game import Answer, Game, Question
+from interpreto.metrics.attributions.cases import NOTHING_TO_MASK, Case, cases_of, has_contrast, read_explanations
+from interpreto.metrics.attributions.game import Game, Query, Scores
+from interpreto.metrics.attributions.readouts import PROBABILITY
 from interpreto.metrics.result import MetricResult
 
 Range = tuple[float | None, float | None]
 Explanations = AttributionOutput | Iterable[Any]
-"""What an explainer answered: one explanation or several; read once, so that a generator does."""
+"""One explanation or several; read once, so that a generator does."""
+Needs = Literal["explanations", "model", "explainer", "rationales"]
+NO_OPTIONS = ("game", "measures")
+OLD_NAMES = {"copies": "masks", "of": "score"}
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A metric's value for one row, NaN where it has none, and what it came from.
+class CaseResult:
+    """The value of a metric for one case, NaN where it is undefined.
 
     Attributes:
         value: The number.
-        details: What else was found, by name.
-        why: Why there is no value.
+        details: Further quantities, by name.
+        reason: Why there is no value.
     """
 
     value: float
     details: dict[str, Any] = field(default_factory=dict)
-    why: str = ""
+    reason: str = ""
 
     @staticmethod
-    def none(why: str) -> Finding:
-        return Finding(math.nan, {}, why)
+    def undefined(reason: str) -> CaseResult:
+        """Return a result without a value."""
+        return CaseResult(math.nan, {}, reason)
 
 
 class AttributionMetric(ABC):
-    """A number that says how good explanations are. The mean over the targets of each explanation, then over explanations."""
+    """A metric of explanations: the mean over the targets of each explanation, then over explanations.
 
+    Attributes:
+        needs: What the metric is made with: nothing (it reads the ``"explanations"`` alone), the explained ``"model"`` and
+            its tokenizer, the ``"explainer"``, or human ``"rationales"``.
+        higher_is_better: The metric's direction.
+        value_range: Least and largest possible value; None where there is no bound.
+        signed_only: The metric compares attributions with scores; methods that return magnitudes are skipped.
+        in_score_units: The value is in units of the explained score, so that values of two inference modes are no rivals.
+        combined: How the score follows from means over samples, where it is not the mean of the samples' values.
+        combined_parts: The details of each case whose means `combined` is a function of.
+    """
+
+    needs: ClassVar[Needs] = "explanations"
     higher_is_better: ClassVar[bool]
     value_range: ClassVar[Range] = (None, None)
     signed_only: ClassVar[bool] = False
-    """Whether it compares attributions with scores: magnitudes have no place there, and are skipped."""
+    in_score_units: ClassVar[bool] = False
+    combined: ClassVar[Callable[[Float[Tensor, "*b p"]], Float[Tensor, "*b"]] | None] = None
+    combined_parts: ClassVar[tuple[str, ...]] = ()
 
     @property
     def config(self) -> dict[str, Any]:
-        """The options, by name."""
-        return {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "game"}
+        """Return the options by name."""
+        return {
+            name: type(value).__name__ if isinstance(value, AttributionExplainer) else value
+            for name, value in vars(self).items()
+            if not name.startswith("_") and name not in NO_OPTIONS
+        }
 
     @abstractmethod
     def run(self, explanations: Explanations) -> MetricResult:
-        """The metric on explanations, whichever method made them."""
+        """Compute the metric of explanations, whichever method made them."""
 
+    def __call__(self, explanations: Explanations) -> MetricResult:
+        """Compute the metric of explanations; the same as `run`."""
+        return self.run(explanations)
+
+    @aliases(attributions_outputs="explanations")
     def evaluate(self, explanations: Explanations) -> tuple[float, list[list[Any]]]:
-        """The score, and for each explanation and target what it was computed from, as the reference library answers."""
+        """Return the score, and for each explanation and target what it was computed from, as the reference library does."""
         result = self.run(explanations)
         name = next(iter(result.details), None)
         return result.score, [] if name is None else list(result.details[name])
 
-    __call__ = evaluate
-
-    def range_of(self, explanations: Sequence[AttributionOutput]) -> Range:
-        """Least and largest possible value for these explanations."""
-        return self.value_range
-
-    def result(
-        self, findings: Sequence[Sequence[Finding]], explanations: Sequence[AttributionOutput] = (), **details: Any
+    def summarize(
+        self, results: Sequence[Sequence[CaseResult]], value_range: Range | None = None, **details: Any
     ) -> MetricResult:
-        """The answer, of the findings for each row of each explanation."""
-        per_row = [torch.tensor([finding.value for finding in row], dtype=torch.float64) for row in findings]
-        values = torch.stack([row.nanmean() for row in per_row])
-        flat = [finding for row in findings for finding in row]
-        names = dict.fromkeys(name for finding in flat for name in finding.details)
-        found = {name: [[finding.details.get(name) for finding in row] for row in findings] for name in names}
-        reasons = sorted({finding.why for finding in flat if finding.why})
+        """Return the metric's result from those of the cases of each explanation.
+
+        Args:
+            results: For each explanation, one result per target.
+            value_range: Least and largest possible value for these explanations; None: the metric's own.
+            **details: Further quantities, of all explanations together.
+        """
+        per_target = [torch.tensor([result.value for result in own], dtype=torch.float64) for own in results]
+        values = torch.stack([own.nanmean() for own in per_target])
+        flat = [result for own in results for result in own]
+        names = dict.fromkeys(name for result in flat for name in result.details)
+        found = {name: [[result.details.get(name) for result in own] for own in results] for name in names}
+        reasons = sorted({result.reason for result in flat if result.reason})
         skipped = int(values.isnan().sum())
+        combined = type(self).combined
+        parts = None if combined is None else _parts(results, self.combined_parts)
         return MetricResult(
-            score=float(values.nanmean()),
+            score=float(values.nanmean()) if combined is None or parts is None else float(combined(parts.nanmean(0))),
             per_sample=values,
-            details={**found, "per_target": per_row, **details, **({"skipped": reasons} if reasons else {})},
+            details={**found, "per_target": per_target, **details, **({"skipped": reasons} if reasons else {})},
             higher_is_better=self.higher_is_better,
-            value_range=self.range_of(explanations),
+            value_range=self.value_range if value_range is None else value_range,
             n_valid=len(values) - skipped,
             n_skipped=skipped,
             config=self.config,
             name=type(self).__name__,
+            parts=parts,
+            combined=combined,
         )
 
 
 class GameMetric(AttributionMetric):
-    """A metric that asks what the model says without some units.
+    """A metric of the model's scores of perturbed inputs.
+
+    Subclasses say which units are masked (`masks`) and turn scores into a value (`score`). The model runs once for all
+    metrics and explanations of a call.
+
+    Attributes:
+        measures: Quantities read of each perturbed input; see `Measures`.
+        of_probability: The value range is that of a probability, so that another measure, or a contrast, has another range.
 
     Args:
-        model: The explained model. Left as it was after every call.
+        model: The explained model, or a `Game` to share. Unchanged after every call.
         tokenizer: Its tokenizer.
-        batch_size: Rows a forward pass; None: as many as a token budget holds.
+        batch_size: Rows per forward pass; None: as many as a token budget holds.
         device: Where to run the model for the call; None: where it is.
-        replacement: What stands for removed units; see `Replacement`. ``"auto"``: the mask token, else ``"mean"``.
-        inference_mode: The explained score, where it is a function of yours; else the explanations say what they are of.
-        task: What the model does, when its config does not say.
-        tqdm_bar: Show the forward passes done.
+        replacement: What replaces masked units; see `Replacement`. ``"auto"``: the mask token, else ``"mean"``.
+        inference_mode: The explained score, where it is a function of yours; else the explanations tell.
+        task: The model's task, where its config does not tell.
+        tqdm_bar: Show the number of forward passes.
     """
+
+    needs = "model"
+    measures: tuple[str, ...]
+    of_probability: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Accept the names of the first edition, ``copies`` for `masks` and ``of`` for `score`, with a warning."""
+        super().__init_subclass__(**options)
+        for old, new in OLD_NAMES.items():
+            if old in vars(cls) and new not in vars(cls):
+                message = f"`{cls.__name__}.{old}` is `{new}` now; the old name goes with the next release."
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                setattr(cls, new, vars(cls)[old])
 
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         *,
@@ -121,58 +176,96 @@ class GameMetric(AttributionMetric):
         tqdm_bar: bool = False,
     ) -> None:
         more: dict[str, Any] = {"replacement": replacement, "inference_mode": inference_mode, "task": task}
-        self.game = Game(model, tokenizer, batch_size, device=device, tqdm_bar=tqdm_bar, **more)
+        self.game = Game.of(model, tokenizer, batch_size, device=device, tqdm_bar=tqdm_bar, **more)
         self.replacement = self.game.replacement.name
 
-    @property
     @abstractmethod
-    def measures(self) -> tuple[str, ...]:
-        """What is read off the model; see `Measures`."""
+    def masks(self, case: Case) -> Bool[Tensor, "p u"]:
+        """Return the perturbed inputs that a case needs, True where a unit is masked."""
 
     @abstractmethod
-    def copies(self, row: Row) -> Bool[Tensor, "p u"]:
-        """The copies that a row needs, True where a unit is removed."""
-
-    @abstractmethod
-    def of(self, row: Row, answer: Answer) -> Finding:
-        """The value of a row, of the scores of its copies."""
+    def score(self, case: Case, scores: Scores) -> CaseResult:
+        """Return the value of a case from the scores of its perturbed inputs."""
 
     def run(self, explanations: Explanations) -> MetricResult:
         return run_together([self], read_explanations(explanations), self.game)[0]
 
 
 def run_together(metrics: Sequence[GameMetric], explanations: Sequence[AttributionOutput], game: Game) -> list[MetricResult]:
-    """Several metrics of the same explanations from one sweep of the model: equal copies run once."""
-    found = findings_together(metrics, explanations, game)
-    return [metric.result(findings, explanations) for metric, (findings, _) in zip(metrics, found, strict=True)]
+    """Compute several metrics of the same explanations in one sweep of the model: equal perturbed inputs run once."""
+    found = score_together(metrics, explanations, game)
+    return [
+        metric.summarize(results, range_of(metric, explanations)) for metric, (results, _) in zip(metrics, found, strict=True)
+    ]
 
 
-def findings_together(
+def score_together(
     metrics: Sequence[GameMetric], explanations: Sequence[AttributionOutput], game: Game
-) -> list[tuple[list[list[Finding]], list[list[Question]]]]:
-    """For each metric, its findings for each row of each explanation, and what it asked about each explanation."""
-    rows = rows_of(explanations)
-    asked: list[tuple[int, int, Row]] = []
-    questions: list[Question] = []
-    findings: list[list[list[Finding]]] = [[[] for _ in rows] for _ in metrics]
-    own_questions: list[list[list[Question]]] = [[[] for _ in rows] for _ in metrics]
+) -> list[tuple[list[list[CaseResult]], list[list[Query]]]]:
+    """Return for each metric the results of the cases of each explanation, and its queries about each explanation."""
+    cases = cases_of(explanations)
+    results: list[list[list[CaseResult]]] = [[[] for _ in cases] for _ in metrics]
+    by_explanation: list[list[list[Query]]] = [[[] for _ in cases] for _ in metrics]
+    queries: list[Query] = []
+    asked: list[tuple[int, int]] = []
     for m, metric in enumerate(metrics):
-        for e, own in enumerate(rows):
-            for row in own:
-                why = _no_value(metric, row)
-                findings[m][e].append(Finding.none(why))
-                if not why:
-                    questions.append(Question(row, metric.copies(row), metric.measures))
-                    asked.append((m, e, row))
-                    own_questions[m][e].append(questions[-1])
-    for (m, e, row), answer in zip(asked, game(questions), strict=True):
-        findings[m][e][row.target] = metrics[m].of(row, answer)
-    return list(zip(findings, own_questions, strict=True))
+        for e, own in enumerate(cases):
+            for case in own:
+                reason = _undefined(metric, case)
+                results[m][e].append(CaseResult.undefined(reason))
+                if not reason:
+                    queries.append(Query(case, metric.masks(case), metric.measures))
+                    asked.append((m, e))
+                    by_explanation[m][e].append(queries[-1])
+    for (m, e), query, scores in zip(asked, queries, game(queries), strict=True):
+        results[m][e][query.case.target] = metrics[m].score(query.case, scores)
+    return list(zip(results, by_explanation, strict=True))
 
 
-def _no_value(metric: AttributionMetric, row: Row) -> str:
-    if not len(row):
-        return "nothing stands in front of the target that could be removed"
-    if metric.signed_only and not row.output.signed:
-        return f"{row.output.method} answers magnitudes, which no score is the sum of"
-    return ""
+def score_cases(
+    explanations: Sequence[AttributionOutput], score: Callable[[list[Case]], list[CaseResult]]
+) -> list[list[CaseResult]]:
+    """Return the results of all cases that have units, scored together; the others are undefined."""
+    cases = cases_of(explanations)
+    asked = [case for own in cases for case in own if len(case)]
+    found = dict(zip(map(id, asked), score(asked), strict=True))
+    empty = CaseResult.undefined(NOTHING_TO_MASK)
+    return [[found.get(id(case), empty) for case in own] for own in cases]
+
+
+def range_of(metric: GameMetric, explanations: Sequence[AttributionOutput]) -> Range:
+    """Return the least and largest possible value of a metric for these explanations."""
+    low, high = metric.value_range
+    if not metric.of_probability or (low is None and high is None):
+        return metric.value_range
+    if metric.measures[0] != PROBABILITY or not metric.game.measures.decides:
+        return None, None
+    if not any(map(has_contrast, explanations)):
+        return metric.value_range
+    return (-1.0, 1.0) if low == 0 else (-2.0, 2.0)  # a contrast is the difference of two probabilities
+
+
+def _undefined(metric: AttributionMetric, case: Case) -> str:
+    """Return why a case has no value; empty where it may have one."""
+    if not len(case):
+        return NOTHING_TO_MASK
+    return magnitudes(case.output) if metric.signed_only and not case.output.signed else ""
+
+
+def magnitudes(output: AttributionOutput) -> str:
+    """Return why a method of magnitudes cannot be compared with scores."""
+    return f"{output.method} returns magnitudes, which do not add up to a score"
+
+
+def _parts(results: Sequence[Sequence[CaseResult]], names: Sequence[str]) -> Float[Tensor, "n p"]:
+    """Return the mean of some details over the targets of each explanation; NaN where no target has them."""
+    columns = [[[r.details[name] for r in own if name in r.details] for own in results] for name in names]
+    means = [[sum(own) / len(own) if own else math.nan for own in column] for column in columns]
+    return torch.tensor(means, dtype=torch.float64).T
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Finding":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("`Finding` is `CaseResult` now; the old name goes with the next release.", DeprecationWarning, stacklevel=2)
+    return CaseResult

@@ -1,4 +1,4 @@
-"""How much of a text an explanation needs; no model is run."""
+"""Sparseness and complexity of attributions; no model is run."""
 
 from __future__ import annotations
 
@@ -10,33 +10,35 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.errors import OptionError
-from interpreto.metrics.attributions.base import AttributionMetric, Explanations, Finding
+from interpreto.metrics.attributions.base import AttributionMetric, CaseResult, Explanations
 from interpreto.metrics.attributions.cases import read_explanations
 from interpreto.metrics.result import MetricResult
+from interpreto.validation import check_flag, is_number
 
 
 class ComplexityMetric(AttributionMetric):
-    """A number of the sizes of an explanation's attributions; all-zero rows have none, and are skipped."""
+    """A metric of the sizes of attributions; targets whose attributions are all zero are skipped."""
 
     def run(self, explanations: Explanations) -> MetricResult:
-        return self.result([[self._row(row) for row in output.attributions] for output in read_explanations(explanations)])
+        outputs = read_explanations(explanations)
+        return self.summarize([[self._value(values) for values in output.attributions] for output in outputs])
 
-    def _row(self, values: Float[Tensor, " g"]) -> Finding:
+    def _value(self, values: Float[Tensor, " g"]) -> CaseResult:
         sizes = values[~values.isnan()].abs().double()
         if not len(sizes) or float(sizes.sum()) == 0:
-            return Finding.none("all attributions are zero")
-        return Finding(self.value(sizes), {"sizes": sizes})
+            return CaseResult.undefined("all attributions are zero")
+        return CaseResult(self.value(sizes), {"sizes": sizes})
 
     @abstractmethod
     def value(self, sizes: Float[Tensor, " g"]) -> float:
-        """The number, of sizes that are not all zero."""
+        """Return the metric of sizes that are not all zero."""
 
 
 class Sparseness(ComplexityMetric):
-    """Gini index of the attributions' sizes: 0 where all are equal, up to 1 − 1/g where one has everything. Higher is sparser.
+    """Gini index of |attributions|: 0 where all are equal, up to 1 − 1/g where one unit has everything. Higher is sparser.
 
     Args:
-        normalize: Divide by 1 − 1/g, so that one unit alone has 1 in texts of any length.
+        normalize: Divide by 1 − 1/g, so that a single unit has 1 in texts of any length.
 
     Examples:
         >>> from interpreto.metrics import Sparseness
@@ -51,7 +53,7 @@ class Sparseness(ComplexityMetric):
     value_range = (0.0, 1.0)
 
     def __init__(self, normalize: bool = False) -> None:
-        self.normalize = normalize
+        self.normalize = check_flag(normalize, "normalize")
 
     def value(self, sizes: Float[Tensor, " g"]) -> float:
         n = len(sizes)
@@ -61,12 +63,12 @@ class Sparseness(ComplexityMetric):
 
 
 class Complexity(ComplexityMetric):
-    """Entropy, in nats, of the attributions' sizes as shares: 0 where one unit has everything, ln g where all are equal.
+    """Entropy of |attributions| as shares, in nats: 0 where one unit has everything, ln g where all are equal.
 
     Lower is better: a reader needs fewer units.
 
     Args:
-        normalize: Divide by ln g, so that texts of any length reach from 0 to 1.
+        normalize: Divide by ln g, so that values range from 0 to 1 in texts of any length.
 
     References:
         Bhatt et al., IJCAI 2020, https://arxiv.org/abs/2005.00631.
@@ -76,7 +78,7 @@ class Complexity(ComplexityMetric):
     value_range = (0.0, None)
 
     def __init__(self, normalize: bool = False) -> None:
-        self.normalize = normalize
+        self.normalize = check_flag(normalize, "normalize")
 
     def value(self, sizes: Float[Tensor, " g"]) -> float:
         shares = sizes / sizes.sum()
@@ -85,11 +87,11 @@ class Complexity(ComplexityMetric):
 
 
 class EffectiveComplexity(ComplexityMetric):
-    """Number of units whose attribution is larger than a threshold. Lower is better.
+    """Number of units whose |attribution| is larger than a threshold. Lower is better.
 
     Args:
-        threshold: A size, in units of the attributions; with ``relative``, a share of the largest one of the row.
-        relative: What the threshold is.
+        threshold: A size, in units of the attributions; with ``relative``, a share of the largest one of the target.
+        relative: Whether the threshold is a share.
 
     References:
         Nguyen and Martínez, 2020, https://arxiv.org/abs/2007.07584.
@@ -99,7 +101,7 @@ class EffectiveComplexity(ComplexityMetric):
     value_range = (0.0, None)
 
     def __init__(self, threshold: int | float = 0.1, *, relative: bool = True) -> None:
-        if not isinstance(threshold, (int, float)) or threshold < 0 or (relative and threshold >= 1):
+        if not is_number(threshold) or threshold < 0 or (relative and threshold >= 1):
             raise OptionError(f"`threshold`: got {threshold!r}; pass a size of at least 0; a share below 1 if `relative`.")
         self.threshold, self.relative = float(threshold), relative
 

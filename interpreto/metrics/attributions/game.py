@@ -1,4 +1,4 @@
-"""The model as a game that units play: what it says when some of them are removed."""
+"""The model as a cooperative game: scores of inputs with some of their units masked."""
 
 from __future__ import annotations
 
@@ -13,67 +13,81 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import InputError, MismatchWarning, OptionError
 from interpreto.inputs.samples import MaskVariants, Readout, Targets
-from interpreto.metrics.attributions.cases import Row
+from interpreto.metrics.attributions.cases import Case
 from interpreto.metrics.attributions.readouts import LOG_PROBABILITY, PROBABILITY, SCORE, Measures
-from interpreto.models.embeddings import EmbeddingSpace
-from interpreto.models.forward import Forward, longest_input
-from interpreto.models.masking import read_replacement
+from interpreto.models.black_box import BlackBox
+from interpreto.models.forward import longest_input
 from interpreto.models.modes import InferenceModes, read_mode
-from interpreto.models.scorer import scoring, unique_rows
+from interpreto.models.scorer import unique_rows
+from interpreto.models.tasks import Task
+from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import tqdm
+from interpreto.validation import check_batch_size
+
+SAME_MODEL_TOLERANCE = 0.02
+"""Relative difference (absolute below 1) that a score may have on two devices or in two number formats."""
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """Copies of a row's input that a metric wants scored.
+class Query:
+    """Perturbed inputs of a case that a metric needs scores of.
 
     Attributes:
-        row: Whose input.
-        removed: True where one of the row's units is taken out.
-        measures: What is wanted of each copy.
+        case: The explanation and its target.
+        masks: True where a unit of the case is masked.
+        measures: What is read of each perturbed input; see `Measures`.
     """
 
-    row: Row
-    removed: Bool[Tensor, "p u"]
+    case: Case
+    masks: Bool[Tensor, "p u"]
     measures: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """Scores of the copies of a `Question`.
+class Scores:
+    """Scores of the perturbed inputs of a `Query`.
 
     Attributes:
-        copies: For each measure, a number for each copy.
-        whole: For each measure, that of the untouched input.
+        masked: For each measure, a score per perturbed input.
+        full: For each measure, the score of the input itself.
     """
 
-    copies: Mapping[str, Float[Tensor, " p"]]
-    whole: Mapping[str, float]
+    masked: Mapping[str, Float[Tensor, " p"]]
+    full: Mapping[str, float]
+
+    @property
+    def copies(self) -> Mapping[str, Float[Tensor, " p"]]:
+        """Old name of `masked`."""
+        return self.masked
+
+    @property
+    def whole(self) -> Mapping[str, float]:
+        """Old name of `full`."""
+        return self.full
 
 
 class Game:
-    """Scores of inputs without some of their units.
+    """Scores of inputs with some of their units masked.
 
-    Copies of all rows share batches; equal copies, of whichever metric and explanation, run once.
+    Perturbed inputs of all cases share batches; equal ones, of whichever metric and explanation, are run once.
 
     Args:
-        model: The explained model. Left as it was after every call.
+        model: The explained model. Unchanged after every call.
         tokenizer: Its tokenizer.
-        batch_size: Rows a forward pass; None: as many as a token budget holds.
-        replacement: What stands for removed units; see `Replacement`.
+        batch_size: Rows per forward pass; None: as many as a token budget holds.
+        replacement: What replaces masked units; see `Replacement`.
         device: Where to run the model; None: where it is.
         inference_mode: The explained score, where it is a function of the user's.
-        task: What the model does, when its config does not say.
-        tqdm_bar: Show the forward passes done.
+        task: The model's task, where its config does not tell.
+        tqdm_bar: Show the number of forward passes.
     """
 
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         *,
         replacement: str | int = "auto",
@@ -82,48 +96,67 @@ class Game:
         task: Any = None,
         tqdm_bar: bool = False,
     ) -> None:
-        if model is None or tokenizer is None:
+        if model is None:
             raise OptionError("`model`: this metric runs the explained model; pass it and its tokenizer.")
-        self.batch_size = None if batch_size is None else check_count(batch_size, "batch_size")
-        self.forward, self.tokenizer, self.tqdm_bar = Forward(model, device), tokenizer, tqdm_bar
-        self.replacement = read_replacement(replacement, tokenizer)
+        model, self.tokenizer = read_model(model, tokenizer)
+        self.batch_size = check_batch_size(batch_size)
+        outputs = task.outputs if isinstance(task, Task) else None
+        self.model: Any = as_model(model, self.tokenizer, device=device, outputs=outputs)
+        self.replacement, self.tqdm_bar = self.model.replacement(replacement), tqdm_bar
         mode = None if inference_mode is None else read_mode(inference_mode)
-        self.measures = Measures(model, tokenizer, task, longest_input(model, tokenizer), mode)
-        self.space = EmbeddingSpace(self.forward, tokenizer)
+        self.measures = Measures(model, self.tokenizer, task, longest_input(model, self.tokenizer), mode)
         self.passes = 0
 
+    @property
+    def forward(self) -> Any:
+        """Return the forward pass of a Hugging Face model; a `BlackBox` has none."""
+        return self.model.forward
+
+    @property
+    def _module(self) -> Any:
+        return self.model if isinstance(self.model, BlackBox) else self.model.forward.model
+
+    @staticmethod
+    def of(model: Any, tokenizer: Any = None, batch_size: int | None = None, **options: Any) -> Game:
+        """Return the game of a model; a game that is passed for the model is returned as it is, to be shared."""
+        return model if isinstance(model, Game) else Game(model, tokenizer, batch_size, **options)
+
     def replaced_by(self, replacement: str | int) -> Game:
-        """The same game with something else in the place of removed units."""
+        """Return the same game with another replacement of masked units."""
         game = copy(self)
-        game.replacement = read_replacement(replacement, self.tokenizer)
+        game.replacement = self.model.replacement(replacement)
         return game
 
-    def __call__(self, questions: Sequence[Question]) -> list[Answer]:
-        """Answers, in order."""
-        if not questions:
+    def __call__(self, queries: Sequence[Query]) -> list[Scores]:
+        """Return the scores of each query, in order.
+
+        Raises:
+            InputError: An input has tokens that the model does not know.
+        """
+        if not queries:
             return []
-        groups = [_Group(self.measures, [questions[i] for i in members], members) for members in _by_game(questions)]
-        answers: list[Answer | None] = [None] * len(questions)
-        with self.forward.session(), tqdm(desc="metrics", unit=" passes", disable=not self.tqdm_bar) as bar:
+        groups = [_Group(self.measures, [queries[i] for i in members], members) for members in _by_game(queries)]
+        by_query: dict[int, Scores] = {}
+        with tqdm(desc="metrics", unit=" passes", disable=not self.tqdm_bar) as bar:
 
             def count() -> None:
                 self.passes += 1
                 bar.update()
 
-            asked = [self._readable(group.variants) for group in groups]
-            samples = [variants.sample for variants in asked]
-            options: dict[str, Any] = {"batch_size": self.batch_size, "replacement": self.replacement, "on_pass": count}
-            with scoring(self.forward, samples, self.measures.read, **options) as scorer:
-                found = scorer.masked(asked, self.replacement.ready(self.space))
+            variants = [self._checked(group.variants) for group in groups]
+            model = self.model.configured(
+                self.measures.read, replacement=self.replacement, batch_size=self.batch_size, on_pass=count
+            )
+            with model.session():
+                found = model.scores(variants)
                 for group, (_, scores) in zip(groups, found, strict=True):
-                    for i, answer in zip(group.members, group.shared_out(scores), strict=True):
-                        answers[i] = answer
-        done = [answer for answer in answers if answer is not None]
-        _warn_of_other_models(questions, done)
+                    by_query.update(zip(group.members, group.split(scores), strict=True))
+        done = [by_query[i] for i in range(len(queries))]
+        _warn_of_other_models(queries, done)
         return done
 
-    def _readable(self, variants: MaskVariants) -> MaskVariants:
-        config, ids = getattr(self.forward.model, "config", None), variants.sample.input_ids
+    def _checked(self, variants: MaskVariants) -> MaskVariants:
+        config, ids = getattr(self._module, "config", None), variants.sample.input_ids
         size = getattr(config, "vocab_size", None)
         if isinstance(size, int) and len(ids) and int(ids.max()) >= size:
             raise InputError(
@@ -134,59 +167,60 @@ class Game:
 
 
 class _Group:
-    """All questions about one game, as the copies of one sample with a score for each target and measure.
+    """All queries of one game, as the perturbed inputs of one sample with a score per target and measure.
 
     Attributes:
-        members: The questions' places among all.
-        variants: The copies.
+        members: Indices of the queries among all.
+        variants: The perturbed inputs.
     """
 
-    def __init__(self, measures: Measures, questions: Sequence[Question], members: Sequence[int]) -> None:
-        self.questions, self.members = questions, members
+    def __init__(self, measures: Measures, queries: Sequence[Query], members: Sequence[int]) -> None:
+        self.queries, self.members = queries, members
         self._columns: dict[tuple[object, ...], dict[str, int]] = {}
-        rows: dict[tuple[object, ...], list[Question]] = {}
-        for question in questions:
-            rows.setdefault(question.row.scored, []).append(question)
-        aims: list[Targets] = []
-        for key, about in rows.items():
-            row = about[0].row
-            assert row.sample.targets is not None
-            mode = row.output.inference_mode
-            names = dict.fromkeys(name for question in about for name in question.measures)
-            if row.of_classes and measures.knows(mode):
+        by_target: dict[tuple[object, ...], list[Query]] = {}
+        for query in queries:
+            by_target.setdefault(query.case.score_key, []).append(query)
+        read: list[Targets] = []
+        for key, about in by_target.items():
+            case = about[0].case
+            assert case.sample.targets is not None
+            mode = case.output.inference_mode
+            names = dict.fromkeys(name for query in about for name in query.measures)
+            if case.is_class and measures.knows(mode):
                 names[SCORE] = None  # one more column of logits that are there: it tells whether the model is the explained one
-            before = sum(map(len, aims))
+            before = sum(map(len, read))
             self._columns[key] = {name: before + i for i, name in enumerate(names)}
-            aims.append(measures.targets(row.sample.targets, tuple(names), mode))
-        sample = questions[0].row.sample
-        self.variants = MaskVariants(sample.with_targets(_beside_each_other(aims)), torch.cat([_mask(q) for q in questions]))
+            read.append(measures.targets(case.sample.targets, tuple(names), mode))
+        sample = queries[0].case.sample
+        self.variants = MaskVariants(sample.with_targets(_joined(read)), torch.cat([_full_mask(q) for q in queries]))
 
-    def shared_out(self, scores: Float[Tensor, "p1 m"]) -> list[Answer]:
-        """The answer to each question, of the scores of all copies."""
-        whole = scores[0].tolist()
-        parts = scores[1:].double().split([len(question.removed) for question in self.questions])
-        columns = [self._columns[question.row.scored] for question in self.questions]
+    def split(self, scores: Float[Tensor, "p1 m"]) -> list[Scores]:
+        """Return the scores of each query, from those of all perturbed inputs."""
+        full = scores[0].tolist()
+        parts = scores[1:].double().split([len(query.masks) for query in self.queries])
+        columns = [self._columns[query.case.score_key] for query in self.queries]
         return [
-            Answer({name: part[:, own[name]] for name in question.measures}, {name: whole[i] for name, i in own.items()})
-            for question, part, own in zip(self.questions, parts, columns, strict=True)
+            Scores({name: part[:, own[name]] for name in query.measures}, {name: full[i] for name, i in own.items()})
+            for query, part, own in zip(self.queries, parts, columns, strict=True)
         ]
 
 
-def copies_of(questions: Sequence[Question]) -> int:
-    """How many copies of texts these questions send through the model, the untouched ones among them."""
-    return sum(_distinct([_mask(questions[i]) for i in members]) for members in _by_game(questions))
+def rows_of(queries: Sequence[Query]) -> int:
+    """Return the number of rows that the queries send through the model, the inputs themselves included."""
+    return sum(_distinct([_full_mask(queries[i]) for i in members]) for members in _by_game(queries))
 
 
-def _by_game(questions: Sequence[Question]) -> list[list[int]]:
+def _by_game(queries: Sequence[Query]) -> list[list[int]]:
     games: dict[tuple[object, ...], list[int]] = {}
-    for i, question in enumerate(questions):
-        games.setdefault(question.row.game, []).append(i)
+    for i, query in enumerate(queries):
+        games.setdefault(query.case.game_key, []).append(i)
     return list(games.values())
 
 
-def _mask(question: Question) -> Float[Tensor, "p u"]:
-    mask = torch.zeros(len(question.removed), len(question.row.sample.units))
-    mask[:, question.row.units] = question.removed.float()
+def _full_mask(query: Query) -> Float[Tensor, "p u"]:
+    """Return the masks of a query over all units of its sample."""
+    mask = torch.zeros(len(query.masks), len(query.case.sample.units))
+    mask[:, query.case.units] = query.masks.float()
     return mask
 
 
@@ -194,24 +228,24 @@ def _distinct(masks: Sequence[Tensor]) -> int:
     return len(unique_rows(torch.cat([torch.zeros_like(masks[0][:1]), *masks]))[0])
 
 
-def _beside_each_other(aims: Sequence[Targets]) -> Targets:
-    """Aims at classes as one."""
-    if len(aims) == 1:
-        return aims[0]
-    readouts = [targets.readouts[0] for targets in aims]
+def _joined(targets: Sequence[Targets]) -> Targets:
+    """Return several targets of classes as one readout."""
+    if len(targets) == 1:
+        return targets[0]
+    readouts = [own.readouts[0] for own in targets]
     weights = torch.block_diag(*(torch.eye(len(r.ids)) if r.weights is None else r.weights for r in readouts))
-    labels = tuple(label for targets in aims for label in targets.labels)
+    labels = tuple(label for own in targets for label in own.labels)
     return Targets((Readout(torch.cat([r.ids for r in readouts]), weights=weights),), labels, (None,) * len(labels))
 
 
-def _warn_of_other_models(questions: Sequence[Question], answers: Sequence[Answer]) -> None:
-    """Explanations carry f(x): where it is another number here, the model, or the text, is another one."""
-    for question, answer in zip(questions, answers, strict=True):
-        row = question.row
-        explained, found = float(row.output.base_scores[row.target]), _explained_score(row, answer.whole)
-        if found is not None and abs(found - explained) > OTHER * max(1.0, abs(explained)):
+def _warn_of_other_models(queries: Sequence[Query], scores: Sequence[Scores]) -> None:
+    """Warn where f(x) of an explanation differs from the model's: the model, or the text, is another one."""
+    for query, own in zip(queries, scores, strict=True):
+        case = query.case
+        explained, found = float(case.output.base_scores[case.target]), _explained_score(case, own.full)
+        if found is not None and abs(found - explained) > SAME_MODEL_TOLERANCE * max(1.0, abs(explained)):
             warnings.warn(
-                f"{row.output.text[:40]!r} was explained where f(x) = {explained:.4g}, and the metric's model answers "
+                f"{case.output.text[:40]!r} was explained where f(x) = {explained:.4g}, and the metric's model returns "
                 f"{found:.4g}: was another model explained?",
                 MismatchWarning,
                 stacklevel=3,
@@ -219,11 +253,11 @@ def _warn_of_other_models(questions: Sequence[Question], answers: Sequence[Answe
             return
 
 
-def _explained_score(row: Row, whole: Mapping[str, float]) -> float | None:
-    """f(x) in the explanation's own terms, where what was asked for tells it."""
-    targets, mode = row.sample.targets, row.output.inference_mode
-    if SCORE in whole:
-        return whole[SCORE]
+def _explained_score(case: Case, full: Mapping[str, float]) -> float | None:
+    """Return f(x) in the explanation's own units, where the measures that were read determine it."""
+    targets, mode = case.sample.targets, case.output.inference_mode
+    if SCORE in full:
+        return full[SCORE]
     if (
         targets is None
         or len(targets.readouts) != 1
@@ -231,9 +265,6 @@ def _explained_score(row: Row, whole: Mapping[str, float]) -> float | None:
         or mode != InferenceModes.LOG_SOFTMAX.value
     ):
         return None
-    if LOG_PROBABILITY in whole:
-        return whole[LOG_PROBABILITY]
-    return math.log(whole[PROBABILITY]) if whole.get(PROBABILITY, 0.0) > 0 else None
-
-
-OTHER = 0.02  # of a score, or of 1 where that is more: as far apart may two devices and two number formats be
+    if LOG_PROBABILITY in full:
+        return full[LOG_PROBABILITY]
+    return math.log(full[PROBABILITY]) if full.get(PROBABILITY, 0.0) > 0 else None

@@ -1,11 +1,9 @@
-"""Whether explanations point where people do; no model is run. What pleases people need not be what the model does."""
+"""Agreement of attributions with human rationales; no model is run. Plausible explanations need not be faithful."""
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -15,24 +13,26 @@ from torch import Tensor
 
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError, OptionError
-from interpreto.metrics.attributions.base import AttributionMetric, Explanations, Finding
+from interpreto.metrics.attributions.base import AttributionMetric, CaseResult, Explanations
 from interpreto.metrics.attributions.cases import read_explanations
 from interpreto.metrics.ranking import orders
 from interpreto.metrics.result import MetricResult
+from interpreto.validation import check_flag, check_optional_count, is_number
 
 
 class PlausibilityMetric(AttributionMetric):
     """A comparison with human rationales.
 
     Args:
-        rationales: For each explanation what people marked: character ranges ``(start, end)`` of its text, or for each of
-            its elements whether it is marked. A unit is marked when a marked range touches it. Explanations of texts in
-            which nothing is marked are skipped.
+        rationales: For each explanation the marked character ranges ``(start, end)`` of its text, or for each of its elements
+            whether it is marked. A unit is marked when a marked range overlaps it. Explanations of texts in which nothing is
+            marked are skipped.
 
     Raises:
-        InputError: when run on another number of explanations, or a range is none of the text.
+        InputError: When run on another number of explanations, or a range is not within the text.
     """
 
+    needs = "rationales"
     higher_is_better = True
     value_range = (0.0, 1.0)
 
@@ -42,133 +42,128 @@ class PlausibilityMetric(AttributionMetric):
         self._rationales = list(rationales)
 
     def run(self, explanations: Explanations) -> MetricResult:
-        found = read_explanations(explanations)
-        if len(found) != len(self._rationales):
-            raise InputError(f"`rationales`: got {len(self._rationales)} for {len(found)} explanations; pass one for each.")
-        marked = [read_rationale(r, output, i) for i, (r, output) in enumerate(zip(self._rationales, found, strict=True))]
-        self.prepare(marked)
-        return self.result(
-            [[self._row(row, own) for row in output.attributions] for output, own in zip(found, marked, strict=True)]
+        outputs = read_explanations(explanations)
+        if len(outputs) != len(self._rationales):
+            raise InputError(f"`rationales`: got {len(self._rationales)} for {len(outputs)} explanations; pass one for each.")
+        marked = [read_rationale(r, output, i) for i, (r, output) in enumerate(zip(self._rationales, outputs, strict=True))]
+        sizes = [int(own.sum()) for own in marked if bool(own.any())]
+        size = max(1, round(sum(sizes) / max(1, len(sizes))))
+        return self.summarize(
+            [[self._value(v, own, size) for v in output.attributions] for output, own in zip(outputs, marked, strict=True)]
         )
 
-    def _row(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"]) -> Finding:
+    def _value(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"], size: int) -> CaseResult:
         known = ~values.isnan()
         if not bool(marked[known].any()):
-            return Finding.none("nothing is marked")
-        return self.value(values[known].double(), marked[known])
-
-    def prepare(self, marked: Sequence[Tensor]) -> None:
-        """What must be known of all rationales first."""
+            return CaseResult.undefined("nothing is marked")
+        return self.compare(values[known].double(), marked[known], size)
 
     @abstractmethod
-    def value(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"]) -> Finding:
-        """The comparison of one row."""
+    def compare(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"], size: int) -> CaseResult:
+        """Return the agreement of one target's attributions with a rationale.
+
+        Args:
+            values: The attributions.
+            marked: The rationale.
+            size: Mean number of marked units over all explanations, rounded, at least 1.
+        """
 
 
-class TopUnits(PlausibilityMetric):
-    """A comparison with the ``k`` units of largest attribution; of equals, the mean over an order and its reverse.
+class TopUnitsMetric(PlausibilityMetric):
+    """A comparison with the ``k`` units of largest attribution; of equal values, the mean over an order and its reverse.
 
     Args:
-        rationales: See `PlausibilityMetric`.
-        k: Units; None: the mean number of marked units over all explanations, rounded, at least 1.
+        rationales: The human rationales; see `PlausibilityMetric`.
+        k: Number of units; None: the mean number of marked units over all explanations, rounded, at least 1.
     """
 
     def __init__(self, rationales: Sequence[Any], *, k: int | None = None) -> None:
         super().__init__(rationales)
-        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-            raise OptionError(f"`k`: got {k!r}; pass a whole number of at least 1, or None.")
-        self.k, self._used = k, k or 1
+        self.k = check_optional_count(k, "k")
 
-    def prepare(self, marked: Sequence[Tensor]) -> None:
-        sizes = [int(row.sum()) for row in marked if bool(row.any())]
-        self._used = self.k if self.k is not None else max(1, round(sum(sizes) / max(1, len(sizes))))
-
-    def value(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"]) -> Finding:
-        chosen = [places < self._used for places in orders(values)]
-        found = [self.compared(units, marked) for units in chosen]
-        return Finding(_mean(found), {"chosen": chosen[0]})
+    def compare(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"], size: int) -> CaseResult:
+        chosen = [places < (self.k or size) for places in orders(values)]
+        found = [self.agreement(units, marked) for units in chosen]
+        details = {name: sum(d[name] for _, d in found) / len(found) for name in found[0][1]}
+        return CaseResult(sum(value for value, _ in found) / len(found), {"chosen": chosen[0], **details})
 
     @abstractmethod
-    def compared(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> float:
-        """The comparison of the chosen units with the marked ones."""
+    def agreement(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> tuple[float, dict[str, float]]:
+        """Return the agreement of the chosen units with the marked ones, and further numbers by name."""
 
 
-class TokenF1(TopUnits):
+class TokenF1(TopUnitsMetric):
     """Harmonic mean of precision and recall of the units of largest attribution against the marked ones. Higher is better.
 
     References:
         DeYoung et al., ACL 2020, https://arxiv.org/abs/1911.03429.
     """
 
-    def compared(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> float:
-        return 2 * int((chosen & marked).sum()) / (int(chosen.sum()) + int(marked.sum()))
+    def agreement(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> tuple[float, dict[str, float]]:
+        return 2 * int((chosen & marked).sum()) / (int(chosen.sum()) + int(marked.sum())), {}
 
 
-class TokenIoU(TopUnits):
-    """Units that are both chosen and marked, over those that are either. Higher is better, in [0, 1].
+class TokenIoU(TopUnitsMetric):
+    """Number of units that are both chosen and marked, over those that are either. Higher is better, in [0, 1].
 
     References:
         DeYoung et al., ACL 2020, https://arxiv.org/abs/1911.03429.
     """
 
-    def compared(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> float:
-        return int((chosen & marked).sum()) / int((chosen | marked).sum())
+    def agreement(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> tuple[float, dict[str, float]]:
+        return int((chosen & marked).sum()) / int((chosen | marked).sum()), {}
 
 
-class IOUF1(TopUnits):
-    """F1 over runs of units: a chosen run is right when it overlaps a marked one by half. Higher is better, in [0, 1].
+def harmonic_mean(parts: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
+    """Return the harmonic mean of precision and recall; 0 where both are."""
+    total = parts.sum(-1)
+    return torch.where(total == 0, 0.0, 2 * parts.prod(-1) / total)
+
+
+class IOUF1(TopUnitsMetric):
+    """F1 over runs of units: a chosen run is correct when it overlaps a marked one by half. Higher is better, in [0, 1].
 
     Precision is the share of chosen runs that match, recall that of marked runs that are matched; the score is the
-    harmonic mean of their means over explanations, as ERASER sums up. ``per_sample`` has each explanation's own.
+    harmonic mean of their means over explanations, as in ERASER. ``per_sample`` has each explanation's own.
 
     Args:
+        rationales: The human rationales; see `PlausibilityMetric`.
+        k: Number of units; see `TopUnitsMetric`.
         threshold: Least intersection over union of two runs that match.
 
     References:
         DeYoung et al., ACL 2020, https://arxiv.org/abs/1911.03429.
     """
 
+    combined = staticmethod(harmonic_mean)
+    combined_parts = ("precision", "recall")
+
     def __init__(self, rationales: Sequence[Any], *, k: int | None = None, threshold: int | float = 0.5) -> None:
         super().__init__(rationales, k=k)
-        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
+        if not is_number(threshold) or not 0 < threshold <= 1:
             raise OptionError(f"`threshold`: got {threshold!r}; pass a share in (0, 1].")
         self.threshold = float(threshold)
 
-    def value(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"]) -> Finding:
-        chosen = [places < self._used for places in orders(values)]
-        precision = _mean([self._matched(runs(units), runs(marked)) for units in chosen])
-        recall = _mean([self._matched(runs(marked), runs(units)) for units in chosen])
-        found = _mean([self.compared(units, marked) for units in chosen])
-        return Finding(found, {"chosen": chosen[0], "precision": precision, "recall": recall})
-
-    def compared(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> float:
+    def agreement(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> tuple[float, dict[str, float]]:
         ours, theirs = runs(chosen), runs(marked)
-        return _harmonic(self._matched(ours, theirs), self._matched(theirs, ours))
+        precision, recall = self._matched(ours, theirs), self._matched(theirs, ours)
+        found = float(harmonic_mean(torch.tensor([precision, recall], dtype=torch.float64)))
+        return found, {"precision": precision, "recall": recall}
 
     def _matched(self, of: Sequence[tuple[int, int]], by: Sequence[tuple[int, int]]) -> float:
-        """Share of runs that one of the others overlaps."""
+        """Return the share of runs that one of the others overlaps."""
         return sum(any(_overlap(a, b) >= self.threshold for b in by) for a in of) / len(of)
-
-    def run(self, explanations: Explanations) -> MetricResult:
-        result = super().run(explanations)
-        parts = torch.tensor(
-            [
-                [_mean([v for v in row if v is not None]) for row in result.details.get(name, [])]
-                for name in ("precision", "recall")
-            ],
-            dtype=torch.float64,
-        ).T
-        return replace(result, score=float(harmonic_mean(parts.nanmean(0))), parts=parts, combined=harmonic_mean)
 
 
 class AUPRC(PlausibilityMetric):
-    """Area under precision over recall while units are chosen in the order of their attribution. Higher is better, in [0, 1].
+    """Area under precision over recall while units are chosen by their attribution. Higher is better, in [0, 1].
 
-    Average precision: precision is taken at each recall that is reached, without drawing lines between them. A constant
-    attribution gets the share of marked units.
+    Average precision: precision is taken at each recall that is reached, without interpolation. A constant attribution gets
+    the share of marked units.
 
     Args:
-        eraser: Draw lines (the trapezoid rule), as ERASER does; where attributions are equal that is too kind.
+        rationales: The human rationales; see `PlausibilityMetric`.
+        eraser: Interpolate linearly (the trapezoid rule), as ERASER does; where attributions are equal that is too high.
 
     References:
         DeYoung et al., ACL 2020, https://arxiv.org/abs/1911.03429.
@@ -176,21 +171,25 @@ class AUPRC(PlausibilityMetric):
 
     def __init__(self, rationales: Sequence[Any], *, eraser: bool = False) -> None:
         super().__init__(rationales)
-        self.eraser = eraser
+        self.eraser = check_flag(eraser, "eraser")
 
-    def value(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"]) -> Finding:
+    def compare(self, values: Float[Tensor, " g"], marked: Bool[Tensor, " g"], size: int) -> CaseResult:
         ordered, order = values.sort(descending=True, stable=True)
         hits = marked[order].double().cumsum(0)
-        last = torch.cat([ordered[1:] != ordered[:-1], torch.ones(1).bool()])  # of equals, all come at once
+        last = torch.cat([ordered[1:] != ordered[:-1], torch.ones(1).bool()])  # equal values are chosen together
         precision = (hits / torch.arange(1, len(hits) + 1))[last]
         recall = (hits / hits[-1])[last]
         recall, precision = torch.cat([recall.new_zeros(1), recall]), torch.cat([precision.new_ones(1), precision])
         drawn = torch.trapezoid(precision, recall) if self.eraser else (recall.diff() * precision[1:]).sum()
-        return Finding(float(drawn), {"curves": torch.stack([recall, precision])})
+        return CaseResult(float(drawn), {"curves": torch.stack([recall, precision])})
 
 
 def read_rationale(rationale: Any, output: AttributionOutput, position: int) -> Bool[Tensor, " g"]:
-    """Which elements of an explanation are marked."""
+    """Return which elements of an explanation are marked.
+
+    Raises:
+        InputError: The rationale is neither one value per element nor a list of ranges within the text.
+    """
     g, name = len(output.elements), f"`rationales[{position}]`"
     values = rationale.tolist() if hasattr(rationale, "tolist") else rationale
     if isinstance(values, str) or not isinstance(values, Iterable):
@@ -203,7 +202,9 @@ def read_rationale(rationale: Any, output: AttributionOutput, position: int) -> 
     marked = torch.zeros(g).bool()
     for item in values:
         if not _is_range(item, len(output.text)):
-            raise InputError(f"{name}: {item!r} is no range (start, end) of its text, which has {len(output.text)} characters.")
+            raise InputError(
+                f"{name}: {item!r} is not a range (start, end) within its text, which has {len(output.text)} characters."
+            )
         marked |= torch.tensor([a < item[1] and item[0] < b for a, b in output.spans])
     return marked
 
@@ -214,7 +215,7 @@ def _is_range(item: Any, length: int) -> bool:
 
 
 def runs(chosen: Bool[Tensor, " g"]) -> list[tuple[int, int]]:
-    """Stretches of chosen units, as (first, one behind the last)."""
+    """Return runs of chosen units, as (first, one after the last)."""
     edges = torch.cat([torch.zeros(1), chosen.float(), torch.zeros(1)]).diff()
     return list(zip((edges > 0).nonzero()[:, 0].tolist(), (edges < 0).nonzero()[:, 0].tolist(), strict=True))
 
@@ -222,17 +223,3 @@ def runs(chosen: Bool[Tensor, " g"]) -> list[tuple[int, int]]:
 def _overlap(a: tuple[int, int], b: tuple[int, int]) -> float:
     both = max(0, min(a[1], b[1]) - max(a[0], b[0]))
     return both / ((a[1] - a[0]) + (b[1] - b[0]) - both)
-
-
-def _harmonic(a: float, b: float) -> float:
-    return 2 * a * b / (a + b) if a + b > 0 else (0.0 if a + b == 0 else math.nan)
-
-
-def harmonic_mean(parts: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
-    """Of precision and recall; 0 where both are."""
-    total = parts.sum(-1)
-    return torch.where(total == 0, 0.0, 2 * parts.prod(-1) / total)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan

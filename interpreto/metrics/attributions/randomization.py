@@ -1,4 +1,4 @@
-"""Whether explanations depend on the model, and on the target, at all."""
+"""Sanity checks: explanations must depend on the model's weights and on the target."""
 
 from __future__ import annotations
 
@@ -15,33 +15,37 @@ from torch import Generator, Tensor, nn
 
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.output import AttributionOutput
-from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample, Targets
-from interpreto.metrics.attributions.base import Finding
+from interpreto.metrics.attributions.base import CaseResult
+from interpreto.metrics.attributions.cases import has_contrast
 from interpreto.metrics.attributions.robustness import ExplainerMetric
 from interpreto.metrics.result import MetricResult
-from interpreto.metrics.statistics import spearman
-from interpreto.models.scorer import scoring
+from interpreto.models.protocol import require
 from interpreto.models.tasks import Classification, Generation
+from interpreto.statistics import spearman
+from interpreto.validation import check_choice, check_flag, check_seed
 
-ALTERNATIVES = 10  # of a generated token: another one is drawn from so many of the most probable
-SPREAD = 2_654_435_761  # Knuth's multiplier: neighbouring numbers come far apart
+ALTERNATIVES = 10
+"""Number of most probable tokens from which another target of a generated token is drawn."""
+HASH_MULTIPLIER = 2_654_435_761
+"""Knuth's multiplier, which maps neighboring numbers far apart."""
+SAME_VALUES = "the attributions are all the same"
 
 
 class ModelParameterRandomization(ExplainerMetric):
-    """How alike explanations stay while the model's layers are randomised: Spearman's ρ, mean over layers. Lower is better.
+    """Rank correlation of explanations before and after layers are randomized: Spearman's ρ, mean over layers.
 
-    In [−1, 1]. An explanation that hardly changes does not speak of the model. A layer's parameters are shuffled, each
-    tensor within itself, so that they keep their distribution (the paper draws them anew); layers are the blocks of the
-    model's stacks, what comes before them, and what comes after. Weights are put back after every call, bit by bit, also
-    when it raises. ``details["layers"]`` names the layers and ``details["by_layer"]`` has ρ for each;
+    Lower is better, in [−1, 1]. An explanation that hardly changes does not depend on the model. The entries of each
+    parameter are shuffled, so that they keep their distribution (the paper draws them anew); layers are the blocks of the
+    model's stacks, what comes before them, and what comes after. Weights are restored after every call, bit by bit, also
+    after an exception. ``details["layers"]`` names the layers and ``details["by_layer"]`` has ρ for each;
     ``details["unchanged"]`` is ρ before any layer is touched, which is 1 for any method that draws by a seed.
 
     Args:
         explainer: The method.
         mode: ``"cascading"``: from the output down, each layer on top of those before; ``"independent"``: one at a time.
-        absolute: Compare sizes instead of signed values: a turned sign is no other explanation of two classes.
+        absolute: Compare |attributions|: of two classes, a changed sign is not another explanation.
         random_state: Seed of the shuffles.
 
     References:
@@ -55,38 +59,39 @@ class ModelParameterRandomization(ExplainerMetric):
         self, explainer: AttributionExplainer, mode: str = "cascading", *, absolute: bool = True, random_state: int = 0
     ) -> None:
         super().__init__(explainer)
-        if mode not in ("cascading", "independent"):
-            raise OptionError(f"`mode`: got {mode!r}; pass 'cascading' or 'independent'.")
-        self.mode, self.absolute = mode, absolute
-        self.random_state = check_count(random_state, "random_state", 0)
+        self.mode, self.absolute = check_choice(mode, "mode", ("cascading", "independent")), check_flag(absolute, "absolute")
+        self.random_state = check_seed(random_state)
 
-    def _run(self, explanations: list[AttributionOutput]) -> MetricResult:
-        model = self._explainer.forward.model
-        layers, still = layers_of(model), self.own(explanations)
+    def run_on(self, explanations: list[AttributionOutput]) -> MetricResult:
+        require(self.explainer.model, "gradients", type(self).__name__)
+        model = self.explainer.forward.model
+        layers, still = layers_of(model), self.reproduced(explanations)
         generator = Generator().manual_seed(self.random_state)
         by_layer: list[list[list[float]]] = []
         with kept_weights([p for group in layers.values() for p in group] if self.mode == "cascading" else []):
             for parameters in reversed(layers.values()):
                 with kept_weights([] if self.mode == "cascading" else parameters):
                     shuffle(parameters, generator)
-                    by_layer.append([self._alike(b, a) for b, a in zip(still, self.again(explanations), strict=True)])
+                    by_layer.append(
+                        [self._similarities(b, a) for b, a in zip(still, self.explained_again(explanations), strict=True)]
+                    )
         names = list(reversed(layers))
-        findings = [
-            [self._finding([layer[e][t] for layer in by_layer]) for t in range(len(output.attributions))]
+        results = [
+            [self._value([layer[e][t] for layer in by_layer]) for t in range(len(output.attributions))]
             for e, output in enumerate(explanations)
         ]
         means = [_mean(layer) for layer in by_layer]
-        unchanged = _mean([self._alike(b, a) for b, a in zip(explanations, still, strict=True)])
-        return self.result(findings, layers=names, means=means, unchanged=unchanged)
+        unchanged = _mean([self._similarities(b, a) for b, a in zip(explanations, still, strict=True)])
+        return self.summarize(results, layers=names, means=means, unchanged=unchanged)
 
-    def _alike(self, before: AttributionOutput, after: AttributionOutput) -> list[float]:
-        return [alike(a, b, self.absolute) for a, b in zip(before.attributions, after.attributions, strict=True)]
+    def _similarities(self, before: AttributionOutput, after: AttributionOutput) -> list[float]:
+        return [similarity(a, b, self.absolute) for a, b in zip(before.attributions, after.attributions, strict=True)]
 
-    def _finding(self, values: list[float]) -> Finding:
+    def _value(self, values: list[float]) -> CaseResult:
         found = torch.tensor(values, dtype=torch.float64)
         if bool(found.isnan().all()):
-            return Finding.none("the attributions are all the same")
-        return Finding(float(found.nanmean()), {"by_layer": values})
+            return CaseResult.undefined(SAME_VALUES)
+        return CaseResult(float(found.nanmean()), {"by_layer": values})
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> float:
@@ -94,15 +99,15 @@ def _mean(rows: Sequence[Sequence[float]]) -> float:
 
 
 class RandomLogit(ExplainerMetric):
-    """How alike the explanations of two different targets of one input are: Spearman's ρ. Lower is better.
+    """Rank correlation of the explanations of two different targets of one input: Spearman's ρ. Lower is better.
 
-    In [−1, 1]. An explanation that is the same for any target does not speak of the target. The other target is drawn:
-    another class, or for each token of a generation another of the ten most probable ones there.
+    In [−1, 1]. An explanation that is the same for every target does not depend on the target. The other target is drawn:
+    another class, or for each token of a generation another of the ten most probable ones at its position.
 
     Args:
         explainer: The method.
-        absolute: Compare sizes instead of signed values: of two classes whose logits mirror each other the signed values
-            are opposite (−1), and the sizes equal (1): neither says anything of a method, so pass three classes or more.
+        absolute: Compare |attributions|: of two classes whose logits mirror each other the signed values are opposite (−1),
+            and the absolute ones equal (1): neither says anything about a method, so use three classes or more.
         random_state: Seed of the draws; which target is drawn depends on the text alone.
 
     References:
@@ -114,30 +119,28 @@ class RandomLogit(ExplainerMetric):
 
     def __init__(self, explainer: AttributionExplainer, *, absolute: bool = False, random_state: int = 0) -> None:
         super().__init__(explainer)
-        self.absolute, self.random_state = absolute, check_count(random_state, "random_state", 0)
+        self.absolute, self.random_state = check_flag(absolute, "absolute"), check_seed(random_state)
 
-    def _run(self, explanations: list[AttributionOutput]) -> MetricResult:
-        samples = self._aimed_elsewhere([output.sample for output in explanations])
-        others = self.again([replace(o, sample=sample) for o, sample in zip(explanations, samples, strict=True)])
-        return self.result(
+    def run_on(self, explanations: list[AttributionOutput]) -> MetricResult:
+        samples = self._with_other_targets(explanations)
+        others = self.explained_again([replace(o, sample=sample) for o, sample in zip(explanations, samples, strict=True)])
+        return self.summarize(
             [
-                [self._finding(a, b) for a, b in zip(before.attributions, after.attributions, strict=True)]
+                [self._value(a, b) for a, b in zip(before.attributions, after.attributions, strict=True)]
                 for before, after in zip(explanations, others, strict=True)
             ],
             others=[output.target_labels for output in others],
         )
 
-    def _finding(self, a: Float[Tensor, " g"], b: Float[Tensor, " g"]) -> Finding:
-        found = alike(a, b, self.absolute)
-        return Finding.none("the attributions are all the same") if math.isnan(found) else Finding(found, {"other": b})
+    def _value(self, a: Float[Tensor, " g"], b: Float[Tensor, " g"]) -> CaseResult:
+        found = similarity(a, b, self.absolute)
+        return CaseResult.undefined(SAME_VALUES) if math.isnan(found) else CaseResult(found, {"other": b})
 
-    def _aimed_elsewhere(self, samples: Sequence[Sample]) -> list[Sample]:
-        task = self._explainer.task
-        for sample in samples:
-            assert sample.targets is not None
-            if len(sample.targets.readouts) > 1 or any(
-                r.weights is not None and bool((r.weights < 0).any()) for r in sample.targets.readouts
-            ):
+    def _with_other_targets(self, explanations: Sequence[AttributionOutput]) -> list[Sample]:
+        task, samples = self.explainer.task, [output.sample for output in explanations]
+        for output in explanations:
+            assert output.sample.targets is not None
+            if len(output.sample.targets.readouts) > 1 or has_contrast(output):
                 raise OptionError("`explanations`: a contrast has no other target; pass explanations of classes or of texts.")
         if isinstance(task, Generation):
             return [sample.with_targets(targets) for sample, targets in zip(samples, self._other_tokens(samples), strict=True)]
@@ -145,21 +148,23 @@ class RandomLogit(ExplainerMetric):
         return [sample.with_targets(_other_classes(sample, task, self._classes(), self.random_state)) for sample in samples]
 
     def _classes(self) -> int:
-        count = len(getattr(self._explainer.task, "id2label", {}))
+        count = len(getattr(self.explainer.task, "id2label", {}))
         if count < 2:
             raise OptionError(f"`explainer`: its model has {count} outputs; another target takes at least two.")
         return count
 
     def _other_tokens(self, samples: Sequence[Sample]) -> Iterator[Targets]:
-        """Each token's place in the ranking is drawn; one pass tells which token has it."""
+        """Yield other targets: the rank of each token is drawn, and one pass tells which token has it."""
         seed = self.random_state
-        explainer = self._explainer
+        explainer = self.explainer
 
         def ranked(logits: Float[Tensor, "b k v"], ids: Tensor | None) -> Float[Tensor, "b k"]:
             assert ids is not None
             own = ids.to(logits.device)[..., None]
             best = logits.scatter(-1, own, -torch.inf).topk(min(ALTERNATIVES, logits.shape[-1] - 1), dim=-1).indices
-            places = ((ids + 1) * SPREAD + seed * 97_531) // 65_536 % best.shape[-1]  # drawn by the token, not by the batch
+            places = (
+                ((ids + 1) * HASH_MULTIPLIER + seed * 97_531) // 65_536 % best.shape[-1]
+            )  # drawn for the token, whatever its batch
             return best.gather(-1, places.to(best.device)[..., None])[..., 0].double()
 
         plain = []
@@ -167,9 +172,9 @@ class RandomLogit(ExplainerMetric):
             assert sample.targets is not None
             readout = replace(sample.targets.readouts[0], weights=None)
             plain.append(sample.with_targets(Targets((readout,), ("",) * len(readout.ids), (None,) * len(readout.ids))))
-        with explainer.forward.session(), scoring(explainer.forward, plain, ranked, batch_size=explainer.batch_size) as scorer:
-            points = [(sample, explainer.forward.embed(sample.input_ids, sample.source)[None]) for sample in plain]
-            found = scorer.at_points(points)
+        model: Any = explainer.model.configured(ranked, batch_size=explainer.batch_size)
+        with model.session():
+            found = model.scores_at([(sample, model.embed(sample)[None]) for sample in plain])
         for sample, ids in zip(samples, found, strict=True):
             assert sample.targets is not None
             readout = replace(sample.targets.readouts[0], ids=ids[0].long())
@@ -187,18 +192,18 @@ def _other_classes(sample: Sample, task: Classification, classes: int, seed: int
     return Targets((replace(readout, ids=ids),), tuple(task.label(int(i)) for i in ids), sample.targets.spans)
 
 
-def alike(a: Float[Tensor, " g"], b: Float[Tensor, " g"], absolute: bool) -> float:
-    """Spearman's ρ of two rows, over the units that both have."""
+def similarity(a: Float[Tensor, " g"], b: Float[Tensor, " g"], absolute: bool) -> float:
+    """Return Spearman's ρ of two explanations, over the units that both have."""
     known = ~(a.isnan() | b.isnan())
     a, b = a[known], b[known]
     return float(spearman(a.abs(), b.abs()) if absolute else spearman(a, b))
 
 
 def layers_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """The parameters of each layer, from the input up: what comes before the blocks, each block, what comes behind them.
+    """Return the parameters of each layer, from the input up: what comes before the blocks, each block, what comes after them.
 
-    Blocks are the parts of lists that are in no other list: an encoder-decoder has two such stacks. A parameter that two
-    layers share belongs to the first of them.
+    Blocks are the members of module lists that are in no other list: an encoder-decoder has two such stacks. A parameter
+    that two layers share belongs to the first of them.
     """
     lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
     inner = {id(part) for _, module in lists for part in module.modules() if part is not module}
@@ -223,7 +228,7 @@ def layers_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 @torch.no_grad()
 def shuffle(parameters: Sequence[nn.Parameter], generator: Generator) -> None:
-    """Put the entries of each tensor in a random order."""
+    """Shuffle the entries of each parameter in place."""
     for parameter in parameters:
         order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
         parameter.copy_(parameter.flatten()[order].view_as(parameter))
@@ -231,7 +236,7 @@ def shuffle(parameters: Sequence[nn.Parameter], generator: Generator) -> None:
 
 @contextmanager
 def kept_weights(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Within, parameters may be overwritten; they have their values again after it, bit by bit."""
+    """Context manager that restores the values of parameters at its end, bit by bit."""
     before: list[Any] = [parameter.detach().clone() for parameter in parameters]
     try:
         yield

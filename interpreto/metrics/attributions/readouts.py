@@ -1,8 +1,9 @@
-"""What is read off the model for a metric: several numbers of one target, from one pass."""
+"""Measures that metrics read from the model's logits: several numbers of one target, from one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,36 +12,36 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from interpreto.errors import OptionError
-from interpreto.inputs.samples import Readout, Targets
+from interpreto.inputs.samples import Targets
 from interpreto.models.modes import InferenceModes, Mode, mode_name
 from interpreto.models.tasks import Classification, Generation, Task, resolve_task
+from interpreto.validation import check_choice
 
 PROBABILITY = "probability"
 LOG_PROBABILITY = "log_probability"
 HOLDS = "holds"
 SCORE = "score"
-STRIDE = 2**40
-"""Columns of one measure; those of the next begin behind them."""
 
 Read = Callable[[Tensor, Tensor], Tensor]
+"""Outputs ``(b, k)`` from a batch's logits, for the columns ``(b, k)``."""
 
 
 class Measures:
-    """Numbers that a metric may ask for of a target.
+    """The measures of a target that a metric may ask for.
 
-    ``probability``: of a class, by softmax (a label of several: by sigmoid; a regression: its output as it is); of a
-    generation's row, the mean probability of its tokens; of a contrast, the difference of the two. ``log_probability``:
-    its logarithm, and of several tokens the sum. ``holds``: 1 while the model's decision is the target (each of a row's
-    tokens is the most probable one; a label of several has a positive logit). ``score``: what the explanation is of.
+    ``probability``: of a class, by softmax (multi-label: by sigmoid; regression: the output itself); of a target of several
+    tokens, the mean probability of the tokens; of a contrast, the difference of the two sides. ``log_probability``: its
+    logarithm, and of several tokens the sum. ``holds``: 1 while the model's decision is the target (each token is the most
+    probable one; the logit of a label is positive). ``score``: the explained score.
 
-    The model's outputs count as the columns of one wide table, a stretch for each measure, so that they share a pass.
+    A readout's ids number (measure, column) pairs, so that one pass reads several measures.
 
     Args:
         model: The explained model.
         tokenizer: Its tokenizer.
-        task: What the model does, when its config does not say.
-        longest: Most tokens that it takes.
-        inference_mode: What ``score`` is, where the explanation's is a function of the user's.
+        task: The model's task, where its config does not tell.
+        longest: Largest number of tokens that the model takes.
+        inference_mode: The explained score, where it is a function of the user's.
     """
 
     def __init__(
@@ -48,57 +49,72 @@ class Measures:
     ) -> None:
         self._model, self._tokenizer, self._task, self._longest = model, tokenizer, task, longest
         self._mode = inference_mode
+        self._readers: list[Read] = []
         self._numbers: dict[tuple[str, str], int] = {}
-        self._reads: list[Read] = []
-
-    def number(self, measure: str, explained: str) -> int:
-        """Which stretch of the table a measure has, for explanations of this inference mode."""
-        key = (measure, explained if measure == SCORE else "")
-        if key not in self._numbers:
-            self._reads.append(self._reader(measure, explained))
-            self._numbers[key] = len(self._numbers)
-        return self._numbers[key]
+        self._pairs: dict[tuple[int, int], int] = {}
+        self._table = torch.zeros(0, 2, dtype=torch.long)
 
     def read(self, logits: Tensor, ids: Int[Tensor, "b k"] | None) -> Float[Tensor, "b k"]:
-        """Columns of the table."""
+        """Return the measures that readouts made by `targets` ask for, from a batch's logits."""
         assert ids is not None
-        which, columns = ids // STRIDE, ids % STRIDE
+        if len(self._table) < len(self._pairs):
+            self._table = torch.tensor(list(self._pairs), dtype=torch.long)
+        measures, columns = self._table[ids.cpu()].unbind(-1)
         out: Tensor | None = None
-        for number in which.unique().tolist():
-            found = self._reads[number](logits, columns).float()
-            out = found if out is None else torch.where(which.to(found.device) == number, found, out)
+        for measure in measures.unique().tolist():
+            found = self._readers[measure](logits, columns).float()
+            out = found if out is None else torch.where((measures == measure).to(found.device), found, out)
         assert out is not None
         return out
 
-    def targets(self, targets: Targets, measures: tuple[str, ...], explained: str) -> Targets:
-        """One target's measures, as the scores of a sample."""
-        numbers = [self.number(measure, explained) for measure in measures]
+    def targets(self, targets: Targets, measures: Sequence[str], explained: str) -> Targets:
+        """Return targets whose scores are the measures of one target.
+
+        Args:
+            targets: One target.
+            measures: What is read of it.
+            explained: The inference mode of the explanation.
+        """
+        numbers = [self._number(measure, explained) for measure in measures]
         readouts = []
         for readout in targets.readouts:
             weights = torch.ones(1, len(readout.ids)) if readout.weights is None else readout.weights
-            rows = [_shares(weights) if measure in (PROBABILITY, HOLDS) else weights for measure in measures]
-            ids = torch.cat([readout.ids + number * STRIDE for number in numbers])
+            rows = [_mean_weights(weights) if measure in (PROBABILITY, HOLDS) else weights for measure in measures]
+            columns = readout.ids.tolist()
+            ids = torch.tensor([self._pair(number, column) for number in numbers for column in columns])
             positions = None if readout.positions is None else readout.positions.repeat(len(numbers))
-            readouts.append(Readout(ids, positions, torch.block_diag(*rows), readout.suffix))
-        return Targets(tuple(readouts), measures, targets.spans * len(measures))
+            readouts.append(replace(readout, ids=ids, positions=positions, weights=torch.block_diag(*rows)))
+        return Targets(tuple(readouts), tuple(measures), targets.spans * len(measures))
+
+    def _number(self, measure: str, explained: str) -> int:
+        """Return the number of a measure, for explanations of this inference mode."""
+        key = (measure, explained if measure == SCORE else "")
+        if key not in self._numbers:
+            self._readers.append(self._reader(measure, explained))
+            self._numbers[key] = len(self._numbers)
+        return self._numbers[key]
+
+    def _pair(self, measure: int, column: int) -> int:
+        """Return the number of a (measure, column) pair."""
+        return self._pairs.setdefault((measure, column), len(self._pairs))
 
     def _reader(self, measure: str, explained: str) -> Read:
         if measure == HOLDS:
             return self._holds
-        kind = self._resolved(None)
+        task = self._resolved(None)
         if measure == SCORE:
             return self._resolved(self._explained_mode(explained)).read
         log = measure == LOG_PROBABILITY
-        if isinstance(kind, Classification) and kind.kind == "regression":
-            return kind.read
-        if self.several_hold:
+        if isinstance(task, Classification) and task.kind in ("regression", "scores"):
+            return _logarithm_of(task.read) if log and task.kind == "scores" else task.read
+        if self.is_multi_label:
             return self._resolved(logsigmoid if log else InferenceModes.SIGMOID).read
         return self._resolved(InferenceModes.LOG_SOFTMAX if log else InferenceModes.SOFTMAX).read
 
     def knows(self, explained: str) -> bool:
-        """Whether the score of explanations of this inference mode can be read."""
-        mine = self._mode is not None and mode_name(self._mode) == explained
-        return mine or explained in {mode.value for mode in InferenceModes}
+        """Return whether the score of explanations of this inference mode can be read."""
+        own = self._mode is not None and mode_name(self._mode) == explained
+        return own or explained in {mode.value for mode in InferenceModes}
 
     def _explained_mode(self, explained: str) -> Mode:
         if self._mode is not None and mode_name(self._mode) == explained:
@@ -114,25 +130,39 @@ class Measures:
 
     @property
     def decides(self) -> bool:
-        """Whether the model's outputs are decisions; a regression's are none."""
-        kind = self._resolved(None)
-        return isinstance(kind, Generation) or (isinstance(kind, Classification) and kind.kind != "regression")
+        """True where the model's outputs are decisions; those of a regression are not."""
+        task = self._resolved(None)
+        return isinstance(task, Generation) or (isinstance(task, Classification) and task.kind != "regression")
 
     @property
-    def several_hold(self) -> bool:
-        """Whether each output is a decision of its own."""
-        kind = self._resolved(None)
-        return isinstance(kind, Classification) and kind.kind == "multi-label"
+    def is_multi_label(self) -> bool:
+        """True where each output is a decision of its own."""
+        task = self._resolved(None)
+        return isinstance(task, Classification) and task.kind == "multi-label"
 
-    def _holds(self, logits: Tensor, ids: Int[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-        ids = ids.to(logits.device)
-        if self.several_hold:
-            return (logits.gather(1, ids) > 0).float()
+    def _holds(self, logits: Tensor, columns: Int[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        columns = columns.to(logits.device)
+        if self.is_multi_label:
+            return (logits.gather(1, columns) > 0).float()
         best = logits.argmax(-1)
-        return ((best[:, None] if logits.ndim == 2 else best) == ids).float()
+        return ((best[:, None] if logits.ndim == 2 else best) == columns).float()
 
 
-def _shares(weights: Float[Tensor, "1 k"]) -> Float[Tensor, "1 k"]:
-    """The mean of those that count for a target, less the mean of those that count against it."""
+def check_measure(value: str) -> str:
+    """Return a measure that a curve may be read in.
+
+    Raises:
+        OptionError: It is another one.
+    """
+    return check_choice(value, "measure", (PROBABILITY, LOG_PROBABILITY, SCORE))
+
+
+def _mean_weights(weights: Float[Tensor, "1 k"]) -> Float[Tensor, "1 k"]:
+    """Return weights of the mean over the outputs that count for a target, less the mean over those that count against it."""
     gain, loss = weights.clamp(min=0), (-weights).clamp(min=0)
     return gain / gain.sum().clamp(min=1e-30) - loss / loss.sum().clamp(min=1e-30)
+
+
+def _logarithm_of(read: Read) -> Read:
+    """Return scores that are probabilities as log-probabilities."""
+    return lambda outputs, ids: read(outputs, ids).clamp(min=1e-30).log()

@@ -1,4 +1,4 @@
-"""Whether explanations stay what they are while the input hardly moves."""
+"""Sensitivity of explanations to small perturbations of the embeddings."""
 
 from __future__ import annotations
 
@@ -16,89 +16,92 @@ from torch import Generator, Tensor, nn
 
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.output import AttributionOutput
-from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import CompletenessWarning, InputError, OptionError
-from interpreto.metrics.attributions.base import AttributionMetric, Finding
+from interpreto.metrics.attributions.base import AttributionMetric, CaseResult
 from interpreto.metrics.attributions.cases import read_explanations
 from interpreto.metrics.result import MetricResult
 from interpreto.models.forward import Forward
+from interpreto.models.protocol import require
+from interpreto.validation import check_count, check_positive, check_seed
+
+SAME_EXPLANATION_TOLERANCE = 0.05
+"""Distance of two explanations, relative to their norm, that float arithmetic does not reach."""
+EMBEDDINGS_PER_READ = 8192
 
 
 class ExplainerMetric(AttributionMetric):
-    """A metric of a method, which explains the same inputs and targets again under other circumstances.
+    """A metric of a method, which explains the same inputs and targets again under other conditions.
 
     Args:
         explainer: The method.
     """
 
+    needs = "explainer"
+
     def __init__(self, explainer: AttributionExplainer) -> None:
         if not isinstance(explainer, AttributionExplainer):
-            raise OptionError(f"`explainer`: got {type(explainer).__name__}; pass the method that explains, as it was made.")
-        self._explainer = explainer
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"explainer": type(self._explainer).__name__, **super().config}
+            raise OptionError(f"`explainer`: got {type(explainer).__name__}; pass the explainer itself.")
+        self.explainer = explainer
 
     def run(self, explanations: Any, targets: Any = None) -> MetricResult:
-        """The metric on explanations of the explainer, or on inputs and targets, which are explained first.
+        """Compute the metric of explanations of the explainer, or of inputs and targets, which are explained first.
 
         Raises:
-            InputError: explanations are of another method, or of another score.
+            InputError: The explanations are of another method, or of another score.
         """
         given = list(explanations) if isinstance(explanations, Iterator) else explanations
         if not _are_outputs(given):
-            return self._run(self._explainer(given, targets))
-        found, task = read_explanations(given), self._explainer.task
-        for i, output in enumerate(found):
+            return self.run_on(self.explainer(given, targets))
+        outputs, task = read_explanations(given), self.explainer.task
+        for i, output in enumerate(outputs):
             theirs = output.method, output.inference_mode
-            ours = type(self._explainer).__name__, task.mode_name
+            ours = type(self.explainer).__name__, task.mode_name
             if theirs != ours:
                 raise InputError(
                     f"`explanations[{i}]`: {theirs[0]} of {theirs[1]} made it, and the explainer is {ours[0]} of {ours[1]}; "
                     "pass its own explanations, or texts."
                 )
-        return self._run(found)
+        return self.run_on(outputs)
 
     @abstractmethod
-    def _run(self, explanations: list[AttributionOutput]) -> MetricResult:
-        """The metric on explanations."""
+    def run_on(self, explanations: list[AttributionOutput]) -> MetricResult:
+        """Compute the metric of the explainer's own explanations."""
 
-    def own(self, explanations: Sequence[AttributionOutput]) -> list[AttributionOutput]:
-        """The explanations made again while nothing has changed, with which others are compared.
+    def reproduced(self, explanations: Sequence[AttributionOutput]) -> list[AttributionOutput]:
+        """Return the explanations made again under the same conditions, with which others are compared.
 
         Raises:
-            InputError: they are others: the explainer was made with other options, or has another model.
+            InputError: They differ: the explainer has other options, or another model, than the one that made them.
         """
-        found = self.again(explanations)
-        if self._explainer.settings.random_state is None:
+        found = self.explained_again(explanations)
+        if self.explainer.settings.random_state is None:
             return found  # other draws, other numbers
         for i, (before, after) in enumerate(zip(explanations, found, strict=True)):
-            if bool((_distance(before.attributions, after.attributions) > OTHER).any()):
+            if bool((_distance(before.attributions, after.attributions) > SAME_EXPLANATION_TOLERANCE).any()):
                 raise InputError(
-                    f"`explanations[{i}]`: the explainer answers other attributions of {before.text[:40]!r}; pass the "
+                    f"`explanations[{i}]`: the explainer returns other attributions of {before.text[:40]!r}; pass the "
                     "explainer that made them, with its options, or pass texts."
                 )
         return found
 
-    def again(self, explanations: Sequence[AttributionOutput]) -> list[AttributionOutput]:
-        """The same inputs, units and targets, explained as things are now."""
+    def explained_again(self, explanations: Sequence[AttributionOutput]) -> list[AttributionOutput]:
+        """Return explanations of the same inputs, units and targets under the present conditions."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CompletenessWarning)
-            return self._explainer.explain_samples([output.sample for output in explanations])
+            return self.explainer.explain_samples([output.sample for output in explanations])
 
 
 class Sensitivity(ExplainerMetric):
-    """How far explanations move, ‖φ(x + δ) − φ(x)‖ / ‖φ(x)‖, when embeddings do. Lower is better, from 0 on.
+    """Relative change of explanations, ‖φ(x + δ) − φ(x)‖ / ‖φ(x)‖, when embeddings move by δ. Lower is better, from 0 on.
 
-    δ moves each coordinate of the input tokens' embeddings evenly in ± ``radius``; equal tokens move alike, and what
-    stands for removed units stays. Targets stay those of the unmoved input. A robust explanation need not be a right one.
+    Each coordinate of δ is uniform in ± ``radius``; equal tokens move alike, and the replacement of masked units does not
+    move. Targets are those of the unmoved input. A robust explanation need not be a correct one.
 
     Args:
         explainer: The method.
-        n_perturbations: Draws of δ; each costs an explanation of all inputs.
-        radius: In standard deviations of the embeddings' table.
-        random_state: Seed of the draws; a token's move is its own, whatever else is explained.
+        n_perturbations: Number of draws of δ; each costs an explanation of all inputs.
+        radius: In standard deviations of the embedding table.
+        random_state: Seed of the draws; the δ of a token does not depend on the other inputs.
     """
 
     higher_is_better = False
@@ -108,69 +111,68 @@ class Sensitivity(ExplainerMetric):
         self, explainer: AttributionExplainer, n_perturbations: int = 10, radius: int | float = 0.1, *, random_state: int = 0
     ) -> None:
         super().__init__(explainer)
-        if not isinstance(radius, (int, float)) or radius <= 0:
-            raise OptionError(f"`radius`: got {radius!r}; pass a number above 0.")
-        self.n_perturbations, self.radius = check_count(n_perturbations, "n_perturbations"), float(radius)
-        self.random_state = check_count(random_state, "random_state", 0)
+        self.n_perturbations = check_count(n_perturbations, "n_perturbations")
+        self.radius, self.random_state = check_positive(radius, "radius"), check_seed(random_state)
 
-    def _run(self, explanations: list[AttributionOutput]) -> MetricResult:
+    def run_on(self, explanations: list[AttributionOutput]) -> MetricResult:
         ids = torch.cat([output.sample.input_ids for output in explanations]).unique()
-        layers, still = embedding_layers(self._explainer.forward), self.own(explanations)
+        require(self.explainer.model, "gradients", type(self).__name__)
+        layers, still = embedding_layers(self.explainer.forward), self.reproduced(explanations)
         sizes = [self.radius * spread_of(layer) for layer in layers]
         moves: list[list[Tensor]] = [[] for _ in explanations]
         for draw in range(self.n_perturbations):
             with embeddings_moved(layers, ids, sizes, f"{self.random_state}/{draw}"):
-                for own, before, after in zip(moves, still, self.again(explanations), strict=True):
+                for own, before, after in zip(moves, still, self.explained_again(explanations), strict=True):
                     own.append(_distance(before.attributions, after.attributions))
-        return self.result([[self._finding(row) for row in torch.stack(own, dim=1)] for own in moves])
+        return self.summarize([[self._value(changes) for changes in torch.stack(own, dim=1)] for own in moves])
 
-    def _finding(self, moves: Float[Tensor, " p"]) -> Finding:
-        if not bool(moves.isfinite().all()):
-            return Finding.none("all attributions are zero")
-        return Finding(self.reduced(moves), {"moves": moves})
+    def _value(self, changes: Float[Tensor, " p"]) -> CaseResult:
+        if not bool(changes.isfinite().all()):
+            return CaseResult.undefined("all attributions are zero")
+        return CaseResult(self.reduce(changes), {"moves": changes})
 
     @abstractmethod
-    def reduced(self, moves: Float[Tensor, " p"]) -> float:
-        """One number of all draws."""
+    def reduce(self, changes: Float[Tensor, " p"]) -> float:
+        """Return one number for the relative changes of all draws."""
 
 
 class MaxSensitivity(Sensitivity):
-    """The farthest that an explanation moves, relative to its length, while embeddings move a little. Lower is better.
+    """Largest relative change of an explanation when embeddings move a little. Lower is better.
 
-    A lower bound of the true maximum: the farthest of the draws.
+    The largest over the draws, which is a lower bound of the maximum over all δ.
 
     References:
         Yeh et al., NeurIPS 2019, https://arxiv.org/abs/1901.09392.
     """
 
-    def reduced(self, moves: Float[Tensor, " p"]) -> float:
-        return float(moves.max())
+    def reduce(self, changes: Float[Tensor, " p"]) -> float:
+        return float(changes.max())
 
 
 class AverageSensitivity(Sensitivity):
-    """How far an explanation moves on average, relative to its length, while embeddings move a little. Lower is better.
+    """Mean relative change of an explanation when embeddings move a little. Lower is better.
 
     References:
         Yeh et al., NeurIPS 2019, https://arxiv.org/abs/1901.09392; Bhatt et al., IJCAI 2020,
         https://arxiv.org/abs/2005.00631.
     """
 
-    def reduced(self, moves: Float[Tensor, " p"]) -> float:
-        return float(moves.mean())
+    def reduce(self, changes: Float[Tensor, " p"]) -> float:
+        return float(changes.mean())
 
 
 def embedding_layers(forward: Forward) -> list[nn.Module]:
-    """The model's own, and of an encoder-decoder both, where they are two."""
+    """Return the model's embedding layers: two of an encoder-decoder that does not share them."""
     layers = [forward.embedding, forward.decoder_embedding] if forward.encodes else [forward.embedding]
     return list({id(layer): layer for layer in layers}.values())
 
 
 @torch.no_grad()
 def spread_of(layer: nn.Module) -> float:
-    """Standard deviation of all numbers that an embedding layer can answer."""
+    """Return the standard deviation of all numbers that an embedding layer can return."""
     table = next(layer.parameters())
     count, total, squares = 0, 0.0, 0.0
-    for ids in torch.arange(len(table), device=table.device).split(ROWS):
+    for ids in torch.arange(len(table), device=table.device).split(EMBEDDINGS_PER_READ):
         values = layer(ids).double()
         count, total, squares = count + values.numel(), total + float(values.sum()), squares + float(values.square().sum())
     return math.sqrt(max(0.0, squares / count - (total / count) ** 2))
@@ -178,13 +180,13 @@ def spread_of(layer: nn.Module) -> float:
 
 @contextmanager
 def embeddings_moved(layers: Sequence[nn.Module], ids: Int[Tensor, " v"], sizes: Sequence[float], seed: str) -> Iterator[None]:
-    """Within, embedding layers answer moved embeddings for these ids; they are as before after it.
+    """Context manager that adds a random move to the embeddings of these ids.
 
     Args:
         layers: The embedding layers.
-        ids: Sorted, each once.
-        sizes: Of each layer: the farthest that a coordinate moves.
-        seed: Of the moves; each id has draws of its own.
+        ids: Token ids, sorted, each once.
+        sizes: For each layer, the largest move of a coordinate.
+        seed: Seed of the moves; each id has its own draws.
     """
     generators = [Generator().manual_seed(zlib.crc32(f"{seed}/{token}".encode())) for token in ids.tolist()]
     handles = []
@@ -201,7 +203,7 @@ def embeddings_moved(layers: Sequence[nn.Module], ids: Int[Tensor, " v"], sizes:
 
 
 class _Move:
-    """Adds to each known id's embedding its own move."""
+    """A forward hook that adds its move to the embedding of each known id."""
 
     def __init__(self, ids: Int[Tensor, " v"], moves: Float[Tensor, "v d"]) -> None:
         self.ids, self.moves = ids, moves
@@ -214,7 +216,7 @@ class _Move:
 
 
 def _distance(before: Float[Tensor, "t g"], after: Float[Tensor, "t g"]) -> Float[Tensor, " t"]:
-    """How far each row moved, in its own length; NaN for a row of zeros."""
+    """Return the distance of each target's attributions, relative to their norm; NaN where they are all zero."""
     known = ~before.isnan()
     first, second = (values.double().masked_fill(~known, 0.0) for values in (before, after))
     length = first.norm(dim=1)
@@ -224,7 +226,3 @@ def _distance(before: Float[Tensor, "t g"], after: Float[Tensor, "t g"]) -> Floa
 def _are_outputs(values: Any) -> bool:
     several = isinstance(values, (list, tuple)) and bool(values) and all(isinstance(v, AttributionOutput) for v in values)
     return several or isinstance(values, AttributionOutput)
-
-
-OTHER = 0.05  # of an explanation's length: more than float arithmetic moves it by
-ROWS = 8192  # embeddings read at a time

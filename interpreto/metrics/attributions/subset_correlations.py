@@ -1,4 +1,4 @@
-"""Whether attributions of sets of units go with what the model loses without them."""
+"""Metrics of subsets of units: their summed attributions compared with the drop of the score when they are masked."""
 
 from __future__ import annotations
 
@@ -13,38 +13,45 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from interpreto.attributions.output import AttributionOutput
-from interpreto.attributions.perturbations.base import check_count
 from interpreto.errors import OptionError
-from interpreto.metrics.attributions.base import Explanations, Finding, GameMetric, findings_together, run_together
-from interpreto.metrics.attributions.cases import Row, read_explanations
-from interpreto.metrics.attributions.game import Answer, Game
+from interpreto.metrics.attributions.base import AttributionMetric, CaseResult, Explanations, GameMetric, score_together
+from interpreto.metrics.attributions.cases import Case, cases_of, read_explanations
+from interpreto.metrics.attributions.game import Game, Scores
 from interpreto.metrics.attributions.readouts import SCORE
 from interpreto.metrics.result import MetricResult
-from interpreto.metrics.statistics import kendall, noise_of, pearson, spearman
+from interpreto.statistics import kendall, noise_of, pearson, spearman
+from interpreto.validation import check_count, check_flag, check_optional_count, check_seed, takes_old_names
 
-SALT = 7919  # so that a metric's draws are not those that a method with the same seed explained by
+SEED_SALT = 7919
+"""Added to a metric's seed, so that its draws are not those that a method with the same seed explained by."""
+MOST_LISTED_UNITS = 60
+"""Number of units below which all subsets may be listed by the bits of an int64."""
+LEAST_PER_SIZE = 3
+CONSTANT = "the attributions, or the score, are the same for all subsets"
 
 
 class SubsetMetric(GameMetric):
-    """A metric of sets of units: what each weighs in the explanation, and what the score loses without it.
+    """A metric of subsets of units: their summed attributions, and the drop of the score when they are masked.
 
-    The sets are the same for all inputs of as many units, so that methods are judged by the same copies. Where there are
-    no more sets than copies, all of them are used.
+    The subsets are the same for all inputs with equal numbers of units, so that methods are compared on the same perturbed
+    inputs. Where there are no more subsets than perturbed inputs, all of them are used.
 
     Args:
-        model: The explained model. Left as it was after every call.
+        model: The explained model. Unchanged after every call.
         tokenizer: Its tokenizer.
-        batch_size: Rows a forward pass; None: as many as a token budget holds.
+        batch_size: Rows per forward pass; None: as many as a token budget holds.
         device: Where to run the model for the call; None: where it is.
-        n_perturbations: Sets.
+        n_perturbations: Number of subsets.
         random_state: Seed of their draws.
         **options: See `GameMetric`.
     """
 
+    measures = (SCORE,)
+
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         batch_size: int | None = None,
         device: Any = None,
         n_perturbations: int = 100,
@@ -54,44 +61,40 @@ class SubsetMetric(GameMetric):
     ) -> None:
         super().__init__(model, tokenizer, batch_size, device, **options)
         self.n_perturbations = check_count(n_perturbations, "n_perturbations")
-        self.random_state = check_count(random_state, "random_state", 0)
+        self.random_state = check_seed(random_state)
 
-    @property
-    def measures(self) -> tuple[str, ...]:
-        return (SCORE,)
+    def masks(self, case: Case) -> Bool[Tensor, "p u"]:
+        return self.subsets(len(case), Generator().manual_seed(SEED_SALT + self.random_state))
 
-    def copies(self, row: Row) -> Bool[Tensor, "p u"]:
-        return self.sets(len(row), Generator().manual_seed(SALT + self.random_state))
-
-    def sets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
-        """Sets of ``u`` units, each in with probability ½, none of them empty."""
-        if u < 60 and 2**u - 1 <= self.n_perturbations:
-            numbers = torch.arange(1, 2**u)
-            return (numbers[:, None] >> torch.arange(u)) % 2 == 1
-        found = torch.rand(self.n_perturbations, u, generator=generator) < 0.5
-        alone = torch.randint(u, (self.n_perturbations,), generator=generator)
-        empty = ~found.any(1)
-        found[empty, alone[empty]] = True
-        return found
-
-    def of(self, row: Row, answer: Answer) -> Finding:
-        removed, whole, copies = self.copies(row), answer.whole[SCORE], answer.copies[SCORE]
-        return self.value(removed, removed.double() @ row.values, whole - copies, noise_of(whole, copies))
+    def score(self, case: Case, scores: Scores) -> CaseResult:
+        masks, full, masked = self.masks(case), scores.full[SCORE], scores.masked[SCORE]
+        return self.score_subsets(masks, masks.double() @ case.values, full - masked, noise_of(full, masked))
 
     @abstractmethod
-    def value(
-        self, removed: Bool[Tensor, "p u"], sums: Float[Tensor, " p"], drops: Float[Tensor, " p"], noise: float
-    ) -> Finding:
-        """The metric, of each set's summed attribution and of what the score loses without it, give or take ``noise``."""
+    def subsets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
+        """Return the subsets of ``u`` units that are masked."""
+
+    @abstractmethod
+    def score_subsets(
+        self, masks: Bool[Tensor, "p u"], sums: Float[Tensor, " p"], drops: Float[Tensor, " p"], noise: float
+    ) -> CaseResult:
+        """Return the value of a case.
+
+        Args:
+            masks: The subsets.
+            sums: Summed attribution of each subset.
+            drops: Drop of the score when it is masked.
+            noise: Difference of scores that counts as none.
+        """
 
 
 class FaithfulnessCorrelation(SubsetMetric):
-    """Pearson correlation, over random sets of one size, of their summed attributions with what the score loses without them.
+    """Pearson correlation of summed attributions and score drops over random subsets of one size. Higher is better.
 
-    In [−1, 1], higher is better; NaN where one side is constant, and then skipped. Blind to the scale of attributions.
+    In [−1, 1]; undefined where one side is constant, and then skipped. Invariant to the scale of attributions.
 
     Args:
-        subset_size: Units of a set: a number, or a share of the units (rounded up).
+        subset_size: Units per subset: a number, or a share of the units (rounded up).
 
     References:
         Bhatt et al., IJCAI 2020, https://arxiv.org/abs/2005.00631.
@@ -100,28 +103,31 @@ class FaithfulnessCorrelation(SubsetMetric):
     higher_is_better = True
     value_range = (-1.0, 1.0)
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, subset_size: int | float = 0.3, **options: Any) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any = None, *arguments: Any, subset_size: int | float = 0.3, **options: Any
+    ) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
         if isinstance(subset_size, bool) or not (0 < subset_size < 1 or (subset_size >= 1 and subset_size == int(subset_size))):
             raise OptionError(f"`subset_size`: got {subset_size!r}; pass a whole number of units, or a share in (0, 1).")
         self.subset_size = subset_size
 
-    def sets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
+    def subsets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
         size = math.ceil(self.subset_size * u - 1e-9) if self.subset_size < 1 else int(self.subset_size)
-        return sets_of_size(u, min(size, u), self.n_perturbations, generator)
+        return subsets_of_size(u, min(size, u), self.n_perturbations, generator)
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
-        return _correlation(sums, drops, noise)
+    def score_subsets(self, masks: Tensor, sums: Tensor, drops: Tensor, noise: float) -> CaseResult:
+        found = float(pearson(sums, drops, noise))
+        return CaseResult.undefined(CONSTANT) if math.isnan(found) else CaseResult(found, {"sums": sums, "drops": drops})
 
 
 class SensitivityN(SubsetMetric):
-    """`FaithfulnessCorrelation` of sets of n units, the mean over n = 1, …, u − 1. Higher is better, in [−1, 1].
+    """`FaithfulnessCorrelation` of subsets of n units, mean over n = 1, …, u − 1. Higher is better, in [−1, 1].
 
-    ``details["by_size"]`` has the correlation of each size. ``n_perturbations`` is shared by the sizes. 1 at every n: the
-    sum of any units' attributions is what the score loses without them, up to scale.
+    ``details["by_size"]`` has the correlation of each size; ``n_perturbations`` is shared by the sizes. 1 at every n: the sum
+    of any units' attributions is the drop of the score when they are masked, up to scale.
 
     Args:
-        sizes: At most so many sizes, evenly spaced.
+        n_sizes: Largest number of sizes, evenly spaced (old name: ``sizes``).
 
     References:
         Ancona et al., ICLR 2018, https://arxiv.org/abs/1711.06104.
@@ -130,33 +136,34 @@ class SensitivityN(SubsetMetric):
     higher_is_better = True
     value_range = (-1.0, 1.0)
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, sizes: int = 8, **options: Any) -> None:
+    @takes_old_names(sizes="n_sizes")
+    def __init__(self, model: Any, tokenizer: Any = None, *arguments: Any, n_sizes: int = 8, **options: Any) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
-        self.sizes = check_count(sizes, "sizes")
+        self.n_sizes = check_count(n_sizes, "n_sizes")
 
-    def sets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
-        chosen = torch.linspace(1, max(1, u - 1), min(self.sizes, max(1, u - 1))).round().long().unique().tolist()
-        each = max(3, self.n_perturbations // len(chosen))
-        return torch.cat([sets_of_size(u, n, each, generator) for n in chosen])
+    def subsets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
+        chosen = torch.linspace(1, max(1, u - 1), min(self.n_sizes, max(1, u - 1))).round().long().unique().tolist()
+        each = max(LEAST_PER_SIZE, self.n_perturbations // len(chosen))
+        return torch.cat([subsets_of_size(u, n, each, generator) for n in chosen])
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
-        size = removed.sum(1)
+    def score_subsets(self, masks: Tensor, sums: Tensor, drops: Tensor, noise: float) -> CaseResult:
+        size = masks.sum(1)
         found = {int(n): float(pearson(sums[size == n], drops[size == n], noise)) for n in size.unique()}
         known = [value for value in found.values() if not math.isnan(value)]
         if not known:
-            return Finding.none(CONSTANT)
-        return Finding(sum(known) / len(known), {"by_size": found})
+            return CaseResult.undefined(CONSTANT)
+        return CaseResult(sum(known) / len(known), {"by_size": found})
 
 
 class Infidelity(SubsetMetric):
-    """Mean squared gap between a set's summed attribution and what the score loses without it. Lower is better, from 0 on.
+    """Mean squared difference of a subset's summed attribution and its score drop. Lower is better, from 0 on.
 
-    In squared units of the explained score, so that attributions in other units get no fair number: see `normalize`.
+    In squared units of the explained score, so that attributions in other units are not comparable: see `normalize`.
     Magnitudes are skipped: their sums mean nothing.
 
     Args:
-        normalize: Scale the attributions by the factor that fits best before they are compared. That hides a wrong sign
-            too: ``details["scale"]`` has the factor.
+        normalize: Scale the attributions by the factor that fits best first. That hides a wrong sign too:
+            ``details["scale"]`` has the factor.
 
     References:
         Yeh et al., NeurIPS 2019, https://arxiv.org/abs/1901.09392.
@@ -165,23 +172,27 @@ class Infidelity(SubsetMetric):
     higher_is_better = False
     value_range = (0.0, None)
     signed_only = True
+    in_score_units = True
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, normalize: bool = False, **options: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, *arguments: Any, normalize: bool = False, **options: Any) -> None:
         super().__init__(model, tokenizer, *arguments, **options)
-        self.normalize = normalize
+        self.normalize = check_flag(normalize, "normalize")
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
+    def subsets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
+        return random_subsets(u, self.n_perturbations, generator)
+
+    def score_subsets(self, masks: Tensor, sums: Tensor, drops: Tensor, noise: float) -> CaseResult:
         square = float(sums.square().mean())
         scale = float((sums * drops).mean()) / square if square > 0 else 0.0
         used = scale if self.normalize else 1.0
-        return Finding(float((used * sums - drops).square().mean()), {"scale": scale})
+        return CaseResult(float((used * sums - drops).square().mean()), {"scale": scale})
 
 
 class SurrogateFidelity(SubsetMetric):
-    """Share of the score's variance that the attributions explain, on fresh sets of removed units: R². Higher is better.
+    """Share of the score's variance over fresh subsets that the attributions explain: R². Higher is better, up to 1.
 
-    Up to 1. The explanation is read as a model of its own: f(x) less the attributions of what was removed. 0: no better
-    than the mean over the sets; below: worse. Magnitudes are skipped.
+    The explanation is read as a surrogate model: f(x) less the attributions of the masked units. 0: no better than the mean
+    over the subsets; below: worse. Magnitudes are skipped.
 
     References:
         Ribeiro et al., KDD 2016, https://arxiv.org/abs/1602.04938 (local fidelity of a surrogate).
@@ -191,17 +202,20 @@ class SurrogateFidelity(SubsetMetric):
     value_range = (None, 1.0)
     signed_only = True
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
+    def subsets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
+        return random_subsets(u, self.n_perturbations, generator)
+
+    def score_subsets(self, masks: Tensor, sums: Tensor, drops: Tensor, noise: float) -> CaseResult:
         variance = float((drops - drops.mean()).square().mean())
         if variance <= noise**2:
-            return Finding.none(CONSTANT)
-        return Finding(1 - float((sums - drops).square().mean()) / variance, {"residuals": sums - drops})
+            return CaseResult.undefined(CONSTANT)
+        return CaseResult(1 - float((sums - drops).square().mean()) / variance, {"residuals": sums - drops})
 
 
 class LeaveOneOutCorrelation(SubsetMetric):
-    """Kendall's τ-b of attributions with what the score loses without each unit alone. Higher is better, in [−1, 1].
+    """Kendall's τ-b of attributions and score drops when each unit alone is masked. Higher is better, in [−1, 1].
 
-    Occlusion gets 1 by its definition.
+    1 for Occlusion, by its definition. ``n_perturbations`` has no effect: each unit is masked once.
 
     References:
         Jain and Wallace, NAACL 2019, https://arxiv.org/abs/1902.10186.
@@ -210,97 +224,117 @@ class LeaveOneOutCorrelation(SubsetMetric):
     higher_is_better = True
     value_range = (-1.0, 1.0)
 
-    def sets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
+    def subsets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
         return torch.eye(u).bool()
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
+    def score_subsets(self, masks: Tensor, sums: Tensor, drops: Tensor, noise: float) -> CaseResult:
         found = math.nan if float(drops.max() - drops.min()) <= noise else kendall(sums, drops)
-        return Finding.none(CONSTANT) if math.isnan(found) else Finding(found, {"drops": drops})
+        return CaseResult.undefined(CONSTANT) if math.isnan(found) else CaseResult(found, {"drops": drops})
 
 
-class MonotonicityCorrelation(SubsetMetric):
-    """Spearman correlation of |attribution| with the expected squared change of the score when a unit is replaced.
+class MonotonicityCorrelation(AttributionMetric):
+    """Spearman correlation of |attribution| and the expected squared change of the score when a unit is replaced.
 
-    Higher is better, in [−1, 1]. The expectation is over ``n_samples`` tokens drawn from the explained texts, which take
-    the place of each of the unit's tokens; with None, over the one replacement of the other metrics.
+    Higher is better, in [−1, 1]. The expectation is over ``n_samples`` tokens drawn from the explained texts, each of which
+    replaces every token of a unit; with None, over the one replacement of the other metrics.
 
     Args:
-        n_samples: Tokens drawn; each costs a copy for each unit.
+        model: The explained model, or a `Game` to share. Unchanged after every call.
+        tokenizer: Its tokenizer.
+        batch_size: Rows per forward pass; None: as many as a token budget holds.
+        device: Where to run the model for the call; None: where it is.
+        n_perturbations: Ignored: each unit is masked once.
+        n_samples: Number of tokens drawn; each costs one perturbed input per unit.
+        random_state: Seed of their draws.
+        **options: See `GameMetric`.
 
     References:
         Nguyen and Martínez, 2020, https://arxiv.org/abs/2007.07584.
     """
 
+    needs = "model"
     higher_is_better = True
     value_range = (-1.0, 1.0)
 
-    def __init__(self, model: Any, tokenizer: Any, *arguments: Any, n_samples: int | None = None, **options: Any) -> None:
-        super().__init__(model, tokenizer, *arguments, **options)
-        self.n_samples = None if n_samples is None else check_count(n_samples, "n_samples")
-
-    def sets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
-        return torch.eye(u).bool()
-
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
-        return self._compared(sums, drops.square(), noise)
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        batch_size: int | None = None,
+        device: Any = None,
+        n_perturbations: int = 100,
+        *,
+        n_samples: int | None = None,
+        random_state: int = 0,
+        **options: Any,
+    ) -> None:
+        self.game = Game.of(model, tokenizer, batch_size, device=device, **options)
+        self.replacement = self.game.replacement.name
+        self.n_perturbations = check_count(n_perturbations, "n_perturbations")
+        self.n_samples, self.random_state = check_optional_count(n_samples, "n_samples"), check_seed(random_state)
 
     def run(self, explanations: Explanations) -> MetricResult:
-        found = read_explanations(explanations)
-        if self.n_samples is None:
-            return run_together([self], found, self.game)[0]
-        every = [findings_together([_Squares(self)], found, game)[0][0] for game in self._games(found)]
-        findings = []
-        for e, output in enumerate(found):
-            rows = [Row.of(output, i) for i in range(len(output.attributions))]
-            drawn = [[of[e][i] for of in every] for i in range(len(rows))]
-            findings.append([self._over_draws(row, of) for row, of in zip(rows, drawn, strict=True)])
-        return self.result(findings, found)
+        outputs = read_explanations(explanations)
+        games = [self.game] if self.n_samples is None else self._games(outputs)
+        drawn = [score_together([_SquaredChanges(game)], outputs, game)[0][0] for game in games]
+        return self.summarize(
+            [
+                [self._value(case, [results[e][i] for results in drawn]) for i, case in enumerate(cases)]
+                for e, cases in enumerate(cases_of(outputs))
+            ]
+        )
 
-    def _over_draws(self, row: Row, drawn: Sequence[Finding]) -> Finding:
-        if any(finding.why for finding in drawn):
-            return Finding.none(next(finding.why for finding in drawn if finding.why))
-        squares = torch.stack([finding.details["squares"] for finding in drawn]).mean(0)
-        return self._compared(row.values, squares, max(finding.details["noise"] for finding in drawn))
-
-    def _compared(self, values: Float[Tensor, " u"], changes: Float[Tensor, " u"], noise: float) -> Finding:
-        found = math.nan if float(changes.max()) <= noise**2 else float(spearman(values.abs(), changes))
-        return Finding.none(CONSTANT) if math.isnan(found) else Finding(found, {"changes": changes})
+    def _value(self, case: Case, drawn: Sequence[CaseResult]) -> CaseResult:
+        """Return the correlation of a case, from the squared changes under each replacement."""
+        for result in drawn:
+            if result.reason:
+                return result
+        changes = torch.stack([result.details["squares"] for result in drawn]).mean(0)
+        noise = max(result.details["noise"] for result in drawn)
+        found = math.nan if float(changes.max()) <= noise**2 else float(spearman(case.values.abs(), changes))
+        return CaseResult.undefined(CONSTANT) if math.isnan(found) else CaseResult(found, {"changes": changes})
 
     def _games(self, explanations: Sequence[AttributionOutput]) -> list[Game]:
-        """A game for each token drawn, which stands for removed units there."""
+        """Return a game for each token drawn, in which that token replaces masked units."""
         ids = torch.cat([output.sample.input_ids[output.sample.units.free] for output in explanations])
-        generator = Generator().manual_seed(SALT + self.random_state)
+        generator = Generator().manual_seed(SEED_SALT + self.random_state)
         drawn = ids[torch.randint(len(ids), (self.n_samples or 1,), generator=generator)]
         return [self.game.replaced_by(int(token)) for token in drawn]
 
 
-class _Squares(SubsetMetric):
-    """The squared change of the score for each unit."""
+class _SquaredChanges(GameMetric):
+    """The squared change of the score when each unit alone is masked."""
 
     higher_is_better = True
+    measures = (SCORE,)
 
-    def __init__(self, of: MonotonicityCorrelation) -> None:
-        self.game, self.n_perturbations, self.random_state = of.game, of.n_perturbations, of.random_state
+    def __init__(self, game: Game) -> None:
+        super().__init__(game, None)
 
-    def sets(self, u: int, generator: Generator) -> Bool[Tensor, "p u"]:
-        return torch.eye(u).bool()
+    def masks(self, case: Case) -> Bool[Tensor, "p u"]:
+        return torch.eye(len(case)).bool()
 
-    def value(self, removed: Tensor, sums: Tensor, drops: Tensor, noise: float) -> Finding:
-        return Finding(0.0, {"squares": drops.square(), "noise": noise})
-
-
-CONSTANT = "the attributions, or the score, are the same for all sets"
+    def score(self, case: Case, scores: Scores) -> CaseResult:
+        full, masked = scores.full[SCORE], scores.masked[SCORE]
+        return CaseResult(0.0, {"squares": (full - masked).square(), "noise": noise_of(full, masked)})
 
 
-def sets_of_size(u: int, size: int, n: int, generator: Generator) -> Bool[Tensor, "p u"]:
-    """``n`` sets of ``size`` units out of ``u``, drawn evenly; all of them where there are no more."""
+def random_subsets(u: int, n: int, generator: Generator) -> Bool[Tensor, "p u"]:
+    """Return ``n`` subsets of ``u`` units, each unit in with probability ½ and none empty; all of them if there are no more."""
+    if u < MOST_LISTED_UNITS and 2**u - 1 <= n:
+        numbers = torch.arange(1, 2**u)
+        return (numbers[:, None] >> torch.arange(u)) % 2 == 1
+    found = torch.rand(n, u, generator=generator) < 0.5
+    alone = torch.randint(u, (n,), generator=generator)
+    empty = ~found.any(1)
+    found[empty, alone[empty]] = True
+    return found
+
+
+def subsets_of_size(u: int, size: int, n: int, generator: Generator) -> Bool[Tensor, "p u"]:
+    """Return ``n`` subsets of ``size`` out of ``u`` units, drawn uniformly; all of them if there are no more."""
     if math.comb(u, size) <= n:
         members = torch.tensor(list(combinations(range(u), size)))
     else:
         members = torch.rand(n, u, generator=generator).topk(size, dim=1).indices
     return torch.zeros(len(members), u).bool().scatter(1, members, True)
-
-
-def _correlation(sums: Float[Tensor, " p"], drops: Float[Tensor, " p"], noise: float) -> Finding:
-    found = float(pearson(sums, drops, noise))
-    return Finding.none(CONSTANT) if math.isnan(found) else Finding(found, {"sums": sums, "drops": drops})

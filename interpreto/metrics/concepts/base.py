@@ -1,4 +1,4 @@
-"""What every metric of concepts is: an explainer, and one number of its codes and reconstructions."""
+"""Base classes of the metrics of concepts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpreto.aliases import aliases
 from interpreto.concepts.activations import Activations, read_activations
 from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
-from interpreto.errors import InputError, OptionError
+from interpreto.errors import InputError
 from interpreto.metrics.result import MetricResult
+from interpreto.validation import check_count
 
 Range = tuple[float | None, float | None]
+
+
+class Scored(ABC):
+    """Base of everything that is run and has a score. `run` returns a result, `compute` its score alone."""
+
+    run: Callable[..., MetricResult]
+
+    def __call__(self, *arguments: Any, **options: Any) -> MetricResult:
+        """Return the result of `run`."""
+        return self.run(*arguments, **options)
+
+    def compute(self, *arguments: Any, **options: Any) -> float:
+        """Return the score alone of what `run` takes."""
+        return float(self.run(*arguments, **options))
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +40,9 @@ class Coded:
     """Some rows of activations, and their codes.
 
     Attributes:
-        explainer: Whose codes they are.
+        explainer: Encodes and decodes.
         rows: What was encoded, ``(b, d)``.
-        codes: How much of each concept is in each row, ``(b, c)``.
+        codes: Amount of each concept in each row, ``(b, c)``.
     """
 
     explainer: ConceptAutoEncoderExplainer
@@ -35,14 +51,15 @@ class Coded:
 
     @property
     def decoded(self) -> Float[Tensor, "b d"]:
-        """The rows that the codes stand for."""
-        return self.explainer.decode_concepts(self.codes)
+        """Return the reconstructions of the rows."""
+        with torch.no_grad():
+            return self.explainer.decode_concepts(self.codes)
 
 
-class ConceptMetric(ABC):
-    """A number that says how good concepts are.
+class ConceptMetric(Scored):
+    """Base of metrics of activations and their codes.
 
-    Rows are read a batch at a time, from a tensor or from an `ActivationStore`; the number does not depend on the batch.
+    Rows are read a batch at a time, from a tensor or from an `ActivationStore`; the score does not depend on the batch.
 
     Args:
         concept_explainer: A fitted concept explainer.
@@ -53,21 +70,11 @@ class ConceptMetric(ABC):
     value_range: ClassVar[Range]
 
     def __init__(self, concept_explainer: ConceptAutoEncoderExplainer, *, batch_size: int = 8192) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise OptionError(f"`batch_size`: got {batch_size!r}; pass a whole number of at least 1.")
-        self.concept_explainer, self.batch_size = concept_explainer, batch_size
+        self.concept_explainer, self.batch_size = concept_explainer, check_count(batch_size, "batch_size")
         self.config: dict[str, Any] = {}
 
-    @abstractmethod
-    def run(self, activations: Any) -> MetricResult:
-        """The metric on activations ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`."""
-
-    def compute(self, activations: Any) -> float:
-        """The score alone, of all that `run` takes."""
-        return float(self.run(activations))
-
     def read(self, activations: AnyActivations) -> Activations:
-        """The rows of the explainer's split point.
+        """Return the rows of the explainer's split point.
 
         Raises:
             InputError: they are of another width than the concepts, hold NaN, or are no ``(n, d)``.
@@ -80,19 +87,23 @@ class ConceptMetric(ABC):
         return rows
 
     def coded(self, rows: Activations) -> Iterator[Coded]:
-        """The rows with their codes, a batch at a time, in order."""
+        """Yield the rows with their codes, a batch at a time, in order."""
         for batch in rows.batches(self.batch_size):
-            with torch.no_grad():
-                yield Coded(self.concept_explainer, batch, self.concept_explainer.encode_activations(batch))
+            with torch.no_grad():  # closed before the generator is left: nobody else's mode of gradients is changed
+                codes = self.concept_explainer.encode_activations(batch)
+            yield Coded(self.concept_explainer, batch, codes)
 
     def mean_over_rows(self, activations: AnyActivations, per_row: Callable[[Coded], Tensor]) -> MetricResult:
-        """The mean of one number a row; rows where it is NaN are left out and counted."""
-        with torch.no_grad():
-            values = torch.cat([per_row(coded).double().cpu() for coded in self.coded(self.read(activations))])
+        """Return the mean of one number per row; rows where it is NaN are left out and counted."""
+        parts = []
+        for coded in self.coded(self.read(activations)):
+            with torch.no_grad():
+                parts.append(per_row(coded).double().cpu())
+        values = torch.cat(parts)
         return self.result(mean_of(values), len(values), int(values.isnan().sum()), values)
 
     def result(self, score: float, n: int, skipped: int = 0, per_sample: Tensor | None = None, **details: Any) -> MetricResult:
-        """The answer of `run`."""
+        """Return the result of ``n`` rows."""
         return MetricResult(
             score=score,
             per_sample=per_sample,
@@ -107,22 +118,27 @@ class ConceptMetric(ABC):
 
 
 class RowMetric(ConceptMetric):
-    """A metric that is the mean of one number a row; rows where it is not defined are left out and counted."""
+    """Base of metrics that are the mean of one number per row; rows where it is not defined are left out and counted."""
 
     @abstractmethod
     def per_row(self, coded: Coded) -> Float[Tensor, " b"]:
-        """The number of each row; NaN where it is not defined."""
+        """Return the number of each row; NaN where it is not defined."""
 
+    @aliases(latent_activations="activations")
     def run(self, activations: AnyActivations) -> MetricResult:
-        """The mean over all rows of ``(n, d)``, of a dictionary of them by split point, or of an `ActivationStore`."""
+        """Return the mean over all rows.
+
+        Args:
+            activations: ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`.
+        """
         return self.mean_over_rows(activations, self.per_row)
 
 
 def mean_of(values: Float[Tensor, " n"]) -> float:
-    """The mean of those that are not NaN; NaN where there is none."""
+    """Return the mean of the values that are not NaN; NaN where there is none."""
     return float(values[~values.isnan()].mean())
 
 
 def gap(coded: Coded) -> Float[Tensor, "b d"]:
-    """What a reconstruction lacks, in float64: differences of near numbers lose digits."""
+    """Return rows minus their reconstructions, in float64: differences of near numbers lose digits."""
     return coded.rows.double() - coded.decoded.double()

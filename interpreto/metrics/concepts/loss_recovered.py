@@ -1,57 +1,60 @@
-"""How much of a model's ability survives when it reads reconstructions."""
+"""Share of a model's loss that reconstructions recover."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.choices import read_member
+from interpreto.aliases import aliases
+from interpreto.choices import Choice, read_member
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
+from interpreto.concepts.downstream import Change, Downstream
+from interpreto.concepts.outputs import log_distributions, log_probabilities, next_token_readout, single_targets
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.units import GranularityAggregationStrategy
-from interpreto.metrics.concepts.moments import Moments
-from interpreto.metrics.concepts.outputs import AboveSplit, Change, check_some, next_tokens, read_targets
+from interpreto.metrics.concepts.base import Scored
+from interpreto.metrics.concepts.moments import RunningMoments
 from interpreto.metrics.concepts.reconstruction_error import divergence
 from interpreto.metrics.result import MetricResult
-from interpreto.metrics.statistics import noise_of
+from interpreto.statistics import noise_of
 
-TOGETHER = 256  # texts whose activations are averaged at a time
+WINDOW = 256  # texts whose activations are averaged at a time
 
 
-class Loss(Enum):
-    """What is lost: ``CROSS_ENTROPY`` with the labels or next tokens, ``KL`` divergence from the model's own answer."""
+class Loss(Choice):
+    """Loss: ``CROSS_ENTROPY`` with the targets or next tokens, ``KL`` divergence from the model's own output."""
 
     CROSS_ENTROPY = "cross_entropy"
     KL = "kl"
 
 
-class Ablation(Enum):
-    """What stands for activations that say nothing: ``ZERO``s, or the ``MEAN`` over all inputs."""
+class Ablation(Choice):
+    """Replacement of ablated activations: ``ZERO``s, or the ``MEAN`` over all inputs."""
 
     ZERO = "zero"
     MEAN = "mean"
 
 
-class LossRecovered:
+class LossRecovered(Scored):
     """Share of the loss that reconstructions recover: ``(L_ablated − L_reconstructed) / (L_ablated − L)``. Higher is better.
 
-    1: the model answers as well as from its own activations; 0: as if they were ablated. Losses are summed over all
+    1: the model predicts as well as from its own activations; 0: as if they were ablated. Losses are summed over all
     predictions of all texts before they are divided. NaN where ablation changes nothing.
 
-    A language model's predictions are its texts' next tokens; a classifier's are its labels, or without labels its own
-    predictions; another model that answers a row a token is held to what it predicts itself.
+    A language model's predictions are its texts' next tokens; a classifier's are its targets, or without them its own
+    predictions; another model with one row of logits per token is
+    compared with its own predictions.
 
     Args:
         concept_explainer: A fitted explainer with a splitter.
-        loss: See `Loss`; the other one stands in ``details``.
+        loss: See `Loss`; the other one is in ``details``.
         ablation: See `Ablation`.
-        activation_granularity: What the concepts were learned of, and so what is reconstructed; None: the splitter's own,
-            tokens or texts. What is no such unit, as special tokens are, is neither reconstructed nor ablated.
+        activation_granularity: The unit that the concepts were learned of, and that is reconstructed; None: the
+            splitter's own, tokens or texts. What is no such unit, as special tokens are, is neither reconstructed nor ablated.
         aggregation_strategy: How tokens were pooled into units.
 
     Raises:
@@ -82,24 +85,24 @@ class LossRecovered:
         aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
     ) -> None:
         self.loss, self.ablation = read_member(Loss, loss, "loss"), read_member(Ablation, ablation, "ablation")
-        self.upper = AboveSplit(concept_explainer, activation_granularity, aggregation_strategy)
-        self.upper.check_distributes("LossRecovered")
+        self.explainer = concept_explainer
+        self.downstream = Downstream(concept_explainer, activation_granularity, aggregation_strategy)
+        self.downstream.check_distributes("LossRecovered")
 
-    def run(self, inputs: Any, labels: Any = None) -> MetricResult:
-        """The share.
+    @aliases(labels="targets")
+    def run(self, inputs: Any, targets: Any = None) -> MetricResult:
+        """Return the share.
 
         Args:
-            inputs: Texts and all else that the splitter takes.
-            labels: Of a classifier, one number for each input.
+            inputs: Texts and everything else that the splitter reads.
+            targets: Of a classifier, one class for each input, by id or name. ``labels`` is another spelling.
 
         Returns:
-            ``details`` have both shares, and of both losses the mean a prediction: ``original``, ``reconstructed``,
+            ``details`` have both shares, and of both losses the mean per prediction: ``original``, ``reconstructed``,
             ``ablated``.
         """
-        samples = self.upper.samples(inputs)
-        check_some(samples)
-        wanted = read_targets(labels, len(samples), "labels")
-        losses, counts = self._losses(samples, wanted)
+        samples = self.downstream.samples(inputs)
+        losses, counts = self._losses(samples, single_targets(self.downstream.task, targets, samples))
         means = {loss: losses[loss].sum(0) / counts.sum() for loss in Loss}
         shares = {loss: _recovered(mean) for loss, mean in means.items()}
         stages = ("original", "reconstructed", "ablated")
@@ -117,39 +120,39 @@ class LossRecovered:
             name=type(self).__name__,
         )
 
-    def compute(self, inputs: Any, labels: Any = None) -> float:
-        """The score alone."""
-        return float(self.run(inputs, labels))
+    def _losses(self, samples: Sequence[Sample], targets: Sequence[int | None]) -> tuple[dict[Loss, Tensor], Tensor]:
+        """Return the summed losses ``(n, 3)`` of each text, as it is, reconstructed and ablated; and its predictions."""
+        downstream = self.downstream
+        changes: list[Change] = [lambda rows: rows, self._reconstructed, self._ablated(samples)]
 
-    def _losses(self, samples: Sequence[Sample], labels: Sequence[int | None]) -> tuple[dict[Loss, Tensor], Tensor]:
-        """Of each text the summed losses ``(n, 3)``: as it is, reconstructed, ablated; and its number of predictions."""
-        upper, n = self.upper, len(samples)
-        losses = {loss: torch.zeros(n, 3, dtype=torch.float64) for loss in Loss}
-        counts = torch.zeros(n, dtype=torch.long)
-        changes: list[Change] = [lambda rows: rows, upper.reconstruct, self._ablate(samples)]
-
-        def run(picked: list[int]) -> None:
+        def losses_of(picked: list[int]) -> list[tuple[Tensor, int]]:
             batch = [samples[i] for i in picked]
-            answers = [upper.edited(batch, change) for change in changes]
-            for row, (i, sample) in enumerate(zip(picked, batch, strict=True)):
-                read = next_tokens(answers[0][row], sample, labels[i], upper.generates)
-                counts[i] = len(read)
-                own = read.log_distributions(answers[0][row])
-                for stage, answer in enumerate(answers):
-                    losses[Loss.CROSS_ENTROPY][i, stage] = -read.log_probabilities(answer[row]).sum()
-                    losses[Loss.KL][i, stage] = divergence(own, read.log_distributions(answer[row])).sum()
+            logits = [downstream.edited(batch, change) for change in changes]
+            each = zip(picked, batch, zip(*logits, strict=True), strict=True)
+            return [self._losses_of_text(sample, targets[i], stages) for i, sample, stages in each]
 
-        upper.splitter.sweep(samples, run)
-        return losses, counts
+        found = downstream.map(samples, losses_of)
+        losses = torch.stack([sums for sums, _ in found], dim=1)
+        return dict(zip(Loss, losses, strict=True)), torch.tensor([count for _, count in found])
 
-    def _ablate(self, samples: Sequence[Sample]) -> Change:
+    def _losses_of_text(self, sample: Sample, target: int | None, stages: Sequence[Tensor]) -> tuple[Tensor, int]:
+        """Return both losses ``(2, 3)`` of a text at each stage, and the number of its predictions."""
+        readout = next_token_readout(stages[0], sample, target, self.downstream.generates)
+        own = log_distributions(stages[0], readout)
+        entropies = [-log_probabilities(logits, readout).sum() for logits in stages]
+        divergences = [divergence(own, log_distributions(logits, readout)).sum() for logits in stages]
+        return torch.stack([torch.stack(entropies), torch.stack(divergences)]).cpu(), len(readout.ids)
+
+    def _reconstructed(self, rows: Tensor) -> Tensor:
+        return self.explainer.decode_concepts(self.explainer.encode_activations(rows))
+
+    def _ablated(self, samples: Sequence[Sample]) -> Change:
         if self.ablation is Ablation.ZERO:
             return torch.zeros_like
-        upper = self.upper
-        moments = Moments(upper.explainer.get_dictionary().shape[1])
-        for start in range(0, len(samples), TOGETHER):
-            part = samples[start : start + TOGETHER]
-            moments.add(upper.splitter.activations_of(part, upper.strategy, upper.explainer.split_point))
+        moments, downstream = RunningMoments(self.explainer.get_dictionary().shape[1]), self.downstream
+        for start in range(0, len(samples), WINDOW):
+            part = samples[start : start + WINDOW]
+            moments.add(downstream.splitter.activations_of(part, downstream.strategy, self.explainer.split_point))
         return lambda rows: moments.mean.to(rows).expand_as(rows)
 
 

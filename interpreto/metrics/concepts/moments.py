@@ -1,4 +1,4 @@
-"""Means and scatters of rows that come a batch at a time."""
+"""Mean and scatter of rows that come a batch at a time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-class Moments:
-    """Mean, and sums of products about it, of all rows seen so far; in float64, whatever the batches were.
+class RunningMoments:
+    """Accumulate the mean, and sums of products about it, in float64; they do not depend on the batches.
 
     Args:
         d: Width of a row.
@@ -16,7 +16,7 @@ class Moments:
 
     Examples:
         >>> import torch
-        >>> moments = Moments(1)
+        >>> moments = RunningMoments(1)
         >>> moments.add(torch.tensor([[1.0], [3.0]]))
         >>> moments.add(torch.tensor([[8.0]]))
         >>> moments.mean, moments.scatter
@@ -32,12 +32,12 @@ class Moments:
         self.scatter: Tensor = torch.zeros(d, d, dtype=torch.float64) if full else torch.zeros(d, dtype=torch.float64)
 
     def add(self, rows: Float[Tensor, "b d"]) -> None:
-        """Take some more rows in."""
+        """Add some rows."""
         wide = rows.double()
         own = wide.mean(0)
-        centred, moved = wide - own, own.cpu() - self.mean
+        centered, moved = wide - own, own.cpu() - self.mean
         share = self.n * len(wide) / (self.n + len(wide))
-        within = (centred.T @ centred if self.full else centred.square().sum(0)).cpu()
+        within = (centered.T @ centered if self.full else centered.square().sum(0)).cpu()
         self.scatter = self.scatter + within + share * (torch.outer(moved, moved) if self.full else moved.square())
         self.n += len(wide)
         self.mean = self.mean + moved * (len(wide) / self.n)

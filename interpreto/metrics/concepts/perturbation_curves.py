@@ -1,21 +1,27 @@
-"""What a model answers when concepts are taken out of a text's activations, or when only some of them are left."""
+"""Perturbation curves of concepts: scores as concepts are removed from a text's activations, or inserted."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interpreto.aliases import aliases
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
-from interpreto.errors import InputError, OptionError
-from interpreto.inputs.samples import Sample
+from interpreto.concepts.downstream import Downstream
+from interpreto.concepts.outputs import predicted_readout, probabilities, single_targets
+from interpreto.errors import InputError
+from interpreto.inputs.samples import Readout, Sample
 from interpreto.inputs.units import GranularityAggregationStrategy
-from interpreto.metrics.concepts.outputs import AboveSplit, Predicted, check_some, predicted, read_targets
-from interpreto.metrics.ranking import first_of, orders, steps
+from interpreto.metrics.concepts.base import Scored, mean_of
+from interpreto.metrics.ranking import area, first_of, orders, steps
+from interpreto.metrics.result import MetricResult
+from interpreto.validation import check_count, check_not_negative
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +29,9 @@ class ConceptCurve:
     """One text's scores along the order of its concepts, most important first.
 
     Attributes:
-        fractions: Share of the text's concepts that were taken, from 0 to 1.
-        removed: Score without those, the others left as they are.
-        kept: Score with those alone.
+        fractions: Share of the text's concepts at each step, from 0 to 1, ``(k,)``.
+        removed: Score without those, the others as they are, ``(k,)``.
+        kept: Score with those alone, ``(k,)``.
     """
 
     fractions: Float[Tensor, " k"]
@@ -41,9 +47,9 @@ class ConceptsOfText:
         sample: The text.
         hidden: Its activations before they are pooled.
         codes: Of its units, ``(g, c)``.
-        present: Numbers of the concepts that any unit has: only these can be taken out.
+        present: Numbers of the concepts that any unit has: only these can be removed.
         importance: Of those.
-        read: What its score is.
+        read: The outputs that its score is made of.
     """
 
     sample: Sample
@@ -51,22 +57,22 @@ class ConceptsOfText:
     codes: Tensor
     present: Tensor
     importance: Tensor
-    read: Predicted
+    read: Readout
 
 
 class ConceptScores:
-    """Scores of texts, any of whose concepts are taken out: of all its units, by setting their codes to zero.
+    """Scores of texts from whose activations any concepts are removed: of all units, by setting their codes to zero.
 
     Only the difference that this makes to the decoded activations is taken from the model's own, so that the part that
-    the concepts do not explain stays, and with all concepts in place the model answers as it does. A text's score is the
+    the concepts do not explain stays, and with all concepts in place the score is the model's. A text's score is the
     model's probability of its target (of a label of several, by sigmoid; a regression's own output); of a generated text,
     the mean over what was generated.
 
     Args:
         concept_explainer: A fitted explainer with a splitter.
-        activation_granularity: What the concepts were learned of; None: the splitter's own, tokens or texts.
+        activation_granularity: The unit that the concepts were learned of; None: the splitter's own, tokens or texts.
         aggregation_strategy: How tokens were pooled into units.
-        keep_error: False: the decoded activations stand for the model's own, whatever the concepts do not explain.
+        keep_error: False: the decoded activations replace the model's own, whatever the concepts do not explain.
         epsilon: Concepts whose codes are all up to this size are not in a text.
     """
 
@@ -79,14 +85,15 @@ class ConceptScores:
         keep_error: bool = True,
         epsilon: float = 0.0,
     ) -> None:
-        self.upper = AboveSplit(concept_explainer, activation_granularity, aggregation_strategy)
-        self.keep_error, self.epsilon = keep_error, epsilon
+        self.explainer = concept_explainer
+        self.downstream = Downstream(concept_explainer, activation_granularity, aggregation_strategy)
+        self.keep_error, self.epsilon = keep_error, check_not_negative(epsilon, "epsilon")
 
     def read(self, inputs: Any, importances: Any, targets: Any) -> Iterator[ConceptsOfText]:
-        """Each input at the split point; the model runs once on each.
+        """Yield each input at the split point; the model runs once on each.
 
         Args:
-            inputs: Texts and all else that the splitter takes.
+            inputs: Texts and everything else that the splitter reads.
             importances: ``(c,)`` for all inputs, ``(n, c)``, or for each input ``(c,)``, ``(g, c)`` by unit or
                 ``(1, g, c)``, which are summed over the units.
             targets: A class, or the token after the text; one for all, one for each, or None for the model's own.
@@ -95,38 +102,34 @@ class ConceptScores:
             InputError: the importances are not of these inputs and concepts.
             TargetError: the targets are not of these inputs, or the model has no such output.
         """
-        samples = self.upper.samples(inputs)
-        check_some(samples)
-        wanted = read_targets(targets, len(samples))
-        given = read_importances(importances, len(samples), self.upper.explainer.nb_concepts)
-        for text, importance, target in zip(self.upper.read(samples), given, wanted, strict=True):
-            present = (text.codes.abs().amax(0) > self.epsilon).nonzero()[:, 0].cpu()
-            read = predicted(text.logits, text.sample, target, self.upper.generates, self.upper.kind)
-            yield ConceptsOfText(text.sample, text.hidden, text.codes, present, importance[present], read)
+        samples = self.downstream.samples(inputs)
+        wanted = single_targets(self.downstream.task, targets, samples)
+        given = read_importances(importances, len(samples), self.explainer.nb_concepts)
+        for text, importance, target in zip(self.downstream.at_split(samples), given, wanted, strict=True):
+            present = (text.concepts.abs().amax(0) > self.epsilon).nonzero()[:, 0].cpu()
+            readout = predicted_readout(text.logits, text.sample, target, self.downstream.generates)
+            yield ConceptsOfText(text.sample, text.hidden, text.concepts, present, importance[present], readout)
 
     @torch.no_grad()
     def __call__(self, text: ConceptsOfText, removed: Bool[Tensor, "p a"]) -> Float[Tensor, " p"]:
-        """Scores of a text without some of the concepts that are in it."""
+        """Compute scores of a text without some of the concepts that are in it."""
         unique, which = removed.unique(dim=0, return_inverse=True)
-        scores = torch.empty(len(unique), dtype=torch.float64)
-        upper, g = self.upper, len(text.codes)
-        decoded = upper.explainer.decode_concepts(text.codes)
-        start = decoded if self.keep_error else upper.rows([text.sample], text.hidden).to(decoded)
+        downstream, g = self.downstream, len(text.codes)
+        decoded = self.explainer.decode_concepts(text.codes)
+        start = decoded if self.keep_error else downstream.pool([text.sample], text.hidden).to(decoded)
 
-        def run(picked: list[int]) -> None:
+        def scores(picked: list[int]) -> list[Tensor]:
             p = len(picked)
-            codes = text.codes.repeat(p, 1, 1)
-            masks = torch.ones(p, codes.shape[2], dtype=codes.dtype)
-            masks[:, text.present] = (~unique[picked]).to(codes.dtype)
-            codes = codes * masks.to(codes.device)[:, None]
-            step = upper.explainer.decode_concepts(codes.reshape(p * g, -1)) - start.repeat(p, 1)
+            masks = torch.ones(p, text.codes.shape[1], dtype=text.codes.dtype)
+            masks[:, text.present] = (~unique[picked]).to(masks.dtype)
+            codes = text.codes * masks.to(text.codes.device)[:, None]
+            step = self.explainer.decode_concepts(codes.reshape(p * g, -1)) - start.repeat(p, 1)
             samples = [text.sample] * p
-            hidden = upper.moved(samples, text.hidden.repeat(p, *[1] * (text.hidden.ndim - 1)), step)
-            for i, logits in zip(picked, upper.outputs_from(samples, hidden), strict=True):
-                scores[i] = text.read.scores(logits).mean().cpu()
+            hidden = downstream.moved(samples, text.hidden.repeat(p, *[1] * (text.hidden.ndim - 1)), step)
+            logits = downstream.outputs_from(samples, hidden)
+            return [probabilities(row, text.read, downstream.kind).mean().cpu() for row in logits]
 
-        upper.splitter.sweep([text.sample] * len(unique), run)
-        return scores[which]
+        return torch.stack(downstream.map([text.sample] * len(unique), scores))[which]
 
 
 class ConceptCurves:
@@ -136,30 +139,140 @@ class ConceptCurves:
     taken of an order and its reverse; concepts of importance NaN come last.
 
     Args:
-        scores: How texts are scored.
-        points: At most so many steps along the order, evenly spaced.
+        scores: Scores of the texts.
+        n_steps: Most steps along the order, evenly spaced. ``points`` is another spelling.
     """
 
-    def __init__(self, scores: ConceptScores, points: int = 32) -> None:
-        if isinstance(points, bool) or not isinstance(points, int) or points < 1:
-            raise OptionError(f"`points`: got {points!r}; pass a whole number of at least 1.")
-        self.scores, self.points = scores, points
+    @aliases(points="n_steps")
+    def __init__(self, scores: ConceptScores, n_steps: int = 32) -> None:
+        self.scores, self.n_steps = scores, check_count(n_steps, "n_steps")
 
     def __call__(self, inputs: Any, importances: Any, targets: Any = None) -> list[ConceptCurve | None]:
-        """One curve a text; None where a text has no concept. For the arguments see `ConceptScores.read`."""
+        """Return one curve per text; None where a text has no concept. For the arguments see `ConceptScores.read`."""
         return [self._curve(text) if len(text.present) else None for text in self.scores.read(inputs, importances, targets)]
 
     def _curve(self, text: ConceptsOfText) -> ConceptCurve:
         a = len(text.present)
-        counts = steps(a, self.points)
+        counts = steps(a, self.n_steps)
         importance = text.importance.double().nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
         taken = first_of(orders(importance), counts)
         scores = self.scores(text, torch.stack([taken, ~taken]).reshape(-1, a)).unflatten(0, (2, -1, len(counts))).mean(1)
         return ConceptCurve(counts.double() / a, scores[0], scores[1])
 
 
+class ConceptCurveMetric(Scored):
+    """Base of the mean area under one of the curves; texts without any concept are left out and counted.
+
+    Args:
+        concept_explainer: A fitted explainer with a splitter.
+        n_steps: Most steps along the order of concepts. ``points`` is another spelling.
+        activation_granularity: The unit that the concepts were learned of; None: the splitter's own, tokens or texts.
+        aggregation_strategy: How tokens were pooled into units.
+        keep_error: Leave in place what the concepts do not explain of the activations; see `ConceptScores`.
+    """
+
+    higher_is_better: ClassVar[bool]
+
+    @aliases(points="n_steps")
+    def __init__(
+        self,
+        concept_explainer: ConceptAutoEncoderExplainer,
+        n_steps: int = 32,
+        *,
+        activation_granularity: Any = None,
+        aggregation_strategy: GranularityAggregationStrategy | str = GranularityAggregationStrategy.MEAN,
+        keep_error: bool = True,
+    ) -> None:
+        scores = ConceptScores(
+            concept_explainer,
+            activation_granularity=activation_granularity,
+            aggregation_strategy=aggregation_strategy,
+            keep_error=keep_error,
+        )
+        self.curves = ConceptCurves(scores, n_steps)
+
+    @abstractmethod
+    def scores_of(self, curve: ConceptCurve) -> Float[Tensor, " k"]:
+        """Return the scores under which the area is taken."""
+
+    def run(self, inputs: Any, importances: Any, targets: Any = None) -> MetricResult:
+        """Return the mean area over texts.
+
+        Args:
+            inputs: Texts and everything else that the splitter reads.
+            importances: ``(c,)`` for all inputs, ``(n, c)``, or for each input ``(c,)``, ``(g, c)`` by unit or
+                ``(1, g, c)``, which are summed over the units.
+            targets: A class, or the token after the text; one for all, one for each, or None for the model's own.
+        """
+        return self.from_curves(self.curves(inputs, importances, targets))
+
+    def from_curves(self, curves: Sequence[ConceptCurve | None]) -> MetricResult:
+        """Return the same from curves that are there already: `ConceptCurves` serve insertion and deletion at once."""
+        areas = [float("nan") if c is None else float(area(c.fractions, self.scores_of(c)[None])) for c in curves]
+        values = torch.tensor(areas, dtype=torch.float64)
+        skipped = int(values.isnan().sum())
+        return MetricResult(
+            score=mean_of(values),
+            per_sample=values,
+            details={"curves": list(curves)},
+            higher_is_better=self.higher_is_better,
+            value_range=(None, None) if self.curves.scores.downstream.kind == "regression" else (0.0, 1.0),
+            n_valid=len(values) - skipped,
+            n_skipped=skipped,
+            config={"n_steps": self.curves.n_steps, "keep_error": self.curves.scores.keep_error},
+            name=type(self).__name__,
+        )
+
+    of = from_curves
+
+
+class ConceptDeletion(ConceptCurveMetric):
+    """Area under the model's probability as concepts are removed, the most important first. Lower is better, in [0, 1].
+
+    The players are the concepts of a text: they are spaced k/a, where a concepts are in the text.
+
+    Examples:
+        >>> import torch
+        >>> from interpreto import demo
+        >>> from interpreto.concepts import NeuronsAsConcepts
+        >>> from interpreto.concepts.splitters import SplitterForClassification
+        >>> model, tokenizer = demo.load_classifier()
+        >>> neurons = NeuronsAsConcepts(SplitterForClassification(model, tokenizer=tokenizer), nb_concepts=128)
+        >>> weights = (model.classifier.weight[1] - model.classifier.weight[0]).detach()
+        >>> texts = ["A charming film."]
+        >>> importances = neurons.encode_activations(neurons.splitter.inputs_to_activations(texts)) * weights
+        >>> ConceptDeletion(neurons).compute(texts, importances) < ConceptDeletion(neurons).compute(texts, -importances)
+        True
+
+    References:
+        Fel et al., NeurIPS 2023, https://arxiv.org/abs/2306.07304; Petsiuk et al., 2018, https://arxiv.org/abs/1806.07421.
+    """
+
+    higher_is_better = False
+
+    def scores_of(self, curve: ConceptCurve) -> Float[Tensor, " k"]:
+        """Return the scores without the most important ones."""
+        return curve.removed
+
+
+class ConceptInsertion(ConceptCurveMetric):
+    """Area under the model's probability as concepts are inserted, the most important first. Higher is better, in [0, 1].
+
+    From activations without any concept, but with what concepts do not explain.
+
+    References:
+        Fel et al., NeurIPS 2023, https://arxiv.org/abs/2306.07304; Petsiuk et al., 2018, https://arxiv.org/abs/1806.07421.
+    """
+
+    higher_is_better = True
+
+    def scores_of(self, curve: ConceptCurve) -> Float[Tensor, " k"]:
+        """Return the scores with the most important ones alone."""
+        return curve.kept
+
+
 def read_importances(importances: Any, n: int, c: int) -> list[Tensor]:
-    """One ``(c,)`` a text, from all the forms that `ConceptScores.read` takes."""
+    """Return ``(c,)`` for each text, from all the forms that `ConceptScores.read` takes."""
     if isinstance(importances, Tensor) and importances.ndim == 1:
         rows = [importances] * n
     elif isinstance(importances, (Tensor, Sequence)):

@@ -1,4 +1,4 @@
-"""Reconstruction errors by any distance: of the activations themselves, or of what the model answers from them."""
+"""Reconstruction errors by any distance: of the activations themselves, or of the model's outputs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.choices import read_member
+from interpreto.aliases import aliases
+from interpreto.choices import Choice, read_member
 from interpreto.concepts.activations import ActivationSource
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
+from interpreto.concepts.downstream import Downstream
 from interpreto.concepts.splitters.classification import SplitterForClassification
 from interpreto.errors import OptionError
 from interpreto.metrics.concepts.base import Coded, ConceptMetric, mean_of
-from interpreto.metrics.concepts.outputs import AboveSplit, check_some
 from interpreto.metrics.concepts.reconstruction import cosines
 from interpreto.metrics.result import MetricResult
 
 
-class ReconstructionSpaces(Enum):
+class ReconstructionSpaces(Choice):
     """Where a reconstruction is compared: at the split point, or in the model's outputs when it runs on from there."""
 
     LATENT_ACTIVATIONS = "latent"
     LOGITS = "outputs"
 
 
-class RowDistance(Enum):
-    """How far two rows are from each other.
+class RowDistance(Choice):
+    """Distance between two rows.
 
     ``EUCLIDEAN``: ``‖a − b‖``. ``SQUARED``: the mean over dimensions of ``(a − b)²``. ``COSINE``: 1 − cos(a, b). ``KL``:
     Kullback-Leibler divergence of softmax(b) from softmax(a), in nats; of logits only.
@@ -41,7 +42,7 @@ class RowDistance(Enum):
     KL = "kl"
 
     def __call__(self, given: Float[Tensor, "n d"], found: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """The distance of each row, in float64; NaN where it is not defined."""
+        """Compute the distance of each row, in float64; NaN where it is not defined."""
         a, b = given.double(), found.double()
         if self is RowDistance.EUCLIDEAN:
             return (a - b).norm(dim=1)
@@ -57,20 +58,20 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def divergence(log_p: Float[Tensor, "n v"], log_q: Float[Tensor, "n v"]) -> Float[Tensor, " n"]:
-    """``Σ p (log p − log q)`` of each row; what has no probability in p adds nothing."""
+    """Compute ``Σ p (log p − log q)`` of each row; what has no probability in p adds nothing."""
     p = log_p.exp()
     return torch.where(p > 0, p * (log_p - log_q), 0.0).sum(-1).clamp(min=0)
 
 
 class ReconstructionError(ConceptMetric):
-    """Mean distance of reconstructions from what they stand for. Lower is better.
+    """Mean distance of reconstructions from the activations. Lower is better.
 
     Args:
         concept_explainer: A fitted concept explainer.
         reconstruction_space: Where they are compared; see `ReconstructionSpaces`.
         distance_function: A `RowDistance`, its name, or a function of two ``(n, d)`` to ``(n,)``. None: ``EUCLIDEAN`` of
             activations, ``KL`` of logits; ``EUCLIDEAN`` where those are labels of their own, or a regression.
-        activation_granularity: What the concepts were learned of, where texts are run.
+        activation_granularity: The unit that the concepts were learned of, where texts are run.
         batch_size: Rows that are encoded together.
 
     Examples:
@@ -96,28 +97,29 @@ class ReconstructionError(ConceptMetric):
         super().__init__(concept_explainer, batch_size=batch_size)
         self.space = read_member(ReconstructionSpaces, reconstruction_space, "reconstruction_space")
         latent = self.space is ReconstructionSpaces.LATENT_ACTIVATIONS
-        self.upper = None if latent else AboveSplit(concept_explainer, activation_granularity)
-        distributes = self.upper is not None and self.upper.kind == "single-label"
+        self.downstream = None if latent else Downstream(concept_explainer, activation_granularity)
+        distributes = self.downstream is not None and self.downstream.kind == "single-label"
         default = RowDistance.KL if distributes else RowDistance.EUCLIDEAN
         self.distance = _read_distance(default if distance_function is None else distance_function)
         if self.distance is RowDistance.KL:
-            if self.upper is None:
-                raise OptionError("`distance_function`: KL is of the model's answers; use reconstruction_space='logits'.")
-            self.upper.check_distributes("KL divergence")
+            if self.downstream is None:
+                raise OptionError("`distance_function`: KL is of the model's outputs; use reconstruction_space='logits'.")
+            self.downstream.check_distributes("KL divergence")
         name = getattr(self.distance, "value", None) or getattr(self.distance, "__name__", type(self.distance).__name__)
         self.config = {"reconstruction_space": self.space.value, "distance_function": name}
 
+    @aliases(latent_activations="activations")
     def run(self, activations: Any) -> MetricResult:
-        """The mean over rows.
+        """Return the mean over rows.
 
         Args:
             activations: ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`. In the space of logits
                 these are for a `SplitterForClassification`; for other splitters pass inputs: the mean is over texts, of
                 the mean over their tokens.
         """
-        if self.upper is None:
+        if self.downstream is None:
             return self.mean_over_rows(activations, lambda coded: self.distance(coded.rows, coded.decoded))
-        splitter = self.upper.splitter
+        splitter = self.downstream.splitter
         if isinstance(splitter, SplitterForClassification) and isinstance(activations, (Tensor, Mapping, ActivationSource)):
             return self.mean_over_rows(activations, lambda coded: self._of_outputs(coded, splitter.activations_to_outputs))
         if isinstance(activations, ActivationSource) or _are_floats(activations):
@@ -125,30 +127,30 @@ class ReconstructionError(ConceptMetric):
                 f"`activations`: from rows of activations alone {type(splitter).__name__} cannot run on; pass the "
                 "inputs, as in run(texts)."
             )
-        return self._of_inputs(self.upper, activations)
+        return self._of_inputs(self.downstream, activations)
 
     def _of_outputs(self, coded: Coded, run_on: Callable[[Tensor], Tensor]) -> Tensor:
         return self.distance(run_on(coded.rows), run_on(coded.decoded)).cpu()
 
-    def _of_inputs(self, upper: AboveSplit, inputs: Any) -> MetricResult:
-        samples = upper.samples(inputs)
-        check_some(samples)
-        values = torch.full((len(samples),), torch.nan, dtype=torch.float64)
+    def _of_inputs(self, downstream: Downstream, inputs: Any) -> MetricResult:
+        samples = downstream.samples(inputs)
 
-        def run(picked: list[int]) -> None:
+        def distances(picked: list[int]) -> list[float]:
             batch = [samples[i] for i in picked]
-            given, found = upper.edited(batch, lambda rows: rows), upper.edited(batch, upper.reconstruct)
-            for row, (i, sample) in enumerate(zip(picked, batch, strict=True)):
-                own = slice(row, row + 1) if given.ndim == 2 else (row, slice(len(sample)))
-                values[i] = mean_of(self.distance(given[own], found[own]).double().cpu())
+            given, found = downstream.edited(batch, lambda rows: rows), downstream.edited(batch, self._reconstructed)
+            own = [slice(i, i + 1) if given.ndim == 2 else (i, slice(len(sample))) for i, sample in enumerate(batch)]
+            return [mean_of(self.distance(given[part], found[part]).double().cpu()) for part in own]
 
-        upper.splitter.sweep(samples, run)
+        values = torch.tensor(downstream.map(samples, distances), dtype=torch.float64)
         return self.result(mean_of(values), len(values), int(values.isnan().sum()), values)
+
+    def _reconstructed(self, rows: Tensor) -> Tensor:
+        return self.concept_explainer.decode_concepts(self.concept_explainer.encode_activations(rows))
 
 
 def _read_distance(value: object) -> Distance:
     if callable(value) and not isinstance(value, (str, Enum)):
-        return value  # type: ignore[return-value]  # what a user's function answers shows when it is called
+        return value  # type: ignore[return-value]  # what a user's function returns shows when it is called
     return read_member(RowDistance, value, "distance_function")
 
 

@@ -1,22 +1,22 @@
-"""How many concepts a row needs, and how many are never needed."""
+"""Sparsity of codes, and concepts that no row has."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interpreto.aliases import aliases
 from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
-from interpreto.errors import OptionError
 from interpreto.metrics.concepts.base import Coded, ConceptMetric, RowMetric
 from interpreto.metrics.result import MetricResult
+from interpreto.validation import check_not_negative
 
 
 class CountingMetric(ConceptMetric):
-    """A metric that counts codes which are not zero.
+    """Base of metrics that count codes which are not zero.
 
     Args:
         concept_explainer: A fitted concept explainer.
@@ -26,17 +26,11 @@ class CountingMetric(ConceptMetric):
 
     def __init__(self, concept_explainer: ConceptAutoEncoderExplainer, epsilon: float = 0.0, *, batch_size: int = 8192) -> None:
         super().__init__(concept_explainer, batch_size=batch_size)
-        if not isinstance(epsilon, (int, float)) or not 0 <= epsilon < float("inf"):
-            raise OptionError(f"`epsilon`: got {epsilon!r}; pass a number of at least 0.")
-        self.epsilon = float(epsilon)
+        self.epsilon = check_not_negative(epsilon, "epsilon")
         self.config = {"epsilon": self.epsilon}
 
-    @abstractmethod
-    def run(self, activations: AnyActivations) -> MetricResult:
-        """The metric on activations ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`."""
-
     def active(self, coded: Coded) -> Bool[Tensor, "b c"]:
-        """Which concepts are in which rows; codes of either sign count."""
+        """Return which concepts are in which rows; codes of either sign count."""
         return coded.codes.abs() > self.epsilon
 
 
@@ -60,8 +54,9 @@ class Sparsity(CountingMetric):
     higher_is_better = False
     value_range = (0.0, None)
 
+    @aliases(latent_activations="activations")
     def run(self, activations: AnyActivations) -> MetricResult:
-        """The mean; ``per_sample`` has each row's number."""
+        """Return the mean; ``per_sample`` has each row's number."""
         result = self.mean_over_rows(activations, lambda coded: self.active(coded).sum(1))
         return replace(result, value_range=(0.0, float(self.concept_explainer.nb_concepts)))
 
@@ -78,8 +73,9 @@ class SparsityRatio(CountingMetric):
     higher_is_better = False
     value_range = (0.0, 1.0)
 
+    @aliases(latent_activations="activations")
     def run(self, activations: AnyActivations) -> MetricResult:
-        """The mean; ``per_sample`` has each row's share."""
+        """Return the mean; ``per_sample`` has each row's share."""
         return self.mean_over_rows(activations, lambda coded: self.active(coded).double().mean(1))
 
 
@@ -104,7 +100,7 @@ class Hoyer(RowMetric):
     value_range = (0.0, 1.0)
 
     def per_row(self, coded: Coded) -> Float[Tensor, " b"]:
-        """Sparseness of each row."""
+        """Return the sparseness of each row."""
         codes = coded.codes.double()
         root = codes.shape[1] ** 0.5
         if codes.shape[1] == 1:
@@ -126,8 +122,9 @@ class DeadFraction(CountingMetric):
     higher_is_better = False
     value_range = (0.0, 1.0)
 
+    @aliases(latent_activations="activations")
     def run(self, activations: AnyActivations) -> MetricResult:
-        """The share; ``details`` have the numbers of the ``dead`` concepts, and each one's share of the rows (``rates``)."""
+        """Return the share; ``details`` have the ``dead`` concepts' numbers, and each one's share of the rows (``rates``)."""
         rows = self.read(activations)
         counts = torch.zeros(self.concept_explainer.nb_concepts, dtype=torch.long)
         for coded in self.coded(rows):

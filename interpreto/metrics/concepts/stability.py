@@ -1,8 +1,7 @@
-"""What dictionaries are like: whether another fit finds the same concepts, and how alike those of one fit are."""
+"""Comparison of dictionaries: stability between fits, and collinearity within one."""
 
 from __future__ import annotations
 
-from enum import Enum
 from itertools import combinations
 from typing import Any
 
@@ -10,16 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.choices import read_member
-from interpreto.concepts.base import ConceptAutoEncoderExplainer
+from interpreto.choices import Choice, read_member
+from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
 from interpreto.errors import InputError, OptionError
+from interpreto.metrics.concepts.base import Scored
 from interpreto.metrics.result import MetricResult
+from interpreto.validation import shown
 
 TOGETHER = 4096  # concepts that are compared with all others at a time
 
 
-class ConceptMatchingAlgorithm(Enum):
-    """How the concepts of two dictionaries are paired.
+class ConceptMatchingAlgorithm(Choice):
+    """Pairing of the concepts of two dictionaries.
 
     ``COSINE_HUNGARIAN``: one to one, so that the cosines sum to the most. ``COSINE_MAXIMUM``: each with the most alike of
     the other dictionary, in both directions; several may choose the same.
@@ -29,7 +30,7 @@ class ConceptMatchingAlgorithm(Enum):
     COSINE_MAXIMUM = "cosine_maximum"
 
 
-class Stability:
+class Stability(Scored):
     """Mean cosine of the concepts that several fits found, once they are paired; over all pairs of fits. Higher is better.
 
     In [−1, 1], or [0, 1] unsigned. 1: the same concepts, in any order and of any length. A concept without a direction
@@ -39,7 +40,7 @@ class Stability:
     Args:
         *concept_explainers: At least two fitted explainers, of different seeds or data, or dictionaries ``(c, d)``.
         matching_algorithm: See `ConceptMatchingAlgorithm`.
-        signed: Whether opposite directions differ. Pass False for PCA, SVD and ICA, whose signs say nothing.
+        signed: Opposite directions differ. Pass False for PCA, SVD and ICA, whose signs say nothing.
 
     Raises:
         OptionError: there is only one: it is like itself.
@@ -59,7 +60,7 @@ class Stability:
 
     def __init__(
         self,
-        *concept_explainers: ConceptAutoEncoderExplainer | Tensor,
+        *concept_explainers: Any,
         matching_algorithm: ConceptMatchingAlgorithm | str = ConceptMatchingAlgorithm.COSINE_HUNGARIAN,
         signed: bool = True,
     ) -> None:
@@ -77,7 +78,7 @@ class Stability:
             )
 
     def run(self) -> MetricResult:
-        """The mean over pairs; ``details["pairs"]`` says which, and ``per_sample`` has each pair's score."""
+        """Return the mean over pairs; ``details["pairs"]`` says which, and ``per_sample`` has each pair's score."""
         pairs = list(combinations(range(len(self._atoms)), 2))
         scores = torch.tensor([self._alike(self._atoms[i], self._atoms[j]) for i, j in pairs], dtype=torch.float64)
         return MetricResult(
@@ -92,10 +93,6 @@ class Stability:
             name=type(self).__name__,
         )
 
-    def compute(self) -> float:
-        """The score alone."""
-        return float(self.run())
-
     def _alike(self, first: Tensor, second: Tensor) -> float:
         cosines = (first @ second.T).clamp(-1, 1)
         cosines = cosines if self.signed else cosines.abs()
@@ -105,7 +102,7 @@ class Stability:
         return float(cosines[rows, columns].mean())
 
 
-class Collinearity:
+class Collinearity(Scored):
     """The largest ``|cos|`` of two concepts of a dictionary, in [0, 1]. Lower is better: 1 says that one is there twice.
 
     Concepts without a direction are like no other. NaN for a single concept.
@@ -126,7 +123,7 @@ class Collinearity:
         self._atoms = _directions(concept_explainer, 0)
 
     def run(self) -> MetricResult:
-        """The largest; ``details`` have the pair (``closest``), each concept's largest and the mean of all pairs."""
+        """Return the largest; ``details`` have the pair (``closest``), each concept's largest and the mean of all pairs."""
         c = len(self._atoms)
         largest, where = torch.full((c,), torch.nan, dtype=torch.float64), torch.zeros(c, dtype=torch.long)
         total = 0.0
@@ -135,7 +132,7 @@ class Collinearity:
             own = torch.arange(len(cosines))
             cosines[own, own + start] = 0
             total += float(cosines.sum())
-            cosines[own, own + start] = -1  # no concept is its own neighbour, not even one without a direction
+            cosines[own, own + start] = -1  # no concept is its own neighbor, not even one without a direction
             largest[own + start], where[own + start] = cosines.max(1)
         closest = int(largest.argmax())
         details: dict[str, Any] = {"closest": None, "mean": float("nan"), "per_concept": largest}
@@ -153,17 +150,15 @@ class Collinearity:
             name=type(self).__name__,
         )
 
-    def compute(self) -> float:
-        """The score alone."""
-        return float(self.run())
 
-
-def _directions(explainer: ConceptAutoEncoderExplainer | Tensor, position: int) -> Float[Tensor, "c d"]:
-    """The concepts, each of length one; zeros stay zeros."""
-    atoms = explainer if isinstance(explainer, Tensor) else explainer.get_dictionary()
+def _directions(explainer: Any, position: int) -> Float[Tensor, "c d"]:
+    """Return the concepts, each of length one; zeros stay zeros."""
     name = f"`concept_explainers[{position}]`"
+    if not isinstance(explainer, (Tensor, ConceptExplainer)):
+        raise OptionError(f"{name}: got {shown(explainer)}; pass a fitted explainer, or a dictionary: a tensor (c, d).")
+    atoms = explainer if isinstance(explainer, Tensor) else explainer.get_dictionary()
     if atoms.ndim != 2 or 0 in atoms.shape:
-        raise InputError(f"{name}: got a dictionary of shape {tuple(atoms.shape)}; pass (c, d), a concept a row.")
+        raise InputError(f"{name}: got a dictionary of shape {tuple(atoms.shape)}; pass (c, d), one row per concept.")
     if not bool(atoms.isfinite().all()):
         raise InputError(f"{name}: its dictionary holds NaN or infinity.")
     wide = atoms.detach().to("cpu", torch.float64)
@@ -176,6 +171,6 @@ def _assign(cosines: Float[Tensor, "c e"]) -> tuple[Tensor, Tensor]:
     try:
         from scipy.optimize import linear_sum_assignment  # noqa: PLC0415  (optional, comes with scikit-learn)
     except ImportError as error:
-        raise ImportError('scipy pairs the concepts. Type: pip install "interpreto[concepts]".') from error
+        raise ImportError("`matching_algorithm`: 'cosine_hungarian' needs scipy; run `pip install scipy`.") from error
     rows, columns = linear_sum_assignment(cosines.numpy(), maximize=True)
     return torch.from_numpy(rows), torch.from_numpy(columns)

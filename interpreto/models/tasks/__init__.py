@@ -1,4 +1,4 @@
-"""Tasks: what a model's output means."""
+"""Tasks: the meaning of a model's outputs."""
 
 from interpreto.models.tasks.base import GenerationRequest, Task
 from interpreto.models.tasks.classification import Classification

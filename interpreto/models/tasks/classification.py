@@ -1,13 +1,12 @@
-"""Classification: one row of logits a text; a target is a column of it."""
+"""Classification: one row of logits per text; a target is a column of it."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,40 +14,39 @@ from torch import Tensor
 from interpreto.errors import OptionError, TargetError, TaskError
 from interpreto.inputs.samples import Readout, Targets
 from interpreto.inputs.segmentation import Tokens
-from interpreto.inputs.targets import Contrast, one_each
+from interpreto.inputs.targets import CLASSES, Contrast, Label, as_lists, read_classes
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Units
 from interpreto.models.forward import Forward
 from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
 from interpreto.models.tasks.base import GenerationRequest, Task
+from interpreto.validation import shown
 
-FORMS = (
-    "None (the prediction), a class id, a class name, a Contrast of two, "
-    "or one of these, a list of these or a 1-D tensor for each input"
-)
+MOST_NAMES = 10  # class names that an error lists
 
 
 class Classification(Task):
-    """Targets are columns of the logits ``(b, c)``.
+    """Classification and regression: targets are columns of the logits ``(b, c)``.
 
     Args:
-        mode: What a logit becomes before it is explained.
-        kind: ``single-label`` (the prediction is the largest), ``multi-label`` (each positive logit) or
-            ``regression`` (each output).
+        mode: Transformation of the logits into the explained scores.
+        kind: The kind of outputs, which decides what is predicted: ``single-label`` (the largest), ``multi-label`` (each
+            positive logit), ``regression`` (each output) or ``scores`` (the largest).
         id2label: Names of the columns.
-        shared: Whether ids given in one dimension are meant for every input, not one for each.
+        shared: Read one-dimensional ids as targets of every input, not one per input.
     """
 
-    KINDS = ("single-label", "multi-label", "regression")
+    KINDS = ("single-label", "multi-label", "regression", "scores")
 
     def __init__(
         self, mode: Mode, kind: str = "single-label", id2label: dict[int, str] | None = None, shared: bool = False
     ) -> None:
-        self.name, self.kind, self.mode = f"{kind} classification" if kind != "regression" else kind, kind, mode
+        self.name = f"{kind} classification" if kind.endswith("-label") else kind
+        self.kind, self.mode = kind, mode
         self.mode_name = mode_name(mode)
         self.id2label, self.shared = id2label or {}, shared
-        soft = mode in (InferenceModes.SOFTMAX, InferenceModes.LOG_SOFTMAX)
-        if soft and kind != "single-label":
+        self._normalizes = mode in (InferenceModes.SOFTMAX, InferenceModes.LOG_SOFTMAX)
+        if self._normalizes and kind != "single-label":
             raise OptionError(
                 f"`inference_mode`: a softmax over the outputs of a {kind} model has no meaning; use 'logits'"
                 + (" or 'sigmoid'." if kind == "multi-label" else ".")
@@ -57,54 +55,60 @@ class Classification(Task):
     def request(self, **asked: Any) -> GenerationRequest:
         for name, value in asked.items():
             if value is not None:
-                raise OptionError(f"`{name}`: got {value!r}; only generations have it, and this model answers a row of logits.")
+                raise OptionError(
+                    f"`{name}`: got {shown(value)}; only generations have it, and this model returns a row of logits per text."
+                )
         return GenerationRequest()
 
     def read_targets(self, targets: object, encodings: Sequence[TokenizedInput], single: bool) -> list[Targets] | None:
-        if targets is None:
+        rows = read_classes(targets, len(encodings), single=single, shared=self.shared)
+        if rows is None:
             return None
-        n = len(encodings)
-        if hasattr(targets, "__array__") and not isinstance(targets, Tensor):
-            targets = torch.as_tensor(np.asarray(targets))
-        if isinstance(targets, Tensor) and targets.ndim == 0:
-            targets = int(integers(targets, "`targets`"))
-        if isinstance(targets, (int, str, Contrast)) or (self.shared and _in_one_dimension(targets)):
-            return [self._read_one(targets, "`targets`")] * n
-        if isinstance(targets, Tensor):
-            rows: list[Any] = [targets] if single and targets.ndim == 1 and n == 1 else list(integers(targets, "`targets`"))
-        elif isinstance(targets, Iterable):
-            rows = list(targets)
-            if single and n == 1 and len(rows) != 1 and all(isinstance(row, (int, str, Contrast)) for row in rows):
-                rows = [rows]
-        else:
-            raise TargetError(f"`targets`: got {type(targets).__name__}; pass {FORMS}.")
-        return [self._read_one(row, f"`targets[{i}]`") for i, row in enumerate(one_each(rows, n))]
+        for_all = isinstance(targets, (Integral, str, Contrast))
+        read: dict[int, Targets] = {}  # rows that all inputs share are read once
+        for i, row in enumerate(rows):
+            name = "`targets`" if for_all else f"`targets[{i}]`"
+            if id(row) not in read:
+                read[id(row)] = self._targets([self._classes(item, name) for item in row])
+        return [read[id(row)] for row in rows]
 
-    def _read_one(self, target: Any, name: str) -> Targets:
-        if isinstance(target, Tensor):
-            if target.ndim > 1:
-                raise TargetError(f"{name}: got a tensor of {target.ndim} dimensions; the ids of one input have one.")
-            items: list[Any] = [int(i) for i in integers(target, name).reshape(-1)]
-        elif isinstance(target, (Integral, str, Contrast)):
-            items = [target]
-        elif isinstance(target, Iterable):
-            items = list(target)
-        else:
-            raise TargetError(f"{name}: got {target!r:.60}; pass {FORMS}.")
-        if not items:
-            raise TargetError(f"{name}: names no class; pass {FORMS}.")
-        return self._aim([self._classes(item, name) for item in items])
-
-    def _classes(self, item: Any, name: str) -> tuple[int, ...]:
-        """A class, or the two of a contrast."""
+    def _classes(self, item: Label, name: str) -> tuple[int, ...]:
+        """Return the class of a target, or the two classes of a contrast."""
         if not isinstance(item, Contrast):
-            return (self._known(self._class_id(item, name), name),)
-        pair = tuple(self._known(self._class_id(part, name), name) for part in (item.a, item.b))
+            return (self._class_id(item, name),)
+        sides = [as_lists(side, f"{name.strip('`')} of the contrast", CLASSES) for side in (item.a, item.b)]
+        pair = tuple(self._class_id(side, name) for side in sides)
         if pair[0] == pair[1]:
             raise TargetError(f"{name}: the contrast is between class {pair[0]} and itself.")
         return pair
 
-    def _aim(self, classes: Sequence[tuple[int, ...]]) -> Targets:
+    def _class_id(self, target: object, name: str) -> int:
+        if isinstance(target, int):
+            if target < 0:
+                known = f"not in 0..{len(self.id2label) - 1}" if self.id2label else "negative; classes begin at 0"
+                raise TargetError(f"{name}: class {target} is {known}.")
+            return target  # `read` checks it by the model's own outputs, as a config may name fewer classes than there are
+        if not isinstance(target, str):
+            raise TargetError(f"{name}: got {shown(target)}; a class is an integer or a name.")
+        found = [i for i, label in self.id2label.items() if label == target]
+        if len(found) > 1:
+            raise TargetError(f"{name}: {len(found)} classes are called {target!r} ({shown(found)}); pass the id of one.")
+        if found:
+            return found[0]
+        near = difflib.get_close_matches(target, self.id2label.values(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise TargetError(f"{name}: no class is called {shown(target)}; there are {self._names()}.{hint}")
+
+    def _names(self) -> str:
+        """Return the names of the classes, at most the first ten."""
+        names = list(map(repr, self.id2label.values()))
+        if not names:
+            return "no names"
+        more = f", … ({len(names):,} names)" if len(names) > MOST_NAMES else ""
+        return ", ".join(names[:MOST_NAMES]) + more
+
+    def _targets(self, classes: Sequence[tuple[int, ...]]) -> Targets:
+        """Return one score per tuple: the output of its class, or the difference of the two."""
         labels = tuple(" − ".join(self.label(i) for i in row) for row in classes)
         ids = torch.tensor([i for row in classes for i in row])
         weights = None
@@ -114,28 +118,6 @@ class Classification(Task):
                 weights[i, k : k + len(row)] = torch.tensor([1.0, -1.0])[: len(row)]
                 k += len(row)
         return Targets((Readout(ids, weights=weights),), labels, (None,) * len(classes))
-
-    def _known(self, i: int, name: str) -> int:
-        if i < 0 or (self.id2label and i >= len(self.id2label)):
-            classes = f"is not in 0..{len(self.id2label) - 1}" if self.id2label else "is negative; classes begin at 0"
-            raise TargetError(f"{name}: class {i} {classes}.")
-        return i
-
-    def _class_id(self, target: Any, name: str) -> int:
-        if isinstance(target, Tensor) and target.ndim == 0:
-            target = integers(target, name).item()
-        if isinstance(target, Integral) and not isinstance(target, bool):
-            return int(target)
-        if not isinstance(target, str):
-            raise TargetError(f"{name}: got {target!r:.60}; a class is an integer or a name.")
-        names = {label: i for i, label in self.id2label.items()}
-        if target not in names:
-            near = difflib.get_close_matches(target, names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise TargetError(
-                f"{name}: no class is called {target!r}; there are {', '.join(map(repr, names)) or 'no names'}.{hint}"
-            )
-        return names[target]
 
     def own_targets(self, forward: Forward, encodings: Sequence[TokenizedInput], request: GenerationRequest) -> None:
         return None
@@ -154,13 +136,22 @@ class Classification(Task):
         else:
             positive = (logits > 0).nonzero()[:, 0]
             found = positive if self.kind == "multi-label" and len(positive) else logits.argmax(-1, keepdim=True)
-        return self._aim([(int(i),) for i in found])
+        return self._targets([(int(i),) for i in found])
 
     def read(self, logits: Float[Tensor, ...], ids: Int[Tensor, "b k"] | None) -> Tensor:
         if logits.ndim != 2:
+            advice = (
+                "If it is a language model, pass task='generation'"
+                if logits.ndim == 3
+                else "Load it with its classification head (AutoModelForSequenceClassification)"
+            )
             raise TaskError(
-                f"`model`: answered logits of shape {tuple(logits.shape)}; a classifier answers (batch, classes). "
-                "Load it with its classification head (AutoModelForSequenceClassification)."
+                f"`model`: returned logits of shape {tuple(logits.shape)}; a classifier returns (batch, classes). {advice}."
+            )
+        if self.kind == "single-label" and logits.shape[1] == 1 and self._normalizes:
+            raise TaskError(
+                f"`inference_mode`: {self.mode_name!r} of a single output is the same for every text; for a model with one "
+                "output pass task='regression' or task='multi-label'."
             )
         if ids is None:
             return logits
@@ -169,21 +160,9 @@ class Classification(Task):
         return self.scores(logits).gather(1, ids.to(logits.device))
 
     def scores(self, logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
-        """What the logits become before they are explained."""
+        """Return the explained scores ``(b, c)``: the logits, transformed by the mode."""
         return apply_mode(self.mode, logits)
 
     def label(self, target: int) -> str:
+        """Return the name of a class; its id where it has none."""
         return str(self.id2label.get(target, target))
-
-
-def integers(values: Tensor, name: str) -> Tensor:
-    """The values on the CPU, if they are whole numbers."""
-    if values.dtype.is_floating_point or values.dtype is torch.bool:
-        raise TargetError(f"{name}: got {values.dtype} values; class ids are integers.")
-    return values.detach().cpu().long()
-
-
-def _in_one_dimension(targets: object) -> bool:
-    if isinstance(targets, Tensor):
-        return targets.ndim == 1
-    return isinstance(targets, (list, tuple, range)) and all(isinstance(item, (Integral, str, Contrast)) for item in targets)

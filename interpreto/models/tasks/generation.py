@@ -1,9 +1,8 @@
-"""Generation: logits at every token; a target is a text that follows the prompt, scored in one teacher-forced pass."""
+"""Generation: a target is a text that follows the prompt, scored in one teacher-forced pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +14,15 @@ from interpreto.errors import InputError, ModelError, OptionError, TargetError, 
 from interpreto.inputs.continuations import Continuation, ContinuationTokenizer
 from interpreto.inputs.samples import Readout, Targets
 from interpreto.inputs.segmentation import Tokens
-from interpreto.inputs.targets import Contrast, read_ids, read_rows
+from interpreto.inputs.targets import Contrast, read_continuations, read_ids
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Span, Units
-from interpreto.models.forward import Forward
+from interpreto.models.batching import TOKENS_A_PASS, Budget
+from interpreto.models.forward import Forward, promoted
+from interpreto.models.generate import Written, write
 from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
 from interpreto.models.tasks.base import AGGREGATES, GenerationRequest, Task
 
-LONGEST_ANSWER = 64  # tokens, where `generation_kwargs` does not say
 CHUNK = 2**22  # logits whose softmax is taken at once
 
 
@@ -38,20 +38,20 @@ Target = Continuation | Rival
 
 
 class Generation(Task):
-    """Targets are the tokens of a text; a token's score is read off the logits after the token in front of it.
+    """Generation: targets are the tokens of a text, each scored by the logits at the token before it.
 
     Args:
-        mode: What logits become before they are explained; log-probabilities by default.
-        tokenizer: The model's.
-        encodes: Whether an encoder reads the prompt, and a decoder the target (T5, BART).
-        config: The model's; of an encoder-decoder, it says what a target begins with.
-        max_length: Most tokens that the model takes.
+        mode: Transformation of the logits into the explained scores; log-probabilities by default.
+        tokenizer: The model's tokenizer.
+        encodes: An encoder reads the prompt and a decoder the target (T5, BART).
+        config: The model's config, which names the first token of an encoder-decoder's target.
+        max_length: Largest number of tokens that the model takes.
     """
 
     def __init__(
         self, mode: Mode, tokenizer: Any, encodes: bool = False, config: Any = None, max_length: int | None = None
     ) -> None:
-        self.mode, self.encodes, self.max_length = mode, encodes, max_length
+        self.mode, self.encodes, self.max_length = mode, encodes, _longest(config, max_length) if encodes else max_length
         self.name, self.mode_name = "sequence-to-sequence generation" if encodes else "generation", mode_name(mode)
         start = getattr(config, "decoder_start_token_id", None) if encodes else None
         if encodes and start is None:
@@ -69,50 +69,38 @@ class Generation(Task):
     def read_targets(self, targets: object, encodings: Sequence[TokenizedInput], single: bool) -> list[Target] | None:
         if targets is None:
             return None
-        rows = read_rows(targets, len(encodings), single)
+        rows = read_continuations(targets, len(encodings), single)
         each = len(rows) > 1 or not isinstance(targets, (str, Contrast))
         names = [f"`targets[{i}]`" if each else "`targets`" for i in range(len(rows))]
         return [self._read_one(*of) for of in zip(rows, encodings, names, strict=True)]
 
     def own_targets(self, forward: Forward, encodings: Sequence[TokenizedInput], request: GenerationRequest) -> list[Target]:
-        """What the model writes, greedily unless asked otherwise; prompts of one length share a batch, unpadded."""
-        by_length: dict[int, list[int]] = {}
-        for i, encoding in enumerate(encodings):
-            by_length.setdefault(len(encoding.input_ids), []).append(i)
-        found: dict[int, Target] = {}
-        with drawing(request.random_state):
-            for members in by_length.values():
-                ids = torch.stack([encodings[i].input_ids for i in members])
-                written = forward.generate(
-                    ids, {"do_sample": False, "max_new_tokens": LONGEST_ANSWER, **request.generation_kwargs}
-                )
-                if len(written) != len(members):
-                    raise OptionError(
-                        f"`generation_kwargs`: the model wrote {len(written)} texts for {len(members)} inputs; "
-                        "one each can be explained (num_return_sequences=1)."
-                    )
-                for i, row in zip(members, written.tolist(), strict=True):
-                    found[i] = self._written(row, encodings[i], forward.end_ids, i)
-        return [found[i] for i in range(len(encodings))]
+        """Return the texts that the model generates, greedily by default, without the token that ends them.
 
-    def _written(self, row: list[int], encoding: TokenizedInput, ends: set[int], i: int) -> Continuation:
-        """The written tokens, up to the end that the model put."""
-        lead: list[int] | None = None
-        if self.encodes:
-            k = next((k for k, token in enumerate(row) if k and token not in self.continuer.special_ids), len(row))
-            lead, row = row[:k], row[k:]
-        else:
-            lead, row = [], row[len(encoding.input_ids) :]
-        row = row[: next((k for k, token in enumerate(row) if token in ends), len(row))]
-        if not row:
+        Raises:
+            TargetError: the model generates nothing after an input.
+        """
+        written = write(
+            forward,
+            [encoding.input_ids for encoding in encodings],
+            request.generation_kwargs,
+            special_ids=self.continuer.special_ids,
+            budget=Budget(request.batch_size, TOKENS_A_PASS["cuda" if forward.device.type == "cuda" else "cpu"]),
+            random_state=request.random_state,
+            longest=self.max_length,
+        )
+        return [self._written(*of) for of in zip(range(len(encodings)), encodings, written, strict=True)]
+
+    def _written(self, i: int, encoding: TokenizedInput, written: Written) -> Continuation:
+        if not written.ids:
             raise TargetError(
                 f"`targets`: the model ends at once after `inputs[{i}]` ({encoding.tokens.text[-60:]!r}) and writes nothing "
                 "that could be explained; pass a target."
             )
-        return self.continuer.ids(row, encoding.input_ids.tolist(), f"`targets[{i}]`", lead)
+        return self.continuer.ids(list(written.ids), encoding.input_ids.tolist(), f"`targets[{i}]`", list(written.lead))
 
     def _read_one(self, target: Any, encoding: TokenizedInput, name: str) -> Target:
-        """A target as tokens."""
+        """Parse one target into tokens."""
         if isinstance(target, Contrast):
             sides = [self._read_one(side, encoding, f"{name} of the contrast") for side in (target.a, target.b)]
             a, b = (side for side in sides if isinstance(side, Continuation))
@@ -163,7 +151,7 @@ class Generation(Task):
         return Targets((Readout(target.ids, positions, weights),), labels, tuple((a + shift, b + shift) for a, b in spans))
 
     def _against(self, encoding: TokenizedInput, rival: Rival) -> Targets:
-        """Log P(a) − log P(b): what both begin with cancels, so they are compared from where they part."""
+        """Return the targets of log P(a) − log P(b), in which the tokens that both begin with cancel."""
         a, b, before = rival.a.ids, rival.b.ids, len(encoding.input_ids) - 1
         shared = next((k for k, (i, j) in enumerate(zip(a, b, strict=False)) if i != j), min(len(a), len(b)))
         if max(len(a), len(b)) - shared <= 1:  # one token each: both are read off one row of logits
@@ -185,14 +173,13 @@ class Generation(Task):
     # --- Scores
 
     def read(self, logits: Float[Tensor, "b k v"], ids: Int[Tensor, "b k"] | None) -> Float[Tensor, "b k"]:
-        """In chunks, so that no softmax of all rows is ever held; a log-probability is one logit and one logsumexp."""
+        """Return the scores of target tokens, computed in chunks, so that memory never holds a softmax of all rows."""
         if ids is None:
             raise TaskError("`task`: a generation is scored for its targets; none were read.")
         flat, wanted = logits.flatten(0, 1), ids.to(logits.device).flatten()[:, None]
         size = max(1, CHUNK // flat.shape[1])
-        parts = [
-            self._scores(part.float(), positions) for part, positions in zip(flat.split(size), wanted.split(size), strict=True)
-        ]
+        chunks = zip(flat.split(size), wanted.split(size), strict=True)
+        parts = [self._scores(promoted(part), positions) for part, positions in chunks]
         return torch.cat(parts).reshape(ids.shape)
 
     def _scores(self, logits: Float[Tensor, "r v"], ids: Int[Tensor, "r 1"]) -> Float[Tensor, " r"]:
@@ -207,7 +194,7 @@ class Generation(Task):
 def _rows(
     tokens: Tokens, aggregate: str, cut: Callable[[Tokens], Units]
 ) -> tuple[Float[Tensor, "t k"] | None, tuple[str, ...], list[Span]]:
-    """How a target's tokens make rows: the sums, what they are called, and their characters."""
+    """Return the weights of a target's tokens in each row (None: one token per row), and the rows' labels and characters."""
     if aggregate == "sequence":
         whole = min(a for a, _ in tokens.offsets), max(b for _, b in tokens.offsets)
         return torch.ones(1, len(tokens.names)), (tokens.text.strip() or repr(tokens.text),), [whole]
@@ -225,14 +212,12 @@ def _rows(
     return weights, labels, [units.spans[key] if key >= 0 else tokens.offsets[-1 - key] for key in keys]
 
 
+def _longest(config: Any, longest: int | None) -> int | None:
+    """Return the largest number of tokens that a decoder takes; some (LED's) take fewer than their encoders."""
+    own = getattr(config, "max_decoder_position_embeddings", None)
+    return own if longest is None or (own is not None and own < longest) else longest
+
+
 def _lengthened(values: Int[Tensor, " l"], length: int) -> Int[Tensor, " m"]:
-    """A value for each token of the target too: that of the prompt's last."""
+    """Extend values of the prompt's tokens to those of the target by the last of them."""
     return torch.cat([values, values[-1:].expand(length - len(values))])
-
-
-@contextmanager
-def drawing(seed: int | None) -> Iterator[None]:
-    """Within, torch's global generators (the only ones that generation draws from) are seeded; they are restored after."""
-    with torch.random.fork_rng():
-        torch.seed() if seed is None else torch.manual_seed(seed)
-        yield

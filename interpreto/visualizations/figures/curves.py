@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from interpreto.visualizations.curves import AXIS, COLORS, GRID, Curve
-from interpreto.visualizations.figures.attributions import Drawing
+from interpreto.visualizations.curve_layout import AXIS, COLORS, GRID, Curve
+from interpreto.visualizations.figures.drawing import Drawing
 
 
 def draw_curves(label: str, curves: Sequence[Curve]) -> Figure:

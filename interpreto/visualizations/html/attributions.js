@@ -9,7 +9,7 @@ function percent(part) {
   return `${(100 * part).toFixed(part < 0.0995 ? 1 : 0)} %`;
 }
 
-// What one row says, read when it is first shown.
+// One row of values, decoded when it is first shown.
 class Row {
   constructor(data, row) {
     this.data = data;
@@ -28,7 +28,7 @@ class Row {
     return Number.isNaN(this.values[unit]) ? "n/a" : format(this.values[unit], this.data.signed) + error;
   }
 
-  // Part of the fullest color, from -1 to 1.
+  // Share of the fullest color, from -1 to 1.
   weight(value) {
     return this.scale && !Number.isNaN(value) ? Math.min(1, Math.max(this.data.signed ? -1 : 0, value / this.scale)) : 0;
   }
@@ -41,7 +41,7 @@ class Row {
   }
 }
 
-// One explanation: its text, its largest units and where its score comes from. The card says which row is shown.
+// One explanation: its text, its largest units and the parts of its score. The card decides which row is shown.
 class Panel {
   constructor(data, card) {
     Object.assign(this, { data, card, stops: [], units: [], rows: new Map(), target: -1 });
@@ -68,7 +68,7 @@ class Panel {
     let at = 0;
     for (const [kind, count] of this.data.blocks) {
       const block = attributed(make("div", kind), { dir: "auto" });
-      for (const run of runs(this.data.pieces.slice(at, at + count), this.chosen)) block.append(...this.run(run));
+      for (const run of runs(this.data.segments.slice(at, at + count), this.chosen)) block.append(...this.run(run));
       text.append(block);
       at += count;
     }
@@ -79,19 +79,19 @@ class Panel {
     return text;
   }
 
-  // Pieces of no token, or all those of one, which are a button together; the space in front of it is none of it.
-  run({ row, pieces }) {
-    if (row === null) return pieces.map(([content, unit, named]) => this.piece(content, unit, named));
-    const [, space, first] = pieces[0][0].match(/^(\s*)(.*)$/s);
-    if (pieces.length > 1 || first) pieces[0] = [first, ...pieces[0].slice(1)];
-    else pieces[0] = ["\u21b5".repeat(space.includes("\n")) + space, ...pieces[0].slice(1)];
-    const parts = pieces.filter(([content]) => content).map(([content, unit, named]) => this.piece(content, unit, named, true));
-    const units = pieces.map(([, unit]) => unit).filter((unit) => unit !== null);
+  // Segments outside of all tokens, or all segments of one token, which form a button; leading space stays outside of it.
+  run({ row, segments }) {
+    if (row === null) return segments.map(([content, unit, named]) => this.segment(content, unit, named));
+    const [, space, first] = segments[0][0].match(/^(\s*)(.*)$/s);
+    if (segments.length > 1 || first) segments[0] = [first, ...segments[0].slice(1)];
+    else segments[0] = ["\u21b5".repeat(space.includes("\n")) + space, ...segments[0].slice(1)];
+    const parts = segments.filter(([content]) => content).map(([content, unit, named]) => this.segment(content, unit, named, true));
+    const units = segments.map(([, unit]) => unit).filter((unit) => unit !== null);
     const token = this.reached(attributed(make("span", "token", ...parts), { role: "button", "data-row": row }), units, row);
-    return pieces.length > 1 || first ? [space, token] : [token];
+    return segments.length > 1 || first ? [space, token] : [token];
   }
 
-  piece(content, unit, named, inside) {
+  segment(content, unit, named, inside) {
     const node = make("span", unit === null ? "" : named ? "unit named" : "unit", visible(content));
     if (unit === null) return node;
     node.dataset.unit = unit;
@@ -99,7 +99,7 @@ class Panel {
     return inside ? node : this.reached(attributed(node, { role: "img" }), [unit], null);
   }
 
-  // Arrow keys reach it.
+  // Let arrow keys reach a node.
   reached(node, units, row) {
     attributed(node, { tabindex: this.stops.length ? -1 : 0, "data-at": this.stops.length });
     this.stops.push({ node, units, row });
@@ -191,13 +191,14 @@ class Panel {
     const { row, data, target } = this, units = row.order.slice(0, TOP), rest = row.order.length - units.length;
     const start = data.references[target], end = data.scores[target], summed = start + data.sums[target];
     let named = start;
-    const froms = units.map((unit) => (named += row.values[unit]) - row.values[unit]);
-    const marks = [start, end, named, summed, ...froms];
-    const low = Math.min(...marks), span = Math.max(...marks) - low || 1;
+    const origins = units.map((unit) => (named += row.values[unit]) - row.values[unit]);
+    const marks = [start, end, named, summed, ...origins];
+    const low = Math.min(...marks), reach = Math.max(...marks) - low;
+    const span = reach > data.noise[target] ? reach : Math.max(1, Math.abs(low)); // rounding alone gets no full bar
     const at = (value) => (100 * (value - low)) / span;
     const level = (name, value) => this.line(name, format(value), stretch("level", at(value), at(value)), "sum end");
     const part = (name, from, to, value) => this.line(name, format(value, true), this.fill(at, from, to, value));
-    const list = make("ol", "top waterfall", level(`f(${data.reference})`, start), ...units.map((unit, i) => this.step(unit, at, froms[i])));
+    const list = make("ol", "top waterfall", level(`f(${data.reference})`, start), ...units.map((unit, i) => this.step(unit, at, origins[i])));
     if (rest) list.append(part(`${rest} other ${data.element}s`, named, summed, summed - named));
     list.append(part("residual", summed, end, data.residuals[target]), level("f(x)", end));
     return [make("h3", "", `From f(${data.reference}) to f(x), in ${data.scoreUnit}`), list];
@@ -240,17 +241,17 @@ class Panel {
   }
 }
 
-function runs(pieces, tokens) {
+function runs(segments, tokens) {
   const found = [];
-  for (const piece of pieces) {
-    const row = tokens ? piece[3] : null;
-    if (found.length && found[found.length - 1].row === row) found[found.length - 1].pieces.push(piece);
-    else found.push({ row, pieces: [piece] });
+  for (const segment of segments) {
+    const row = tokens ? segment[3] : null;
+    if (found.length && found[found.length - 1].row === row) found[found.length - 1].segments.push(segment);
+    else found.push({ row, segments: [segment] });
   }
   return found;
 }
 
-// What is explained of a text, and the ways to choose it: classes, or the whole answer and its tokens.
+// Buttons for the targets: classes, or the whole answer; a token of the answer is chosen in the text.
 class Switcher {
   constructor(data, first, show) {
     Object.assign(this, { data, first, buttons: new Map() });
@@ -286,7 +287,7 @@ class Switcher {
   }
 }
 
-// The explanations of one text. Those that explain the same rows share a switcher, and show the same row.
+// The explanations of one text. Those of the same targets share a switcher and show the same row.
 class Card {
   constructor(group, position) {
     this.single = group.length === 1;
@@ -317,7 +318,7 @@ class Card {
     if (!quietly) this.status.textContent = `Showing ${name}: ${format(data.scores[row])} ${data.scoreUnit}`;
   }
 
-  // What is shown first: the whole answer, where one of the methods has it.
+  // The row that is shown first: the whole answer, if one of the methods has it.
   home(panel) {
     return Math.max(...this.linked(panel).map((other) => other.first));
   }

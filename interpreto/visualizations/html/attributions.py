@@ -1,57 +1,52 @@
-"""Explanations as the data that a page's script draws: JSON in ASCII, values as base64."""
+"""Encode explanations for a page: the data that its script draws, and a static view for where scripts are stripped."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from interpreto.attributions.output import AttributionOutput
+from interpreto.attributions.output import AttributionOutput, unit_name
+from interpreto.visualizations.html.encoding import json_number, json_numbers, packed, to_json
 from interpreto.visualizations.html.page import Look, Page
+from interpreto.visualizations.html.static import colored_text, heading, note, table
 from interpreto.visualizations.text_layout import (
     adds_up,
-    answer_at,
+    answer_start,
     blocks,
-    grouped,
-    pieces,
-    scale,
+    color_scale,
+    format_number,
+    group_by_text,
+    noise,
+    ranked_units,
+    reference_name,
     score_unit,
+    segments_of,
+    shown_rows,
     total,
     value_unit,
-    whole,
-    with_rows,
+    whole_answer,
+    without_noise,
 )
 
 LOOK = Look(["attributions.js"])
-_PER_ROW = ("labels", "values", "errors", "scores", "references", "residuals", "sums", "addsUp")
-_UNSAFE = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
+TOP = 5  # units in the table of the static view
+_PER_ROW = ("labels", "values", "errors", "scores", "references", "residuals", "sums", "addsUp", "noise")
 
 
 def page_of(explanations: Sequence[AttributionOutput]) -> Page:
     """Return the page of explanations, a card per text."""
-    return Page(LOOK, payload(explanations))
-
-
-def payload(explanations: Sequence[AttributionOutput]) -> str:
-    """The data of a page: a list of groups, which are lists of explanations of one text.
-
-    It is ASCII, and no part of it can end the element that it stands in.
-    """
-    data = [[_described(explanation) for explanation in group] for group in grouped(explanations)]
-    return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_UNSAFE)
+    groups = group_by_text(explanations)
+    static = "".join(_static(explanation) for group in groups for explanation in group)
+    return Page(LOOK, to_json([[_described(explanation) for explanation in group] for group in groups]), static)
 
 
 def _described(explanation: AttributionOutput) -> dict[str, Any]:
-    """What the script reads; the row of a whole answer follows those of its tokens."""
-    cut = with_rows(pieces(explanation), explanation.target_spans)
+    """Return what the script reads; the row of a whole answer follows the rows of its tokens."""
+    segments = segments_of(explanation)
     data = _facts(explanation) | _rows(explanation)
-    data |= {"pieces": [[p.text, p.unit, int(p.named), p.row] for p in cut], "blocks": blocks(cut)}
-    data["answered"] = answer_at(cut) < len(cut)
-    sequence = whole(explanation)
+    data |= {"segments": [[s.text, s.unit, int(s.named), s.row] for s in segments], "blocks": blocks(segments)}
+    data["answered"] = answer_start(segments) < len(segments)
+    sequence = whole_answer(explanation)
     if sequence is not None:
         total_row = _rows(sequence)
         data["whole"] = len(explanation.target_labels)
@@ -78,42 +73,40 @@ def _facts(explanation: AttributionOutput) -> dict[str, Any]:
         "signed": explanation.signed,
         "unit": value_unit(explanation),
         "scoreUnit": score_unit(explanation),
-        "reference": "baseline" if explanation.baseline is not None else "all removed",
-        "element": "unit" if explanation.granularity == "custom" else explanation.granularity.replace("_", " "),
+        "reference": reference_name(explanation),
+        "element": unit_name(explanation.granularity, 1),
         "facts": [(name, str(value).replace("_", " ")) for name, value in facts if value is not None],
     }
 
 
 def _rows(explanation: AttributionOutput) -> dict[str, Any]:
-    rows = range(len(explanation.target_labels))
+    drawn, rows = without_noise(explanation), range(len(explanation.target_labels))
     return {
-        "labels": explanation.target_labels,
-        "values": _packed(explanation.attributions),
-        "errors": _packed(explanation.standard_error),
-        "scores": _numbers(explanation.base_scores),
-        "references": _numbers(explanation.reference_scores),
-        "residuals": _numbers(explanation.residual),
-        "sums": [_number(total(explanation, row)) for row in rows],
-        "addsUp": [adds_up(explanation, row) for row in rows],
-        "scales": [_number(scale(explanation))],
+        "labels": drawn.target_labels,
+        "values": packed(drawn.attributions),
+        "errors": packed(drawn.standard_error),
+        "scores": json_numbers(drawn.base_scores),
+        "references": json_numbers(drawn.reference_scores),
+        "residuals": json_numbers(drawn.residual),
+        "sums": json_numbers([total(drawn, row) for row in rows]),
+        "addsUp": [adds_up(drawn, row) for row in rows],
+        "noise": json_numbers(noise(explanation)),
+        "scales": [json_number(color_scale(drawn))],
     }
 
 
-def _packed(values: Tensor | None) -> list[str] | None:
-    """Each row as base64 of little-endian float32: a page decodes the rows that it is asked to show."""
-    if values is None:
-        return None
-    rows = values.detach().to("cpu", torch.float32).numpy().astype("<f4")
-    return [base64.b64encode(row.tobytes()).decode() for row in rows]
-
-
-def _numbers(values: Tensor | None) -> list[float | int | None] | None:
-    return None if values is None else [_number(value) for value in values.tolist()]
-
-
-def _number(value: float) -> float | int | None:
-    """Five significant digits; None for NaN and infinity, of which JSON has none."""
-    if value - value != 0:
-        return None
-    short = float(f"{value:.5g}")
-    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+def _static(explanation: AttributionOutput) -> str:
+    """Return the text with inline colors and the largest values: of a generation the whole answer, else of five classes."""
+    rows, rest = shown_rows(explanation)
+    parts = []
+    for i, (shown, row) in enumerate(rows):
+        values, unit = shown.attributions[row].tolist(), value_unit(shown)
+        score = f"{format_number(float(shown.base_scores[row]))} {score_unit(shown)}"
+        parts.append(heading(shown.target_labels[row], f"{score} · {shown.method}"))
+        if i == 0:
+            scale = color_scale(shown)
+            weights = [value / scale if scale else 0.0 for value in values]
+            parts.append(colored_text(segments_of(shown), weights, signed=shown.signed))
+        names = [(shown.elements[j], format_number(values[j], sign=shown.signed)) for j in ranked_units(shown, row)[:TOP]]
+        parts.append(table([(name, value) for name, value in names], f"value ({unit})"))
+    return "".join([*parts, note(rest) if rest else ""])

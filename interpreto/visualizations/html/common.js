@@ -11,7 +11,7 @@ function attributed(node, attributes) {
   return node;
 }
 
-// Control characters as their pictures: none may hide or reorder what stands beside it.
+// Replace control characters by their pictures, so that none can hide or reorder its neighbors.
 function visible(text) {
   return text
     .replace(/\r\n/g, "\n")
@@ -40,7 +40,7 @@ function format(value, sign = false) {
   return mark + size.toExponential(2).replace("e+", "e").replace("e-", "e\u2212");
 }
 
-// A row of little-endian float32 in base64.
+// Decode a row of little-endian float32 from base64.
 function decoded(text) {
   const view = new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   return Array.from({ length: view.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true));
@@ -68,7 +68,7 @@ function showTooltip(node, lines) {
   tooltip.style.top = `${above < 8 ? box.bottom + 8 : above}px`;
 }
 
-// Where an arrow key leads among so many places; undefined where it leads nowhere.
+// Return the place that an arrow key leads to; undefined where there is none.
 function step(key, here, count) {
   const there = { ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: count - 1 }[key];
   return there >= 0 && there < count ? there : undefined;

@@ -10,7 +10,7 @@ const { concepts, outputs } = data;
 for (const name of ["unit", "scale", "scoreUnit"]) data[name] = data[name] && visible(data[name]);
 const LISTED = 60; // outputs with a bar; all are in the table
 
-// What one output says of the concepts, decoded when it is first shown.
+// Effects and importances of one output, decoded when it is first shown.
 const rows = new Map();
 function row(output) {
   if (!rows.has(output)) rows.set(output, { sizes: decoded(data.sizes[output]), effects: decoded(data.effects[output]) });
@@ -28,7 +28,7 @@ function quantities(output, k) {
   return `effect ${format(effects[k], true)}, importance ${format(sizes[k])} ${data.unit}`;
 }
 
-// The importance pale, and within it the effect with its sign.
+// The importance as a pale bar, and inside of it the effect with its sign.
 function bar(output, k) {
   const { sizes, effects } = row(output), side = effects[k] < 0 ? -50 : 50;
   const to = (value) => 50 + (data.top ? (side * Math.abs(value)) / data.top : 0);
@@ -54,16 +54,16 @@ function legend(low, high, from, to) {
 
 // A text whose units are colored by one concept at a time.
 class Passage {
-  constructor(view, { pieces, elements }) {
+  constructor(view, { segments, elements }) {
     Object.assign(this, { view, elements, units: [], stops: [], k: -1 });
     this.element = attributed(make("div", "passage"), { role: "group", dir: "auto", "aria-label": "A text; arrow keys move between its units" });
-    this.element.append(...pieces.map(([text, unit, named]) => this.piece(text, unit, named)));
+    this.element.append(...segments.map(([text, unit, named]) => this.segment(text, unit, named)));
     this.element.addEventListener("keydown", (event) => this.press(event));
     for (const kind of ["mouseover", "focusin"]) this.element.addEventListener(kind, (event) => this.point(event.target));
     for (const kind of ["mouseout", "focusout"]) this.element.addEventListener(kind, hideTooltip);
   }
 
-  piece(text, unit, named) {
+  segment(text, unit, named) {
     const node = make("span", unit === null ? "" : named ? "unit named" : "unit", visible(text));
     if (unit === null) return node;
     attributed(node, { role: "img", tabindex: this.stops.length ? -1 : 0, "data-unit": unit, "data-at": this.stops.length });
@@ -82,7 +82,7 @@ class Passage {
     this.say();
   }
 
-  // What each unit is for those who do not see it.
+  // Describe each unit for screen readers.
   say() {
     for (const [node, unit] of this.units) node.setAttribute("aria-label", [shortened(this.elements[unit], 80), ...this.saying(unit)].join(", "));
   }
@@ -109,7 +109,7 @@ class Passage {
   }
 }
 
-// One output and one concept are chosen at a time.
+// The whole view: one output and one concept are chosen at a time.
 class View {
   constructor() {
     Object.assign(this, { passages: new Map(), unitRows: new Map(), output: -1, k: -1, order: [] });
@@ -216,7 +216,7 @@ class View {
     const k = this.k, { id, label } = concepts[k];
     this.meaning = make("div", "meaning");
     const texts = this.color(k);
-    const read = new Set(concepts[k].passages.map(([i]) => data.passages[i].pieces.map(([text]) => text).join("")));
+    const read = new Set(concepts[k].passages.map(([i]) => data.passages[i].segments.map(([text]) => text).join("")));
     const words = label.filter(([text]) => !read.has(text)).map(([text, value]) => make("li", "", isolated(text, 80), ...(value === null ? [] : [make("span", "score", format(value))])));
     const about = data.local ? "The text" : "Its top inputs";
     const shown = texts.length ? [make("h3", "", about), make("div", data.local ? "by-activation whole" : "by-activation", ...texts, this.meaning)] : [];

@@ -1,62 +1,47 @@
-"""Concepts as the data that a page's script draws: JSON in ASCII, values as base64."""
+"""Encode concepts for a page: the data that its script draws, and a static view for where scripts are stripped."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from interpreto.concepts.views import ConceptView, GlobalConcepts, LocalConcepts
-from interpreto.visualizations.html.attributions import _UNSAFE, _number, _numbers, _packed
+from interpreto.concepts.views import ConceptView, LocalConcepts
+from interpreto.visualizations.colors import ACTIVATIONS
+from interpreto.visualizations.concept_layout import facts, largest_effect, ordered_outputs, without_noise
+from interpreto.visualizations.html.encoding import json_number, json_numbers, packed, to_json
 from interpreto.visualizations.html.page import Look, Page
-from interpreto.visualizations.text_layout import cut
+from interpreto.visualizations.html.static import colored_text, heading, table
+from interpreto.visualizations.text_layout import format_number, split_at_units
 
 LOOK = Look(["concepts.js"], ["concepts.css"], name="concepts")
+OUTPUTS, CONCEPTS, TEXTS = 4, 3, 2  # in the static view
 
 
 def page_of(view: ConceptView) -> Page:
-    """Return the page of concepts."""
-    return Page(LOOK, concept_payload(view))
+    """Return the page of concepts.
 
-
-def concept_payload(view: ConceptView) -> str:
-    """The data of a page. It is ASCII, and no part of it can end the element that it stands in.
-
-    Of each output, and of each concept in each text, one row of base64, which the page decodes when it is asked for.
+    Each output, and each concept in each text, has one row of base64, which the page decodes when it shows it.
     """
+    view = without_noise(view)
     sizes, net = (values[:, list(view.shown)] for values in view.totals())
-    passages: dict[str, int] = {}
+    places: dict[str, int] = {}
     texts, concepts = [], []
     for concept in view.shown:
         rows = []
         for passage in view.passages(concept):
-            if passage.text not in passages:
-                passages[passage.text] = len(passages)
-                found = cut(passage.text, passage.spans, passage.elements)
-                texts.append({"pieces": [[p.text, p.unit, int(p.named)] for p in found], "elements": passage.elements})
-            rows.append([passages[passage.text], *(_packed(passage.activations[None]) or ())])
+            if passage.text not in places:
+                places[passage.text] = len(places)
+                found = split_at_units(passage.text, passage.spans, passage.elements)
+                texts.append({"segments": [[s.text, s.unit, int(s.named)] for s in found], "elements": passage.elements})
+            rows.append([places[passage.text], *(packed(passage.activations[None]) or ())])
         concepts.append({"id": concept, "label": _label(view, concept), "passages": rows, "units": _units(view, concept)})
     data = _facts(view) | {
-        "sizes": _packed(sizes),
-        "effects": _packed(net),
-        "top": _number(float(sizes.max())) if sizes.numel() else 0,
+        "sizes": packed(sizes),
+        "effects": packed(net),
+        "top": json_number(largest_effect(view)),
         "concepts": concepts,
         "passages": texts,
     }
-    return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_UNSAFE)
-
-
-def facts(view: ConceptView) -> list[tuple[str, str]]:
-    """What a reader must know beside the numbers."""
-    about = view.about
-    size = f"{view.texts} text{'s' * (view.texts != 1)}" if isinstance(view, GlobalConcepts) else None
-    named = [
-        ("Concepts", about.explainer),
-        ("Split point", about.split_point),
-        ("Granularity", about.granularity),
-        ("Effect", about.method.replace("_", " ")),
-        ("Data", size),
-    ]
-    return [(name, value) for name, value in named if value is not None]
+    return Page(LOOK, to_json(data), _static(view))
 
 
 def _facts(view: ConceptView) -> dict[str, Any]:
@@ -64,7 +49,7 @@ def _facts(view: ConceptView) -> dict[str, Any]:
     return {
         "local": local,
         "outputs": view.outputs,
-        "scores": _numbers(view.scores) if local else None,
+        "scores": json_numbers(view.scores) if local else None,
         "scoreUnit": view.score_unit if local else None,
         "unit": view.about.unit,
         "scale": view.about.scale,
@@ -74,9 +59,35 @@ def _facts(view: ConceptView) -> dict[str, Any]:
 
 
 def _label(view: ConceptView, concept: int) -> list[list[Any]]:
-    return [[text, None if value is None else _number(value)] for text, value in view.labels.get(concept, ())]
+    return [[text, None if value is None else json_number(value)] for text, value in view.labels.get(concept, ())]
 
 
 def _units(view: ConceptView, concept: int) -> list[str] | None:
-    """What the concept does in each unit of a text, a row for each output."""
-    return _packed(view.effects[:, :, concept]) if isinstance(view, LocalConcepts) else None
+    """Return the effects of a concept's units, a row per output; None for a data set."""
+    return packed(view.effects[:, :, concept]) if isinstance(view, LocalConcepts) else None
+
+
+def _static(view: ConceptView) -> str:
+    """Return a table per output and the texts of the most important concepts with inline colors."""
+    sizes, net = view.totals()
+    parts = []
+    for output in ordered_outputs(view)[:OUTPUTS]:
+        score = f"{format_number(float(view.scores[output]))} {view.score_unit}" if isinstance(view, LocalConcepts) else ""
+        rows = [
+            (
+                f"{concept} {view.name(concept)}",
+                format_number(float(net[output, concept]), sign=True),
+                format_number(float(sizes[output, concept])),
+            )
+            for concept in view.ranked(output)
+        ]
+        parts += [heading(view.outputs[output], score), table(rows, f"effect ({view.about.unit})", "importance")]
+    for concept in view.shown[:CONCEPTS]:
+        texts = view.passages(concept)[:TEXTS]
+        scale = max((float(passage.activations.abs().max()) for passage in texts), default=0.0)
+        parts.append(heading(f"concept {concept}", view.name(concept)))
+        for passage in texts:
+            weights = [value / scale if scale else 0.0 for value in passage.activations.tolist()]
+            segments = split_at_units(passage.text, passage.spans, passage.elements)
+            parts.append(colored_text(segments, weights, ends=ACTIVATIONS))
+    return "".join(parts)

@@ -25,13 +25,13 @@ class Look:
 
     @property
     def script(self) -> str:
-        """The JavaScript, in a scope of its own."""
+        """Return the JavaScript, in a scope of its own."""
         own = "\n".join(_asset(name) for name in ("common.js", *self.scripts))
         return f'(() => {{\n"use strict";\n{own}}})();'
 
     @property
     def style(self) -> str:
-        """The CSS."""
+        """Return the CSS."""
         return "".join(_asset(name) for name in ("style.css", *self.styles))
 
 

@@ -296,9 +296,38 @@ def test_contrasts_of_classes_are_checked():
         explainer("A film", Contrast(1, 7))
 
 
-def test_a_slow_tokenizer_is_refused_for_texts_and_taken_for_ids():
-    model, tokenizer = GPT2()
+def slow(tokenizer):
     tokenizer.__class__ = type("Slow", (type(tokenizer),), {"is_fast": False})
-    with pytest.raises(TokenizerError):
-        Occlusion(model, tokenizer)(torch.tensor([5, 6]), " a")
+    return tokenizer
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_a_slow_tokenizer_explains_what_the_fast_one_does(family):
+    """Offsets are found by decoding: a text whose ids do not decode to it has the decoded one."""
+    model, tokenizer = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}[family]()
+    fast = Occlusion(model, tokenizer)("A fine film", " it is")[0]
+    found = Occlusion(model, slow(tokenizer))("A fine film", " it is")[0]
+    assert found.sample.input_ids.tolist() == fast.sample.input_ids.tolist()
+    assert found.elements == fast.elements and found.target_labels == fast.target_labels
+    torch.testing.assert_close(found.attributions, fast.attributions, equal_nan=True)
+
+
+def test_a_slow_tokenizer_that_rewrites_a_target_is_refused_for_texts_and_taken_for_ids():
+    model, tokenizer = GPT2()[0], slow(tiny.wordpiece())
+    with pytest.raises(TokenizerError, match=r"does not tell which characters a token represents.*pass token ids"):
+        Occlusion(model, tokenizer)("a film", "It IS good")
     assert Occlusion(model, tokenizer)(torch.tensor([5, 6]), [7])[0].targets.tolist() == [7]
+
+
+def test_ids_that_the_tokenizer_does_not_have_are_explained_where_the_model_writes_them():
+    """Tables of embeddings are often padded beyond the vocabulary."""
+    model, tokenizer = GPT2()
+    size = len(tokenizer)
+    model.resize_token_embeddings(size + 8)
+    model.generation_config.suppress_tokens = list(range(size))
+    model.generation_config.pad_token_id = size + 7
+    found = Occlusion(model, tokenizer)("A film", generation_kwargs={"max_new_tokens": 2})[0]
+    assert (found.targets >= size).all()
+    assert found.target_labels == [f"<{i}>" for i in found.targets.tolist()]
+    with pytest.raises(TargetError, match=rf"`targets\[0\]`: token id {size} is not in 0\.\.{size - 1}"):
+        Occlusion(model, tokenizer)("A film", [size])

@@ -246,8 +246,8 @@ def test_kmeans_has_scikit_learns_centres_and_its_cluster_has_the_largest_code()
     from sklearn.cluster import KMeans
 
     rows = data() + 20
-    centred = rows - rows.mean(0)
-    theirs = KMeans(5, n_init=3, random_state=0).fit(centred.numpy())
+    centered = rows - rows.mean(0)
+    theirs = KMeans(5, n_init=3, random_state=0).fit(centered.numpy())
     soft, hard = fitted(KMeansConcepts, rows), fitted(KMeansConcepts, rows, temperature=0.0)
     labels = torch.from_numpy(theirs.labels_).long()
     for explainer in (soft, hard):
@@ -497,11 +497,11 @@ def test_a_missing_package_says_what_to_type(missing, monkeypatch):
         for name in [name for name in sys.modules if name.split(".")[0] == "overcomplete"]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setattr(home, "find_spec", lambda _name: None)
-        with pytest.raises(ImportError, match=r'pip install "interpreto\[concepts\]".*--no-deps "overcomplete>=0.3,<0.4"'):
+        with pytest.raises(ImportError, match=r'pip install "overcomplete>=0.3,<0.4".*--no-deps "overcomplete>=0.3,<0.4"'):
             DictionaryLearningExplainer(None, "overcomplete.optimization.NMF")
     else:
         monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-        with pytest.raises(ImportError, match=r'pip install "interpreto\[concepts\]"'):
+        with pytest.raises(ImportError, match=r"scikit-learn is missing.*pip install scikit-learn"):
             fitted(KMeansConcepts)
 
 

@@ -22,7 +22,7 @@ from interpreto.concepts.saes.base import Autoencoder
 from interpreto.concepts.saes.trainer import TrainingOptions
 from interpreto.errors import FileError, InputError, InterpretoError, ModelError, OptionError
 from tests.concepts.activations import demo_activations
-from tests.concepts.test_dictionaries import Store
+from tests.concepts.dictionaries.test_dictionaries import Store
 
 ALL = (VanillaSAEConcepts, TopKSAEConcepts, BatchTopKSAEConcepts, JumpReLUSAEConcepts, MpSAEConcepts)
 CONCEPTS = 128
@@ -245,7 +245,7 @@ def test_jump_relus_pseudo_gradients_are_the_papers():
     with torch.no_grad():
         for parameter in (model.atoms, model.encoder_weight):
             parameter.copy_(torch.eye(3))
-    learned = model.learn(rows, 1.0)
+    learned = model.learn(rows, 1.0, torch.ones(2))
     assert learned.codes.tolist() == [[pytest.approx(0.6), 0.0, 2.0], [0.0, pytest.approx(0.55), 0.0]]
     assert float(learned.penalty.detach()) == pytest.approx(0.5 * (2 + 1) / 2)
     (gradient,) = torch.autograd.grad(learned.penalty, model.log_threshold, retain_graph=True)

@@ -1,4 +1,4 @@
-"""Correlations of few numbers; NaN where one side is constant, or moves by no more than it is rounded."""
+"""Correlations of few numbers; NaN where one side is constant, or varies by no more than rounding."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-EXACT = 1e-12  # of the largest: what sums of equal numbers may differ by
-ROUNDED = 8 * torch.finfo(torch.float32).eps  # of a score: what a model's answers to equal texts may differ by
+from interpreto.rounding import noise_of
 
+__all__ = ["kendall", "mean_ranks", "noise_of", "pearson", "spearman"]
 
-def noise_of(*scores: Tensor | float) -> float:
-    """By how much scores of this size may differ without meaning it."""
-    sizes = [torch.as_tensor(score).abs() for score in scores]
-    return ROUNDED * max((float(size.max()) for size in sizes if size.numel()), default=0.0)
+EXACT = 1e-12
+"""Relative difference that sums of equal numbers may have."""
 
 
 def pearson(x: Float[Tensor, "*b n"], y: Float[Tensor, "*b n"], noise: float = 0.0) -> Float[Tensor, "*b"]:
-    """Product-moment correlation along the last dimension; NaN too where y spans no more than ``noise``."""
-    (x, flat_x), (y, flat_y) = _centred(x, 0.0), _centred(y, noise)
+    """Return the product-moment correlation along the last dimension; NaN too where ``y`` spans no more than ``noise``."""
+    (x, flat_x), (y, flat_y) = _centered(x, 0.0), _centered(y, noise)
     lengths = (x.square().sum(-1) * y.square().sum(-1)).sqrt()
     return ((x * y).sum(-1) / lengths).clamp(-1, 1).masked_fill(flat_x | flat_y, torch.nan)
 
 
-def _centred(values: Float[Tensor, "*b n"], noise: float) -> tuple[Float[Tensor, "*b n"], Bool[Tensor, "*b"]]:
-    """Values less their mean, in units of the largest, and where they are all the same."""
+def _centered(values: Float[Tensor, "*b n"], noise: float) -> tuple[Float[Tensor, "*b n"], Bool[Tensor, "*b"]]:
+    """Return values less their mean, in units of the largest, and where all values are the same."""
     values = values.double()
     largest = values.abs().amax(-1, keepdim=True)
     flat = (values.amax(-1) - values.amin(-1)) <= (EXACT * largest[..., 0]).clamp(min=noise)
@@ -33,19 +31,23 @@ def _centred(values: Float[Tensor, "*b n"], noise: float) -> tuple[Float[Tensor,
 
 
 def mean_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
-    """Ranks from 1, those of equals averaged."""
+    """Return ranks from 1 on, those of equal values averaged."""
     below = (values[..., None, :] < values[..., :, None]).sum(-1)
     equal = (values[..., None, :] == values[..., :, None]).sum(-1)
     return below + (equal + 1) / 2.0
 
 
 def spearman(x: Float[Tensor, "*b n"], y: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
-    """Correlation of ranks (Spearman, 1904)."""
+    """Return the correlation of ranks.
+
+    References:
+        Spearman, 1904, https://doi.org/10.2307/1412159.
+    """
     return pearson(mean_ranks(x), mean_ranks(y))
 
 
 def kendall(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
-    """Kendall's τ-b: pairs in agreement less those that are not, over the pairs that are not tied."""
+    """Return Kendall's τ-b: concordant less discordant pairs, over the pairs that are not tied."""
     i, j = torch.triu_indices(len(x), len(x), 1)
     a, b = (x[i] - x[j]).sign().double(), (y[i] - y[j]).sign().double()
     pairs = (a.abs().sum() * b.abs().sum()).sqrt()

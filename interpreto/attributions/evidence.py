@@ -1,0 +1,225 @@
+"""Evidence: how a method questions the model. One small class for each kind; explainers do not tell them apart."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from interpreto.attributions.aggregations.base import Aggregator, Estimate, t_ratio
+from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, Perturbator
+from interpreto.errors import OptionError
+from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
+from interpreto.inputs.units import GranularityAggregationStrategy
+from interpreto.models.batching import windows
+from interpreto.models.gradients import ContractedGradients, GradientReducer
+from interpreto.models.protocol import BackwardRules, Need
+from interpreto.models.scorer import finite, mixed
+from interpreto.models.tasks import Task
+
+SAMPLES_HELD = 4  # batches of points that are held at a time
+NUMBERS_HELD = 2**26  # of reduced gradients, per sample; more targets are explained in blocks
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """Attributions of one sample.
+
+    Attributes:
+        sample: With its targets, which may have been the model's prediction.
+        estimate: Values of the units, or of the tokens that some score depends on.
+        base: ``(t,)`` scores of the untouched input.
+        residual: ``(t,)`` part of the score gap that the values leave unexplained, where it is known already.
+    """
+
+    sample: Sample
+    estimate: Estimate
+    base: Float[Tensor, " t"]
+    residual: Float[Tensor, " t"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Parts of a method, and settings that they share.
+
+    Attributes:
+        perturbator: Makes the perturbed inputs.
+        aggregator: Turns their scores or gradients into attributions; None: they are attributions as they are.
+        task: Reads predictions and scores.
+        generator: Returns a fresh generator for each input, so that its draws do not depend on the inputs before it.
+        strategy: How token values become unit values.
+    """
+
+    perturbator: Perturbator
+    aggregator: Aggregator | None
+    task: Task
+    generator: Callable[[], Generator]
+    strategy: GranularityAggregationStrategy
+
+    def estimate(self, scores: Any, variants: Any) -> Estimate:
+        """Return what the aggregator makes of scores."""
+        assert self.aggregator is not None
+        estimate = self.aggregator.aggregate(scores, variants)
+        return estimate if isinstance(estimate, Estimate) else Estimate(estimate)
+
+    def with_targets(self, sample: Sample, outputs: Float[Tensor, "r t"]) -> tuple[Sample, Float[Tensor, "r t2"]]:
+        """Return the sample with its targets, and the scores of them.
+
+        Where it had none, all outputs came back, the untouched input's first, and the prediction is read off it: it costs no
+        pass of its own.
+        """
+        if sample.targets is not None:
+            return sample, outputs
+        targets = self.task.predicted(outputs[0])
+        ids = targets.readouts[0].ids.expand(len(outputs), -1)
+        sample = sample.with_targets(targets)
+        return sample, finite(mixed(self.task.read(outputs, ids), targets.readouts[0]), sample)
+
+
+class Evidence(ABC):
+    """A way to question a model about samples.
+
+    Attributes:
+        needs: What the model must provide.
+        pools: Values are of tokens, and are pooled to units.
+    """
+
+    needs: ClassVar[Need]
+    pools: ClassVar[bool] = False
+
+    @abstractmethod
+    def estimates(self, model: Any, samples: Sequence[Sample], parts: Parts) -> Iterator[Explained]:
+        """Yield the attributions of each sample, in order. Called within a session of the model."""
+
+
+class Scores(Evidence):
+    """Scores of inputs in which units are masked."""
+
+    needs: ClassVar[Need] = "scores"
+
+    def estimates(self, model: Any, samples: Sequence[Sample], parts: Parts) -> Iterator[Explained]:
+        variants = (parts.perturbator(sample, parts.generator()) for sample in samples)  # type: ignore[operator]
+        for v, outputs in model.scores(variants):
+            sample, scores = parts.with_targets(v.sample, outputs)
+            players = MaskVariants(sample, v.mask[:, : sample.players], v.weights, v.groups)
+            estimate = (
+                self._as_they_are(scores[1:], players) if parts.aggregator is None else parts.estimate(scores[1:], players)
+            )
+            yield Explained(sample, estimate, scores[0])
+
+    @staticmethod
+    def _as_they_are(scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
+        if len(scores) != variants.mask.shape[1]:
+            raise OptionError(
+                f"`aggregator`: {len(scores)} perturbed inputs and {variants.mask.shape[1]} units; only as many perturbed "
+                "inputs as units can be attributions as they are, so pass an aggregator."
+            )
+        return Estimate(scores.T)
+
+
+class Gradients(Evidence):
+    """Gradients at the embeddings.
+
+    Args:
+        rules: Rules that the backward passes follow; None: those of calculus.
+    """
+
+    needs: ClassVar[Need] = "gradients"
+    pools: ClassVar[bool] = True
+
+    def __init__(self, rules: BackwardRules | None = None) -> None:
+        self.rules = rules
+
+    def estimates(self, model: Any, samples: Sequence[Sample], parts: Parts) -> Iterator[Explained]:
+        variants = (parts.perturbator(sample, model.space, parts.generator()) for sample in samples)  # type: ignore[operator]
+        limit = SAMPLES_HELD * (model.runner.budget.rows or model.runner.budget.tokens)
+        for window in windows(variants, lambda v: model.runner.cost(v.sample, len(v.points)), limit):
+            yield from self._window(model, window, parts)
+
+    def _window(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> Iterator[Explained]:
+        """Score the inputs and baselines first, which also tells predictions; then read the gradients."""
+        inputs = [model.embed(v.sample) for v in window]
+        ends = [torch.stack([x] if v.baseline is None else [x, v.baseline]) for x, v in zip(inputs, window, strict=True)]
+        scores = model.scores_at([(v.sample, end) for v, end in zip(window, ends, strict=True)])
+        with_targets = [parts.with_targets(v.sample, own) for v, own in zip(window, scores, strict=True)]
+        aimed = [replace(v, sample=sample) for v, (sample, _) in zip(window, with_targets, strict=True)]
+        values = self._values(model, aimed, parts)
+        for v, (sample, own), estimate in zip(aimed, with_targets, values, strict=True):
+            yield self._pooled(estimate, v, sample, own, parts.strategy)
+
+    def _values(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> list[Estimate]:
+        """Return the values of tokens; of samples with very many targets, block by block."""
+        kind = ContractedGradients if parts.aggregator is None else parts.aggregator.reducer
+        blocks = [block for v in window for block in _blocks(v, kind)]
+        reducers = [kind(v, len(v.sample.targets)) for v in blocks]  # type: ignore[arg-type]  # all have targets now
+        if len(blocks) == len(window):
+            model.gradients(blocks, reducers, self.rules)
+            return [self._reduced(reducer, v, parts) for reducer, v in zip(reducers, blocks, strict=True)]
+        found = []
+        for v in window:
+            own = []
+            for block in _blocks(v, kind):
+                reducer = kind(block, len(block.sample.targets))  # type: ignore[arg-type]
+                model.gradients([block], [reducer], self.rules)
+                own.append(self._reduced(reducer, block, parts))
+            found.append(_joined(own))
+        return found
+
+    @staticmethod
+    def _reduced(reducer: GradientReducer, v: EmbeddingVariants, parts: Parts) -> Estimate:
+        reducer.warn_of_rounding()
+        return Estimate(reducer.result().mean(0)) if parts.aggregator is None else parts.estimate(reducer.result(), v)
+
+    @staticmethod
+    def _pooled(
+        estimate: Estimate,
+        v: EmbeddingVariants,
+        sample: Sample,
+        scores: Float[Tensor, "r t"],
+        strategy: GranularityAggregationStrategy,
+    ) -> Explained:
+        """Return values of units out of values of tokens, and what they leave of the gap between the path's ends."""
+        pool, error, residual, reference = sample.units.pool, None, None, None
+        if estimate.left_out is not None:
+            parts = pool(estimate.left_out.double(), strategy)
+            error = ((parts - parts.mean(0)).square().sum(0) * (len(parts) - 1) / len(parts)).sqrt()
+            error = error * t_ratio(len(parts) - 1)
+        if v.baseline is not None:
+            reference = scores[1]
+            residual = (scores[0] - scores[1]).double() - estimate.values.double()[:, sample.units.free].sum(-1)
+        return Explained(sample, Estimate(pool(estimate.values, strategy), error, reference=reference), scores[0], residual)
+
+
+def evidence_of(perturbator: Perturbator) -> Evidence:
+    """Return the evidence that a perturbator is made for: gradients where it moves embeddings, else scores."""
+    return Gradients() if isinstance(perturbator, EmbeddingsPerturbator) else Scores()
+
+
+def _blocks(v: EmbeddingVariants, kind: type[GradientReducer]) -> list[EmbeddingVariants]:
+    """Return the variants once for each block of targets whose reduced gradients fit in memory."""
+    targets = v.sample.targets
+    assert targets is not None
+    size = max(1, NUMBERS_HELD // max(1, kind.held(v)))
+    if size >= len(targets):
+        return [v]
+    starts = range(0, len(targets), size)
+    return [replace(v, sample=v.sample.with_targets(targets.part(start, start + size))) for start in starts]
+
+
+def _joined(parts: Sequence[Estimate]) -> Estimate:
+    """Return estimates of consecutive targets as one."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def along(name: str, dim: int) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.cat(values, dim)
+
+    values = along("values", 0)
+    assert values is not None
+    return Estimate(values, along("standard_error", 0), along("left_out", 1), along("reference", 0))

@@ -1,0 +1,118 @@
+"""Read texts, tables and chats from files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from interpreto.cli.arguments import COLUMNS
+from interpreto.errors import FileError, OptionError
+from interpreto.renderable import visible
+
+TABLES = {".csv": ",", ".tsv": "\t"}
+"""Separators of tables, by the suffix of their files."""
+
+
+def read_text(path: str) -> list[str]:
+    """Return the whole text of a file, or the texts of a table.
+
+    Raises:
+        FileError: There is no such file, it is no UTF-8, or it holds no text.
+    """
+    file = Path(path).expanduser()
+    if file.suffix.lower() in TABLES:
+        return read_texts(path, None, None, None, "--file")[0]
+    text = _content(file, "--file").strip()
+    if not text:
+        raise FileError(f"`--file`: {path!r} holds no text.")
+    return [text]
+
+
+def read_texts(
+    path: str, column: str | None, target: str | None, limit: int | None, name: str = "TEXTS"
+) -> tuple[list[str], list[str] | None]:
+    """Return the texts of a table, or of a file with one per line, and their targets.
+
+    Args:
+        path: A .csv or .tsv file with a header, or any other file with one text per line.
+        column: Column of the texts; None: the first of `COLUMNS` that the table has, or its first column.
+        target: Column of the targets; None: there are no targets.
+        limit: Number of texts, evenly spread over the file; None: all.
+        name: Argument that an error names.
+
+    Raises:
+        FileError: There is no such file, or no text in it.
+        OptionError: The table has no such column, or the limit is below 1.
+    """
+    file = Path(path).expanduser()
+    lines = _content(file, name).splitlines(keepends=True)
+    separator = TABLES.get(file.suffix.lower())
+    table = None if separator is None else csv.DictReader(lines, delimiter=separator)
+    rows: list[dict[str, str]] = [{"text": line.strip()} for line in lines] if table is None else list(table)
+    names = list(rows[0]) if rows else []
+    for asked, flag in ((column, "--column"), (target, "--target-column")):
+        if asked is not None and rows and asked not in names:
+            raise OptionError(f"`{flag}`: got {asked!r}; {path!r} has {', '.join(map(repr, names))}.")
+    by_name = {str(known).lower(): known for known in names}
+    chosen = column or next((by_name[known] for known in COLUMNS if known in by_name), names[0] if names else "")
+    rows = [row for row in rows if (row.get(chosen) or "").strip()]
+    if not rows:
+        raise FileError(f"`{name}`: {path!r} holds no text.")
+    if limit is not None:
+        if limit < 1:
+            raise OptionError(f"`--limit`: got {limit}; pass a whole number of at least 1.")
+        rows = _spread(rows, limit)
+    return [row[chosen] for row in rows], None if target is None else [row[target] for row in rows]
+
+
+def read_chat(path: str) -> list[dict[str, str]]:
+    """Return the messages of a JSON file.
+
+    Raises:
+        FileError: There is no such file.
+        OptionError: It holds no list of messages.
+    """
+    try:
+        chat = json.loads(_content(Path(path).expanduser(), "--messages"))
+    except json.JSONDecodeError as error:
+        raise OptionError(f"`--messages`: {path!r} holds no JSON ({error}).") from error
+    if isinstance(chat, dict):
+        chat = chat.get("messages")
+    if not isinstance(chat, list) or not all(isinstance(message, dict) and "role" in message for message in chat):
+        raise OptionError(f"`--messages`: {path!r} holds no list of messages with 'role' and 'content'.")
+    return chat
+
+
+def check_text(text: str) -> str:
+    """Return a text that is no name of a file.
+
+    Raises:
+        OptionError: It names a file that is there.
+    """
+    try:
+        found = len(text) < 1024 and Path(text).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, an unknown home
+        found = False
+    if found:
+        raise OptionError(
+            f"`TEXT`: {visible(text)!r} is the name of a file; pass `--file {visible(text)}` to explain what the file holds, "
+            "or the name through standard input (`-`) to explain the name."
+        )
+    return text
+
+
+def _content(file: Path, name: str) -> str:
+    if not file.is_file():
+        raise FileError(f"`{name}`: there is no file {str(file)!r}.")
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(f"`{name}`: {str(file)!r} is no text in UTF-8 ({error}).") from error
+
+
+def _spread(rows: Sequence[Any], limit: int) -> list[Any]:
+    count = min(limit, len(rows))
+    return [rows[i * len(rows) // count] for i in range(count)]

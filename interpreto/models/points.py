@@ -1,0 +1,201 @@
+"""Scores and gradients of samples whose embeddings are given."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from interpreto.errors import ModelError
+from interpreto.inputs.samples import EmbeddingVariants, Readout, Sample
+from interpreto.models.batching import TOKENS_A_PASS, is_out_of_memory, map_batches
+from interpreto.models.forward import promoted
+from interpreto.models.gradients import GradientReducer
+from interpreto.models.measurements import check_model
+from interpreto.models.padding import agree
+from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
+from interpreto.models.scorer import check_ids, columns, finite, mixed_rows
+
+NO_GRADIENT = ("does not require grad", "not have been used in the graph", "Inference tensors", "not implemented for")
+
+
+class PointScorer:
+    """Scores samples whose embeddings are given, and hands the gradients there to reducers.
+
+    Args:
+        runner: The model.
+    """
+
+    def __init__(self, runner: RowRunner) -> None:
+        self.runner, self.forward = runner, runner.forward
+
+    def scores(self, points: Sequence[tuple[Sample, Tensor]]) -> list[Tensor]:
+        """Return the scores ``(r, t)`` of each sample at its points ``(r, l, d)``."""
+        owners = [sample for sample, p in points for _ in p]
+        flat = [point for _, p in points for point in p]
+
+        def scores_of(picked: list[int]) -> Tensor:
+            with torch.no_grad():
+                scores = self._scores([owners[i] for i in picked], pad_sequence([flat[i] for i in picked], batch_first=True))
+            self.runner.on_pass()
+            return scores
+
+        rows = concatenated([self._plain(sample, len(p)) for sample, p in points])
+        with self._padding([sample for sample, _ in points]):
+            lengths = rows.lengths.tolist()
+            found = map_batches(lengths, scores_of, self.runner.budget, self.runner.may_mix(rows, lengths))
+        parts = zip(found.split([len(p) for _, p in points]), points, strict=True)
+        return [
+            finite(part if sample.targets is None else part[:, : len(sample.targets)], sample) for part, (sample, _) in parts
+        ]
+
+    def gradients(self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer]) -> None:
+        """Hand the gradients at each sample's points to its reducer, some scores at a time, never all at once."""
+        places = [(j, i) for j, v in enumerate(variants) for i in range(len(v.points))]
+        reached = [0] * len(places)  # scores done, so that rows of a batch cut in its middle go on where they were
+
+        def add_gradients(picked: list[int]) -> None:
+            owners = [variants[places[i][0]].sample for i in picked]
+            counts = [0 if owner.targets is None else len(owner.targets) for owner in owners]
+            points = [variants[j].points[i] for j, i in (places[r] for r in picked)]
+            given = pad_sequence(points, batch_first=True).detach().requires_grad_()
+            with torch.enable_grad():
+                scores = self._scores(owners, given)
+            self.runner.on_pass()
+            finite(scores.detach(), owners[0])
+            start, end = min(reached[i] for i in picked), max(counts)
+            while start < end:
+                chosen = [b for b, i in enumerate(picked) if reached[i] <= start < counts[b]]
+                block = range(start, min(end, start + self._together(given), *(counts[b] for b in chosen)))
+                for rows in [chosen] if self.runner.options.shared_backward else [[b] for b in chosen]:
+                    if len(rows) > 1:
+                        self.forward.log.use("shared_backward")
+                    found = self._backward(scores, given, rows, block)
+                    for j, copies, inside in _runs(picked, rows, places):
+                        for k, gradients in zip(block, found, strict=True):
+                            reducers[j].add(copies, k, gradients[inside, : len(variants[j].sample)])
+                for b in chosen:
+                    reached[picked[b]] = block.stop
+                start = min((reached[i] for b, i in enumerate(picked) if reached[i] < counts[b]), default=end)
+
+        rows = concatenated([self._plain(v.sample, len(v.points)) for v in variants])
+        with self._padding([v.sample for v in variants]):
+            lengths = rows.lengths.tolist()
+            map_batches(lengths, add_gradients, self.runner.budget, self.runner.may_mix(rows, lengths))
+
+    def _together(self, given: Float[Tensor, "b l d"]) -> int:
+        """Return how many scores share a backward pass: as many as fill a batch with their copies of these rows."""
+        if self.forward.batches_gradients is False:
+            return 1
+        budget = max(self.runner.budget.tokens, TOKENS_A_PASS["cuda" if given.is_cuda else "cpu"] // 4)
+        return max(1, budget // (given.shape[0] * given.shape[1]))
+
+    def _backward(
+        self, scores: Float[Tensor, "b t"], given: Float[Tensor, "b l d"], rows: list[int], block: range
+    ) -> Float[Tensor, "k b l d"]:
+        """Return the gradients of some scores, each summed over some rows: in one backward where the model can do it so."""
+        if len(block) > 1 and self.forward.batches_gradients is not False:
+            directions = scores.new_zeros(len(block), *scores.shape)
+            for i, k in enumerate(block):
+                directions[i, rows, k] = 1.0
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)  # torch tells which operators it runs one by one
+                    found = self._grad(scores, given, directions, is_grads_batched=True)
+            except (RuntimeError, ModelError) as error:
+                if is_out_of_memory(error):
+                    raise
+                self.forward.batches_gradients = False  # an operator of this model has no rule for it
+            else:
+                if self.forward.batches_gradients is None:  # measured once
+                    alone = self._grad(scores, given, directions[-1])
+                    self.forward.batches_gradients = agree(found[-1], alone, self.forward.low_precision)
+                if self.forward.batches_gradients:
+                    return found
+        parts = []
+        for k in block:
+            direction = torch.zeros_like(scores)
+            direction[rows, k] = 1.0
+            parts.append(self._grad(scores, given, direction))
+        return torch.stack(parts)
+
+    def _grad(self, scores: Tensor, given: Tensor, direction: Tensor, is_grads_batched: bool = False) -> Tensor:
+        try:
+            (found,) = torch.autograd.grad(
+                scores, given, grad_outputs=direction, retain_graph=True, is_grads_batched=is_grads_batched
+            )
+        except RuntimeError as error:
+            if any(said in str(error) for said in NO_GRADIENT):
+                raise ModelError(
+                    f"`model`: {type(self.forward.model).__name__} gives no gradients at its embeddings, as quantized models "
+                    f"give none ({str(error).splitlines()[0]:.80}). Explain it by a mask method, such as Occlusion."
+                ) from error
+            raise
+        return found
+
+    def _scores(self, owners: Sequence[Sample], given: Float[Tensor, "b l d"]) -> Float[Tensor, "b t"]:
+        """Return the scores of rows whose embeddings are given, summed over their samples' readouts; differentiable."""
+        readouts = [self.runner.readouts(owner) for owner in owners]
+        total: Tensor | None = None
+        for q in range(max(map(len, readouts))):
+            inside = [b for b, own in enumerate(readouts) if q < len(own)]
+            part = given if len(inside) == len(owners) else given[inside]
+            scores = self._read([owners[b] for b in inside], [readouts[b][q] for b in inside], part)
+            if len(inside) < len(owners):
+                where = torch.tensor(inside, device=scores.device)
+                scores = scores.new_zeros(len(owners), scores.shape[1]).index_add(0, where, scores)
+            total = scores if total is None else _padded(total, scores.shape[1]) + _padded(scores, total.shape[1])
+        assert total is not None
+        return total
+
+    def _read(
+        self, owners: Sequence[Sample], readouts: Sequence[Readout | None], given: Float[Tensor, "b l d"]
+    ) -> Float[Tensor, "b t"]:
+        rows = concatenated([plain_rows(owner, 1, readout) for owner, readout in zip(owners, readouts, strict=True)])
+        batch = self.runner.batch(rows, list(range(len(owners))))
+        if any(readout is not None and readout.suffix is not None for readout in readouts):
+            rows_of = zip(given, owners, readouts, strict=True)
+            given = pad_sequence([self._extended(*row) for row in rows_of], batch_first=True)
+        with self.forward.given(batch, given[:, : batch.ids.shape[1]]):
+            outputs = self.runner.read(self.forward(batch), columns(readouts))
+        return promoted(mixed_rows(outputs, readouts))
+
+    def _extended(self, embeddings: Float[Tensor, "l d"], owner: Sample, readout: Readout | None) -> Float[Tensor, "m d"]:
+        """Return a row's embeddings with those of its readout's suffix."""
+        own = embeddings[: len(owner)]
+        if readout is None or readout.suffix is None:
+            return own
+        return torch.cat([own, self.forward.embed(readout.suffix, 0).to(own)])
+
+    def _plain(self, sample: Sample, count: int) -> Rows:
+        """Return a sample some times, as its longest readout runs it."""
+        parts = [plain_rows(sample, count, readout) for readout in self.runner.readouts(sample)]
+        return max(parts, key=lambda rows: rows.ids.shape[1])
+
+    @contextmanager
+    def _padding(self, samples: Sequence[Sample]) -> Iterator[None]:
+        check_ids(samples, self.forward.vocabulary)
+        with self.runner.padding(samples):
+            check_model(self.forward, samples, None)
+            yield
+
+
+def _padded(scores: Float[Tensor, "b t"], width: int) -> Float[Tensor, "b w"]:
+    return torch.nn.functional.pad(scores, (0, max(0, width - scores.shape[1])))
+
+
+def _runs(picked: list[int], chosen: list[int], places: list[tuple[int, int]]) -> Iterator[tuple[int, list[int], list[int]]]:
+    """Yield the chosen rows of a batch by sample: its number, the points, and their places in the batch."""
+    by_sample: dict[int, tuple[list[int], list[int]]] = {}
+    for b in chosen:
+        sample, copy = places[picked[b]]
+        copies, inside = by_sample.setdefault(sample, ([], []))
+        copies.append(copy)
+        inside.append(b)
+    for sample, (copies, inside) in by_sample.items():
+        yield sample, copies, inside

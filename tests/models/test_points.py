@@ -1,0 +1,148 @@
+"""Gradients: of many targets in few backward passes, in blocks, equal to autograd; models without any are told."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+
+from interpreto import InputXGradient, IntegratedGradients, Saliency, SmoothGrad
+from interpreto.attributions import evidence
+from interpreto.errors import CompletenessWarning, ModelError
+from interpreto.models.options import EngineOptions
+from tests import tiny
+
+TEXT = "The film was not good"
+pytestmark = pytest.mark.filterwarnings("ignore::interpreto.errors.CompletenessWarning")
+
+
+def classifier(classes=40):
+    tokenizer = tiny.wordpiece()
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_labels=classes,
+        initializer_range=0.2,
+    )
+    torch.manual_seed(0)
+    return transformers.BertForSequenceClassification(config).eval(), tokenizer
+
+
+@pytest.fixture
+def backwards(monkeypatch):
+    """Counts calls of autograd, and whether several gradients were asked for at once."""
+    calls, grad = [], torch.autograd.grad
+
+    def counted(*arguments, **options):
+        calls.append(bool(options.get("is_grads_batched")))
+        return grad(*arguments, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    return calls
+
+
+@pytest.mark.parametrize("method", [InputXGradient, Saliency, IntegratedGradients, SmoothGrad], ids=lambda m: m.__name__)
+def test_many_targets_share_backward_passes(method, backwards):
+    model, tokenizer = classifier()
+    targets = [list(range(40))]
+    explainer = method(model, tokenizer)
+    together = explainer([TEXT], targets)[0]
+    assert any(backwards) and explainer.forward.batches_gradients and len(backwards) < 40
+    explainer = method(model, tokenizer)
+    explainer.forward.batches_gradients = False
+    backwards.clear()
+    alone = explainer([TEXT], targets)[0]
+    assert not any(backwards) and len(backwards) >= 40
+    scale = float(alone.attributions.abs().max())
+    torch.testing.assert_close(together.attributions, alone.attributions, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("method", [InputXGradient, SmoothGrad, IntegratedGradients], ids=lambda m: m.__name__)
+def test_targets_are_explained_in_blocks_where_memory_asks_for_it(method, monkeypatch):
+    model, tokenizer = classifier()
+    texts, targets = [TEXT, "A good film"], [list(range(40))] * 2
+    wanted = method(model, tokenizer)(texts, targets)
+    monkeypatch.setattr(evidence, "NUMBERS_HELD", 5000)
+    for a, b in zip(wanted, method(model, tokenizer)(texts, targets), strict=True):
+        torch.testing.assert_close(a.attributions, b.attributions, rtol=1e-4, atol=1e-5 * float(a.attributions.abs().max()))
+        assert a.target_labels == b.target_labels
+        if a.standard_error is not None:
+            torch.testing.assert_close(a.standard_error, b.standard_error, rtol=1e-3, atol=1e-5)
+
+
+def test_rows_with_unequal_numbers_of_targets_share_batches():
+    model, tokenizer = classifier()
+    texts, targets = [TEXT, "A good film", "A bad film that is not good"], [[3], list(range(40)), [7, 1]]
+    together = InputXGradient(model, tokenizer)(texts, targets)
+    for text, own, output in zip(texts, targets, together, strict=True):
+        alone = InputXGradient(model, tokenizer, shortcuts=EngineOptions(shared_backward=False))([text], [own])[0]
+        torch.testing.assert_close(output.attributions, alone.attributions, rtol=1e-3, atol=1e-4)
+
+
+def test_models_whose_operators_cannot_be_batched_are_run_one_by_one():
+    class Odd(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, gradient):
+            assert float(gradient.sum()) < torch.inf  # a number of a tensor, which a batched backward has not
+            return gradient * 2
+
+    model, tokenizer = classifier()
+    forward = model.forward
+    plain = InputXGradient(model, tokenizer)([TEXT], [[0, 1, 2]])[0]
+
+    def doubled(input_ids=None, attention_mask=None, token_type_ids=None):
+        output = forward(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        output.logits = Odd.apply(output.logits)
+        return output
+
+    model.forward = doubled
+    explainer = InputXGradient(model, tokenizer)
+    found = explainer([TEXT], [[0, 1, 2]])[0]
+    assert explainer.forward.batches_gradients is False
+    torch.testing.assert_close(found.attributions, 2 * plain.attributions, rtol=1e-4, atol=1e-5)
+
+
+def test_models_without_gradients_are_told():
+    model, tokenizer = tiny.CLASSIFIERS["bert"]()
+
+    class Detached(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.config, self.get_input_embeddings = model, model.config, model.get_input_embeddings
+
+        def forward(self, **inputs):
+            return self.inner(**inputs).logits.detach()
+
+    with pytest.raises(ModelError, match="`model`: Detached gives no gradients at its embeddings"):
+        IntegratedGradients(Detached(), tokenizer)(TEXT, 0)
+
+
+class Normalized(torch.nn.Module):
+    """A model that normalizes its embeddings first: blind to their scale."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.config, self.table = inner, inner.config, inner.get_input_embeddings()
+
+    def get_input_embeddings(self):
+        return self.table
+
+    def forward(self, input_ids, attention_mask):
+        hidden = torch.nn.functional.layer_norm(self.table(input_ids), (32,), eps=1e-12)
+        hidden = hidden - hidden.mean(-1, keepdim=True)
+        return (hidden.relu() * attention_mask[..., None]).sum(1)[:, :3]
+
+
+def test_rounding_is_told():
+    model, tokenizer = tiny.CLASSIFIERS["bert"]()
+    with torch.no_grad():
+        model.get_input_embeddings().weight.sub_(model.get_input_embeddings().weight.mean(1, keepdim=True))
+    with pytest.warns(CompletenessWarning, match="gradient × input of 'The film was not good' is rounding"):
+        InputXGradient(Normalized(model), tokenizer)(TEXT, 0)
