@@ -83,7 +83,7 @@ class AttentionReader(Watcher):
             and value.numel() == math.prod(self._open)
         )
 
-    def _attention(
+    def _attention(  # noqa: PLR0917  # as torch's function
         self,
         query: Tensor,
         key: Tensor,

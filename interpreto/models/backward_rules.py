@@ -66,7 +66,7 @@ class LrpRules(BackwardRules):
         super().__init__()
         self.frozen = attention == "frozen"
 
-    def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:  # noqa: PLR0911  # a rule each
         """Return the function's value, with the derivative that its rule gives it."""
         if not torch.is_grad_enabled():
             return function(*arguments, **options)
@@ -91,7 +91,7 @@ class LrpRules(BackwardRules):
             return _proportional(inputs[0], output)
         return None
 
-    def _attention(
+    def _attention(  # noqa: PLR0917  # as torch's function
         self,
         query: Tensor,
         key: Tensor,
@@ -128,7 +128,7 @@ class DeepLiftRules(BackwardRules):
 
     paired = True
 
-    def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:  # noqa: PLR0911  # a rule each
         """Return the function's value, with the slope between input and baseline."""
         first = arguments[0] if arguments else None
         if not torch.is_grad_enabled():
@@ -157,7 +157,7 @@ class DeepLiftRules(BackwardRules):
                 return _elementwise(module.forward, inputs[0])
         return None
 
-    def _attention(
+    def _attention(  # noqa: PLR0917  # as torch's function
         self,
         query: Tensor,
         key: Tensor,
