@@ -106,6 +106,11 @@ def concept_page(inputs: Any) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def concepts_dashboard() -> str:
+    explainer, _ = found_concepts()
+    return concept_dashboard(explainer, movies()[:300], k_inputs=2, activation_granularity="word").to_html()
+
+
 def curves() -> str:
     model, tokenizer = demo.load_classifier()
     methods = {"KernelShap": KernelShap(model, tokenizer), "IntegratedGradients": IntegratedGradients(model, tokenizer)}
@@ -142,6 +147,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "inputs-to-concepts": concepts_of_words,
     "concepts-global": concepts_of_a_data_set,
     "concepts-local": concepts_of_a_text,
+    "concepts-dashboard": concepts_dashboard,
     "curves": curves,
     "terminal": terminal,
 }

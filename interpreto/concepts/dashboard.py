@@ -46,7 +46,7 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class ConceptProfile:
-    """What is known of one concept.
+    """Profile of one concept: its activations, its texts, its neighbors.
 
     Attributes:
         concept: Its number.

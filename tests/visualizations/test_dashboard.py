@@ -23,10 +23,8 @@ def test_the_page_holds_the_numbers():
     data = payload(dashboard().to_html())
     assert [concept["name"] for concept in data["concepts"]] == ["joy0 · praise", "joy1 · praise", "concept 2"]
     assert data["concepts"][0]["bins"] == [0.5, [7, 3, 0, 1], [2], 9] and data["concepts"][1]["near"] == [[2, 0.75]]
-    assert numbers(data["sizes"]) == [[1, 2, 3], [1.5, 1, 0.5]] and numbers(data["effects"]) == [
-        [-0.5, -1, -1.5],
-        [1.5, 1, 0.5],
-    ]
+    assert numbers(data["sizes"]).tolist() == [[1, 2, 3], [1.5, 1, 0.5]]
+    assert numbers(data["effects"]).tolist() == [[-0.5, -1, -1.5], [1.5, 1, 0.5]]
     (low, high, [[place, values]]), second = data["concepts"][0]["examples"]
     assert (low, high) == (80, 100) and numbers([values]).tolist() == [[0.5, 0.5, 2.0]]
     assert "".join(text for text, _, _ in data["passages"][place]) == "joy praise w0"
