@@ -1,4 +1,4 @@
-"""The stacks of a model: the tokens of a row that each reads (an encoder the first, the decoder the others), and their blocks."""
+"""The stacks of a model: the tokens of a row that each reads (an encoder the first, a decoder the others), and its blocks."""
 
 from __future__ import annotations
 
