@@ -1,4 +1,4 @@
-"""How modules lay a batch out: what a module gives as activations of whole rows, and back."""
+"""Layouts of batches: what a module gives becomes activations of whole rows, and back."""
 
 from __future__ import annotations
 

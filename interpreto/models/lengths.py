@@ -1,4 +1,4 @@
-"""How long a model's inputs can be."""
+"""The longest input that a model takes."""
 
 from __future__ import annotations
 
