@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+PRIOR = 2  # occurrences of 0 that are added to those of a word
 CELLS = 2**26  # words × concepts that are held
 WEAK = 0.2
 """Share of the best word's score below which a word is not part of a name."""
@@ -19,9 +20,9 @@ class DistinctiveWords:
     """Find the words by which concepts differ: those that a concept is large at, and the others are not.
 
     Let ``z`` be the mean activation of a concept over the occurrences of a word, in units of the concept's root mean square
-    over all units, with one occurrence of 0 added so that rare words count for less. The score of the word is ``z²`` over the
-    sum of ``z`` over concepts: frequent words that every concept is large at have a small share everywhere. Each word is
-    given to the few concepts that score it highest, so that no two pages full of concepts bear one name.
+    over all units, with `PRIOR` occurrences of 0 added so that rare words count for less. The score of the word is ``z²``
+    over the sum of ``z`` over concepts: words that every concept is large at have a small share everywhere. Each word is
+    given to the few concepts that score it highest, so that few names share a word.
 
     Args:
         concepts: Number of concepts.
@@ -74,7 +75,7 @@ class DistinctiveWords:
         if not self._forms:
             return {}
         scale = (self._squares / max(self._rows, 1)).sqrt().float()
-        z = self._sums / (self._counts[:, None] + 1) / torch.where(scale > 0, scale, torch.ones(()))
+        z = self._sums / (self._counts[:, None] + PRIOR) / torch.where(scale > 0, scale, torch.ones(()))
         scores = z.square() / z.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
         least = scores.sort(dim=1, descending=True, stable=True).indices[:, : self.most]
         owned = torch.zeros_like(scores).scatter_(1, least, scores.gather(1, least))

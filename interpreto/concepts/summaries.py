@@ -16,8 +16,8 @@ from interpreto.concepts.labels import read_labels
 from interpreto.concepts.summary_call import SummaryCall
 from interpreto.concepts.views import GlobalConcepts, LocalConcepts, Passage
 from interpreto.errors import InputError
+from interpreto.inputs.forms import ACCEPTED, is_single
 from interpreto.inputs.samples import Sample
-from interpreto.inputs.text import ACCEPTED, is_single
 from interpreto.validation import check_count
 
 TOKENS = 9  # of a generation, the most frequent that get a column of their own

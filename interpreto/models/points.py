@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from interpreto.errors import ModelError
 from interpreto.inputs.samples import EmbeddingVariants, Readout, Sample
 from interpreto.models.batching import TOKENS_A_PASS, is_out_of_memory, map_batches
-from interpreto.models.forward import promoted
 from interpreto.models.gradients import GradientReducer
+from interpreto.models.logits import promoted
 from interpreto.models.measurements import check_model
 from interpreto.models.padding import agree
 from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
@@ -71,16 +71,17 @@ class PointScorer:
             start, end = min(reached[i] for i in picked), max(counts)
             while start < end:
                 chosen = [b for b, i in enumerate(picked) if reached[i] <= start < counts[b]]
-                block = range(start, min(end, start + self._together(given), *(counts[b] for b in chosen)))
+                last = min(end, start + self._together(given))
                 for rows in [chosen] if self.runner.options.shared_backward else [[b] for b in chosen]:
                     if len(rows) > 1:
                         self.forward.log.use("shared_backward")
-                    found = self._backward(scores, given, rows, block)
+                    block = range(start, min(last, max(counts[b] for b in rows)))
+                    found = self._backward(scores, given, _directions(scores, block, {b: counts[b] for b in rows}))
                     for j, copies, inside in _runs(picked, rows, places):
-                        for k, gradients in zip(block, found, strict=True):
+                        for k, gradients in zip(block[: counts[inside[0]] - start], found, strict=False):
                             reducers[j].add(copies, k, gradients[inside, : len(variants[j].sample)])
                 for b in chosen:
-                    reached[picked[b]] = block.stop
+                    reached[picked[b]] = min(last, counts[b])
                 start = min((reached[i] for b, i in enumerate(picked) if reached[i] < counts[b]), default=end)
 
         rows = concatenated([self._plain(v.sample, len(v.points)) for v in variants])
@@ -96,13 +97,10 @@ class PointScorer:
         return max(1, budget // (given.shape[0] * given.shape[1]))
 
     def _backward(
-        self, scores: Float[Tensor, "b t"], given: Float[Tensor, "b l d"], rows: list[int], block: range
+        self, scores: Float[Tensor, "b t"], given: Float[Tensor, "b l d"], directions: Float[Tensor, "k b t"]
     ) -> Float[Tensor, "k b l d"]:
-        """Return the gradients of some scores, each summed over some rows: in one backward where the model can do it so."""
-        if len(block) > 1 and self.forward.batches_gradients is not False:
-            directions = scores.new_zeros(len(block), *scores.shape)
-            for i, k in enumerate(block):
-                directions[i, rows, k] = 1.0
+        """Return the gradients of some sums of scores: in one backward where the model can do it so."""
+        if len(directions) > 1 and self.forward.batches_gradients is not False:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", UserWarning)  # torch tells which operators it runs one by one
@@ -117,12 +115,7 @@ class PointScorer:
                     self.forward.batches_gradients = agree(found[-1], alone, self.forward.low_precision)
                 if self.forward.batches_gradients:
                     return found
-        parts = []
-        for k in block:
-            direction = torch.zeros_like(scores)
-            direction[rows, k] = 1.0
-            parts.append(self._grad(scores, given, direction))
-        return torch.stack(parts)
+        return torch.stack([self._grad(scores, given, direction) for direction in directions])
 
     def _grad(self, scores: Tensor, given: Tensor, direction: Tensor, is_grads_batched: bool = False) -> Tensor:
         try:
@@ -170,7 +163,7 @@ class PointScorer:
         own = embeddings[: len(owner)]
         if readout is None or readout.suffix is None:
             return own
-        return torch.cat([own, self.forward.embed(readout.suffix, 0).to(own)])
+        return torch.cat([own, self.forward.embeddings.embed(readout.suffix, 0).to(own)])
 
     def _plain(self, sample: Sample, count: int) -> Rows:
         """Return a sample some times, as its longest readout runs it."""
@@ -179,7 +172,7 @@ class PointScorer:
 
     @contextmanager
     def _padding(self, samples: Sequence[Sample]) -> Iterator[None]:
-        check_ids(samples, self.forward.vocabulary)
+        check_ids(samples, self.forward.embeddings.vocabulary)
         with self.runner.padding(samples):
             check_model(self.forward, samples, None)
             yield
@@ -187,6 +180,20 @@ class PointScorer:
 
 def _padded(scores: Float[Tensor, "b t"], width: int) -> Float[Tensor, "b w"]:
     return torch.nn.functional.pad(scores, (0, max(0, width - scores.shape[1])))
+
+
+def _directions(scores: Float[Tensor, "b t"], block: range, counts: Mapping[int, int]) -> Float[Tensor, "k b t"]:
+    """Return, for each score of a block, the direction that sums it over the rows that have it.
+
+    Args:
+        scores: Of all rows.
+        block: Numbers of scores.
+        counts: The rows that are asked, each with its number of scores.
+    """
+    directions = scores.new_zeros(len(block), *scores.shape)
+    for i, k in enumerate(block):
+        directions[i, [row for row, count in counts.items() if k < count], k] = 1.0
+    return directions
 
 
 def _runs(picked: list[int], chosen: list[int], places: list[tuple[int, int]]) -> Iterator[tuple[int, list[int], list[int]]]:

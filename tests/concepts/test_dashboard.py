@@ -11,7 +11,7 @@ import torch
 from interpreto import ModelWithSplitPoints, demo
 from interpreto.concepts import NeuronsAsConcepts, PCAConcepts, SemiNMFConcepts, TopKInputs, concept_dashboard
 from interpreto.concepts.dashboard import CHUNK, around_peak, by_quantile, nearest
-from interpreto.concepts.distinctive_words import DistinctiveWords
+from interpreto.concepts.distinctive_words import PRIOR, DistinctiveWords
 from interpreto.concepts.histograms import BINS, Histograms
 from interpreto.concepts.splitters.granularities import ActivationGranularity
 from interpreto.concepts.summaries import global_concepts
@@ -77,7 +77,7 @@ class TestDistinctiveWords:
         codes = torch.tensor([[3.0, 1.0], [1.0, 0.0], [0.0, 2.0]])
         found.add(["a", "b", "a c"], codes)
         scale = codes.square().mean(0).sqrt()
-        z = torch.tensor([[3.0, 3.0], [1.0, 0.0], [0.0, 2.0]]) / torch.tensor([[3.0], [2.0], [2.0]]) / scale
+        z = torch.tensor([[3.0, 3.0], [1.0, 0.0], [0.0, 2.0]]) / (PRIOR + torch.tensor([[2.0], [1.0], [1.0]])) / scale
         scores = z**2 / z.sum(1, keepdim=True)
         expected = {c: tuple("abc"[i] for i in scores[:, c].argsort(descending=True)[:2]) for c in range(2)}
         kept = {
