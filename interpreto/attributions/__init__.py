@@ -2,12 +2,17 @@
 
 from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
 from interpreto.attributions.methods import (
+    Banzhaf,
+    ExactShapley,
+    GLime,
     GradientShap,
     InputXGradient,
     IntegratedGradients,
     KernelShap,
     Lime,
     Occlusion,
+    PermutationShap,
+    Rise,
     Saliency,
     SmoothGrad,
     Sobol,
@@ -21,6 +26,9 @@ from interpreto.models.modes import InferenceModes
 __all__ = [
     "AttributionExplainer",
     "AttributionOutput",
+    "Banzhaf",
+    "ExactShapley",
+    "GLime",
     "GradientShap",
     "InferenceModes",
     "InputXGradient",
@@ -30,6 +38,8 @@ __all__ = [
     "MultitaskExplainerMixin",
     "Occlusion",
     "Options",
+    "PermutationShap",
+    "Rise",
     "Saliency",
     "SmoothGrad",
     "Sobol",

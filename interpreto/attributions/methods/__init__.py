@@ -1,5 +1,6 @@
 """Attribution methods: a choice of perturbator and aggregator each."""
 
+from interpreto.attributions.methods.games import Banzhaf, ExactShapley, PermutationShap
 from interpreto.attributions.methods.gradient_shap import GradientShap
 from interpreto.attributions.methods.integrated_gradients import IntegratedGradients
 from interpreto.attributions.methods.kernel_shap import KernelShap
@@ -9,15 +10,21 @@ from interpreto.attributions.methods.saliency import InputXGradient, Saliency
 from interpreto.attributions.methods.smooth_grad import SmoothGrad
 from interpreto.attributions.methods.sobol import Sobol
 from interpreto.attributions.methods.square_grad import SquareGrad
+from interpreto.attributions.methods.surrogates import GLime, Rise
 from interpreto.attributions.methods.var_grad import VarGrad
 
 __all__ = [
+    "Banzhaf",
+    "ExactShapley",
+    "GLime",
     "GradientShap",
     "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
     "Lime",
     "Occlusion",
+    "PermutationShap",
+    "Rise",
     "Saliency",
     "SmoothGrad",
     "Sobol",
