@@ -48,7 +48,7 @@ class HuggingFaceModel:
         *,
         device: torch.device | str | None = None,
         options: EngineOptions | None = None,
-        outputs: Callable[[Any], Tensor] | None = None,
+        outputs: Callable[..., Tensor] | None = None,
     ) -> None:
         self.options = EngineOptions() if options is None else options
         self.forward = Forward(model, device, self.options.kept_logits, outputs)
