@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from interpreto.errors import ModelError
 from interpreto.inputs.samples import EmbeddingVariants, Readout, Sample
 from interpreto.models.batching import TOKENS_A_PASS, is_out_of_memory, map_batches
-from interpreto.models.forward import promoted
 from interpreto.models.gradients import GradientReducer
+from interpreto.models.logits import promoted
 from interpreto.models.measurements import check_model
 from interpreto.models.padding import agree
 from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
@@ -170,7 +170,7 @@ class PointScorer:
         own = embeddings[: len(owner)]
         if readout is None or readout.suffix is None:
             return own
-        return torch.cat([own, self.forward.embed(readout.suffix, 0).to(own)])
+        return torch.cat([own, self.forward.embeddings.embed(readout.suffix, 0).to(own)])
 
     def _plain(self, sample: Sample, count: int) -> Rows:
         """Return a sample some times, as its longest readout runs it."""
@@ -179,7 +179,7 @@ class PointScorer:
 
     @contextmanager
     def _padding(self, samples: Sequence[Sample]) -> Iterator[None]:
-        check_ids(samples, self.forward.vocabulary)
+        check_ids(samples, self.forward.embeddings.vocabulary)
         with self.runner.padding(samples):
             check_model(self.forward, samples, None)
             yield

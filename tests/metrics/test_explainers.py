@@ -137,7 +137,7 @@ class TestSensitivity:
         model, tokenizer = tiny.SEQ2SEQ["bart"]()
         explainer = Occlusion(model, tokenizer)
         ids = torch.arange(5)
-        layers = [explainer.forward.embedding, explainer.forward.decoder_embedding]
+        layers = [explainer.forward.embeddings.first, explainer.forward.embeddings.decoder]
         before = [layer(ids) for layer in layers]
         with embeddings_moved(layers, ids[:3], [0.1, 0.1], "0"):
             for layer, table in zip(layers, before, strict=True):

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpreto.models.forward import promoted
+from interpreto.models.logits import promoted
 from interpreto.models.modes import InferenceModes, Mode, apply_mode
 
 CHUNK = 2**22  # logits whose softmax is taken at once

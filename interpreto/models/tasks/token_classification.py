@@ -18,7 +18,8 @@ from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.targets import Contrast, one_each
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Units
-from interpreto.models.forward import Forward, per_token
+from interpreto.models.forward import Forward
+from interpreto.models.logits import per_token
 from interpreto.models.modes import Mode, mode_name
 from interpreto.models.tasks.base import GenerationRequest, Task, no_generation
 from interpreto.models.tasks.columns import read_columns
