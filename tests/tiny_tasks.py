@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from tests import tiny
 from tests.tiny import (
     _DEBERTA,
     _DENSE,

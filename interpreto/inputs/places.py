@@ -89,7 +89,7 @@ def characters_of(item: Mapping[str, Any], name: str) -> Span:
         TargetError: if it names none.
     """
     if not {"start", "end"} <= set(item):
-        raise TargetError(f"{name}: got a mapping with the keys {shown(sorted(map(str, item)))}; it must have 'start' and 'end'.")
+        raise TargetError(f"{name}: got a mapping of {shown(sorted(map(str, item)))}; it must have 'start' and 'end'.")
     return item["start"], item["end"]
 
 
@@ -117,4 +117,5 @@ def _at(tokens: Tokens, span: Span, name: str) -> Place:
     found = [i for i, ((a, b), held) in enumerate(kept) if max(a, span[0]) < min(b, span[1]) and not held]
     if not found:
         raise TargetError(f"{name}: no token is at the characters {span} ({tokens.text[span[0] : span[1]]!r:.60}).")
+    span = trimmed(tokens.text, span) or span
     return Place(tuple(found), span, tokens.text[span[0] : span[1]])

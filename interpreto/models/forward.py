@@ -180,9 +180,7 @@ class Forward:
             given["decoder_attention_mask"] = torch.cat([torch.ones_like(mask[:, :1]), mask[:, :-1]], 1)
         return given
 
-    def _logits_at(
-        self, positions: Int[Tensor, "b k"], arguments: dict[str, Any], batch: Batch
-    ) -> Float[Tensor, "b k v"]:
+    def _logits_at(self, positions: Int[Tensor, "b k"], arguments: dict[str, Any], batch: Batch) -> Float[Tensor, "b k v"]:
         """Return logits at some tokens: by the model's own option where these are the same in all rows, else by a hook."""
         length = arguments["decoder_input_ids" if "decoder_input_ids" in arguments else "input_ids"].shape[1]
         alike = bool((positions == positions[:1]).all())

@@ -18,7 +18,7 @@ from interpreto.models.rows import RowRunner, Rows, concatenated
 def outputs_at(
     forward: Forward,
     encodings: Sequence[TokenizedInput],
-    positions: Sequence[Int[Tensor, " k"]],
+    positions: Sequence[Tensor],
     reduce: Callable[[Tensor], Tensor],
     batch_size: int | None = None,
 ) -> list[Tensor]:
@@ -62,9 +62,10 @@ def _row(encoding: TokenizedInput, positions: Int[Tensor, " k"]) -> Rows:
 
 
 def _check_ids(forward: Forward, encodings: Sequence[TokenizedInput]) -> None:
-    for encoding in encodings if forward.vocabulary is not None else ():
-        if int(encoding.input_ids.max()) >= (forward.vocabulary or 0):
+    known = forward.embeddings.vocabulary
+    for encoding in encodings:
+        if known is not None and len(encoding.input_ids) and int(encoding.input_ids.max()) >= known:
             raise InputError(
                 f"`inputs`: {encoding.tokens.text[:40]!r} has token {int(encoding.input_ids.max())}, and the model knows "
-                f"{forward.vocabulary}."
+                f"{known}."
             )

@@ -29,9 +29,9 @@ from interpreto.validation import is_whole, shown
 OUTSIDE = "O"
 """Tag of tokens that are in no entity."""
 ACCEPTED = (
-    "None (every entity that the model finds), a pair (place, tag) such as ('Paris', 'LOC'), an entity of a pipeline, or a list "
-    "of these; for several inputs, one or a list for each. A place is a word of the text, its characters (start, end), or the "
-    "number of a token"
+    "None (every entity that the model finds), a pair (place, tag) such as ('Paris', 'LOC'), an entity of a pipeline, or a "
+    "list of these; for several inputs, one or a list for each. A place is a word of the text, its characters (start, end), "
+    "or the number of a token"
 )
 
 
@@ -145,8 +145,8 @@ class TokenClassification(Task):
             mentions.append(Mention(place, (tuple(tags[i] for i in positions),), f"{place.text}: {kind}"))
         if not mentions:
             raise TargetError(
-                f"`targets`: the model finds no entity in {tokens.text[:60]!r} (every token is {OUTSIDE!r}); pass a target, such "
-                "as a pair (word, tag), or leave this input out."
+                f"`targets`: the model finds no entity in {tokens.text[:60]!r} (every token is {OUTSIDE!r}); pass a target, "
+                "such as a pair (word, tag), or leave this input out."
             )
         return tuple(mentions)
 
@@ -239,4 +239,4 @@ def _tag_of(item: Mapping[str, Any], name: str) -> Any:
     for key in ("entity_group", "entity", "tag", "label"):
         if key in item:
             return item[key]
-    raise TargetError(f"{name}: got a mapping with the keys {shown(sorted(map(str, item)))}; it must have 'entity' or 'tag'.")
+    raise TargetError(f"{name}: got a mapping of {shown(sorted(map(str, item)))}; it must have 'entity' or 'tag'.")
