@@ -33,7 +33,7 @@ from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
 from interpreto.models.batching import windows
 from interpreto.models.black_box import BlackBox
 from interpreto.models.embeddings import Baseline
-from interpreto.models.forward import longest_input
+from interpreto.models.lengths import longest_input
 from interpreto.models.protocol import require
 from interpreto.models.report import EngineReport
 from interpreto.models.tasks import Generation, resolve_task
@@ -115,7 +115,7 @@ class AttributionExplainer:
         require(self.model, self.evidence.needs, type(self).__name__)
         self.replacement = None if moves else self.model.replacement(replacement)
         if moves:
-            _ = self.forward.embedding  # a model without embeddings is refused here, not in the middle of a call
+            _ = self.forward.embeddings.first  # a model without embeddings is refused here, not in the middle of a call
         self.encode = self._reader(longest)
 
     def _reader(self, longest: int | None) -> Any:

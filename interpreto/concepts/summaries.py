@@ -19,8 +19,8 @@ from interpreto.concepts.outputs import windows_with_targets
 from interpreto.concepts.splitters.granularities import ActivationGranularity, Unit, read_unit
 from interpreto.concepts.views import About, GlobalConcepts, LocalConcepts, Passage
 from interpreto.errors import InputError
+from interpreto.inputs.forms import ACCEPTED, is_single
 from interpreto.inputs.samples import Sample
-from interpreto.inputs.text import ACCEPTED, is_single
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.modes import InferenceModes
 from interpreto.validation import check_choice, check_count

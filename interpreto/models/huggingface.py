@@ -66,7 +66,7 @@ class HuggingFaceModel:
         """Return the replacement of that name, if the model can be given it."""
         found = read_replacement(value, self.tokenizer)
         if found.name in ("mean", "zero"):
-            _ = self.forward.embedding  # a model without embeddings is refused here, not in the middle of a call
+            _ = self.forward.embeddings.first  # a model without embeddings is refused here, not in the middle of a call
         return found
 
     def configured(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
@@ -16,8 +16,9 @@ from interpreto.errors import ModelError
 from interpreto.inputs.samples import EmbeddingVariants, Readout, Sample
 from interpreto.models.backward_rules import BackwardRules
 from interpreto.models.batching import TOKENS_A_PASS, Budget, is_out_of_memory, map_batches
-from interpreto.models.forward import Batch, promoted
+from interpreto.models.forward import Batch
 from interpreto.models.gradients import GradientReducer
+from interpreto.models.logits import promoted
 from interpreto.models.measurements import check_model
 from interpreto.models.padding import agree
 from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
@@ -82,16 +83,17 @@ class PointScorer:
             start, end = min(reached[i] for i in picked), max(counts)
             while start < end:
                 chosen = [b for b, i in enumerate(picked) if reached[i] <= start < counts[b]]
-                block = range(start, min(end, start + self._together(given), *(counts[b] for b in chosen)))
+                last = min(end, start + self._together(given))
                 for rows in [chosen] if self.runner.options.shared_backward else [[b] for b in chosen]:
                     if len(rows) > 1:
                         self.forward.log.use("shared_backward")
-                    found = self._backward(scores, given, rows, block)
+                    block = range(start, min(last, max(counts[b] for b in rows)))
+                    found = self._backward(scores, given, _directions(scores, block, {b: counts[b] for b in rows}))
                     for j, copies, inside in _runs(picked, rows, places):
-                        for k, gradients in zip(block, found, strict=True):
+                        for k, gradients in zip(block[: counts[inside[0]] - start], found, strict=False):
                             reducers[j].add(copies, k, gradients[inside, : len(variants[j].sample)])
                 for b in chosen:
-                    reached[picked[b]] = block.stop
+                    reached[picked[b]] = min(last, counts[b])
                 start = min((reached[i] for b, i in enumerate(picked) if reached[i] < counts[b]), default=end)
 
         rows = concatenated([self._plain(v.sample, len(v.points)) for v in variants])
@@ -117,13 +119,10 @@ class PointScorer:
         return max(1, budget // (given.shape[0] * given.shape[1]))
 
     def _backward(
-        self, scores: Float[Tensor, "b t"], given: Float[Tensor, "b l d"], rows: list[int], block: range
+        self, scores: Float[Tensor, "b t"], given: Float[Tensor, "b l d"], directions: Float[Tensor, "k b t"]
     ) -> Float[Tensor, "k b l d"]:
-        """Return the gradients of some scores, each summed over some rows: in one backward where the model can do it so."""
-        if len(block) > 1 and self.forward.batches_gradients is not False:
-            directions = scores.new_zeros(len(block), *scores.shape)
-            for i, k in enumerate(block):
-                directions[i, rows, k] = 1.0
+        """Return the gradients of some sums of scores: in one backward where the model can do it so."""
+        if len(directions) > 1 and self.forward.batches_gradients is not False:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", UserWarning)  # torch tells which operators it runs one by one
@@ -138,12 +137,7 @@ class PointScorer:
                     self.forward.batches_gradients = agree(found[-1], alone, self.forward.low_precision)
                 if self.forward.batches_gradients:
                     return found
-        parts = []
-        for k in block:
-            direction = torch.zeros_like(scores)
-            direction[rows, k] = 1.0
-            parts.append(self._grad(scores, given, direction))
-        return torch.stack(parts)
+        return torch.stack([self._grad(scores, given, direction) for direction in directions])
 
     def _grad(self, scores: Tensor, given: Tensor, direction: Tensor, is_grads_batched: bool = False) -> Tensor:
         try:
@@ -191,7 +185,10 @@ class PointScorer:
         return promoted(mixed_rows(outputs, readouts))
 
     def _by_rules(self, rules: BackwardRules, batch: Batch, ids: Tensor | None) -> Float[Tensor, "b k"]:
-        """Return the outputs that are read of a batch; tasks read them in parts, so paired rules are given some pairs at a time."""
+        """Return the outputs that are read of a batch.
+
+        Tasks read outputs in parts, so that paired rules are given whole pairs, as many as fit in one part.
+        """
         rules.pairs = Pairs(len(batch.ids), self._leads)
         with rules:
             logits = self.forward(batch)
@@ -211,7 +208,7 @@ class PointScorer:
         own = embeddings[: len(owner)]
         if readout is None or readout.suffix is None:
             return own
-        return torch.cat([own, self.forward.embed(readout.suffix, 0).to(own)])
+        return torch.cat([own, self.forward.embeddings.embed(readout.suffix, 0).to(own)])
 
     def _plain(self, sample: Sample, count: int) -> Rows:
         """Return a sample some times, as its longest readout runs it."""
@@ -220,7 +217,7 @@ class PointScorer:
 
     @contextmanager
     def _padding(self, samples: Sequence[Sample]) -> Iterator[None]:
-        check_ids(samples, self.forward.vocabulary)
+        check_ids(samples, self.forward.embeddings.vocabulary)
         with self.runner.padding(samples):
             check_model(self.forward, samples, None)
             yield
@@ -252,6 +249,20 @@ def _by_column(logits: Tensor, ids: Int[Tensor, "b k"]) -> Iterator[tuple[Tensor
 
 def _padded(scores: Float[Tensor, "b t"], width: int) -> Float[Tensor, "b w"]:
     return torch.nn.functional.pad(scores, (0, max(0, width - scores.shape[1])))
+
+
+def _directions(scores: Float[Tensor, "b t"], block: range, counts: Mapping[int, int]) -> Float[Tensor, "k b t"]:
+    """Return, for each score of a block, the direction that sums it over the rows that have it.
+
+    Args:
+        scores: Of all rows.
+        block: Numbers of scores.
+        counts: The rows that are asked, each with its number of scores.
+    """
+    directions = scores.new_zeros(len(block), *scores.shape)
+    for i, k in enumerate(block):
+        directions[i, [row for row, count in counts.items() if k < count], k] = 1.0
+    return directions
 
 
 def _runs(picked: list[int], chosen: list[int], places: list[tuple[int, int]]) -> Iterator[tuple[int, list[int], list[int]]]:
