@@ -30,7 +30,7 @@ class EmbeddingSpace:
 
     def rows(self, ids: Int[Tensor, " l"], sample: Sample) -> Float[Tensor, "l d"]:
         """Return the embeddings of other ids in the places of a sample's tokens."""
-        return self.forward.embed(ids, sample.source)
+        return self.forward.embeddings.embed(ids, sample.source)
 
     def table(self, ids: Int[Tensor, " l"]) -> Float[Tensor, "l d"]:
         """Return the embeddings of ids; of an encoder-decoder, the encoder's."""

@@ -15,8 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from interpreto.errors import ModelError
 from interpreto.inputs.samples import EmbeddingVariants, Readout, Sample
 from interpreto.models.backward_rules import BackwardRules
+from interpreto.models.batch import Batch
 from interpreto.models.batching import TOKENS_A_PASS, Budget, is_out_of_memory, map_batches
-from interpreto.models.forward import Batch
 from interpreto.models.gradients import GradientReducer
 from interpreto.models.logits import promoted
 from interpreto.models.measurements import check_model

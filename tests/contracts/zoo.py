@@ -15,8 +15,8 @@ FEW = {
     "SquareGrad": {"n_perturbations": 5},
     "VarGrad": {"n_perturbations": 5},
     "GradientShap": {"n_perturbations": 5, "baseline": "mean"},
-    "ExpectedGradients": {"n_perturbations": 5},
-    "DeepLiftShap": {"n_baselines": 3},
+    "ExpectedGradients": {"n_perturbations": 3},
+    "DeepLiftShap": {"n_baselines": 2},
 }
 """Options of methods that have many passes by default."""
 
