@@ -12,10 +12,14 @@ __version__ = "0.2.0"
 _HOMES = {
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
+    "AttnLrp": "attributions.methods",
     "Banzhaf": "attributions.methods",
     "BlackBox": "models.black_box",
     "Contrast": "inputs.targets",
+    "DeepLift": "attributions.methods",
+    "DeepLiftShap": "attributions.methods",
     "ExactShapley": "attributions.methods",
+    "ExpectedGradients": "attributions.methods",
     "Explanations": "attributions.explanations",
     "GLime": "attributions.methods",
     "GradientShap": "attributions.methods",
@@ -47,12 +51,16 @@ ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.starts
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
+    "AttnLrp",
     "AttributionExplainer",
     "AttributionOutput",
     "Banzhaf",
     "BlackBox",
     "Contrast",
+    "DeepLift",
+    "DeepLiftShap",
     "ExactShapley",
+    "ExpectedGradients",
     "Explanations",
     "GLime",
     "GradientShap",
@@ -91,8 +99,12 @@ if TYPE_CHECKING:
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
+        AttnLrp,
         Banzhaf,
+        DeepLift,
+        DeepLiftShap,
         ExactShapley,
+        ExpectedGradients,
         GLime,
         GradientShap,
         InputXGradient,

@@ -40,6 +40,7 @@ def test_the_public_surface_is_this():
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *("ExactShapley", "PermutationShap", "Banzhaf", "GLime", "Rise"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
+        *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
         *("BlackBox", "Contrast", "Explanations"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
         *("attributions", "concepts", "demo", "errors", "metrics", "__version__"),

@@ -2,8 +2,12 @@
 
 from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
 from interpreto.attributions.methods import (
+    AttnLrp,
     Banzhaf,
+    DeepLift,
+    DeepLiftShap,
     ExactShapley,
+    ExpectedGradients,
     GLime,
     GradientShap,
     InputXGradient,
@@ -24,10 +28,14 @@ from interpreto.attributions.output import AttributionOutput
 from interpreto.models.modes import InferenceModes
 
 __all__ = [
+    "AttnLrp",
     "AttributionExplainer",
     "AttributionOutput",
     "Banzhaf",
+    "DeepLift",
+    "DeepLiftShap",
     "ExactShapley",
+    "ExpectedGradients",
     "GLime",
     "GradientShap",
     "InferenceModes",

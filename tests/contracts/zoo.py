@@ -10,7 +10,6 @@ FEW = {
     "Lime": {"n_perturbations": 60},
     "KernelShap": {"n_perturbations": 60},
     "Sobol": {"n_perturbations": 4},
-    "ExactShapley": {"max_units": 16},
     "PermutationShap": {"n_perturbations": 60},
     "Banzhaf": {"n_perturbations": 60},
     "GLime": {"n_perturbations": 60},
@@ -20,10 +19,15 @@ FEW = {
     "SquareGrad": {"n_perturbations": 5},
     "VarGrad": {"n_perturbations": 5},
     "GradientShap": {"n_perturbations": 5, "baseline": "mean"},
+    "ExpectedGradients": {"n_perturbations": 3},
+    "DeepLiftShap": {"n_baselines": 2},
 }
 """Options of methods that have many passes by default."""
 
-METHODS = {getattr(interpreto, method.name): FEW.get(method.name, {}) for method in REGISTERED}
+DOUBLING = ("ExactShapley",)
+"""Methods whose cost doubles with each unit: tests/attributions/games has their contracts, on short texts."""
+
+METHODS = {getattr(interpreto, m.name): FEW.get(m.name, {}) for m in REGISTERED if m.name not in DOUBLING}
 MASK_METHODS = {m: METHODS[m] for m in METHODS if interpreto.registry.find_method(m.__name__).evidence == "scores"}
 GRADIENT_METHODS = {m: METHODS[m] for m in METHODS if m not in MASK_METHODS}
 SAMPLED = tuple(getattr(interpreto, method.name) for method in REGISTERED if method.sampled)

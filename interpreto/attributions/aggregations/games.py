@@ -48,7 +48,7 @@ class OrdersAggregator(Aggregator):
                 ..., :m
             ]
             pairs = along.unflatten(0, (-1, 2)).mean(1)
-            own = pairs.var(0) / len(pairs)
+            own = _variance_of_mean(pairs)
             error = ((own + own.mean(-1, keepdim=True)) / 2).sqrt() * t_ratio(4 * (len(pairs) - 1))  # few pairs know little
             return Estimate(pairs.mean(0), error, reference=empty)
 
@@ -72,10 +72,15 @@ class BanzhafAggregator(Aggregator):
             if whole:
                 return Estimate(banzhaf_values(values[: 2 ** mask.shape[1]]))
             with_less_without = (1 - 2 * mask[0::2].double())[:, None] * (values[0::2] - values[1::2])[..., None]
-            count = len(with_less_without)
-            return Estimate(with_less_without.mean(0), with_less_without.std(0) / count**0.5 * t_ratio(count - 1))
+            error = _variance_of_mean(with_less_without).sqrt() * t_ratio(len(with_less_without) - 1)
+            return Estimate(with_less_without.mean(0), error)
 
         return by_reach(scores, variants, estimate)
+
+
+def _variance_of_mean(draws: Float[Tensor, "n t u"]) -> Float[Tensor, "t u"]:
+    """Return the variance of the mean of independent draws; 0 for a single one, whose error `t_ratio` makes NaN."""
+    return (draws - draws.mean(0)).square().sum(0) / (len(draws) * max(len(draws) - 1, 1))
 
 
 class KeptMeanAggregator(Aggregator):
