@@ -10,11 +10,14 @@ from interpreto import _moved
 __version__ = "0.2.0"
 
 _HOMES = {
+    "AttentionRollout": "attributions.methods",
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
+    "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
     "Contrast": "inputs.targets",
     "Explanations": "attributions.explanations",
+    "GenericAttention": "attributions.methods",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
     "GranularityAggregationStrategy": "inputs.units",
@@ -26,12 +29,14 @@ _HOMES = {
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
+    "RawAttention": "attributions.methods",
     "Saliency": "attributions.methods",
     "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
     "SplitterForClassification": "concepts.splitters",
     "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
+    "TransitionAttention": "attributions.methods",
     "VarGrad": "attributions.methods",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
@@ -42,11 +47,14 @@ ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.starts
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
+    "AttentionRollout",
     "AttributionExplainer",
     "AttributionOutput",
+    "BidirectionalAttention",
     "BlackBox",
     "Contrast",
     "Explanations",
+    "GenericAttention",
     "GradientShap",
     "Granularity",
     "GranularityAggregationStrategy",
@@ -58,12 +66,14 @@ __all__ = [
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
+    "RawAttention",
     "Saliency",
     "SmoothGrad",
     "Sobol",
     "SplitterForClassification",
     "SplitterForGeneration",
     "SquareGrad",
+    "TransitionAttention",
     "VarGrad",
     "__version__",
     "attributions",
@@ -81,16 +91,21 @@ if TYPE_CHECKING:
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
+        AttentionRollout,
+        BidirectionalAttention,
+        GenericAttention,
         GradientShap,
         InputXGradient,
         IntegratedGradients,
         KernelShap,
         Lime,
         Occlusion,
+        RawAttention,
         Saliency,
         SmoothGrad,
         Sobol,
         SquareGrad,
+        TransitionAttention,
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from interpreto.aliases import aliases
 from interpreto.attributions.aggregations.base import Aggregator
-from interpreto.attributions.evidence import Explained, Parts, evidence_of
+from interpreto.attributions.evidence import Evidence, Explained, Parts, evidence_of
 from interpreto.attributions.explanations import Explanations
 from interpreto.attributions.options import Settings
 from interpreto.attributions.output import AttributionOutput
@@ -60,6 +60,7 @@ class AttributionExplainer:
         replacement: What masked units become; see `Replacement`. ``"auto"``: the mask token, else ``"mean"``; of a
             `BlackBox`, ``"drop"``, or a text.
         signed: The attributions have a sign; None: as the perturbator and the aggregator say.
+        evidence: How the model is questioned; None: as the perturbator asks for, by scores or by gradients.
         **options: Shared by every method; see `Options`.
 
     Examples:
@@ -88,6 +89,7 @@ class AttributionExplainer:
         use_gradient: bool | None = None,
         replacement: str | int = "auto",
         signed: bool | None = None,
+        evidence: Evidence | None = None,
         **options: Any,
     ) -> None:
         self.settings = settings = Settings.read({"device": device, **options}, type(self).__name__)
@@ -107,9 +109,9 @@ class AttributionExplainer:
         self.model: Any = as_model(
             model, self.tokenizer, device=settings.device, options=settings.shortcuts, outputs=self.task.outputs
         )
-        self.evidence = evidence_of(self.perturbator)
+        self.evidence = evidence_of(self.perturbator) if evidence is None else evidence
         require(self.model, self.evidence.needs, type(self).__name__)
-        self.replacement = None if moves else self.model.replacement(replacement)
+        self.replacement = self.model.replacement(replacement) if self.evidence.needs == "scores" else None
         if moves:
             _ = self.forward.embedding  # a model without embeddings is refused here, not in the middle of a call
         self.encode = self._reader(longest)

@@ -15,13 +15,13 @@ from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.models.gradients import GradientReducer
 from interpreto.models.hook_points import HookPoint
 
-Need = Literal["scores", "gradients", "record"]
-"""Evidence that a method or a metric reads from a model: scores of masked inputs, gradients, or activations."""
+Need = Literal["scores", "gradients", "record", "attention"]
+"""Evidence that a method or a metric reads from a model: scores of masked inputs, gradients, activations, or attention."""
 
 BackwardRules = Callable[[Any], AbstractContextManager[None]]
 """Takes the model to a context manager in which its backward passes follow other rules, as relevance methods have them."""
 
-_NOUNS = {"scores": "scores", "gradients": "gradients", "record": "activations"}
+_NOUNS = {"scores": "scores", "gradients": "gradients", "record": "activations", "attention": "attention"}
 
 
 @runtime_checkable
