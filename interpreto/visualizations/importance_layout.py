@@ -37,7 +37,7 @@ def read_importance(
 
 
 def least_count(texts: int) -> int:
-    """Return the number of texts that a unit must occur in, for so many texts."""
+    """Return the number of texts that a unit must occur in, of a number of texts."""
     return 3 if texts >= MANY else 2 if texts >= SOME else 1
 
 
