@@ -11,11 +11,15 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "AttentionRollout": "attributions.methods",
+    "AttnLrp": "attributions.methods",
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
     "Contrast": "inputs.targets",
+    "DeepLift": "attributions.methods",
+    "DeepLiftShap": "attributions.methods",
+    "ExpectedGradients": "attributions.methods",
     "Explanations": "attributions.explanations",
     "GenericAttention": "attributions.methods",
     "GradientShap": "attributions.methods",
@@ -41,6 +45,7 @@ _HOMES = {
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
+    "plot_importance": "visualizations.importance",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
@@ -48,11 +53,15 @@ _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
     "AttentionRollout",
+    "AttnLrp",
     "AttributionExplainer",
     "AttributionOutput",
     "BidirectionalAttention",
     "BlackBox",
     "Contrast",
+    "DeepLift",
+    "DeepLiftShap",
+    "ExpectedGradients",
     "Explanations",
     "GenericAttention",
     "GradientShap",
@@ -84,6 +93,7 @@ __all__ = [
     "plot_attributions",
     "plot_concepts",
     "plot_curves",
+    "plot_importance",
 ]
 
 if TYPE_CHECKING:
@@ -92,7 +102,11 @@ if TYPE_CHECKING:
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
         AttentionRollout,
+        AttnLrp,
         BidirectionalAttention,
+        DeepLift,
+        DeepLiftShap,
+        ExpectedGradients,
         GenericAttention,
         GradientShap,
         InputXGradient,
@@ -117,6 +131,7 @@ if TYPE_CHECKING:
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
+    from interpreto.visualizations.importance import plot_importance
 
 
 def __getattr__(name: str) -> Any:

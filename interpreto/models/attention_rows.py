@@ -216,7 +216,7 @@ class AttentionScorer:
         """Return the gradients of each run's scores in the last layer's attention, at the queries that are read."""
         batch, last = self._batch(runs), Last(self._last)
         whole = [plain_rows(run.sample, 1, run.readout).ids[0] for run in runs]
-        embedded = [self.forward.embed(ids, run.sample.source) for ids, run in zip(whole, runs, strict=True)]
+        embedded = [self.forward.embeddings.embed(ids, run.sample.source) for ids, run in zip(whole, runs, strict=True)]
         given = pad_sequence([each * scale for each, scale in zip(embedded, scales, strict=True)], batch_first=True)
         reader = LayerReader(self.forward.model, len(runs), self._sizes(batch), last)
         outputs = self._run(runs, batch, reader, gradients=True, given=given)

@@ -17,6 +17,8 @@ FEW = {
     "GradientShap": {"n_perturbations": 5, "baseline": "mean"},
     "TransitionAttention": {"n_perturbations": 3},
     "BidirectionalAttention": {"n_perturbations": 3},
+    "ExpectedGradients": {"n_perturbations": 3},
+    "DeepLiftShap": {"n_baselines": 2},
 }
 """Options of methods that have many passes by default."""
 
