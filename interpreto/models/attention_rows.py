@@ -88,7 +88,7 @@ class AttentionScorer:
 
     @contextmanager
     def _padding(self, samples: Sequence[Sample], moves: bool) -> Iterator[None]:
-        check_ids(samples, self.forward.vocabulary)
+        check_ids(samples, self.forward.embeddings.vocabulary)
         with self.runner.padding(samples):
             if moves:
                 check_model(self.forward, samples, None)
