@@ -335,10 +335,3 @@ class Card {
     for (const panel of [from, ...this.others(from)]) panel.mark(unit);
   }
 }
-
-const groups = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
-root.classList.toggle("compares", groups.some((group) => group.length > 1));
-groups.forEach((group, position) => root.append(new Card(group, position).element));
-root.append(tooltip);
-document.addEventListener("keydown", (event) => event.key === "Escape" && hideTooltip());
-document.addEventListener("scroll", hideTooltip, { passive: true, capture: true });

@@ -28,7 +28,7 @@ from interpreto.visualizations.text_layout import (
     without_noise,
 )
 
-LOOK = Look(["attributions.js"])
+LOOK = Look(["attributions.js", "cards.js"])
 TOP = 5  # units in the table of the static view
 _PER_ROW = ("labels", "values", "errors", "scores", "references", "residuals", "sums", "addsUp", "noise")
 
