@@ -179,7 +179,7 @@ def test_all_methods_as_json(capsys):
     assert [each["name"] for each in json.loads(run(capsys, "methods", "--json")[1])] == list(METHODS)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], [], ["explain", "--help"], ["methods", "--no"], ["explian"]])
+@pytest.mark.parametrize("arguments", [["--help"], [], ["explain", "--help"], ["methods", "--no"], ["explaln"]])
 def test_help_and_typing_errors_load_no_torch(arguments):
     code = f"import sys; from interpreto.cli import main; main({arguments}); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.endswith("False\n")
@@ -204,8 +204,8 @@ def test_help_has_groups_examples_and_defaults(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["explian", TEXT], "there is no command 'explian'"),
-        (["explian", TEXT], "Did you mean 'explain'?"),
+        (["explaln", TEXT], "there is no command 'explaln'"),
+        (["explaln", TEXT], "Did you mean 'explain'?"),
         ([TEXT], f'To explain a text: interpreto explain "{TEXT}"'),
         (["compare"], "See `interpreto compare --help`"),
         (["methods", "--jsn"], "there is no option '--jsn'. Did you mean '--json'?"),
@@ -283,7 +283,7 @@ def test_a_file_holds_a_text_and_a_table_one_per_row(capsys, tmp_path, monkeypat
     table = ["--file", str(tmp_path / "t.jsonl"), "--column"]
     assert run(capsys, "explain", *table, "title", "--limit", "1", *arguments)[0] == 0
     assert [e["text"] for e in json.loads((tmp_path / "a.json").read_text())] == ["Fine."]
-    assert "has 'id', 'title'. Did you mean 'title'?" in run(capsys, "explain", *table, "titel")[2]
+    assert "has 'id', 'title'. Did you mean 'title'?" in run(capsys, "explain", *table, "titlle")[2]
     assert "is no table" in run(capsys, "explain", "--file", str(tmp_path / "bytes.txt"), "--column", "a")[2]
     for name, message in (
         ("bad.jsonl", "line 1 of"),
