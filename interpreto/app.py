@@ -17,7 +17,7 @@ from interpreto.visualizations.html.framing import frame
 from interpreto.visualizations.html.page import escaped
 
 TEXT, PROMPT = "The acting is wonderful, but the story is too long and rather dull.", "The capital of France is"
-"""What a classifier, and a language model, is shown with."""
+"""Texts in the box at first, of a classifier and of a language model."""
 PREDICTED = "the prediction"
 UNITS = ("word", "token", "sentence")
 LONGEST = 16
