@@ -40,6 +40,7 @@ _HOMES = {
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
+    "plot_importance": "visualizations.importance",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
@@ -82,6 +83,7 @@ __all__ = [
     "plot_attributions",
     "plot_concepts",
     "plot_curves",
+    "plot_importance",
 ]
 
 if TYPE_CHECKING:
@@ -114,6 +116,7 @@ if TYPE_CHECKING:
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
+    from interpreto.visualizations.importance import plot_importance
 
 
 def __getattr__(name: str) -> Any:
