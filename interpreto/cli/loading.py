@@ -26,6 +26,7 @@ def load_model(model: str | None, device: str | None = None) -> tuple[Any, Any]:
         OptionError: There is no such device.
     """
     place = None if device is None else read_device(device)
+    found: Any
     found, tokenizer = demo.load_classifier() if model is None else _loaded(model)
     return (found if place is None else found.to(place)), tokenizer
 
