@@ -72,7 +72,7 @@ class Flow(ABC):
 
 
 class AttentionRule(ABC):
-    """What a method makes of attention.
+    """Make a flow for each batch.
 
     Attributes:
         steps: Points between the zero embedding and the input at which the gradients of a score in the last layer's

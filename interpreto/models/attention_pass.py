@@ -223,7 +223,7 @@ class Last:
     """Keeps the attention of some layers in the graph, so that gradients in them can be asked for."""
 
     def __init__(self, numbers: Mapping[Kind, int]) -> None:
-        self.numbers = {number: kind for kind, number in numbers.items() if kind != "encoder"}
+        self.numbers: dict[int, Kind] = {number: kind for kind, number in numbers.items() if kind != "encoder"}
         self.weights: dict[Kind, Tensor] = {}
 
     def __call__(self, layer: AttentionMap) -> Tensor:

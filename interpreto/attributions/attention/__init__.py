@@ -1,1 +1,1 @@
-"""What methods make of attention: flows from the maps of all layers to one row per score."""
+"""Flows from the attention of all layers to one row per score."""

@@ -12,7 +12,7 @@ from interpreto.errors import OptionError
 from interpreto.validation import is_whole, shown
 
 Heads = str | int
-"""How the heads of a layer are reduced to one map, ``"mean"`` or ``"max"``, or the number of the only one that counts."""
+"""Reduction of a layer's heads to one map: ``"mean"``, ``"max"``, or the number of the only head that counts."""
 
 
 class Chain:
