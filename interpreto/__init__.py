@@ -10,10 +10,13 @@ from interpreto import _moved
 __version__ = "0.2.0"
 
 _HOMES = {
+    "AttentionRollout": "attributions.methods",
+    "AttnLrp": "attributions.methods",
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
     "AttnLrp": "attributions.methods",
     "Banzhaf": "attributions.methods",
+    "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
     "Contrast": "inputs.targets",
     "DeepLift": "attributions.methods",
@@ -22,6 +25,7 @@ _HOMES = {
     "ExpectedGradients": "attributions.methods",
     "Explanations": "attributions.explanations",
     "GLime": "attributions.methods",
+    "GenericAttention": "attributions.methods",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
     "GranularityAggregationStrategy": "inputs.units",
@@ -34,6 +38,7 @@ _HOMES = {
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
     "PermutationShap": "attributions.methods",
+    "RawAttention": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
     "SmoothGrad": "attributions.methods",
@@ -41,20 +46,24 @@ _HOMES = {
     "SplitterForClassification": "concepts.splitters",
     "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
+    "TransitionAttention": "attributions.methods",
     "VarGrad": "attributions.methods",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
+    "plot_importance": "visualizations.importance",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
+    "AttentionRollout",
     "AttnLrp",
     "AttributionExplainer",
     "AttributionOutput",
     "Banzhaf",
+    "BidirectionalAttention",
     "BlackBox",
     "Contrast",
     "DeepLift",
@@ -63,6 +72,7 @@ __all__ = [
     "ExpectedGradients",
     "Explanations",
     "GLime",
+    "GenericAttention",
     "GradientShap",
     "Granularity",
     "GranularityAggregationStrategy",
@@ -75,6 +85,7 @@ __all__ = [
     "MultitaskExplainerMixin",
     "Occlusion",
     "PermutationShap",
+    "RawAttention",
     "Rise",
     "Saliency",
     "SmoothGrad",
@@ -82,6 +93,7 @@ __all__ = [
     "SplitterForClassification",
     "SplitterForGeneration",
     "SquareGrad",
+    "TransitionAttention",
     "VarGrad",
     "__version__",
     "attributions",
@@ -92,6 +104,7 @@ __all__ = [
     "plot_attributions",
     "plot_concepts",
     "plot_curves",
+    "plot_importance",
 ]
 
 if TYPE_CHECKING:
@@ -99,12 +112,15 @@ if TYPE_CHECKING:
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
+        AttentionRollout,
         AttnLrp,
         Banzhaf,
+        BidirectionalAttention,
         DeepLift,
         DeepLiftShap,
         ExactShapley,
         ExpectedGradients,
+        GenericAttention,
         GLime,
         GradientShap,
         InputXGradient,
@@ -113,11 +129,13 @@ if TYPE_CHECKING:
         Lime,
         Occlusion,
         PermutationShap,
+        RawAttention,
         Rise,
         Saliency,
         SmoothGrad,
         Sobol,
         SquareGrad,
+        TransitionAttention,
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput
@@ -129,6 +147,7 @@ if TYPE_CHECKING:
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
+    from interpreto.visualizations.importance import plot_importance
 
 
 def __getattr__(name: str) -> Any:

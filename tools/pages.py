@@ -1,7 +1,7 @@
 """Write under each Python block of the guides what it prints today: ``python tools/pages.py docs/guides/methods.md``.
 
-`tests/test_guides.py` checks that pages say what their blocks print; after a change of methods or numbers, this writes it. Read the
-text around the blocks again afterwards.
+`tests/test_guides.py` checks that pages say what their blocks print; after a change of methods or numbers, this writes it. Read
+the text around the blocks again afterwards.
 """
 
 from __future__ import annotations
