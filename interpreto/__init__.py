@@ -11,7 +11,6 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "AttentionRollout": "attributions.methods",
-    "AttnLrp": "attributions.methods",
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
     "AttnLrp": "attributions.methods",
