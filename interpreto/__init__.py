@@ -17,6 +17,7 @@ _HOMES = {
     "Banzhaf": "attributions.methods",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
+    "Consensus": "attributions.consensus",
     "Contrast": "inputs.targets",
     "DeepLift": "attributions.methods",
     "DeepLiftShap": "attributions.methods",
@@ -33,6 +34,7 @@ _HOMES = {
     "IntegratedGradients": "attributions.methods",
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
+    "LimeWithPrior": "attributions.methods",
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
@@ -64,6 +66,7 @@ __all__ = [
     "Banzhaf",
     "BidirectionalAttention",
     "BlackBox",
+    "Consensus",
     "Contrast",
     "DeepLift",
     "DeepLiftShap",
@@ -80,6 +83,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelShap",
     "Lime",
+    "LimeWithPrior",
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
@@ -109,6 +113,7 @@ __all__ = [
 if TYPE_CHECKING:
     from interpreto import attributions, concepts, demo, errors, metrics
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+    from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
         AttentionRollout,
@@ -126,6 +131,7 @@ if TYPE_CHECKING:
         IntegratedGradients,
         KernelShap,
         Lime,
+        LimeWithPrior,
         Occlusion,
         PermutationShap,
         RawAttention,
