@@ -25,13 +25,22 @@ METHODS = (
     "KernelShap",
     "Lime",
     "Sobol",
+    "AttnLrp",
+    "DeepLift",
+    "DeepLiftShap",
     "IntegratedGradients",
+    "ExpectedGradients",
     "GradientShap",
     "InputXGradient",
     "Saliency",
     "SmoothGrad",
     "SquareGrad",
     "VarGrad",
+    "RawAttention",
+    "AttentionRollout",
+    "GenericAttention",
+    "TransitionAttention",
+    "BidirectionalAttention",
 )
 GENERATION_METHODS = ("Occlusion", "KernelShap", "Lime", "IntegratedGradients", "InputXGradient", "Saliency")
 PROMPTS = (

@@ -2,12 +2,21 @@
 
 from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
 from interpreto.attributions.methods import (
+    AttnLrp,
+    Banzhaf,
+    DeepLift,
+    DeepLiftShap,
+    ExactShapley,
+    ExpectedGradients,
+    GLime,
     GradientShap,
     InputXGradient,
     IntegratedGradients,
     KernelShap,
     Lime,
     Occlusion,
+    PermutationShap,
+    Rise,
     Saliency,
     SmoothGrad,
     Sobol,
@@ -19,8 +28,15 @@ from interpreto.attributions.output import AttributionOutput
 from interpreto.models.modes import InferenceModes
 
 __all__ = [
+    "AttnLrp",
     "AttributionExplainer",
     "AttributionOutput",
+    "Banzhaf",
+    "DeepLift",
+    "DeepLiftShap",
+    "ExactShapley",
+    "ExpectedGradients",
+    "GLime",
     "GradientShap",
     "InferenceModes",
     "InputXGradient",
@@ -30,6 +46,8 @@ __all__ = [
     "MultitaskExplainerMixin",
     "Occlusion",
     "Options",
+    "PermutationShap",
+    "Rise",
     "Saliency",
     "SmoothGrad",
     "Sobol",

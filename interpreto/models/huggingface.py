@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from copy import copy
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.models.activations import ActivationRecorder
+from interpreto.models.attention_flow import Attended, AttentionRule
+from interpreto.models.attention_rows import Aim, AttentionScorer
 from interpreto.models.batching import TOKENS_A_PASS, Budget
 from interpreto.models.embeddings import EmbeddingSpace
 from interpreto.models.forward import Forward
@@ -22,7 +24,7 @@ from interpreto.models.hook_points import HookPoint
 from interpreto.models.masking import Replacement, read_replacement
 from interpreto.models.options import EngineOptions
 from interpreto.models.points import PointScorer
-from interpreto.models.protocol import BackwardRules, Need, Recorded
+from interpreto.models.protocol import MakesRules, Need, Recorded
 from interpreto.models.report import EngineLog
 from interpreto.models.rows import Read, RowRunner
 from interpreto.models.scorer import MaskScorer
@@ -39,7 +41,7 @@ class HuggingFaceModel:
         outputs: Takes what a task reads out of what the model returns; None: its logits.
     """
 
-    provides: frozenset[Need] = frozenset(("scores", "gradients", "record"))
+    provides: frozenset[Need] = frozenset(("scores", "gradients", "record", "attention"))
 
     def __init__(
         self,
@@ -48,7 +50,7 @@ class HuggingFaceModel:
         *,
         device: torch.device | str | None = None,
         options: EngineOptions | None = None,
-        outputs: Callable[[Any], Tensor] | None = None,
+        outputs: Callable[..., Tensor] | None = None,
     ) -> None:
         self.options = EngineOptions() if options is None else options
         self.forward = Forward(model, device, self.options.kept_logits, outputs)
@@ -121,11 +123,14 @@ class HuggingFaceModel:
         return PointScorer(self.runner).scores(points)
 
     def gradients(
-        self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer], rules: BackwardRules | None = None
+        self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer], rules: MakesRules | None = None
     ) -> None:
         """Hand the gradients at each sample's points to its reducer, by backward rules if there are any."""
-        with nullcontext() if rules is None else rules(self.forward.model):
-            PointScorer(self.runner).gradients(variants, reducers)
+        PointScorer(self.runner, None if rules is None else rules()).gradients(variants, reducers)
+
+    def attention(self, samples: Sequence[Sample], rule: AttentionRule, aim: Aim) -> list[Attended]:
+        """Return what a rule makes of the attention of each sample: a row per score."""
+        return AttentionScorer(self.runner, aim).rows(samples, rule)
 
     def record(self, samples: Iterable[Sample], at: Sequence[HookPoint], gradients: bool = False) -> Iterator[Recorded]:
         """Yield the activations of each sample at hook points, in order. The model is as it was between two of them.
