@@ -12,8 +12,12 @@ __version__ = "0.2.0"
 _HOMES = {
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
+    "AttnLrp": "attributions.methods",
     "BlackBox": "models.black_box",
     "Contrast": "inputs.targets",
+    "DeepLift": "attributions.methods",
+    "DeepLiftShap": "attributions.methods",
+    "ExpectedGradients": "attributions.methods",
     "Explanations": "attributions.explanations",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
@@ -36,16 +40,21 @@ _HOMES = {
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
+    "plot_importance": "visualizations.importance",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
+    "AttnLrp",
     "AttributionExplainer",
     "AttributionOutput",
     "BlackBox",
     "Contrast",
+    "DeepLift",
+    "DeepLiftShap",
+    "ExpectedGradients",
     "Explanations",
     "GradientShap",
     "Granularity",
@@ -74,6 +83,7 @@ __all__ = [
     "plot_attributions",
     "plot_concepts",
     "plot_curves",
+    "plot_importance",
 ]
 
 if TYPE_CHECKING:
@@ -81,6 +91,10 @@ if TYPE_CHECKING:
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
+        AttnLrp,
+        DeepLift,
+        DeepLiftShap,
+        ExpectedGradients,
         GradientShap,
         InputXGradient,
         IntegratedGradients,
@@ -102,6 +116,7 @@ if TYPE_CHECKING:
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
+    from interpreto.visualizations.importance import plot_importance
 
 
 def __getattr__(name: str) -> Any:

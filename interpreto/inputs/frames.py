@@ -25,7 +25,7 @@ def read_columns(
     """
     names = getattr(frame, "columns", None)
     names = getattr(frame, "column_names", None) if names is None or not hasattr(names, "__iter__") else names
-    if not isinstance(names, list) and not hasattr(names, "tolist") or isinstance(frame, str):
+    if (not isinstance(names, list) and not hasattr(names, "tolist")) or isinstance(frame, str):
         raise InputError(f"`frame`: got {type(frame).__name__}; pass a table with columns, such as a pandas.DataFrame.")
     columns = [str(name) for name in names]
     pair = isinstance(text, (tuple, list))

@@ -28,6 +28,10 @@ class EmbeddingSpace:
         """Return the embeddings of a sample's tokens."""
         return self.forward.embeddings.embed(sample.input_ids, sample.source)
 
+    def rows(self, ids: Int[Tensor, " l"], sample: Sample) -> Float[Tensor, "l d"]:
+        """Return the embeddings of other ids in the places of a sample's tokens."""
+        return self.forward.embeddings.embed(ids, sample.source)
+
     def table(self, ids: Int[Tensor, " l"]) -> Float[Tensor, "l d"]:
         """Return the embeddings of ids; of an encoder-decoder, the encoder's."""
         return self.forward.embeddings.embed(ids, len(ids))

@@ -37,10 +37,10 @@ def page_of(explanations: Sequence[AttributionOutput]) -> Page:
     """Return the page of explanations, a card per text."""
     groups = group_by_text(explanations)
     static = "".join(_static(explanation) for group in groups for explanation in group)
-    return Page(LOOK, to_json([[_described(explanation) for explanation in group] for group in groups]), static)
+    return Page(LOOK, to_json([[described(explanation) for explanation in group] for group in groups]), static)
 
 
-def _described(explanation: AttributionOutput) -> dict[str, Any]:
+def described(explanation: AttributionOutput) -> dict[str, Any]:
     """Return what the script reads; the row of a whole answer follows the rows of its tokens."""
     segments = segments_of(explanation)
     data = _facts(explanation) | _rows(explanation)
