@@ -120,7 +120,7 @@ def test_labels_that_do_not_fit_are_refused(classifier):
         (["positive"], r"`labels`: got 1 for 4 inputs"),
         ((i for i in (0, 1)), r"`labels`: got 2 for more inputs"),
         ((1 for _ in range(5)), r"`labels`: got more than 4"),
-        (["positve"] * 4, r"`labels\[0\]`: no class is called 'positve'.*Did you mean 'positive'"),
+        (["positiv_"] * 4, r"`labels\[0\]`: no class is called 'positiv_'.*Did you mean 'positive'"),
         ([0, 1, 2, 0], r"`labels\[2\]`: class 2 is not in 0..1"),
         ([[0, 1]] * 4, r"`labels\[0\]`: .* has one class"),
         ([0.5] * 4, r"`labels\[0\]`: got 0.5; pass a class id"),
@@ -203,8 +203,8 @@ def test_a_table_is_explained_by_its_columns(classifier, explained):
     assert [one.label for one in explainer.explain_frame(rows, "sentence", label="label")] == ["positive", "negative"]
     (pair,) = explainer.explain_frame(frame[:1], ("sentence", "label"), spans=[(0, 1)])
     assert pair.text == "A gorgeous film. positive" and pair.elements == ["A"]
-    with pytest.raises(InputError, match=r"`text`: the table has no column 'sentense'; it has 'sentence', 'label', 'aim'. Did"):
-        explainer.explain_frame(frame, "sentense")
+    with pytest.raises(InputError, match=r"`text`: the table has no column 'sentence_'; it has 'sentence', 'label', 'aim'. Did"):
+        explainer.explain_frame(frame, "sentence_")
     with pytest.raises(InputError, match="`frame`: got list; pass a table"):
         explainer.explain_frame(TEXTS)
 
