@@ -95,7 +95,7 @@ def read_parquet(path: str | PathLike[str]) -> list[tuple[dict[str, Tensor], dic
 def _content(value: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors.torch import load  # noqa: PLC0415  # with torch
 
-    length = int.from_bytes(value[:8], "little")  # of the header, in front of the tensors
+    length = int.from_bytes(value[:8], "little")  # of the header, which comes before the tensors
     header = json.loads(value[8 : 8 + length])
     facts = json.loads(header["__metadata__"]["interpreto"])
     if not isinstance(facts, dict):

@@ -110,7 +110,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier decides for an input.
+    """Decision of a classifier for an input.
 
     Attributes:
         label: Name of the predicted class; of a multi-label model, the names of all, with commas between them.
