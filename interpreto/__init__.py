@@ -12,8 +12,12 @@ __version__ = "0.2.0"
 _HOMES = {
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
+    "AttnLrp": "attributions.methods",
     "BlackBox": "models.black_box",
     "Contrast": "inputs.targets",
+    "DeepLift": "attributions.methods",
+    "DeepLiftShap": "attributions.methods",
+    "ExpectedGradients": "attributions.methods",
     "Explanations": "attributions.explanations",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
@@ -42,10 +46,14 @@ ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.starts
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
+    "AttnLrp",
     "AttributionExplainer",
     "AttributionOutput",
     "BlackBox",
     "Contrast",
+    "DeepLift",
+    "DeepLiftShap",
+    "ExpectedGradients",
     "Explanations",
     "GradientShap",
     "Granularity",
@@ -81,6 +89,10 @@ if TYPE_CHECKING:
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
+        AttnLrp,
+        DeepLift,
+        DeepLiftShap,
+        ExpectedGradients,
         GradientShap,
         InputXGradient,
         IntegratedGradients,

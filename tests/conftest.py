@@ -9,6 +9,7 @@ torch.set_num_threads(1)
 
 ALL_FAMILIES = ("Occlusion", "KernelShap", "IntegratedGradients")  # methods that the fast lane tries on every family
 ALL_METHODS = ("bert", "xlnet", "gpt2", "t5")  # families that it tries with every method
+SIBLINGS = ("DeepLiftShap", "ExpectedGradients")  # methods whose parts another method has too: on one family
 ONE_PASS = ("gpt2", "t5")  # families whose targets it also explains one pass each
 HEAVY = (
     "tests/attributions/test_calibration.py::test_noisy_gradients",
@@ -29,6 +30,8 @@ def is_slow(item: pytest.Item) -> bool:
     method, family = getattr(params.get("method"), "__name__", None), params.get("family")
     if params.get("name") == "one_pass":
         return family not in ONE_PASS
+    if method in SIBLINGS:
+        return isinstance(family, str) and family != "bert"
     return method is not None and isinstance(family, str) and method not in ALL_FAMILIES and family not in ALL_METHODS
 
 

@@ -37,7 +37,7 @@ from interpreto import (  # noqa: E402
     plot_attributions,
     plot_concepts,
 )
-from interpreto.concepts import SemiNMFConcepts, TopKSAEConcepts  # noqa: E402
+from interpreto.concepts import SemiNMFConcepts, TopKSAEConcepts, concept_dashboard  # noqa: E402
 from interpreto.concepts.interpretations import TopKInputs  # noqa: E402
 from interpreto.metrics import Benchmark  # noqa: E402
 from interpreto.visualizations.attributions import to_html  # noqa: E402
@@ -45,7 +45,7 @@ from interpreto.visualizations.terminal.attributions import to_text  # noqa: E40
 from tests.visualizations.browser import CHROMIUM, Browser  # noqa: E402
 
 ASSETS = ROOT / "docs" / "assets"
-WIDTH, WIDE = 920, {"side-by-side": 1320}
+WIDTH, WIDE = 920, {"side-by-side": 1320, "concepts-dashboard": 1180}
 TEXT = "The acting is wonderful, but the story is too long and rather dull."
 CHAT = [
     {"role": "system", "content": "You are a geographer. Answer in one word."},
@@ -106,6 +106,11 @@ def concept_page(inputs: Any) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def concepts_dashboard() -> str:
+    explainer, _ = found_concepts()
+    return concept_dashboard(explainer, movies()[:300], k_inputs=2, activation_granularity="word").to_html()
+
+
 def curves() -> str:
     model, tokenizer = demo.load_classifier()
     methods = {"KernelShap": KernelShap(model, tokenizer), "IntegratedGradients": IntegratedGradients(model, tokenizer)}
@@ -142,6 +147,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "inputs-to-concepts": concepts_of_words,
     "concepts-global": concepts_of_a_data_set,
     "concepts-local": concepts_of_a_text,
+    "concepts-dashboard": concepts_dashboard,
     "curves": curves,
     "terminal": terminal,
 }

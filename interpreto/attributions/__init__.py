@@ -2,6 +2,10 @@
 
 from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
 from interpreto.attributions.methods import (
+    AttnLrp,
+    DeepLift,
+    DeepLiftShap,
+    ExpectedGradients,
     GradientShap,
     InputXGradient,
     IntegratedGradients,
@@ -19,8 +23,12 @@ from interpreto.attributions.output import AttributionOutput
 from interpreto.models.modes import InferenceModes
 
 __all__ = [
+    "AttnLrp",
     "AttributionExplainer",
     "AttributionOutput",
+    "DeepLift",
+    "DeepLiftShap",
+    "ExpectedGradients",
     "GradientShap",
     "InferenceModes",
     "InputXGradient",

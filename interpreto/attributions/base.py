@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from interpreto.aliases import aliases
 from interpreto.attributions.aggregations.base import Aggregator
-from interpreto.attributions.evidence import Explained, Parts, evidence_of
+from interpreto.attributions.evidence import Evidence, Explained, Parts, evidence_of
 from interpreto.attributions.explanations import Explanations
 from interpreto.attributions.options import Settings
 from interpreto.attributions.output import AttributionOutput
@@ -33,7 +33,7 @@ from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
 from interpreto.models.batching import windows
 from interpreto.models.black_box import BlackBox
 from interpreto.models.embeddings import Baseline
-from interpreto.models.forward import longest_input
+from interpreto.models.lengths import longest_input
 from interpreto.models.protocol import require
 from interpreto.models.report import EngineReport
 from interpreto.models.tasks import Generation, resolve_task
@@ -43,6 +43,7 @@ from interpreto.progress import tqdm
 SAMPLES_TOGETHER = 256  # at most, between which the model is left as it was
 TOKENS_TOGETHER = 131_072  # of their perturbed inputs, about
 TOLERANCE = 0.05  # share of the score gap that an integral may miss before it warns
+ROUNDING = 1e-3  # of a score: gaps that exact methods are not held to
 
 
 class AttributionExplainer:
@@ -60,6 +61,7 @@ class AttributionExplainer:
         replacement: What masked units become; see `Replacement`. ``"auto"``: the mask token, else ``"mean"``; of a
             `BlackBox`, ``"drop"``, or a text.
         signed: The attributions have a sign; None: as the perturbator and the aggregator say.
+        evidence: How the model is questioned; None: as the perturbator is made for.
         **options: Shared by every method; see `Options`.
 
     Examples:
@@ -75,6 +77,7 @@ class AttributionExplainer:
     """
 
     exact_in_the_limit = False  # True: more steps close the gap between the scores and their sum
+    exact = False  # True: there is no gap, unless the model has an operation without a rule
 
     def __init__(  # noqa: PLR0917  # in the reference's order
         self,
@@ -88,6 +91,7 @@ class AttributionExplainer:
         use_gradient: bool | None = None,
         replacement: str | int = "auto",
         signed: bool | None = None,
+        evidence: Evidence | None = None,
         **options: Any,
     ) -> None:
         self.settings = settings = Settings.read({"device": device, **options}, type(self).__name__)
@@ -107,11 +111,11 @@ class AttributionExplainer:
         self.model: Any = as_model(
             model, self.tokenizer, device=settings.device, options=settings.shortcuts, outputs=self.task.outputs
         )
-        self.evidence = evidence_of(self.perturbator)
+        self.evidence = evidence_of(self.perturbator) if evidence is None else evidence
         require(self.model, self.evidence.needs, type(self).__name__)
         self.replacement = None if moves else self.model.replacement(replacement)
         if moves:
-            _ = self.forward.embedding  # a model without embeddings is refused here, not in the middle of a call
+            _ = self.forward.embeddings.first  # a model without embeddings is refused here, not in the middle of a call
         self.encode = self._reader(longest)
 
     def _reader(self, longest: int | None) -> Any:
@@ -248,7 +252,7 @@ class AttributionExplainer:
                 with model.session():
                     outputs = list(map(self._output, self.evidence.estimates(model, some, parts)))
                 for output in outputs:
-                    if self.exact_in_the_limit:
+                    if self.exact_in_the_limit or self.exact:
                         self._check_completeness(output)
                     yield output
 
@@ -296,14 +300,21 @@ class AttributionExplainer:
         if output.reference_scores is None or output.residual is None:
             return
         gap = (output.base_scores - output.reference_scores).abs().clamp(min=1e-6)
+        if self.exact:  # a small gap of large scores is rounding
+            gap = torch.maximum(gap, ROUNDING * torch.maximum(output.base_scores.abs(), output.reference_scores.abs()))
         missed = float((output.residual.abs() / gap).max())
         if missed > TOLERANCE:
             steps = getattr(self.perturbator, "n_perturbations", 1)
             enough = 2 ** math.ceil(math.log2(steps * missed / TOLERANCE))
+            remedy = (
+                "The model has operations without a rule, such as max pooling; use IntegratedGradients or a mask method."
+                if self.exact
+                else f"As the error falls at least as 1 / steps, n_perturbations={enough} would do; so may another `baseline`, "
+                "closer to the inputs."
+            )
             warnings.warn(
                 f"{output.method}: the attributions of {output.text[:40]!r} miss {missed:.0%} of the score gap "
-                f"{float(gap.max()):.3g}. As the error falls at least as 1 / steps, n_perturbations={enough} would do; so may "
-                "another `baseline`, closer to the inputs.",
+                f"{float(gap.max()):.3g}. {remedy}",
                 CompletenessWarning,
                 stacklevel=4,
             )

@@ -18,7 +18,7 @@ from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.batching import windows
 from interpreto.models.gradients import ContractedGradients, GradientReducer
-from interpreto.models.protocol import BackwardRules, Need
+from interpreto.models.protocol import MakesRules, Need
 from interpreto.models.scorer import finite, mixed
 from interpreto.models.tasks import Task
 
@@ -126,14 +126,16 @@ class Gradients(Evidence):
     """Gradients at the embeddings.
 
     Args:
-        rules: Rules that the backward passes follow; None: those of calculus.
+        rules: Makes the rules that the backward passes follow; None: those of calculus.
+        divides_score: The values divide the score itself: their reference is 0. For variants without a baseline.
+        shares_residual: What the values of all tokens leave of it is shared among them, by their magnitudes.
     """
 
     needs: ClassVar[Need] = "gradients"
     pools: ClassVar[bool] = True
 
-    def __init__(self, rules: BackwardRules | None = None) -> None:
-        self.rules = rules
+    def __init__(self, rules: MakesRules | None = None, *, divides_score: bool = False, shares_residual: bool = False) -> None:
+        self.rules, self.divides_score, self.shares_residual = rules, divides_score, shares_residual
 
     def estimates(self, model: Any, samples: Sequence[Sample], parts: Parts) -> Iterator[Explained]:
         variants = (parts.perturbator(sample, model.space, parts.generator()) for sample in samples)  # type: ignore[operator]
@@ -144,7 +146,7 @@ class Gradients(Evidence):
     def _window(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> Iterator[Explained]:
         """Score the inputs and baselines first, which also tells predictions; then read the gradients."""
         inputs = [model.embed(v.sample) for v in window]
-        ends = [torch.stack([x] if v.baseline is None else [x, v.baseline]) for x, v in zip(inputs, window, strict=True)]
+        ends = [_ends(x, v.baseline) for x, v in zip(inputs, window, strict=True)]
         scores = model.scores_at([(v.sample, end) for v, end in zip(window, ends, strict=True)])
         with_targets = [parts.with_targets(v.sample, own) for v, own in zip(window, scores, strict=True)]
         aimed = [replace(v, sample=sample) for v, (sample, _) in zip(window, with_targets, strict=True)]
@@ -175,8 +177,8 @@ class Gradients(Evidence):
         reducer.warn_of_rounding()
         return Estimate(reducer.result().mean(0)) if parts.aggregator is None else parts.estimate(reducer.result(), v)
 
-    @staticmethod
     def _pooled(
+        self,
         estimate: Estimate,
         v: EmbeddingVariants,
         sample: Sample,
@@ -189,10 +191,25 @@ class Gradients(Evidence):
             parts = pool(estimate.left_out.double(), strategy)
             error = ((parts - parts.mean(0)).square().sum(0) * (len(parts) - 1) / len(parts)).sqrt()
             error = error * t_ratio(len(parts) - 1)
-        if v.baseline is not None:
-            reference = scores[1]
-            residual = (scores[0] - scores[1]).double() - estimate.values.double()[:, sample.units.free].sum(-1)
-        return Explained(sample, Estimate(pool(estimate.values, strategy), error, reference=reference), scores[0], residual)
+        values = estimate.values
+        if v.baseline is not None or self.divides_score:
+            reference = torch.zeros_like(scores[0]) if v.baseline is None else scores[1:].mean(0)
+            if self.shares_residual:
+                values = _shared(values, scores[0] - reference)
+            residual = (scores[0] - reference).double() - values.double()[:, sample.units.free].sum(-1)
+        return Explained(sample, Estimate(pool(values, strategy), error, reference=reference), scores[0], residual)
+
+
+def _ends(x: Float[Tensor, "l d"], baseline: Float[Tensor, "*k l d"] | None) -> Float[Tensor, "r l d"]:
+    """Return an input and the beginnings of its paths."""
+    return x[None] if baseline is None else torch.cat([x[None], baseline.reshape(-1, *x.shape)])
+
+
+def _shared(values: Float[Tensor, "t l"], scores: Float[Tensor, " t"]) -> Float[Tensor, "t l"]:
+    """Return values that sum to the scores: what is missing is added in shares by their magnitudes."""
+    magnitude = values.double().abs()
+    shares = magnitude / magnitude.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    return (values + (scores.double() - values.double().sum(-1))[:, None] * shares).to(values)
 
 
 def evidence_of(perturbator: Perturbator) -> Evidence:

@@ -158,18 +158,30 @@ class Explanations(Renderable, list[AttributionOutput]):
             parts.append(part.assign(score=scores, method=explanation.method))
         return pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame(columns=list(COLUMNS))
 
-    def importance(self, by: str | Callable[[str], str] = "unit", min_count: int = 1) -> GlobalImportance:
-        """Average the attributions of equal units over all texts.
+    def importance(
+        self,
+        by: str | Callable[[str], str] = "unit",
+        min_count: int = 1,
+        *,
+        fold_case: bool = True,
+        weighting: str = "text",
+        normalize: bool = False,
+    ) -> GlobalImportance:
+        """Average the attributions of equal units over all texts; see `global_importance`.
 
         Args:
-            by: ``"unit"`` for units that are equal in any case, ``"exact"`` for units that are equal, or a function from
-                the text of a unit to the key that it is counted under (an empty key leaves it out).
+            by: ``"unit"`` for equal units, ``"word"`` for equal words without punctuation, ``"exact"`` for units that are
+                equal in case too, or a function from the text of a unit to the key that it is counted under (an empty key
+                leaves it out).
             min_count: Texts that a unit must occur in, for a target.
+            fold_case: Count ``Good`` and ``good`` together.
+            weighting: ``"text"``: each text counts once per unit; ``"occurrence"``: each occurrence does.
+            normalize: Divide the values of a text by the sum of their magnitudes.
 
         Returns:
-            For each key and target: mean attribution, its interval, mean magnitude, number of texts.
+            For each key and target: mean attribution, its interval, mean magnitude, number of texts; it draws itself.
         """
-        return global_importance(self, by, min_count)
+        return global_importance(self, by, min_count, fold_case=fold_case, weighting=weighting, normalize=normalize)
 
     def compare(self, other: Iterable[AttributionOutput]) -> Comparison:
         """Compare with explanations of the same inputs by another method or model.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,14 +14,34 @@ from torch import Tensor
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError, OptionError
 from interpreto.intervals import mean_interval
+from interpreto.renderable import Renderable
 from interpreto.statistics import spearman
-from interpreto.validation import check_count, shown
+from interpreto.validation import check_choice, check_count, check_flag, shown
 
 if TYPE_CHECKING:
     import pandas
 
 LEVEL = 0.95  # of the intervals
 PARTS = 3  # units on which a text's explanations disagree most
+COLUMNS = ("target", "unit", "mean", "low", "high", "mean_magnitude", "n_texts", "n_occurrences")
+WEIGHTINGS = ("text", "occurrence")
+Keyed = list[tuple[str, tuple[int, ...]]]
+"""Keys of a text's units, each with the positions of the units that it consists of."""
+_WORD = re.compile(r"\w+(?:['’\-]\w+)*")
+
+
+class Occurrence(NamedTuple):
+    """One place of a unit in the texts.
+
+    Attributes:
+        text_id: Position of the text among the explanations.
+        units: Positions of the units in it; several where tokens form a word.
+        value: Attribution.
+    """
+
+    text_id: int
+    units: tuple[int, ...]
+    value: float
 
 
 @dataclass(frozen=True)
@@ -30,13 +51,14 @@ class UnitImportance:
     Attributes:
         unit: The key that occurrences are counted under.
         target: The name of the target.
-        mean: Mean over texts of the unit's attribution; of a text with several occurrences, their mean.
-        low: Lower end of the 95 % interval of ``mean``; NaN for one text.
-        high: Its upper end.
-        mean_magnitude: Mean over texts of the attribution without its sign.
-        n_texts: Texts that the unit occurs in.
-        n_occurrences: Its occurrences in them.
+        mean: Mean attribution of the unit, in units of the explained score; see ``weighting`` of `global_importance`.
+        low: Lower end of the 95 % interval of ``mean``, over texts like these; NaN for one text.
+        high: Upper end of it.
+        mean_magnitude: Mean of the attributions without their signs.
+        n_texts: Number of texts that the unit occurs in.
+        n_occurrences: Number of its occurrences in them.
         text_ids: Positions of these texts among the explanations.
+        occurrences: The occurrences, in the order of the texts.
     """
 
     unit: str
@@ -48,28 +70,40 @@ class UnitImportance:
     n_texts: int
     n_occurrences: int
     text_ids: tuple[int, ...]
+    occurrences: tuple[Occurrence, ...] = ()
 
     @property
     def is_sure(self) -> bool:
         """Return True if the interval does not contain 0."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def least(self) -> float:
+        """Return the smallest magnitude in the interval: 0 where it contains 0, or for one text."""
+        return min(abs(self.low), abs(self.high)) if self.is_sure else 0.0
+
 
 @dataclass(frozen=True, eq=False)
-class GlobalImportance:
-    """Mean attributions over many texts.
+class GlobalImportance(Renderable):
+    """Mean attributions over many texts; draws itself as bars with intervals over the single occurrences.
 
     Attributes:
         rows: One per unit and target, by descending magnitude of the mean.
         targets: Names of the targets, by descending number of texts.
         method: Names of the methods.
         n_texts: Number of explanations.
+        explanations: The explanations, which the occurrences refer to.
+        normalized: Whether values are shares of a text's total magnitude.
     """
+
+    _subject: ClassVar[str] = "importance"
 
     rows: tuple[UnitImportance, ...]
     targets: tuple[str, ...]
     method: str
     n_texts: int
+    explanations: tuple[AttributionOutput, ...] = ()
+    normalized: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,13 +111,11 @@ class GlobalImportance:
     def __iter__(self) -> Iterator[UnitImportance]:
         return iter(self.rows)
 
-    def top(self, k: int = 10, target: str | None = None, *, sign: int = 0) -> list[UnitImportance]:
-        """Return the ``k`` units of largest mean.
+    def of(self, target: str | None = None) -> list[UnitImportance]:
+        """Return the units of one target.
 
         Args:
-            k: How many.
             target: The name of a target; None: the first.
-            sign: 1 for units that raise the score, -1 for units that lower it, 0 for both.
 
         Raises:
             OptionError: there is no such target.
@@ -91,7 +123,24 @@ class GlobalImportance:
         name = (self.targets[0] if self.targets else None) if target is None else target
         if name not in self.targets:
             raise OptionError(f"`target`: got {shown(target)}; there are {', '.join(map(repr, self.targets)) or 'none'}.")
-        chosen = [row for row in self.rows if row.target == name and row.mean * sign >= 0]
+        return [row for row in self.rows if row.target == name]
+
+    def top(self, k: int = 10, target: str | None = None, *, sign: int = 0, surest: bool = False) -> list[UnitImportance]:
+        """Return the ``k`` units of largest mean.
+
+        Args:
+            k: How many.
+            target: The name of a target; None: the first.
+            sign: 1 for units that raise the score, -1 for units that lower it, 0 for both.
+            surest: Order by the end of the interval that is nearer to 0, so that a unit of few texts or of values that
+                differ much comes late; units whose interval contains 0 are left out.
+
+        Raises:
+            OptionError: there is no such target.
+        """
+        chosen = [row for row in self.of(target) if row.mean * sign >= 0 and (row.is_sure or not surest)]
+        if surest:
+            chosen.sort(key=lambda row: -row.least)
         return chosen[: check_count(k, "k")]
 
     def to_dataframe(self) -> pandas.DataFrame:
@@ -107,8 +156,7 @@ class GlobalImportance:
             import pandas  # noqa: PLC0415  # optional
         except ImportError as error:
             raise OptionError("`to_dataframe`: pandas is not installed; run `pip install pandas`.") from error
-        names = ["target", "unit", "mean", "low", "high", "mean_magnitude", "n_texts", "n_occurrences"]
-        return pandas.DataFrame([[getattr(row, name) for name in names] for row in self.rows], columns=names)
+        return pandas.DataFrame([[getattr(row, name) for name in COLUMNS] for row in self.rows], columns=list(COLUMNS))
 
     def __repr__(self) -> str:
         best = ", ".join(f"{row.unit!r} {row.mean:+.3g} ({row.n_texts})" for row in self.rows[:5])
@@ -116,54 +164,109 @@ class GlobalImportance:
 
 
 def global_importance(
-    explanations: Sequence[AttributionOutput], by: str | Callable[[str], str] = "unit", min_count: int = 1
+    explanations: Sequence[AttributionOutput],
+    by: str | Callable[[str], str] = "unit",
+    min_count: int = 1,
+    *,
+    fold_case: bool = True,
+    weighting: str = "text",
+    normalize: bool = False,
 ) -> GlobalImportance:
-    """Average the attributions of equal units over texts. A text counts once per unit, however often the unit occurs in it.
+    """Average the attributions of equal units over texts.
 
     Args:
         explanations: Explanations of any texts.
-        by: ``"unit"``: units that are equal in any case; ``"exact"``: units that are equal; or a function from the text of
-            a unit to the key that it is counted under, empty to leave it out.
+        by: ``"unit"``: units that are equal; ``"word"``: words, without punctuation, whose value is the sum of their tokens
+            (the mean, for magnitudes); ``"exact"``: units that are equal in case too; or a function from the text of a unit
+            to the key that it is counted under, empty to leave it out.
         min_count: Texts that a unit must occur in, for a target.
+        fold_case: Count ``Good`` and ``good`` together (``"unit"`` and ``"word"``).
+        weighting: ``"text"``: each text counts once per unit, with the mean of its occurrences; ``"occurrence"``: each
+            occurrence counts once, and the interval respects that those of one text go together.
+        normalize: Divide the values of a text by the sum of their magnitudes, so that no text counts more because its
+            scores are larger.
 
     Raises:
         InputError: there are no explanations.
-        OptionError: ``by`` is neither a name nor a function.
+        OptionError: an option is unknown.
+
+    Examples:
+        >>> from interpreto import Occlusion, demo
+        >>> explained = Occlusion(*demo.load_classifier())(["A dull film.", "Dull, dull people."], "negative")
+        >>> [(row.unit, row.n_texts, row.n_occurrences) for row in global_importance(explained, by="word", min_count=2)]
+        [('dull', 2, 3)]
     """
     if not explanations:
         raise InputError("`explanations`: got none; there is nothing to average.")
-    key, least = _read_key(by), check_count(min_count, "min_count")
-    found: dict[tuple[str, str], dict[int, list[float]]] = {}
+    found_in = _reader(by, check_flag(fold_case, "fold_case"))
+    least, whole = check_count(min_count, "min_count"), check_choice(weighting, "weighting", WEIGHTINGS) == "occurrence"
+    found: dict[tuple[str, str], list[Occurrence]] = {}
     texts: dict[str, set[int]] = {}
     for i, explanation in enumerate(explanations):
-        for label, values in zip(explanation.target_labels, explanation.attributions.tolist(), strict=True):
+        keyed = found_in(explanation)
+        for label, row in zip(explanation.target_labels, explanation.attributions.tolist(), strict=True):
             texts.setdefault(label, set()).add(i)
-            for element, value in zip(explanation.elements, values, strict=True):
-                name = key(element)
-                if name and not math.isnan(value):  # else the target cannot depend on the unit
-                    found.setdefault((name, label), {}).setdefault(i, []).append(value)
-    rows = [_row(unit, target, values) for (unit, target), values in found.items() if len(values) >= least]
+            scale = (sum(abs(value) for value in row if not math.isnan(value)) or 1.0) if normalize else 1.0
+            for name, units in keyed:
+                values = [row[unit] / scale for unit in units if not math.isnan(row[unit])]
+                if values:  # else the target cannot depend on the unit
+                    value = sum(values) / (1 if explanation.signed else len(values))
+                    found.setdefault((name, label), []).append(Occurrence(i, units, value))
+    rows = [_row(unit, target, places, whole) for (unit, target), places in found.items()]
+    rows = [row for row in rows if row.n_texts >= least]
     rows.sort(key=lambda row: (-abs(row.mean), row.unit))
     order = sorted(texts, key=lambda label: (-len(texts[label]), label))
     methods = " + ".join(dict.fromkeys(explanation.method for explanation in explanations))
-    return GlobalImportance(tuple(rows), tuple(order), methods, len(explanations))
+    return GlobalImportance(tuple(rows), tuple(order), methods, len(explanations), tuple(explanations), normalize)
 
 
-def _row(unit: str, target: str, values: dict[int, list[float]]) -> UnitImportance:
-    per_text = torch.tensor([sum(own) / len(own) for own in values.values()], dtype=torch.float64)
-    low, high = mean_interval(per_text, LEVEL)
-    occurrences = sum(map(len, values.values()))
-    mean, magnitude = float(per_text.mean()), float(per_text.abs().mean())
-    return UnitImportance(unit, target, mean, low, high, magnitude, len(per_text), occurrences, tuple(values))
+def _row(unit: str, target: str, places: Sequence[Occurrence], whole: bool) -> UnitImportance:
+    by_text: dict[int, list[float]] = {}
+    for place in places:
+        by_text.setdefault(place.text_id, []).append(place.value)
+    counts = torch.tensor([len(own) for own in by_text.values()], dtype=torch.float64)
+    sums = torch.tensor([sum(own) for own in by_text.values()], dtype=torch.float64)
+    sizes = torch.tensor([sum(map(abs, own)) for own in by_text.values()], dtype=torch.float64)
+    weights = counts if whole else torch.ones_like(counts)
+    mean = float((sums / counts * weights).sum() / weights.sum())
+    influences = mean + (sums / counts - mean) * weights / weights.mean()  # of each text on a ratio of sums
+    low, high = mean_interval(influences, LEVEL, mean)
+    magnitude = float((sizes / counts * weights).sum() / weights.sum())
+    ids = tuple(by_text)
+    return UnitImportance(unit, target, mean, low, high, magnitude, len(ids), len(places), ids, tuple(places))
 
 
-def _read_key(by: str | Callable[[str], str]) -> Callable[[str], str]:
-    if callable(by):
-        return by
-    keys: dict[str, Callable[[str], str]] = {"unit": lambda text: text.strip().casefold(), "exact": str.strip}
-    if by not in keys:
-        raise OptionError(f"`by`: got {shown(by)}; pass 'unit', 'exact' or a function from the text of a unit to its key.")
-    return keys[by]
+def _reader(by: str | Callable[[str], str], fold_case: bool) -> Callable[[AttributionOutput], Keyed]:
+    """Return a function from an explanation to its keys, each with the units that it consists of."""
+    if by == "word":
+        return lambda explanation: _words(explanation, fold_case)
+    if not callable(by) and by not in ("unit", "exact"):
+        raise OptionError(
+            f"`by`: got {shown(by)}; pass 'unit', 'word', 'exact' or a function from the text of a unit to its key."
+        )
+    fold = fold_case and by == "unit"
+    key = by if callable(by) else (lambda text: text.strip().casefold() if fold else text.strip())
+    return lambda explanation: [(name, (i,)) for i, text in enumerate(explanation.elements) if (name := key(text))]
+
+
+def _words(explanation: AttributionOutput, fold_case: bool) -> Keyed:
+    """Return the words of a text with the units that begin in each; a unit of several words is one key."""
+    text, spans, first = explanation.text, explanation.spans, 0
+    found: Keyed = []
+    for match in _WORD.finditer(text):
+        while first < len(spans) and spans[first][1] <= match.start():
+            first += 1
+        end = first
+        while end < len(spans) and spans[end][0] < match.end():
+            end += 1
+        units = tuple(range(first, end))
+        if units:
+            last = spans[units[-1]][1]
+            longer = _WORD.search(text, match.end(), last) is not None  # such as a sentence
+            name = text[spans[first][0] : last].strip() if longer else match.group()
+            found.append((name.casefold() if fold_case else name, units))
+        first = end
+    return found
 
 
 @dataclass(frozen=True, eq=False)

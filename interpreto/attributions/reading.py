@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from interpreto.errors import InputError, TargetError
+from interpreto.inputs.forms import is_single, iterated
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.segmentation import read_spans, segment
 from interpreto.inputs.targets import Contrast
-from interpreto.inputs.text import TokenizedInput, is_single, iterated
+from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Granularity, Span, Splitter
 from interpreto.models.protocol import Model
 from interpreto.models.tasks import GenerationRequest, Task

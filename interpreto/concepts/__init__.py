@@ -10,6 +10,7 @@ _HOMES = {
     "BatchTopKSAEConcepts": "saes.explainers",
     "Cockatiel": "dictionaries.nmf",
     "ConceptAutoEncoderExplainer": "base",
+    "ConceptDashboard": "dashboard",
     "ConceptExplainer": "base",
     "ConceptModel": "concept_model",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
@@ -30,6 +31,7 @@ _HOMES = {
     "TopKInputs": "interpretations.topk_inputs",
     "TrainingRecord": "saes.record",
     "VanillaSAEConcepts": "saes.explainers",
+    "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
 }
 
@@ -38,6 +40,7 @@ __all__ = [
     "BatchTopKSAEConcepts",
     "Cockatiel",
     "ConceptAutoEncoderExplainer",
+    "ConceptDashboard",
     "ConceptExplainer",
     "ConceptModel",
     "ConvexNMFConcepts",
@@ -58,6 +61,7 @@ __all__ = [
     "TopKSAEConcepts",
     "TrainingRecord",
     "VanillaSAEConcepts",
+    "concept_dashboard",
     "load_concepts",
 ]
 
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
     from interpreto.concepts.concept_model import ConceptModel
+    from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
     from interpreto.concepts.dictionaries.kmeans import KMeansConcepts

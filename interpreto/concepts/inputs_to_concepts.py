@@ -81,8 +81,8 @@ class InputsToConcepts(nn.Module):
         return reader.get_input_embeddings()
 
     def get_echo_embeddings(self) -> nn.Module | None:
-        """Return those by which a classifier's decoder reads the text again; see `Forward.echo`."""
-        return Forward(self.model).echo
+        """Return those by which a classifier's decoder reads the text again; see `EmbeddingLayers.echo`."""
+        return Forward(self.model).embeddings.echo
 
     def forward(
         self, input_ids: Int[Tensor, "b l"], attention_mask: Tensor | None = None, **others: Any

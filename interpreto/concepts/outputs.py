@@ -13,12 +13,13 @@ from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.splitters.generation import SplitterForGeneration
 from interpreto.concepts.splitters.granularities import UnitReader, read_unit
 from interpreto.errors import InputError, TargetError, TaskError
+from interpreto.inputs.forms import is_single
 from interpreto.inputs.samples import Readout, Sample, Targets
 from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.streaming import encodings
 from interpreto.inputs.targets import read_continuations
-from interpreto.inputs.text import InputReader, TokenizedInput, is_single
-from interpreto.models.forward import longest_input
+from interpreto.inputs.text import InputReader, TokenizedInput
+from interpreto.models.lengths import longest_input
 from interpreto.models.modes import read_mode
 from interpreto.models.tasks import Classification, Generation, GenerationRequest, Task, resolve_task
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,23 +10,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.base import ConceptExplainer
-from interpreto.concepts.downstream import Downstream
-from interpreto.concepts.importance import METHODS, effects_of
+from interpreto.concepts.distinctive_words import DistinctiveWords
 from interpreto.concepts.interpretations.top_k import Ranking
-from interpreto.concepts.labels import Names, read_labels
-from interpreto.concepts.outputs import windows_with_targets
-from interpreto.concepts.splitters.granularities import ActivationGranularity, Unit, read_unit
-from interpreto.concepts.views import About, GlobalConcepts, LocalConcepts, Passage
+from interpreto.concepts.labels import read_labels
+from interpreto.concepts.summary_call import SummaryCall
+from interpreto.concepts.views import GlobalConcepts, LocalConcepts, Passage
 from interpreto.errors import InputError
+from interpreto.inputs.forms import ACCEPTED, is_single
 from interpreto.inputs.samples import Sample
-from interpreto.inputs.text import ACCEPTED, is_single
-from interpreto.inputs.units import GranularityAggregationStrategy
-from interpreto.models.modes import InferenceModes
-from interpreto.validation import check_choice, check_count
+from interpreto.validation import check_count
 
-WINDOW = 64  # texts whose effects are in memory at once
 TOKENS = 9  # of a generation, the most frequent that get a column of their own
-MEAN = GranularityAggregationStrategy.MEAN
 
 
 def global_concepts(
@@ -52,7 +45,7 @@ def global_concepts(
         inputs: The data set, in any form that the splitter reads.
         targets: See `ConceptAutoEncoderExplainer.concept_output_gradient`; None: every class, or what the model writes.
         interpretation: What concepts mean: a `TopKInputs`, or what its ``interpret`` returns. None: the five units of
-            largest activation.
+            largest activation, and for the name the words that the concept prefers to the others (`DistinctiveWords`).
         latent_activations: Activations of the inputs' units, in order, for the interpretation; None: computed.
         k_concepts: Number of concepts that are shown.
         k_inputs: Number of top inputs that each of them has.
@@ -78,9 +71,12 @@ def global_concepts(
         >>> found.outputs, tuple(found.importances.shape), len(found.shown)
         (('negative', 'positive'), (2, 3), 3)
     """
-    call = _Call.of(explainer, activation_granularity, method, names=class_names, mode=inference_mode, batch_size=batch_size)
-    k_concepts, inputs = check_count(k_concepts, "k_concepts"), _kept(inputs)
+    call = SummaryCall.of(
+        explainer, activation_granularity, method, names=class_names, mode=inference_mode, batch_size=batch_size
+    )
+    k_concepts, inputs = check_count(k_concepts, "k_concepts"), kept_inputs(inputs)
     ranking, tally = Ranking(explainer.nb_concepts, check_count(k_inputs, "k_inputs")), Tally()
+    words = DistinctiveWords(explainer.nb_concepts)
     samples: list[Sample] = []
     for window in call.windows(inputs, targets):
         samples += window
@@ -88,6 +84,7 @@ def global_concepts(
             tally.add(call.naming(sample, len(effects)), effects)
         codes = call.codes(window)
         ranking.add([sample.text for sample in window], torch.stack([rows.amax(0) for rows in codes]))
+        words.add([text for sample in window for text in sample.units.texts], torch.cat(codes))
     outputs, counts, importances, mean = tally.means(call.downstream.generates)
     shown = _largest(importances, k_concepts)
     labels = read_labels(
@@ -109,6 +106,7 @@ def global_concepts(
         top_inputs=_top_inputs(call, ranking, samples, shown),
         shown=shown,
         texts=len(samples),
+        names=words.names() if interpretation is None else {},
     )
 
 
@@ -152,7 +150,7 @@ def local_concepts(
         >>> found.elements, tuple(found.activations.shape), tuple(found.effects.shape)
         (('A', 'charming', 'film', '.'), (4, 2), (2, 4, 2))
     """
-    call = _Call.of(explainer, activation_granularity, method, names=class_names, mode=inference_mode)
+    call = SummaryCall.of(explainer, activation_granularity, method, names=class_names, mode=inference_mode)
     samples = call.downstream.samples_with_targets(text, targets)
     if len(samples) != 1:
         raise InputError(f"`text`: got {len(samples)} texts; pass one, or use `global_concepts` for a data set.")
@@ -211,96 +209,7 @@ class Tally:
         return tuple(names), tuple(counts), sizes, net
 
 
-@dataclass(frozen=True)
-class _Call:
-    """State that all texts of a call share."""
-
-    downstream: Downstream
-    unit: Unit
-    naming: Names
-    method: str
-    batch_size: int | None
-
-    @staticmethod
-    def of(
-        explainer: ConceptExplainer, granularity: Any, method: str, *, names: Any, mode: Any, batch_size: int | None = None
-    ) -> _Call:
-        check_choice(method, "method", METHODS)
-        if granularity is None:
-            per_text = explainer.own_splitter().default_granularity is ActivationGranularity.SAMPLE
-            granularity = ActivationGranularity.SAMPLE if per_text else ActivationGranularity.WORD
-        downstream = Downstream(explainer, read_unit(granularity), inference_mode=mode)
-        naming = Names(downstream.splitter.tokenizer, downstream.task, names)
-        return _Call(downstream, downstream.granularity, naming, method, batch_size)
-
-    @property
-    def word(self) -> str:
-        """Return the name of a unit."""
-        if self.unit is ActivationGranularity.SAMPLE:
-            return "text"
-        return getattr(self.unit, "value", "unit").replace("_", " ")
-
-    @property
-    def score_unit(self) -> str:
-        """Return the unit of the scores."""
-        known = {mode.value: mode.unit for mode in InferenceModes}
-        mode = str(getattr(self.downstream.task, "mode_name", "score"))
-        return known.get(mode, mode)
-
-    def about(self, texts: int | None) -> About:
-        """Return where the numbers come from.
-
-        Args:
-            texts: Size of the data set; None: the numbers are those of one text.
-        """
-        per = " per unit of concept" if self.method == "gradient" else ""
-        scale = "|effect|"
-        if self.unit not in (ActivationGranularity.SAMPLE, ActivationGranularity.CLS_TOKEN):
-            scale = f"sum over {self.word if self.word.endswith('s') else self.word + 's'} of |effect|"
-        if texts is not None:
-            scale = scale if scale == "|effect|" else f"the {scale}"
-            over = "tokens" if self.downstream.generates else f"{texts} texts" if texts > 1 else "1 text"
-            scale = f"mean over {over} of {scale}"
-        return About(
-            explainer=type(self.downstream.explainer).__name__,
-            split_point=self.downstream.explainer.split_point,
-            granularity=self.word,
-            method=self.method,
-            unit=self.score_unit + per,
-            scale=scale,
-            output="token" if self.downstream.generates else "class",
-        )
-
-    def windows(self, inputs: Any, targets: Any) -> Iterator[list[Sample]]:
-        """Yield some inputs at a time, with their targets."""
-        of, task = self.downstream.splitter, self.downstream.task
-        return windows_with_targets(of, task, inputs, targets, granularity=self.unit, size=WINDOW)
-
-    def effects(self, samples: Sequence[Sample]) -> list[Tensor]:
-        """Compute the effects ``(t, u, c)`` of each text."""
-        return effects_of(self.downstream, samples, self.method, batch_size=self.batch_size)
-
-    def codes(self, samples: Sequence[Sample]) -> list[Float[Tensor, "u c"]]:
-        """Return the concepts of the units of each text."""
-        if not samples:
-            return []
-        explainer = self.downstream.explainer
-        with torch.no_grad():
-            rows = explainer.encode_activations(self.downstream.splitter.activations_of(samples, MEAN, explainer.split_point))
-        return list(rows.float().cpu().split([len(sample.units) for sample in samples]))
-
-    def read(self, sample: Sample) -> tuple[Float[Tensor, "u c"], Float[Tensor, " t"]]:
-        """Return the concepts of the units and the scores of the outputs of one text."""
-
-        def read(_: list[int]) -> list[tuple[Tensor, Tensor]]:
-            with torch.no_grad():
-                batch = self.downstream.batch([sample])
-                return [(batch.concepts.float().cpu(), batch.scores(batch.concepts[None])[0, 0].float().cpu())]
-
-        return self.downstream.map([sample], read)[0]
-
-
-def _kept(inputs: Any) -> Any:
+def kept_inputs(inputs: Any) -> Any:
     """Return one input as it is, several as a list, which can be read again."""
     if is_single(inputs):
         return inputs
@@ -313,7 +222,7 @@ def _kept(inputs: Any) -> Any:
 
 
 def _top_inputs(
-    call: _Call, ranking: Ranking, samples: Sequence[Sample], shown: Sequence[int]
+    call: SummaryCall, ranking: Ranking, samples: Sequence[Sample], shown: Sequence[int]
 ) -> dict[int, tuple[Passage, ...]]:
     """Return the distinct texts in which each concept is largest."""
     best = {concept: list(ranking.best(concept) or ()) for concept in shown}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from jaxtyping import Float
@@ -61,6 +62,19 @@ class Passage:
         return int(self.activations.argmax())
 
 
+def joined(words: Sequence[str]) -> str:
+    """Return words as one name, without the last of them where it becomes long.
+
+    Examples:
+        >>> joined(["moving", "tender"])
+        'moving · tender'
+    """
+    kept = list(words)
+    while len(kept) > 1 and sum(map(len, kept)) > NAME:
+        kept.pop()
+    return " · ".join(kept)
+
+
 class ConceptView(Renderable, ABC):
     """Base of `GlobalConcepts` and `LocalConcepts`: everything that is needed to draw them."""
 
@@ -70,6 +84,7 @@ class ConceptView(Renderable, ABC):
     outputs: tuple[str, ...]
     labels: dict[int, Label]
     shown: tuple[int, ...]
+    names: dict[int, tuple[str, ...]]
 
     @abstractmethod
     def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
@@ -80,11 +95,9 @@ class ConceptView(Renderable, ABC):
         """Return the texts to read for a concept."""
 
     def name(self, concept: int, words: int = 3) -> str:
-        """Return the first words of a concept's label, fewer where they are long; its number where it has none."""
-        texts = [text for text, _ in self.labels.get(concept, ())[:words]]
-        while len(texts) > 1 and sum(map(len, texts)) > NAME:
-            texts.pop()
-        return " · ".join(texts) or f"concept {concept}"
+        """Return a concept's words, else the first of its label, fewer where they are long; its number where it has none."""
+        texts = self.names.get(concept) or [text for text, _ in self.labels.get(concept, ())]
+        return joined(texts[:words]) or f"concept {concept}"
 
     def ranked(self, output: int) -> list[int]:
         """Return the shown concepts by their importance for an output."""
@@ -107,6 +120,7 @@ class GlobalConcepts(ConceptView):
         top_inputs: Of the shown concepts, the distinct texts of largest activation, the largest first.
         shown: The concepts that are drawn, by falling importance.
         texts: Size of the data set.
+        names: Words that each concept prefers to the others; where empty, labels name the concepts.
     """
 
     about: About
@@ -118,6 +132,7 @@ class GlobalConcepts(ConceptView):
     top_inputs: dict[int, tuple[Passage, ...]]
     shown: tuple[int, ...]
     texts: int
+    names: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
         """Return importances and mean effects."""
@@ -147,6 +162,7 @@ class LocalConcepts(ConceptView):
         effects: Effect of each concept of each unit on each output.
         labels: Of the shown concepts, texts and activations, the largest first.
         shown: The concepts that are drawn, by falling importance.
+        names: Words of the concepts from elsewhere, as `GlobalConcepts.names`; where empty, labels name the concepts.
     """
 
     about: About
@@ -160,6 +176,7 @@ class LocalConcepts(ConceptView):
     effects: Float[Tensor, "t u c"]
     labels: dict[int, Label]
     shown: tuple[int, ...]
+    names: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
         """Return sums over units of the effects' sizes, and of the effects."""

@@ -229,14 +229,14 @@ class EmbeddingVariants:
         points: Embeddings of each perturbed input, fed in place of the embedding layer's output.
         direction: Vectors that the gradients are contracted with, for all points or for each; None for their L2 norm.
         weights: Quadrature weights of the points, which sum to 1; None: all the same.
-        baseline: Beginning of a path; its score is recorded as the reference.
+        baseline: Beginning of the path, or of several; the mean of their scores is recorded as the reference.
     """
 
     sample: Sample
     points: Float[Tensor, "p l d"]
     direction: Float[Tensor, "#p l d"] | None = None
     weights: Float[Tensor, " p"] | None = None
-    baseline: Float[Tensor, "l d"] | None = None
+    baseline: Float[Tensor, "*k l d"] | None = None
 
 
 Variants = MaskVariants | EmbeddingVariants

@@ -7,7 +7,8 @@ from itertools import groupby, islice
 from typing import Any
 
 from interpreto.errors import InputError
-from interpreto.inputs.text import ACCEPTED, InputReader, TokenizedInput, is_single, iterated
+from interpreto.inputs.forms import ACCEPTED, is_single, iterated
+from interpreto.inputs.text import InputReader, TokenizedInput
 
 CHUNK = 256  # texts that are tokenized together
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MappingView, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,14 +15,10 @@ from interpreto.errors import InputError, OptionError, TokenizerError
 from interpreto.inputs.boundaries import Span
 from interpreto.inputs.chat import Message, is_chat, render
 from interpreto.inputs.decoding import decoded, token_names
+from interpreto.inputs.forms import ACCEPTED, check_characters, is_pair, is_single, iterated, read_tensor, rows_of
 from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.tokenizers import held, in_one_piece, read_tokenizer, special_ids
 from interpreto.validation import shown
-
-ACCEPTED = (
-    "a text, a (text, text) pair, a chat (list of {'role', 'content'}), a dict or BatchEncoding of tensors, "
-    "a 1-D or 2-D tensor of ids, or a list of these"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +100,7 @@ class InputReader:
             first: Number of the first among the inputs, for messages.
         """
         for i, text in enumerate(texts):
-            _check_characters(text, f"`inputs[{first + i}]`")
+            check_characters(text, f"`inputs[{first + i}]`")
         batch = self._tokenize(list(texts), None)
         for i, text in enumerate(texts):
             yield self._finish(
@@ -122,12 +118,12 @@ class InputReader:
             raise OptionError(f"`roles`: got {shown(roles)}, but {name} is no chat; its tokens have no role.")
         if isinstance(item, str):
             return [self._read_text(item, None, name)]
-        if _is_pair(item):
+        if is_pair(item):
             return [self._read_text(item[0], item[1], name)]
         if is_chat(item):
             return [self._read_chat(item, name, roles)]
         if isinstance(item, (Tensor, np.ndarray)):
-            return [self._read_ids(row, {}, name) for row in _rows(_tensor(item, name), name)]
+            return [self._read_ids(row, {}, name) for row in rows_of(read_tensor(item, name), name)]
         if isinstance(item, Mapping) and "input_ids" in item:
             return self._read_batch(item, name)
         what = f"a mapping without 'input_ids' ({shown(list(item))})" if isinstance(item, Mapping) else shown(item)
@@ -140,7 +136,7 @@ class InputReader:
             if part is not None and not part.strip():
                 got = shown(text if pair is None else (text, pair))
                 raise InputError(f"{name}: the text is empty ({got}); there is nothing to explain.")
-            _check_characters(part or "", name)
+            check_characters(part or "", name)
         if not self.tokenizer.is_fast:
             return self._read_slowly(text, pair, name)
         encoded = self._tokenize(text, pair)
@@ -185,7 +181,7 @@ class InputReader:
         if not getattr(self.tokenizer, "chat_template", None):
             raise TokenizerError(f"{name}: got a chat, but the tokenizer has no chat template; pass a text.")
         chat = render(self.tokenizer, messages, name, self.replies)
-        _check_characters(chat.text, name)
+        check_characters(chat.text, name)
         free = list(chat.spans) if roles is None else chat.of_roles(roles, messages, name)
         if self.tokenizer.is_fast:
             encoded = self._tokenize(chat.text, None, add_special_tokens=False)
@@ -236,12 +232,12 @@ class InputReader:
 
     def _read_batch(self, batch: Mapping[str, Any], name: str) -> list[TokenizedInput]:
         """Read the rows of a batch without their padding, on whichever side it is."""
-        rows = _rows(_tensor(batch["input_ids"], f"{name}['input_ids']"), f"{name}['input_ids']")
+        rows = rows_of(read_tensor(batch["input_ids"], f"{name}['input_ids']"), f"{name}['input_ids']")
         shape = len(rows), len(rows[0])
         per_token = {}
         for key in ("attention_mask", "token_type_ids"):
             if batch.get(key) is not None:
-                value = _tensor(batch[key], f"{name}[{key!r}]")
+                value = read_tensor(batch[key], f"{name}[{key!r}]")
                 per_token[key] = value[None] if value.ndim == 1 else value
                 if per_token[key].shape != shape:
                     raise InputError(
@@ -292,72 +288,6 @@ class InputReader:
         names = token_names(self.tokenizer, ids.tolist())
         tokens = Tokens(text, tuple((int(a), int(b)) for a, b in offsets), names, tuple(frozen), tuple(segments))
         return TokenizedInput(tokens, ids, extras)
-
-
-def is_single(inputs: object) -> bool:
-    """Return whether ``inputs`` is one input (or one batch of rows) rather than a list of inputs."""
-    if isinstance(inputs, np.ndarray):
-        return inputs.dtype.kind in "iufb"  # ids; an array of texts is a list
-    return isinstance(inputs, (str, Mapping, Tensor)) or _is_pair(inputs) or is_chat(inputs)
-
-
-def iterated(inputs: object) -> Iterable[Any]:
-    """Return a list of inputs as it is, if its items are inputs and their order is known.
-
-    Raises:
-        InputError: for tables, sets, views of dictionaries, tuples of more than two texts, bytes, and what has no items.
-    """
-    kind = type(inputs).__name__
-    columns = getattr(inputs, "columns", getattr(inputs, "column_names", None))
-    if columns is not None:
-        some = [column for column in list(columns)[:5] if isinstance(column, str)]
-        which = repr(some[0]) if some else "'text'"
-        raise InputError(f"`inputs`: got a {kind} with the columns {shown(some)}; pass one column, as in table[{which}].")
-    if isinstance(inputs, (Set, MappingView)):
-        raise InputError(f"`inputs`: got a {kind}, whose order is easily lost; pass a list made of it.")
-    if isinstance(inputs, tuple) and len(inputs) > 2 and all(isinstance(item, str) for item in inputs):
-        raise InputError(
-            f"`inputs`: got a tuple of {len(inputs)} texts, and a tuple of two is a pair, one input; pass a list for several "
-            "inputs."
-        )
-    if isinstance(inputs, np.ndarray) and inputs.ndim != 1:
-        raise InputError(f"`inputs`: got an array of texts of shape {inputs.shape}; pass a column of it, or a list of pairs.")
-    if not isinstance(inputs, Iterable) or isinstance(inputs, (bytes, bytearray)):
-        raise InputError(f"`inputs`: got {kind}; pass {ACCEPTED}.")
-    return inputs
-
-
-def _is_pair(item: object) -> bool:
-    return isinstance(item, tuple) and len(item) == 2 and all(isinstance(part, str) for part in item)
-
-
-def _check_characters(text: str, name: str) -> None:
-    """Refuse half a surrogate pair, which is no character and which tokenizers refuse without saying where it is."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{name}: {text[error.start]!a} at character {error.start} is half a surrogate pair and no character; pass "
-            "text.encode('utf-8', 'replace').decode(), which puts a question mark there."
-        ) from error
-
-
-def _tensor(values: Any, name: str) -> Tensor:
-    try:
-        return torch.as_tensor(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{name}: no tensor can be made of it ({shown(str(error))}); pass a tensor of ids, padded (padding=True, "
-            "return_tensors='pt')."
-        ) from error
-
-
-def _rows(ids: Tensor, name: str) -> list[Tensor]:
-    if ids.ndim not in (1, 2):
-        raise InputError(f"{name}: got a tensor of {ids.ndim} dimensions; ids have one (a text) or two (a batch).")
-    if ids.ndim == 2 and not len(ids):
-        raise InputError(f"{name}: got a batch of shape {tuple(ids.shape)}; there is nothing to explain.")
-    return [ids] if ids.ndim == 1 else list(ids)
 
 
 def _without_end(frozen: Sequence[bool]) -> int:

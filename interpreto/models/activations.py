@@ -17,13 +17,17 @@ from interpreto.inputs.pooling import BatchUnits, stretches
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import GranularityAggregationStrategy
+from interpreto.models.batch import Batch
 from interpreto.models.batching import TOKENS_A_PASS, Budget, map_batches, windows
-from interpreto.models.forward import Batch, Forward, longest_input, read_logits
-from interpreto.models.hook_points import TOLD_APART, HookPoint, Layout, block_list, find_layout
+from interpreto.models.forward import Forward
+from interpreto.models.hook_points import HookPoint
 from interpreto.models.interventions import Edit, HookTracing, Tracing, watched
+from interpreto.models.layouts import Layouts
+from interpreto.models.lengths import longest_input
+from interpreto.models.logits import read_logits
 from interpreto.models.nnsight import NNsightTracing
-from interpreto.models.padding import agree, put_back, taken
-from interpreto.models.stacks import check_written, stretch, told_apart
+from interpreto.models.padding import agree
+from interpreto.models.stacks import blocks_below, check_written, stretch
 from interpreto.validation import check_batch_size, check_choice
 
 WINDOW = 16  # batches whose texts are sorted by length together, where batches are counted in rows
@@ -83,7 +87,7 @@ class ActivationRecorder:
         self.reader = InputReader(tokenizer, longest_input(model, tokenizer), truncation)
         tokens = TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"]
         self.budget = Budget(check_batch_size(batch_size), tokens)
-        self._layouts: dict[str, Layout] = {}
+        self.layouts = Layouts(self._value_at)
         self._skipped: dict[str, list[nn.Module]] = {}
 
     @contextmanager
@@ -205,13 +209,19 @@ class ActivationRecorder:
         """
         with torch.set_grad_enabled(gradients):
             values, output = self.tracing.read(self.hook_points, self.inputs(rows), stop=not with_output)
-        return [self._in_place(point, value, rows) for point, value in zip(self.hook_points, values, strict=True)], output
+        return [
+            self.layouts.in_place(point, value, rows) for point, value in zip(self.hook_points, values, strict=True)
+        ], output
 
     def hidden_at(self, point: HookPoint, rows: Sequence[SplitInput]) -> Tensor:
         """Return the activations of a batch at one hook point; to be called within a session."""
+        return self.layouts.in_place(point, self._value_at(point, rows), rows)
+
+    def _value_at(self, point: HookPoint, rows: Sequence[SplitInput]) -> Tensor:
+        """Return what a module gives for a batch."""
         with torch.no_grad():
             (value,), _ = self.tracing.read([point], self.inputs(rows), stop=True)
-        return self._in_place(point, value, rows)
+        return value
 
     def hidden_of(self, rows: Sequence[SplitInput], point: HookPoint) -> Tensor:
         """Return the activations of a batch at one hook point, before they are pooled."""
@@ -227,42 +237,7 @@ class ActivationRecorder:
         """
         check_written(point)
         (value,), _ = self.tracing.read([point], self.forward.completed(inputs), stop=True)
-        return self._layouts[point.name].read(value, len(inputs["input_ids"]))
-
-    # --- Layouts
-
-    def layout(self, point: HookPoint, rows: Sequence[SplitInput]) -> Layout:
-        """Return how a module lays a batch out: found once, on one row given twice."""
-        if point.name not in self._layouts:
-            row = told_apart(max(rows, key=len))
-            start, end = stretch(point, [row])
-            with torch.no_grad():
-                (value,), _ = self.tracing.read([point], self.inputs([row] * TOLD_APART[0]), stop=True)
-            self._layouts[point.name] = find_layout(value, int(end - start), point)
-        return self._layouts[point.name]
-
-    def _in_place(self, point: HookPoint, value: Tensor, rows: Sequence[SplitInput]) -> Tensor:
-        """Return what a module gives as activations of whole rows."""
-        start, end = stretch(point, rows)
-        hidden = self.layout(point, rows).read(value, len(rows))
-        if len(hidden) != len(rows) or (hidden.ndim == 3 and hidden.shape[1] != int((end - start).max())):
-            raise ModelError(
-                f"`split_points`: {point.name!r} gives shape {tuple(value.shape)} for {len(rows)} texts of at most "
-                f"{int((end - start).max())} tokens, which is not one vector per token or per text; choose another module."
-            )
-        return hidden if hidden.ndim == 2 or not rows[0].source else put_back(start, end, max(map(len, rows)))(hidden, 0.0)
-
-    def _as_given(self, point: HookPoint, hidden: Tensor, rows: Sequence[SplitInput]) -> Tensor:
-        """Return activations of whole rows as the module gives them."""
-        layout = self.layout(point, rows)
-        if layout.shared:
-            raise ModelError(
-                f"`split_points`: {point.name!r} gives one row of activations for the whole batch, which cannot be edited for "
-                "each text; choose the module that reads it."
-            )
-        if hidden.ndim == 3 and rows[0].source:
-            hidden = taken(*stretch(point, rows))(hidden, 0.0)
-        return layout.write(hidden)
+        return self.layouts.known(point).read(value, len(inputs["input_ids"]))
 
     # --- Editing
 
@@ -293,9 +268,9 @@ class ActivationRecorder:
         """
         with self.session(rows):
             self._check_mix(rows)
-            skipped, given = self._unneeded(point, rows), self._as_given(point, hidden, rows)
+            skipped, given = self._unneeded(point, rows), self.layouts.as_given(point, hidden, rows)
             for further in to:
-                self.layout(further, rows)  # before anything is edited
+                self.layouts.of(further, rows)  # before anything is edited
             begun: list[bool] = []
 
             def begin(_: Tensor) -> Tensor:
@@ -307,13 +282,13 @@ class ActivationRecorder:
             for further in to:
                 if further.name not in found:
                     raise OptionError(f"`to`: {further.name!r} is not reached after {point.name!r}; choose a module above it.")
-            return self.forward.outputs(output).float(), [self._in_place(p, found[p.name], rows) for p in to]
+            return self.forward.outputs(output).float(), [self.layouts.in_place(p, found[p.name], rows) for p in to]
 
     def _edited(self, rows: Sequence[SplitInput], point: HookPoint, edit: Edit, skipped: Sequence[nn.Module] = ()) -> Tensor:
-        self.layout(point, rows)  # before anything is edited
+        self.layouts.of(point, rows)  # before anything is edited
 
         def change(value: Tensor) -> Tensor:
-            return self._as_given(point, edit(self._in_place(point, value, rows)), rows)
+            return self.layouts.as_given(point, edit(self.layouts.in_place(point, value, rows)), rows)
 
         return self.forward.outputs(self.tracing.edited(point, self.inputs(rows), change, skipped)).float()
 
@@ -323,10 +298,10 @@ class ActivationRecorder:
             row = max(rows, key=len)
             start, end = stretch(point, [row])
             if int(end - start) < FEWEST_TO_SKIP:
-                self.layout(point, rows)
+                self.layouts.of(point, rows)
                 return []
             try:
-                below = self._below(point, row)
+                below = blocks_below(self.model, point, lambda: self.hidden_at(point, [row]))
                 values = self.hidden_at(point, [row])
                 with torch.no_grad():
                     whole = self._edited([row], point, lambda h: h)
@@ -335,21 +310,6 @@ class ActivationRecorder:
             except (AttributeError, IndexError, KeyError, OptionError, RuntimeError, TypeError, ValueError):
                 self._skipped[point.name] = []  # a block gives more than activations to those above it
         return self._skipped[point.name]
-
-    def _below(self, point: HookPoint, row: SplitInput) -> list[nn.Module]:
-        """Return the blocks of its stack that have run when the point is reached, the point's own among them."""
-        done: list[nn.Module] = []
-        stack = self.model if point.stack is None else getattr(self.model, f"get_{point.stack}")()
-        blocks = block_list(stack)[1]
-        hooks = [block.register_forward_hook(lambda module, *_: done.append(module)) for block in blocks]
-        try:
-            self.hidden_at(point, [row])
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if point.side == "output" and point.module in set(blocks):
-            done.append(point.module)  # it is left by the stop before its hook above has run, or is in already
-        return list(dict.fromkeys(done))
 
     # --- Padding
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from interpreto.models import secants
+from interpreto.models.secants import Function, Pairs
 from interpreto.models.watching import Watcher, causal_mask, expand_heads, is_activation, variable
-
-Function = Callable[..., Any]
 
 PRODUCTS: frozenset[Function] = frozenset(
     {
@@ -34,20 +35,36 @@ SOFTMAX: frozenset[Function] = frozenset({F.softmax, torch.softmax, Tensor.softm
 POWERS: frozenset[Function] = frozenset({torch.pow, Tensor.pow, Tensor.__pow__})
 SQUARES: frozenset[Function] = frozenset({torch.square, Tensor.square})
 INVERSE_ROOTS: frozenset[Function] = frozenset({torch.rsqrt, Tensor.rsqrt})
+ELEMENTWISE: frozenset[Function] = frozenset(
+    {
+        *(*ACTIVATIONS, *SQUARES, *INVERSE_ROOTS, F.logsigmoid, torch.sqrt, Tensor.sqrt, torch.exp, Tensor.exp),
+        *(torch.log, Tensor.log, torch.log1p, Tensor.log1p, torch.expm1, Tensor.expm1, torch.reciprocal, Tensor.reciprocal),
+        *(torch.abs, Tensor.abs, torch.erf, Tensor.erf, torch.sin, Tensor.sin, torch.cos, Tensor.cos),
+        *(torch.clamp, Tensor.clamp),
+    }
+)
+QUOTIENTS: frozenset[Function] = frozenset({torch.div, Tensor.div, Tensor.__truediv__, torch.true_divide})
+LOG_SOFTMAX: frozenset[Function] = frozenset({F.log_softmax, torch.log_softmax, Tensor.log_softmax})
+LOG_SUMS: frozenset[Function] = frozenset({torch.logsumexp, Tensor.logsumexp})
 RMS_NORM: Function | None = getattr(F, "rms_norm", None)
 
 SMALL = 1e-6  # inputs of an activation below this have slope 0 in relevance propagation
-NEAR = 1e-7  # of a value: inputs of a pair this close have the slope of the derivative
 
 
 class BackwardRules(Watcher, ABC):
     """Local derivatives that take the place of the chain rule's.
 
     Attributes:
-        paired: The rows of a batch are followed by as many rows of baselines.
+        paired: The rows of a batch are followed by as many rows of baselines. The rules also hold where scores are read from
+            the model's outputs; other rules begin at the outputs, with the derivative of the score.
+        pairs: Where tensors hold rows and baselines, of paired rules.
     """
 
-    paired = False
+    paired: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs = Pairs()
 
 
 class LrpRules(BackwardRules):
@@ -118,44 +135,83 @@ class DeepLiftRules(BackwardRules):
 
     The first half of a batch holds inputs, the second their baselines. Each operation of the first half is linear in its
     input with the slope that gives the exact difference to the second half: secants of elementwise functions, half of each
-    factor's difference in products (its Shapley value), and secants of log and exp in softmax. So input − baseline times the
-    gradient sums to f(input) − f(baseline), biases included.
+    factor's difference in products (its Shapley value), and secants of log and exp in softmax. A mixture of experts, which
+    may choose others for the baseline, is one function of each token's vector, linear along its difference. So
+    input − baseline times the gradient sums to f(input) − f(baseline), biases included.
 
     References:
         Shrikumar, Greenside & Kundaje, ICML 2017, https://arxiv.org/abs/1704.02685 (elementwise functions); the rules of
-        products, normalizations and softmax are this library's.
+        products, normalizations, softmax and experts are this library's.
     """
 
     paired = True
 
-    def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:  # noqa: PLR0911  # a rule each
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed: str | None = None  # the mixture of experts that is running
+
+    def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
         """Return the function's value, with the slope between input and baseline."""
-        first = arguments[0] if arguments else None
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or self._closed is not None:
             return function(*arguments, **options)
         if function is F.scaled_dot_product_attention and any(map(variable, arguments)):
             return self._attention(*arguments, **options)
-        if not isinstance(first, Tensor) or not first.requires_grad:
-            return function(*arguments, **options)
-        if function is F.layer_norm or (RMS_NORM is not None and function is RMS_NORM):
-            return _normalization(function, arguments, options, _paired_scale)
-        if function in SOFTMAX:
-            value = first.float() if options.get("dtype") is torch.float32 else first
-            return _softmax(value, _dimension(arguments, options))
-        if function in INVERSE_ROOTS or function in SQUARES or function in ACTIVATIONS:
-            return _elementwise(lambda v: function(v, *arguments[1:], **options), first)
-        if function in POWERS and isinstance(arguments[1], (int, float)):
-            return _elementwise(lambda v: v ** arguments[1], first)
-        if function in PRODUCTS and len(arguments) == 2 and variable(arguments[1]):
-            return _product(function, first, arguments[1])
+        if function is torch.einsum and len(arguments) == 3:
+            equation, first, second = arguments
+            if variable(first) and variable(second):
+                return secants.product(self.pairs, lambda a, b: torch.einsum(equation, a, b), first, second)
+        if arguments and variable(arguments[0]):
+            return self._of_variable(function, arguments, options)
+        if function in QUOTIENTS and len(arguments) == 2 and variable(arguments[1]):
+            return arguments[0] * secants.elementwise(self.pairs, torch.reciprocal, arguments[1])
         return function(*arguments, **options)
 
+    def _of_variable(  # noqa: PLR0911  # a rule each
+        self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]
+    ) -> Any:
+        """Return the value of a function whose first argument depends on the input."""
+        pairs, first, others = self.pairs, arguments[0], arguments[1:]
+        if function is F.layer_norm or (RMS_NORM is not None and function is RMS_NORM):
+            return _normalization(function, arguments, options, self._scaled)
+        if function in SOFTMAX:
+            return secants.softmax(pairs, _cast(first, options), _dimension(arguments, options))
+        if function in LOG_SOFTMAX:
+            value, dim = _cast(first, options), _dimension(arguments, options)
+            return value - secants.logsumexp(pairs, value, dim, keepdim=True)
+        if function in LOG_SUMS and isinstance(dim := _dimension(arguments, options), int):
+            return secants.logsumexp(pairs, first, dim, options.get("keepdim", len(others) > 1 and others[1]))
+        if function in ELEMENTWISE:
+            return secants.elementwise(pairs, lambda v: function(v, *others, **options), first)
+        if function in POWERS and isinstance(others[0], (int, float)):
+            return secants.elementwise(pairs, lambda v: v ** others[0], first)
+        if function in PRODUCTS and len(others) == 1 and variable(others[0]):
+            return secants.product(pairs, function, first, others[0])
+        if function in QUOTIENTS and len(others) == 1 and variable(others[0]) and not options:
+            return secants.product(pairs, torch.mul, first, secants.elementwise(pairs, torch.reciprocal, others[0]))
+        return function(*arguments, **options)
+
+    def enter(self, module: nn.Module) -> None:
+        """Open no function of a mixture of experts."""
+        if self._closed is None and isinstance(getattr(module, "experts", None), nn.Module):
+            self._closed = self.where
+
     def leave(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        """Return an activation module's output with the slope between input and baseline."""
+        """Return the output of an activation, or of a mixture of experts, with the slope between input and baseline."""
+        if self._closed is not None:
+            return self._closing(inputs, output) if self._closed == self.where else None
         if is_activation(module) and torch.is_grad_enabled() and inputs and variable(inputs[0]):
             with self.paused():
-                return _elementwise(module.forward, inputs[0])
+                return secants.elementwise(self.pairs, module.forward, inputs[0])
         return None
+
+    def _closing(self, inputs: tuple[Any, ...], output: Any) -> Any:
+        self._closed = None
+        value = output[0] if isinstance(output, tuple) else output
+        if not torch.is_grad_enabled() or not inputs or not variable(inputs[0]) or value.shape[:-1] != inputs[0].shape[:-1]:
+            return None
+        with self.paused():
+            moved = secants.along_difference(self.pairs, inputs[0], value)
+        return (moved, *output[1:]) if isinstance(output, tuple) else moved
 
     def _attention(  # noqa: PLR0917  # as torch's function
         self,
@@ -170,14 +226,20 @@ class DeepLiftRules(BackwardRules):
     ) -> Tensor:
         """Return attention written out: products, softmax, product."""
         key, value = expand_heads(query, key, value, enable_gqa)
-        scores = _product(torch.matmul, query, key.transpose(-2, -1)) * (query.shape[-1] ** -0.5 if scale is None else scale)
+        product = partial(secants.product, self.pairs, torch.matmul)
+        scores = product(query, key.transpose(-2, -1)) * (query.shape[-1] ** -0.5 if scale is None else scale)
         low = torch.finfo(scores.dtype).min / 4
         if is_causal:
             scores = scores.masked_fill(~causal_mask(scores), low)
         if attn_mask is not None:
             masked = attn_mask.dtype is torch.bool
             scores = scores.masked_fill(~attn_mask, low) if masked else (scores + attn_mask).clamp(min=low)
-        return _product(torch.matmul, _softmax(scores, -1), value)
+        return product(secants.softmax(self.pairs, scores, -1), value)
+
+    def _scaled(self, x: Tensor, eps: float, dims: tuple[int, ...]) -> Tensor:
+        variance = secants.elementwise(self.pairs, torch.square, x).mean(dims, keepdim=True)
+        scale = secants.elementwise(self.pairs, lambda v: torch.rsqrt(v + eps), variance)
+        return secants.product(self.pairs, torch.mul, x, scale)
 
 
 def _half(value: Tensor) -> Tensor:
@@ -196,8 +258,12 @@ def _is_negative(exponent: object) -> bool:
     return isinstance(exponent, (int, float)) and exponent < 0
 
 
-def _dimension(arguments: tuple[Any, ...], options: Mapping[str, Any]) -> int:
-    return options.get("dim", arguments[1] if len(arguments) > 1 and isinstance(arguments[1], int) else -1)
+def _dimension(arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    return options.get("dim", arguments[1] if len(arguments) > 1 else -1)
+
+
+def _cast(value: Tensor, options: Mapping[str, Any]) -> Tensor:
+    return value if options.get("dtype") is None else value.to(options["dtype"])
 
 
 def _normalization(
@@ -218,66 +284,3 @@ def _normalization(
 
 def _constant_scale(x: Tensor, eps: float, dims: tuple[int, ...]) -> Tensor:
     return x * torch.rsqrt(x.square().mean(dims, keepdim=True) + eps).detach()
-
-
-def _paired_scale(x: Tensor, eps: float, dims: tuple[int, ...]) -> Tensor:
-    variance = _elementwise(torch.square, x).mean(dims, keepdim=True)
-    return _product(torch.mul, x, _elementwise(lambda v: torch.rsqrt(v + eps), variance))
-
-
-# --- Pairs of inputs and baselines
-
-
-def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    n = x.shape[0] // 2
-    return x[:n], x[n:]
-
-
-def _slope(function: Function, derivative: Function, a: Tensor, b: Tensor) -> Tensor:
-    """Return the secant's slope between two points, the derivative's where they are too close; float64."""
-    step = a - b
-    near = step.abs() <= NEAR * torch.maximum(a.abs(), b.abs()).clamp(max=1)
-    rise = (function(a) - function(b)) / torch.where(near, torch.ones_like(step), step)
-    return torch.where(near, derivative((a + b) / 2), rise)
-
-
-def _elementwise(function: Function, x: Tensor) -> Tensor:
-    """Return f(x), linear in the first half with the secant's slope, constant in the second."""
-
-    def derivative(at: Tensor) -> Tensor:
-        point = at.detach().requires_grad_()
-        with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(function(point).sum(), point)
-        return gradient
-
-    with torch.no_grad():
-        value = function(x)
-    first, second = (half.detach().double() for half in _halves(x))
-    with torch.no_grad():
-        slope = _slope(function, derivative, first, second).to(value.dtype)
-    x1 = _halves(x)[0]
-    ours, theirs = _halves(value)
-    return torch.cat([ours + slope * (x1 - x1.detach()), theirs])
-
-
-def _product(function: Function, a: Tensor, b: Tensor) -> Tensor:
-    """Return a product whose difference is shared by both factors: ½(b + b′)Δa + ½(a + a′)Δb."""
-    if a.shape[:1] != b.shape[:1]:
-        return function(a, b)
-    (a1, a2), (b1, b2) = _halves(a), _halves(b)
-    ours, theirs = _halves(function(a.detach(), b.detach()))
-    mean_a, mean_b = ((a1 + a2) / 2).detach(), ((b1 + b2) / 2).detach()
-    return torch.cat([ours + function(a1 - a1.detach(), mean_b) + function(mean_a, b1 - b1.detach()), theirs])
-
-
-def _softmax(x: Tensor, dim: int) -> Tensor:
-    """Return exp(x − logsumexp(x)) by secants of exp and log, which are bounded and exact."""
-    x = x.clamp(min=torch.finfo(x.dtype).min / 4)
-    (x1, x2), step = _halves(x.detach().double()), _halves(x)[0]
-    top = torch.maximum(x1.amax(dim, keepdim=True), x2.amax(dim, keepdim=True))
-    sum1, sum2 = (x1 - top).exp().sum(dim, keepdim=True), (x2 - top).exp().sum(dim, keepdim=True)
-    weight = _slope(torch.log, torch.reciprocal, sum1, sum2) * _slope(torch.exp, torch.exp, x1 - top, x2 - top)
-    slope = _slope(torch.exp, torch.exp, x1 - top - sum1.log(), x2 - top - sum2.log())
-    step = step - step.detach()
-    moved = slope.to(x.dtype) * (step - (weight.to(x.dtype) * step).sum(dim, keepdim=True))
-    return torch.cat([x1.softmax(dim).to(x.dtype) + moved, x2.softmax(dim).to(x.dtype)])

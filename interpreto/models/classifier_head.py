@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from interpreto.errors import ModelError
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.models.activations import ActivationRecorder
-from interpreto.models.forward import read_logits
 from interpreto.models.hook_points import HookPoint, find_hook_points
+from interpreto.models.logits import read_logits
 from interpreto.models.padding import agree
 
 Position = Literal["first", "last"]
@@ -95,7 +95,7 @@ def run_on(recorder: ActivationRecorder, head: HeadInput, activations: Tensor, f
         logits = read_logits(head.point.module(hidden))
         return logits[:, 0] if logits.ndim == 3 else logits
     row = SplitInput(torch.tensor([filler]), torch.tensor([0]), 1, {})
-    layout = recorder.layout(head.point, [row])
+    layout = recorder.layouts.of(head.point, [row])
     inputs = recorder.inputs([row] * len(activations))
     return read_logits(recorder.tracing.edited(head.point, inputs, lambda _: layout.write(hidden)))
 

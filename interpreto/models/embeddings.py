@@ -26,11 +26,15 @@ class EmbeddingSpace:
 
     def embed(self, sample: Sample) -> Float[Tensor, "l d"]:
         """Return the embeddings of a sample's tokens."""
-        return self.forward.embed(sample.input_ids, sample.source)
+        return self.forward.embeddings.embed(sample.input_ids, sample.source)
+
+    def rows(self, ids: Int[Tensor, " l"], sample: Sample) -> Float[Tensor, "l d"]:
+        """Return the embeddings of other ids in the places of a sample's tokens."""
+        return self.forward.embeddings.embed(ids, sample.source)
 
     def table(self, ids: Int[Tensor, " l"]) -> Float[Tensor, "l d"]:
         """Return the embeddings of ids; of an encoder-decoder, the encoder's."""
-        return self.forward.embed(ids, len(ids))
+        return self.forward.embeddings.embed(ids, len(ids))
 
     def vector(self, name: str) -> Float[Tensor, " d"]:
         """Return the embedding of that name, one of `BASELINES`."""
@@ -55,7 +59,7 @@ class EmbeddingSpace:
             return torch.zeros_like(self.table(torch.tensor([0]))[0])
         if name != "mean":
             return self.table(torch.tensor([special_id(name, self.tokenizer, "baseline")]))[0]
-        table = self.forward.vocabulary  # tokens may have been added to the tokenizer alone
+        table = self.forward.embeddings.vocabulary  # tokens may have been added to the tokenizer alone
         size = len(self.tokenizer) if table is None else min(len(self.tokenizer), table)
         sums = [self.table(part).sum(0) for part in torch.arange(size).split(8192)]  # in parts: vocabularies are large
         return torch.stack(sums).sum(0) / size

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from interpreto.models.forward import Batch, Forward
+from interpreto.models.batch import Batch
+from interpreto.models.forward import Forward
 from interpreto.models.hook_points import find_hook_points
 from interpreto.models.interventions import HookTracing
 

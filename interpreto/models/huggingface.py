@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from copy import copy
 from typing import Any
 
@@ -22,7 +22,7 @@ from interpreto.models.hook_points import HookPoint
 from interpreto.models.masking import Replacement, read_replacement
 from interpreto.models.options import EngineOptions
 from interpreto.models.points import PointScorer
-from interpreto.models.protocol import BackwardRules, Need, Recorded
+from interpreto.models.protocol import MakesRules, Need, Recorded
 from interpreto.models.report import EngineLog
 from interpreto.models.rows import Read, RowRunner
 from interpreto.models.scorer import MaskScorer
@@ -66,7 +66,7 @@ class HuggingFaceModel:
         """Return the replacement of that name, if the model can be given it."""
         found = read_replacement(value, self.tokenizer)
         if found.name in ("mean", "zero"):
-            _ = self.forward.embedding  # a model without embeddings is refused here, not in the middle of a call
+            _ = self.forward.embeddings.first  # a model without embeddings is refused here, not in the middle of a call
         return found
 
     def configured(
@@ -121,11 +121,10 @@ class HuggingFaceModel:
         return PointScorer(self.runner).scores(points)
 
     def gradients(
-        self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer], rules: BackwardRules | None = None
+        self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer], rules: MakesRules | None = None
     ) -> None:
         """Hand the gradients at each sample's points to its reducer, by backward rules if there are any."""
-        with nullcontext() if rules is None else rules(self.forward.model):
-            PointScorer(self.runner).gradients(variants, reducers)
+        PointScorer(self.runner, None if rules is None else rules()).gradients(variants, reducers)
 
     def record(self, samples: Iterable[Sample], at: Sequence[HookPoint], gradients: bool = False) -> Iterator[Recorded]:
         """Yield the activations of each sample at hook points, in order. The model is as it was between two of them.

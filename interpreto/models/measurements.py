@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.samples import Sample
-from interpreto.models.forward import Batch, Forward
+from interpreto.models.batch import Batch
+from interpreto.models.forward import Forward
 from interpreto.models.masking import Replacement
 from interpreto.models.padding import agree
 
@@ -38,7 +39,9 @@ def check_model(forward: Forward, samples: Iterable[Sample], replacement: Replac
             check_causal(forward, sample)
         if replacement is not None and replacement.name == "attention":
             check_hides(forward, sample)
-        own_table = forward.echoes and forward.echo is None  # of a decoder, in which gradients leave the text as it is
+        own_table = (
+            forward.echoes and forward.embeddings.echo is None
+        )  # of a decoder, in which gradients leave the text as it is
         if not own_table if replacement is None else replacement.vector is not None:
             check_embeds(forward, sample, "gradients" if replacement is None else f"`replacement={replacement.name!r}`")
 
@@ -104,7 +107,7 @@ def check_embeds(forward: Forward, sample: Sample, needed_by: str) -> None:
         return
     batch = _twice(sample, len(sample), _last(sample))
     batch.ids[1, free] = batch.ids[1, free].roll(1)
-    if not _alike(forward, batch, forward.embed(sample.input_ids, sample.source)[None]):
+    if not _alike(forward, batch, forward.embeddings.embed(sample.input_ids, sample.source)[None]):
         raise ModelError(
             f"`model`: {_name(forward)} looks token ids up a second time, next to its embedding layer, so {needed_by} would "
             "leave the tokens readable. Use a mask method with a token (an id, 'mask', 'pad', 'unk'), 'drop' or 'attention' "

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.errors import ModelError
 from interpreto.inputs.samples import EmbeddingVariants, Readout, Sample
-from interpreto.models.batching import TOKENS_A_PASS, is_out_of_memory, map_batches
-from interpreto.models.forward import promoted
+from interpreto.models.backward_rules import BackwardRules
+from interpreto.models.batch import Batch
+from interpreto.models.batching import TOKENS_A_PASS, Budget, is_out_of_memory, map_batches
 from interpreto.models.gradients import GradientReducer
+from interpreto.models.logits import promoted
 from interpreto.models.measurements import check_model
 from interpreto.models.padding import agree
 from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed_rows
+from interpreto.models.secants import Pairs
+from interpreto.models.watching import observed
 
+COLUMNS = "XLNet"  # models whose tensors hold the batch in their second dimension
+READ_TOGETHER = 2**21  # outputs of pairs that are read at once: half of what tasks read in one part
 NO_GRADIENT = ("does not require grad", "not have been used in the graph", "Inference tensors", "not implemented for")
 
 
@@ -29,10 +36,16 @@ class PointScorer:
 
     Args:
         runner: The model.
+        rules: Rules that gradients follow; None: those of calculus. With paired rules each point is run with the point that
+            its variants' direction comes from, so its batches hold half as many points.
     """
 
-    def __init__(self, runner: RowRunner) -> None:
-        self.runner, self.forward = runner, runner.forward
+    def __init__(self, runner: RowRunner, rules: BackwardRules | None = None) -> None:
+        self.runner, self.forward, self.rules = runner, runner.forward, rules
+        self._leads = not type(self.forward.model).__name__.startswith(COLUMNS)
+        self.budget = runner.budget
+        if rules is not None and rules.paired:
+            self.budget = _halved(runner.budget) if self._leads else replace(runner.budget, rows=1)  # two rows: never a length
 
     def scores(self, points: Sequence[tuple[Sample, Tensor]]) -> list[Tensor]:
         """Return the scores ``(r, t)`` of each sample at its points ``(r, l, d)``."""
@@ -62,31 +75,41 @@ class PointScorer:
         def add_gradients(picked: list[int]) -> None:
             owners = [variants[places[i][0]].sample for i in picked]
             counts = [0 if owner.targets is None else len(owner.targets) for owner in owners]
-            points = [variants[j].points[i] for j, i in (places[r] for r in picked)]
-            given = pad_sequence(points, batch_first=True).detach().requires_grad_()
+            given = padded_points([variants[j].points[i] for j, i in (places[r] for r in picked)]).requires_grad_()
             with torch.enable_grad():
-                scores = self._scores(owners, given)
+                scores = self._differentiable(owners, given, [_start(variants[j], i) for j, i in (places[r] for r in picked)])
             self.runner.on_pass()
             finite(scores.detach(), owners[0])
             start, end = min(reached[i] for i in picked), max(counts)
             while start < end:
                 chosen = [b for b, i in enumerate(picked) if reached[i] <= start < counts[b]]
-                block = range(start, min(end, start + self._together(given), *(counts[b] for b in chosen)))
+                last = min(end, start + self._together(given))
                 for rows in [chosen] if self.runner.options.shared_backward else [[b] for b in chosen]:
                     if len(rows) > 1:
                         self.forward.log.use("shared_backward")
-                    found = self._backward(scores, given, rows, block)
+                    block = range(start, min(last, max(counts[b] for b in rows)))
+                    found = self._backward(scores, given, _directions(scores, block, {b: counts[b] for b in rows}))
                     for j, copies, inside in _runs(picked, rows, places):
-                        for k, gradients in zip(block, found, strict=True):
+                        for k, gradients in zip(block[: counts[inside[0]] - start], found, strict=False):
                             reducers[j].add(copies, k, gradients[inside, : len(variants[j].sample)])
                 for b in chosen:
-                    reached[picked[b]] = block.stop
+                    reached[picked[b]] = min(last, counts[b])
                 start = min((reached[i] for b, i in enumerate(picked) if reached[i] < counts[b]), default=end)
 
         rows = concatenated([self._plain(v.sample, len(v.points)) for v in variants])
         with self._padding([v.sample for v in variants]):
             lengths = rows.lengths.tolist()
-            map_batches(lengths, add_gradients, self.runner.budget, self.runner.may_mix(rows, lengths))
+            mixes = self.runner.may_mix(rows, lengths)
+            with nullcontext() if self.rules is None else observed(self.forward.model, self.rules):
+                map_batches(lengths, add_gradients, self.budget, mixes)
+
+    def _differentiable(
+        self, owners: Sequence[Sample], given: Float[Tensor, "b l d"], starts: Sequence[Float[Tensor, "_ d"]]
+    ) -> Float[Tensor, "b t"]:
+        """Return the scores of rows, for backward passes by the rules."""
+        if self.rules is None or not self.rules.paired:
+            return self._scores(owners, given)
+        return self._scores([*owners, *owners], torch.cat([given, padded_points(starts)]))[: len(owners)]
 
     def _together(self, given: Float[Tensor, "b l d"]) -> int:
         """Return how many scores share a backward pass: as many as fill a batch with their copies of these rows."""
@@ -96,13 +119,10 @@ class PointScorer:
         return max(1, budget // (given.shape[0] * given.shape[1]))
 
     def _backward(
-        self, scores: Float[Tensor, "b t"], given: Float[Tensor, "b l d"], rows: list[int], block: range
+        self, scores: Float[Tensor, "b t"], given: Float[Tensor, "b l d"], directions: Float[Tensor, "k b t"]
     ) -> Float[Tensor, "k b l d"]:
-        """Return the gradients of some scores, each summed over some rows: in one backward where the model can do it so."""
-        if len(block) > 1 and self.forward.batches_gradients is not False:
-            directions = scores.new_zeros(len(block), *scores.shape)
-            for i, k in enumerate(block):
-                directions[i, rows, k] = 1.0
+        """Return the gradients of some sums of scores: in one backward where the model can do it so."""
+        if len(directions) > 1 and self.forward.batches_gradients is not False:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", UserWarning)  # torch tells which operators it runs one by one
@@ -117,12 +137,7 @@ class PointScorer:
                     self.forward.batches_gradients = agree(found[-1], alone, self.forward.low_precision)
                 if self.forward.batches_gradients:
                     return found
-        parts = []
-        for k in block:
-            direction = torch.zeros_like(scores)
-            direction[rows, k] = 1.0
-            parts.append(self._grad(scores, given, direction))
-        return torch.stack(parts)
+        return torch.stack([self._grad(scores, given, direction) for direction in directions])
 
     def _grad(self, scores: Tensor, given: Tensor, direction: Tensor, is_grads_batched: bool = False) -> Tensor:
         try:
@@ -161,16 +176,39 @@ class PointScorer:
         if any(readout is not None and readout.suffix is not None for readout in readouts):
             rows_of = zip(given, owners, readouts, strict=True)
             given = pad_sequence([self._extended(*row) for row in rows_of], batch_first=True)
+        ids = columns(readouts)
         with self.forward.given(batch, given[:, : batch.ids.shape[1]]):
-            outputs = self.runner.read(self.forward(batch), columns(readouts))
+            if self.rules is None:
+                outputs = self.runner.read(self.forward(batch), ids)
+            else:
+                outputs = self._by_rules(self.rules, batch, ids)
         return promoted(mixed_rows(outputs, readouts))
+
+    def _by_rules(self, rules: BackwardRules, batch: Batch, ids: Tensor | None) -> Float[Tensor, "b k"]:
+        """Return the outputs that are read of a batch.
+
+        Tasks read outputs in parts, so that paired rules are given whole pairs, as many as fit in one part.
+        """
+        rules.pairs = Pairs(len(batch.ids), self._leads)
+        with rules:
+            logits = self.forward(batch)
+        if not rules.paired or ids is None:
+            return self.runner.read(logits, ids)
+        found, half = [], len(logits) // 2
+        for start in range(0, half, size := max(1, READ_TOGETHER // logits.shape[-1])):
+            rows = [b + part for part in (0, half) for b in range(start, min(start + size, half))]
+            rules.pairs = Pairs(len(rows))
+            with rules:
+                columns_of = [self.runner.read(*part) for part in _by_column(logits[rows], ids[rows])]
+            found.append(torch.cat(columns_of, 1).unflatten(0, (2, -1)))
+        return torch.cat(found, 1).flatten(0, 1)
 
     def _extended(self, embeddings: Float[Tensor, "l d"], owner: Sample, readout: Readout | None) -> Float[Tensor, "m d"]:
         """Return a row's embeddings with those of its readout's suffix."""
         own = embeddings[: len(owner)]
         if readout is None or readout.suffix is None:
             return own
-        return torch.cat([own, self.forward.embed(readout.suffix, 0).to(own)])
+        return torch.cat([own, self.forward.embeddings.embed(readout.suffix, 0).to(own)])
 
     def _plain(self, sample: Sample, count: int) -> Rows:
         """Return a sample some times, as its longest readout runs it."""
@@ -179,14 +217,52 @@ class PointScorer:
 
     @contextmanager
     def _padding(self, samples: Sequence[Sample]) -> Iterator[None]:
-        check_ids(samples, self.forward.vocabulary)
+        check_ids(samples, self.forward.embeddings.vocabulary)
         with self.runner.padding(samples):
             check_model(self.forward, samples, None)
             yield
 
 
+def padded_points(points: Sequence[Float[Tensor, "_ d"]]) -> Float[Tensor, "b l d"]:
+    """Return points of unequal lengths as one tensor, which has no graph."""
+    return pad_sequence(list(points), batch_first=True).detach()
+
+
+def _start(variants: EmbeddingVariants, i: int) -> Float[Tensor, "l d"]:
+    """Return where the direction of a point comes from; the point itself where it has none."""
+    along = variants.direction
+    return variants.points[i] if along is None else variants.points[i] - along[i if len(along) > 1 else 0]
+
+
+def _halved(budget: Budget) -> Budget:
+    return replace(budget, rows=None if budget.rows is None else max(1, budget.rows // 2), tokens=max(1, budget.tokens // 2))
+
+
+def _by_column(logits: Tensor, ids: Int[Tensor, "b k"]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield logits and the ids read there: of a generation, of one position after another."""
+    if logits.ndim == 2:
+        yield logits, ids
+        return
+    for k in range(ids.shape[1]):
+        yield logits[:, k : k + 1], ids[:, k : k + 1]
+
+
 def _padded(scores: Float[Tensor, "b t"], width: int) -> Float[Tensor, "b w"]:
     return torch.nn.functional.pad(scores, (0, max(0, width - scores.shape[1])))
+
+
+def _directions(scores: Float[Tensor, "b t"], block: range, counts: Mapping[int, int]) -> Float[Tensor, "k b t"]:
+    """Return, for each score of a block, the direction that sums it over the rows that have it.
+
+    Args:
+        scores: Of all rows.
+        block: Numbers of scores.
+        counts: The rows that are asked, each with its number of scores.
+    """
+    directions = scores.new_zeros(len(block), *scores.shape)
+    for i, k in enumerate(block):
+        directions[i, [row for row, count in counts.items() if k < count], k] = 1.0
+    return directions
 
 
 def _runs(picked: list[int], chosen: list[int], places: list[tuple[int, int]]) -> Iterator[tuple[int, list[int], list[int]]]:

@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interpreto.inputs.samples import Readout
+from interpreto.models.batch import Batch
 from interpreto.models.batching import Budget, is_out_of_memory, map_batches
-from interpreto.models.forward import CACHE_ARGUMENTS, Batch, Forward
+from interpreto.models.forward import CACHE_ARGUMENTS, Forward
 from interpreto.models.kv_cache import UNFILLED, Prefix, new_cache, recorded, returned_caches
 from interpreto.models.masking import Replacement, Rows
 from interpreto.models.padding import agree

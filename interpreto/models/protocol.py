@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.errors import ModelError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
+from interpreto.models.backward_rules import BackwardRules
 from interpreto.models.gradients import GradientReducer
 from interpreto.models.hook_points import HookPoint
 
 Need = Literal["scores", "gradients", "record"]
 """Evidence that a method or a metric reads from a model: scores of masked inputs, gradients, or activations."""
 
-BackwardRules = Callable[[Any], AbstractContextManager[None]]
-"""Takes the model to a context manager in which its backward passes follow other rules, as relevance methods have them."""
+MakesRules = Callable[[], BackwardRules]
+"""Makes the rules that the backward passes of a call follow, as relevance methods have them."""
 
 _NOUNS = {"scores": "scores", "gradients": "gradients", "record": "activations"}
 
@@ -63,7 +64,7 @@ class DifferentiableModel(Model, Protocol):
         ...
 
     def gradients(
-        self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer], rules: BackwardRules | None = None
+        self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer], rules: MakesRules | None = None
     ) -> None:
         """Hand the gradients at each sample's points to its reducer."""
         ...

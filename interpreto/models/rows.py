@@ -11,8 +11,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from interpreto.inputs.samples import Readout, Sample
+from interpreto.models.batch import Batch
 from interpreto.models.batching import Budget
-from interpreto.models.forward import Batch, Forward
+from interpreto.models.forward import Forward
 from interpreto.models.options import EngineOptions
 
 Read = Callable[[Tensor, Tensor | None], Tensor]

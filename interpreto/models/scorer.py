@@ -60,7 +60,7 @@ class MaskScorer:
         runner = self.runner
         limit = WINDOW * (runner.budget.rows or runner.budget.tokens)
         for window in windows(variants, lambda v: runner.cost(v.sample, len(v.mask) + 1), limit):
-            check_ids([v.sample for v in window], runner.forward.vocabulary)
+            check_ids([v.sample for v in window], runner.forward.embeddings.vocabulary)
             masks = [self._masks(v) for v in window]
             runs = [
                 Run(i, v.sample, self.replacement.rows(v.sample, mask, readout), readout, int(inverse[0]))

@@ -1,16 +1,16 @@
-"""The tokens of a row that each stack of a model reads: an encoder the first, the decoder next to it the others."""
+"""The stacks of a model: the tokens of a row that each reads (an encoder the first, a decoder the others), and its blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from interpreto.errors import ModelError
 from interpreto.inputs.split_inputs import SplitInput
-from interpreto.models.hook_points import TOLD_APART, HookPoint
+from interpreto.models.hook_points import TOLD_APART, HookPoint, block_list
 
 
 def stretch(point: HookPoint, rows: Sequence[SplitInput]) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
@@ -46,3 +46,25 @@ def told_apart(row: SplitInput) -> SplitInput:
         return row
     extras = {name: value.repeat(fewest) for name, value in row.extras.items()}
     return SplitInput(row.input_ids.repeat(fewest), row.index.repeat(fewest), row.u, extras)
+
+
+def blocks_below(model: nn.Module, point: HookPoint, run: Callable[[], object]) -> list[nn.Module]:
+    """Return the blocks of its stack that have run when the point is reached, the point's own among them.
+
+    Args:
+        model: The model.
+        point: Where a pass stops.
+        run: Runs the model until it reaches the point.
+    """
+    done: list[nn.Module] = []
+    stack = model if point.stack is None else getattr(model, f"get_{point.stack}")()
+    blocks = block_list(stack)[1]
+    hooks = [block.register_forward_hook(lambda module, *_: done.append(module)) for block in blocks]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if point.side == "output" and point.module in set(blocks):
+        done.append(point.module)  # it is left by the stop before its hook above has run, or is in already
+    return list(dict.fromkeys(done))

@@ -40,6 +40,9 @@ class Watcher(TorchFunctionMode, ABC):
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
         """Return what a function shall return; functions that are called in here are not watched."""
 
+    def enter(self, module: nn.Module) -> None:
+        """Take note of a module that begins."""
+
     def leave(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         """Return another output for a module that ends, or None to keep it."""
         return None
@@ -63,6 +66,17 @@ class Watcher(TorchFunctionMode, ABC):
 def watching(model: nn.Module, watcher: Watcher) -> Iterator[None]:
     """Context manager in which a watcher sees the model's functions, in this thread alone.
 
+    Raises:
+        ModelError: as in `observed`.
+    """
+    with observed(model, watcher), watcher:
+        yield
+
+
+@contextmanager
+def observed(model: nn.Module, watcher: Watcher) -> Iterator[None]:
+    """Context manager in which a watcher sees the model's modules, and functions wherever it is entered itself.
+
     Parameters require no gradient in it, so that a product of a weight and an activation has one variable factor. Nothing
     of the model remains changed, also after an exception.
 
@@ -78,15 +92,15 @@ def watching(model: nn.Module, watcher: Watcher) -> Iterator[None]:
             for handle in _hooks(name, module, watcher):
                 stack.callback(handle.remove)
         stack.callback(watcher.inside.clear)
-        stack.enter_context(watcher)
         yield
 
 
 def _hooks(name: str, module: nn.Module, watcher: Watcher) -> Iterator[Any]:
     """Keep the stack of running modules, and let the watcher change what a module returns."""
 
-    def enter(_module: nn.Module, _inputs: Any) -> None:
+    def enter(started: nn.Module, _inputs: Any) -> None:
         watcher.inside.append(name)
+        watcher.enter(started)
 
     def change(ended: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         return watcher.leave(ended, inputs, output)

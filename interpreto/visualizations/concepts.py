@@ -12,7 +12,7 @@ from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.summaries import global_concepts, local_concepts
 from interpreto.concepts.views import ConceptView, GlobalConcepts, LocalConcepts
 from interpreto.errors import OptionError
-from interpreto.inputs.text import is_single
+from interpreto.inputs.forms import is_single
 from interpreto.renderable import visible
 from interpreto.visualizations.display import Renderer, check_backend, figures
 from interpreto.visualizations.html.concepts import page_of

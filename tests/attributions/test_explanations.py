@@ -13,6 +13,7 @@ from scipy import stats
 from interpreto import Explanations, KernelShap, Occlusion, demo
 from interpreto.attributions.global_importance import GlobalImportance
 from interpreto.errors import FileError, InputError, OptionError
+from interpreto.intervals import mean_interval
 
 TEXTS = ["A gorgeous film.", "A dull, dull film.", "What a gorgeous waste.", "A dull but gorgeous film."]
 
@@ -109,7 +110,7 @@ def test_means_over_texts_are_those_of_a_loop(explained):
     assert importance.top(1, "positive", sign=-1)[0].mean < 0 < importance.top(1, "positive", sign=1)[0].mean
     assert importance.to_dataframe().shape == (len(importance), 8)
     for call, error in [
-        (lambda: explained.importance(by="word"), OptionError),
+        (lambda: explained.importance(by="lemma"), OptionError),
         (lambda: importance.top(1, "great"), OptionError),
         (lambda: Explanations().importance(), InputError),
     ]:
@@ -168,3 +169,62 @@ def test_calls_that_generate_return_it_too():
     explained = Occlusion(*tiny.chat_lm())(["The film was", "It is"], " good")
     assert isinstance(explained, Explanations)
     assert isinstance(explained.importance().top(1), list)
+
+
+def spread(values, words=("dull", "Dull,", "fine"), **facts):
+    """One text of `words` per row of values, for one class."""
+    from tests.visualizations.examples import explanation
+
+    return Explanations(explanation(list(words), [list(row)], ["negative"], **facts) for row in values)
+
+
+def test_words_have_no_punctuation_and_the_sum_of_their_units():
+    from dataclasses import replace
+
+    from interpreto.inputs.units import Units
+
+    made = spread([(1.0, 3.0, 0.5)])
+    assert {row.unit: row.mean for row in made.importance(by="word")} == {"dull": 2.0, "fine": 0.5}
+    assert {row.unit for row in made.importance(by="word", fold_case=False)} == {"dull", "Dull", "fine"}
+    assert {row.unit for row in made.importance(fold_case=False)} == {"dull", "Dull,", "fine"}
+    # tokens of one word: un | friendly
+    (whole,) = spread([(1.0, 3.0)], ["unfriendly", "end."])
+    units = Units(torch.arange(3), ("un", "friendly", "end."), ((0, 2), (2, 10), (11, 15)))
+    cut = replace(whole, sample=replace(whole.sample, units=units), attributions=torch.tensor([[1.0, 3.0, 5.0]]))
+    found = {row.unit: row for row in Explanations([cut]).importance(by="word")}
+    assert found["unfriendly"].mean == 4.0 and found["unfriendly"].occurrences[0].units == (0, 1) and found["end"].mean == 5.0
+    magnitudes = Explanations([replace(cut, signed=False)]).importance(by="word")
+    assert {row.unit: row.mean for row in magnitudes} == {"unfriendly": 2.0, "end": 5.0}
+    # a unit of several words is no word
+    (sentence,) = spread([(1.0,)], ["One. Two words"])
+    assert [row.unit for row in Explanations([sentence]).importance(by="word")] == ["one. two words"]
+
+
+def test_occurrences_weigh_as_asked_and_intervals_are_over_texts():
+    made = spread([(1.0, 3.0, 0.0), (4.0, float("nan"), 0.0), (5.0, 6.0, 0.0)])
+    by_text = {row.unit: row for row in made.importance(by="word")}["dull"]
+    assert by_text.mean == pytest.approx((2 + 4 + 5.5) / 3) and by_text.n_texts == 3 and by_text.n_occurrences == 5
+    assert [tuple(place) for place in by_text.occurrences[:2]] == [(0, (0,), 1.0), (0, (1,), 3.0)]
+    each = {row.unit: row for row in made.importance(by="word", weighting="occurrence")}["dull"]
+    assert each.mean == pytest.approx((1 + 3 + 4 + 5 + 6) / 5)
+    sums, counts = torch.tensor([4.0, 4.0, 11.0]).double(), torch.tensor([2.0, 1.0, 2.0]).double()
+    influences = each.mean + (sums - each.mean * counts) / counts.mean()  # of a ratio of two sums over texts
+    assert (each.low, each.high) == pytest.approx(mean_interval(influences, 0.95))
+    assert each.least == (min(abs(each.low), abs(each.high)) if each.is_sure else 0.0)
+
+
+def test_shares_do_not_depend_on_the_size_of_the_scores():
+    made = spread([(1.0, -2.0, 1.0), (10.0, -20.0, 10.0)])
+    shares = {row.unit: row for row in made.importance(normalize=True)}
+    assert shares["dull"].mean == pytest.approx(0.25) and shares["dull,"].mean == pytest.approx(-0.5)
+    assert shares["dull"].low == pytest.approx(shares["dull"].high)
+    for options in ({"weighting": "token"}, {"normalize": True, "min_count": 0}):
+        with pytest.raises(OptionError):
+            made.importance(**options)
+
+
+def test_the_surest_units_come_first_when_asked():
+    made = spread([(1.0, 5.0, -2.0), (1.0, -4.0, -2.2), (1.1, 5.5, -1.8)], words=("sure", "large", "against"))
+    importance = made.importance()
+    assert [row.unit for row in importance.top(3, surest=True)] == ["against", "sure"]
+    assert importance.top(1)[0].unit == "large" and importance.top(1, sign=-1, surest=True)[0].unit == "against"

@@ -116,16 +116,25 @@ def test_the_sequence_is_the_sum_of_its_rows(family):
         torch.testing.assert_close(summed.base_scores, whole.base_scores, rtol=1e-5, atol=1e-5)
 
 
-def test_the_sequence_takes_one_backward_pass():
+def test_a_batch_takes_one_backward_pass_for_all_its_scores():
+    """Of the sequence, of one text's tokens, and of texts with unequally many tokens alike."""
     model, tokenizer = tiny.CAUSAL_LMS["llama"]()
-    calls = []
+    passes = []
     grad = torch.autograd.grad
+    targets = [" so good", " fun", " so very good and dull"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.autograd, "grad", lambda *a, **o: calls.append(1) or grad(*a, **o))
-        Saliency(model, tokenizer)(PROMPTS[0], " so good and dull", aggregate="sequence")
-        assert len(calls) == 1
-        rows = Saliency(model, tokenizer)([PROMPTS[0]] * 3, [" so good", " fun", " at all"])
-    assert len(calls) - 1 < max(len(output.targets) for output in rows)  # rows and targets of a batch share each pass
+        patch.setattr(torch.autograd, "grad", lambda *a, **o: passes.append(1) or grad(*a, **o))
+        explainer = Saliency(model, tokenizer)
+        explainer(PROMPTS[0], targets[0], aggregate="sequence")
+        assert len(passes) == 1
+        explainer(PROMPTS[0], targets[0])
+        assert len(passes) == 1 + 2  # the second one measures once whether scores can share a pass
+        outputs = explainer([PROMPTS[0]] * 3, targets)
+        assert len({len(output.targets) for output in outputs}) == 3 and explainer.model.forward.batches_gradients
+        assert len(passes) == 1 + 2 + 1
+    for target, output in zip(targets, outputs, strict=True):
+        alone = Saliency(model, tokenizer)(PROMPTS[0], target)[0]
+        torch.testing.assert_close(output.attributions, alone.attributions, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 def test_units_of_the_target_sum_their_tokens():

@@ -15,6 +15,8 @@ FEW = {
     "SquareGrad": {"n_perturbations": 5},
     "VarGrad": {"n_perturbations": 5},
     "GradientShap": {"n_perturbations": 5, "baseline": "mean"},
+    "ExpectedGradients": {"n_perturbations": 3},
+    "DeepLiftShap": {"n_baselines": 2},
 }
 """Options of methods that have many passes by default."""
 

@@ -9,7 +9,7 @@ import torch
 
 from interpreto import InputXGradient, KernelShap, Occlusion, Saliency
 from interpreto.errors import ModelError, OptionError
-from interpreto.models.forward import longest_input
+from interpreto.models.lengths import longest_input
 from tests import tiny
 
 BERT_LM = partial(tiny._build, "BertLMHeadModel", tiny.wordpiece)

@@ -10,7 +10,8 @@ import torch
 from interpreto import InputXGradient, Occlusion
 from interpreto.concepts import PCAConcepts
 from interpreto.concepts.splitters import ModelWithSplitPoints
-from interpreto.models.forward import Forward, device_of
+from interpreto.models.devices import device_of
+from interpreto.models.forward import Forward
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
 
 accelerate = pytest.importorskip("accelerate")

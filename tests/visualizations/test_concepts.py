@@ -151,7 +151,7 @@ class TestGlobal:
 
     def test_parts_of_a_data_set_add_up(self, explainer, monkeypatch):
         whole = global_concepts(explainer, iter(TEXTS), 1)
-        monkeypatch.setattr("interpreto.concepts.summaries.WINDOW", 3)
+        monkeypatch.setattr("interpreto.concepts.summary_call.WINDOW", 3)
         parts = global_concepts(explainer, TEXTS, 1)
         assert whole.outputs == parts.outputs == ("positive",) and whole.shown == parts.shown
         assert close(whole.importances, parts.importances) and close(whole.effects, parts.effects)

@@ -1,5 +1,6 @@
 """Perturbators: choose the perturbed inputs of a sample."""
 
+from interpreto.attributions.perturbations.background import BackgroundPerturbator, BaselinePerturbator
 from interpreto.attributions.perturbations.base import (
     EmbeddingsPerturbator,
     InputPerturbator,
@@ -20,6 +21,8 @@ from interpreto.attributions.perturbations.sobol import SequenceSamplers, SobolT
 IdsPerturbator = MaskPerturbator
 
 __all__ = [
+    "BackgroundPerturbator",
+    "BaselinePerturbator",
     "EmbeddingsPerturbator",
     "GaussianNoisePerturbator",
     "GradientShapPerturbator",

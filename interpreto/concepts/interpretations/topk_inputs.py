@@ -18,8 +18,8 @@ from interpreto.concepts.interpretations.top_k import Ranking
 from interpreto.concepts.splitters.base import read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, read_unit
 from interpreto.errors import InputError, OptionError
+from interpreto.inputs.forms import is_single
 from interpreto.inputs.samples import Sample
-from interpreto.inputs.text import is_single
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.progress import tqdm
 from interpreto.validation import check_batch_size, check_count, is_whole

@@ -18,7 +18,7 @@ from interpreto.inputs.samples import MaskVariants, Readout, Targets
 from interpreto.metrics.attributions.cases import Case
 from interpreto.metrics.attributions.readouts import LOG_PROBABILITY, PROBABILITY, SCORE, Measures
 from interpreto.models.black_box import BlackBox
-from interpreto.models.forward import longest_input
+from interpreto.models.lengths import longest_input
 from interpreto.models.modes import InferenceModes, read_mode
 from interpreto.models.scorer import unique_rows
 from interpreto.models.tasks import Task

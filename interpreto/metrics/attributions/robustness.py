@@ -163,7 +163,7 @@ class AverageSensitivity(Sensitivity):
 
 def embedding_layers(forward: Forward) -> list[nn.Module]:
     """Return the model's embedding layers: two of an encoder-decoder that does not share them."""
-    layers = [forward.embedding, forward.decoder_embedding] if forward.encodes else [forward.embedding]
+    layers = [forward.embeddings.first, forward.embeddings.decoder] if forward.encodes else [forward.embeddings.first]
     return list({id(layer): layer for layer in layers}.values())
 
 

@@ -18,8 +18,9 @@ from interpreto.inputs.targets import Contrast, read_continuations, read_ids
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Span, Units
 from interpreto.models.batching import TOKENS_A_PASS, Budget
-from interpreto.models.forward import Forward, promoted
+from interpreto.models.forward import Forward
 from interpreto.models.generate import Written, write
+from interpreto.models.logits import promoted
 from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
 from interpreto.models.tasks.base import AGGREGATES, GenerationRequest, Task
 

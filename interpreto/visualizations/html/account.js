@@ -3,7 +3,7 @@ function account(panel) {
   const { data, target, row } = panel;
   const units = data.prompt && !panel.own ? row.order.filter((unit) => unit < data.prompt) : row.order;
   const adds = data.addsUp[target], asked = Boolean(data.prompt);
-  const views = data.sentences ? [choice("Roll up", [`${title(data.element)}s`, "Sentences"], Number(panel.rolled), (at) => panel.redraw({ rolled: at === 1 }))] : [];
+  const views = data.sentences ? [oneOf("Roll up", [`${title(data.element)}s`, "Sentences"], Number(panel.rolled), (at) => panel.redraw({ rolled: at === 1 }))] : [];
   if (panel.rolled) return [...views, ...sentences(panel)];
   const first = adds && !asked ? waterfall(panel) : bars(panel, units);
   return [...views, ...first, ...(adds && asked ? [folded("How the score adds up", () => waterfall(panel).slice(1))] : [])];
@@ -93,7 +93,7 @@ function bar(panel, unit, at, from) {
   if (error) track.append(stretch("whisker", at(from + value - error), at(from + value + error)));
   const name = pressed(make("button", "name", isolated(data.elements[unit].replace(/\s+/g, " "), 60)), () => panel.passage.reveal(unit));
   const node = make("li", "", name, track, make("span", "amount", row.quantity(unit)));
-  node.title = `${visible(data.elements[unit])}: ${row.quantity(unit)} ${data.unit}, ${percent(row.shares[unit])}`;
+  node.title = `${visible(data.elements[unit])}: ${row.quantity(unit)} ${data.unit}, ${asPercent(row.shares[unit])}`;
   node.addEventListener("mouseenter", () => card.link(unit, panel));
   node.addEventListener("mouseleave", () => card.link(null, panel));
   return node;

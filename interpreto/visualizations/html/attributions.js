@@ -70,10 +70,10 @@ class Panel {
   // Switches that change what is drawn, where the text has a use for them.
   tools() {
     const { data } = this, shown = [];
-    if (data.answered && data.labels.slice(0, data.whole).length > 1) shown.push(choice("View", ["Text", "Heat map"], 0, (at) => this.redraw({ map: at === 1 })));
-    if (data.prompt && data.prompt < data.elements.length) shown.push(toggle(`Answer\u2019s own ${data.element}s`, false, (on) => this.redraw({ own: on })));
-    if (data.elements.length >= MANY) shown.push(choice("Full color at", ["the largest", "95 %"], Number(this.robust), (at) => this.redraw({ robust: at === 1 })));
-    if (this.passage.frozen) shown.push(toggle("Chat template", false, (on) => this.passage.element.classList.toggle("templated", on)));
+    if (data.answered && data.labels.slice(0, data.whole).length > 1) shown.push(oneOf("View", ["Text", "Heat map"], 0, (at) => this.redraw({ map: at === 1 })));
+    if (data.prompt && data.prompt < data.elements.length) shown.push(onOff(`Answer\u2019s own ${data.element}s`, false, (on) => this.redraw({ own: on })));
+    if (data.elements.length >= MANY) shown.push(oneOf("Full color at", ["the largest", "95 %"], Number(this.robust), (at) => this.redraw({ robust: at === 1 })));
+    if (this.passage.frozen) shown.push(onOff("Chat template", false, (on) => this.passage.element.classList.toggle("templated", on)));
     return shown.length ? [make("div", "tools", ...shown)] : [];
   }
 
@@ -129,7 +129,7 @@ class Panel {
     const { data, row } = this;
     const heads = ["#", data.element, `value (${data.unit})`, "share"].map((name) => attributed(make("th", "", name), { scope: "col" }));
     const lines = data.elements.map((element, unit) =>
-      make("tr", "", ...[String(unit + 1), isolated(element), row.quantity(unit), percent(row.shares[unit])].map((cell) => make("td", "", cell))));
+      make("tr", "", ...[String(unit + 1), isolated(element), row.quantity(unit), asPercent(row.shares[unit])].map((cell) => make("td", "", cell))));
     this.table.lastChild.replaceChildren(make("table", "values", make("thead", "", make("tr", "", ...heads)), make("tbody", "", ...lines)));
   }
 
@@ -137,7 +137,7 @@ class Panel {
   saying(unit) {
     const { row, data } = this;
     if (Number.isNaN(row.values[unit])) return [make("span", "", "not seen: the score cannot depend on it")];
-    const rank = `${percent(row.shares[unit])} of all magnitude, rank ${row.order.indexOf(unit) + 1} of ${row.order.length}`;
+    const rank = `${asPercent(row.shares[unit])} of all magnitude, rank ${row.order.indexOf(unit) + 1} of ${row.order.length}`;
     return [make("span", "amount", `${row.quantity(unit)} ${data.unit}`), make("span", "", rank)];
   }
 

@@ -38,7 +38,9 @@ from interpreto.visualizations.text_layout import (
     without_noise,
 )
 
-LOOK = Look(["attributions.js", "passage.js", "account.js", "heatmap.js", "compare.js", "export.js", "card.js"])
+CARDS = ("attributions.js", "passage.js", "account.js", "heatmap.js", "compare.js", "export.js", "card.js")
+"""Scripts that define the class ``Card``."""
+LOOK = Look([*CARDS, "cards.js"])
 TOP = 5  # units in the table of the static view
 LISTED = 5  # classes of the static view
 _PER_ROW = ("labels", "values", "errors", "scores", "references", "residuals", "sums", "addsUp", "noise")
@@ -48,10 +50,10 @@ def page_of(explanations: Sequence[AttributionOutput]) -> Page:
     """Return the page of explanations, a card per text."""
     groups = group_by_text(explanations)
     static = "".join(_static(explanation) for group in groups for explanation in group)
-    return Page(LOOK, to_json([[_described(explanation) for explanation in group] for group in groups]), static)
+    return Page(LOOK, to_json([[described(explanation) for explanation in group] for group in groups]), static)
 
 
-def _described(explanation: AttributionOutput) -> dict[str, Any]:
+def described(explanation: AttributionOutput) -> dict[str, Any]:
     """Return what the script reads; the row of a whole answer follows the rows of its tokens."""
     data = _facts(explanation) | _text(explanation) | _rows(explanation)
     data["order"] = ranked_rows(explanation)

@@ -40,7 +40,7 @@ function format(value, sign = false) {
   return mark + size.toExponential(2).replace("e+", "e").replace("e-", "e\u2212");
 }
 
-function percent(part) {
+function asPercent(part) {
   if (part === null) return "n/a";
   return `${(100 * part).toFixed(part < 0.0995 ? 1 : 0)} %`;
 }
@@ -52,7 +52,7 @@ function pressed(button, act) {
 }
 
 // A button that is on or off.
-function toggle(name, on, act) {
+function onOff(name, on, act) {
   const button = pressed(make("button", "toggle", name), () => {
     const next = button.getAttribute("aria-pressed") !== "true";
     button.setAttribute("aria-pressed", String(next));
@@ -62,7 +62,7 @@ function toggle(name, on, act) {
 }
 
 // Buttons of which one is on.
-function choice(name, options, on, act) {
+function oneOf(name, options, on, act) {
   const buttons = options.map((option, at) => pressed(make("button", "toggle", option), () => {
     buttons.forEach((button, own) => button.setAttribute("aria-pressed", String(own === at)));
     act(at);

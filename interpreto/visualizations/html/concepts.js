@@ -18,9 +18,7 @@ function row(output) {
 }
 
 function title(k, length = 60) {
-  const words = concepts[k].label.slice(0, 3).map(([text]) => shortened(text, length));
-  while (words.length > 1 && words.join("").length > 40) words.pop();
-  return words.join(" \u00b7 ") || `concept ${concepts[k].id}`;
+  return shortened(concepts[k].name, length);
 }
 
 function quantities(output, k) {

@@ -33,7 +33,15 @@ def page_of(view: ConceptView) -> Page:
                 found = split_at_units(passage.text, passage.spans, passage.elements)
                 texts.append({"segments": [[s.text, s.unit, int(s.named)] for s in found], "elements": passage.elements})
             rows.append([places[passage.text], *(packed(passage.activations[None]) or ())])
-        concepts.append({"id": concept, "label": _label(view, concept), "passages": rows, "units": _units(view, concept)})
+        concepts.append(
+            {
+                "id": concept,
+                "name": view.name(concept),
+                "label": _label(view, concept),
+                "passages": rows,
+                "units": _units(view, concept),
+            }
+        )
     data = _facts(view) | {
         "sizes": packed(sizes),
         "effects": packed(net),

@@ -18,7 +18,7 @@ function drawHeatMap(panel) {
       cell.append(make("span", "spoken", row.quantity(unit)));
       return cell;
     });
-    const likely = data.chances ? [make("td", "chance", percent(data.chances[target]))] : [];
+    const likely = data.chances ? [make("td", "chance", asPercent(data.chances[target]))] : [];
     return make("tr", target === panel.target ? "chosen" : "", attributed(make("th", "", name), { scope: "row" }), ...likely, ...cells);
   });
   const all = panel.own || !data.prompt ? data.elements.length : data.prompt;

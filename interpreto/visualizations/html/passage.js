@@ -52,7 +52,7 @@ class Passage {
     const token = this.reached(attributed(make("span", "token", ...parts), { role: "button", "data-row": row }), units, row);
     const joined = segments.some(([, , , , marks]) => marks & 12);
     if (joined) token.classList.add("joined");
-    else if (this.data.chances && segments.map(([content]) => content).join("").length < 24) token.dataset.chance = percent(this.data.chances[row]);
+    else if (this.data.chances && segments.map(([content]) => content).join("").length < 24) token.dataset.chance = asPercent(this.data.chances[row]);
     return segments.length > 1 || first ? [space, token] : [token];
   }
 
@@ -85,7 +85,7 @@ class Passage {
   }
 
   spoken(own, values) {
-    const chance = this.data.chances ? `, probability ${percent(this.data.chances[own])}` : "";
+    const chance = this.data.chances ? `, probability ${asPercent(this.data.chances[own])}` : "";
     return `${visible(this.data.labels[own]).trim()}, token ${own + 1} of the answer${chance}. ${values}`;
   }
 
