@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import regex
 
@@ -101,7 +101,7 @@ def split_at_code(segments: Sequence[Segment], text: str) -> list[tuple[Segment,
             continue
         end = here + len(segment.text)
         cuts = [here, *(edge for edge in edges if here < edge < end), end]
-        for start, stop in zip(cuts, cuts[1:], strict=False):
+        for start, stop in pairwise(cuts):
             inside = next((span for span in spans if span[0] <= start < span[1]), None)
             kind = 0 if inside is None else 2 if text.startswith("```", inside[0]) else 1
             found.append((replace(segment, text=text[start:stop]), kind))

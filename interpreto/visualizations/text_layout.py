@@ -33,7 +33,9 @@ _ROLES = "system|developer|user|human|assistant|model|chatbot|bot|tool|inst|inst
 _TURN = re.compile(  # how templates open one
     rf"(?i:[<>\[|｜#]\s*(?P<close>/?)\s*(?P<mark>{_ROLES}))(?![a-z])|\b(?=[A-Z])(?P<name>(?i:{_ROLES}))\s*:\s*$"
 )
-_CALLED = {"human": "user", "inst": "user", "instruction": "user"} | dict.fromkeys(("model", "bot", "chatbot", "response"), "assistant")
+_CALLED = {"human": "user", "inst": "user", "instruction": "user"} | dict.fromkeys(
+    ("model", "bot", "chatbot", "response"), "assistant"
+)
 
 Kind = Literal["text", "frozen", "message", "answer"]
 """Kind of a block: a text or prompt, a part of the chat template, a message of a chat, the explained answer."""
@@ -171,7 +173,7 @@ def whole_answer(explanation: AttributionOutput) -> AttributionOutput | None:
 
 
 def ranked_rows(explanation: AttributionOutput) -> list[int]:
-    """Return the rows by falling score, so that a predicted class is first; rows that are read along the text keep their order."""
+    """Return the rows by falling score, a predicted class first; rows that are read along the text keep their order."""
     targets = explanation.sample.targets
     count = len(explanation.target_labels)
     if targets is None or any(readout.positions is not None for readout in targets.readouts):
@@ -272,6 +274,11 @@ def prefers_robust(explanation: AttributionOutput) -> bool:
 def text_scale(explanation: AttributionOutput) -> float:
     """Return the magnitude at which the color of a text is fullest."""
     return robust_scale(explanation) if prefers_robust(explanation) else color_scale(explanation)
+
+
+def clipped(value: float, scale: float) -> float:
+    """Return the share of the fullest color, from −1 to 1; 0 where there is no value."""
+    return max(-1.0, min(1.0, value / scale)) if scale and not math.isnan(value) else 0.0
 
 
 def score_unit(explanation: AttributionOutput) -> str:

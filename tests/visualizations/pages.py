@@ -23,7 +23,9 @@ def additive(method: str = "KernelShap", seed: int | None = None) -> Attribution
     if seed is not None:
         values = values + 0.4 * torch.randn(1, len(SENTENCE), generator=torch.Generator().manual_seed(seed))
     facts = {"reference_scores": torch.tensor([0.2]), "residual": torch.tensor([1e-8]), "base_scores": 0.2 + values.sum(1)}
-    return explanation(list(SENTENCE), values.tolist(), ["positive"], method=method, standard_error=torch.full((1, 11), 0.05), **facts)
+    return explanation(
+        list(SENTENCE), values.tolist(), ["positive"], method=method, standard_error=torch.full((1, 11), 0.05), **facts
+    )
 
 
 def answer(**facts: object) -> AttributionOutput:

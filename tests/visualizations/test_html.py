@@ -97,7 +97,8 @@ def test_explanations_of_one_text_are_grouped_in_order(tmp_path):
 
 def test_many_values_are_sent_compactly():
     output = explanation([f"w{i}" for i in range(500)], np.random.default_rng(0).normal(size=(50, 500)).tolist())
-    assert len(to_html([output])) < 6 * 50 * 500 + 60_000
+    assert len(to_html([output])) < 6 * 50 * 500 + 90_000
+    assert len(to_html([film()])) < 70_000
 
 
 def test_nothing_is_loaded_and_no_other_script_may_run():

@@ -87,7 +87,10 @@ def test_sums_are_told_in_words():
 
 @pytest.mark.parametrize(("residual", "shown"), [(0.9e-5, "residual 0"), (-1.1e-5, "residual −1.1")])
 def test_a_residual_below_a_hundred_thousandth_of_the_gap_is_rounding(residual, shown):
-    facts = {"reference_scores": torch.tensor([1.0], dtype=torch.float64), "base_scores": torch.tensor([2.0], dtype=torch.float64)}
+    facts = {
+        "reference_scores": torch.tensor([1.0], dtype=torch.float64),
+        "base_scores": torch.tensor([2.0], dtype=torch.float64),
+    }
     output = explanation(["a"], [[1.0 - residual]], residual=torch.tensor([residual], dtype=torch.float64), **facts)
     assert shown in to_text(output, color=False, width=120)
 

@@ -17,6 +17,7 @@ from interpreto.visualizations.text_layout import (
     answer_start,
     blocks,
     chances,
+    clipped,
     color_scale,
     format_number,
     group_by_text,
@@ -90,7 +91,7 @@ def _text(explanation: AttributionOutput) -> dict[str, Any]:
 
 
 def _segment(parts: Sequence[tuple[Segment, int]], i: int) -> list[Any]:
-    """Return a segment as a list; at its end, where it has any, marks: 1, 2 for code, 4, 8 where letters join their neighbors."""
+    """Return a segment as a list, with marks at its end where it has any: 1, 2 for code, 4, 8 for letters that join others."""
     segment, marks = parts[i]
     if segment.unit is not None and not segment.named:
         if i and not parts[i - 1][0].named and joins(parts[i - 1][0].text, segment.text):
@@ -154,7 +155,7 @@ def _static(explanation: AttributionOutput) -> str:
         parts.append(heading(shown.target_labels[row], f"{score} · {shown.method}"))
         if i == 0:
             scale = text_scale(shown)
-            weights = [max(-1.0, min(1.0, value / scale)) if scale and value == value else 0.0 for value in values]
+            weights = [clipped(value, scale) for value in values]
             parts.append(colored_text(segments_of(shown), weights, signed=shown.signed))
         names = [(shown.elements[j], format_number(values[j], sign=shown.signed)) for j in ranked_units(shown, row)[:TOP]]
         parts.append(table([(name, value) for name, value in names], f"value ({unit})"))

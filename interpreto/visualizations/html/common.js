@@ -73,7 +73,7 @@ function oneOf(name, options, on, act) {
 
 // A place that scrolls can be scrolled by keys.
 function reachable(node, name) {
-  return attributed(node, { tabindex: 0, role: "region", "aria-label": name });
+  return attributed(node, { tabindex: 0, role: "group", "aria-label": name });
 }
 
 // Neighbors with the same key, together.

@@ -29,7 +29,7 @@ class Comparison {
   agreement(pairs, common) {
     const items = pairs.map(([a, b]) => {
       const [one, other] = this.pair(a, b), found = spearman(common.map((unit) => one[unit]), common.map((unit) => other[unit]));
-      return make("li", "", `${this.name(a)} and ${this.name(b)}: `, make("b", "", found === null ? "n/a" : found.toFixed(2).replace("-", "\u2212")));
+      return make("li", "", `${this.name(a)} and ${this.name(b)}: `, make("strong", "", found === null ? "n/a" : found.toFixed(2).replace("-", "\u2212")));
     });
     const head = attributed(make("span", "", "Rank correlation"), { title: "Spearman: 1 is the same order of the values, 0 no relation, \u22121 the opposite order" });
     return make("div", "agreement", head, make("ul", "", ...items));
@@ -38,7 +38,7 @@ class Comparison {
   apart(pairs, common) {
     const gap = (unit) => Math.max(...pairs.map(([a, b]) => { const [one, other] = this.pair(a, b); return Math.abs(one[unit] - other[unit]); }));
     const found = common.map((unit) => [unit, gap(unit)]).filter(([, size]) => size > APART).sort((a, b) => b[1] - a[1]).slice(0, 5);
-    const names = found.flatMap(([unit], i) => [...(i ? [", "] : []), make("b", "", isolated(this.panels[0].data.elements[unit], 40))]);
+    const names = found.flatMap(([unit], i) => [...(i ? [", "] : []), make("strong", "", isolated(this.panels[0].data.elements[unit], 40))]);
     return make("p", "hint", ...(names.length ? ["They disagree on: ", ...names] : ["They agree on every " + this.panels[0].data.element + "."]));
   }
 

@@ -17,6 +17,7 @@ from interpreto.visualizations.text_layout import (
     Segment,
     adds_up,
     answer_start,
+    clipped,
     color_scale,
     format_number,
     ranked_units,
@@ -112,8 +113,7 @@ def _text(explanation: AttributionOutput, target: int, color: bool) -> Text:
             line.append(shown, "bold" if own else "dim")
             continue
         value = row[segment.unit]
-        weight = max(-1.0, min(1.0, value / top)) if top and value == value else 0.0
-        style = background(weight, signed=explanation.signed) if color else None
+        style = background(clipped(value, top), signed=explanation.signed) if color else None
         line.append(shown, "bold" if own and style is None else style)
         if not color and not _continues(segments, i, i + 1, "unit"):
             line.append(f"[{format_number(value, sign=explanation.signed)}]")
@@ -136,7 +136,9 @@ def _top(explanation: AttributionOutput, target: int, width: int) -> list[Text]:
     amounts = [f"{format_number(value, sign=explanation.signed):>9}" for value in values]
     if errors is not None:
         own = [float(errors[target, unit]) for unit in order]
-        amounts = [f"{amount} ± {format_number(error)}" if error else amount for amount, error in zip(amounts, own, strict=True)]
+        amounts = [
+            f"{amount} ± {format_number(error)}" if error else amount for amount, error in zip(amounts, own, strict=True)
+        ]
     return bars(names, column, marks, values, amounts)
 
 
