@@ -108,7 +108,7 @@ class AttributionOutput(Renderable):
             OptionError: The rows cannot be summed: they are classes, or magnitudes, whose sum is not the magnitude of the
                 sum (``explainer(..., aggregate="sequence")`` explains the sum itself).
         """
-        if all(span is None for span in self.target_spans):
+        if self.sample.prompt is None or all(span is None for span in self.target_spans):
             if len(self.target_labels) == 1 and self.model_task.endswith("generation"):  # a contrast
                 return self
             raise OptionError(f"`sequence`: the rows of a {self.model_task} are no sequence; only those of a generation are.")

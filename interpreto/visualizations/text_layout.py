@@ -162,7 +162,7 @@ def group_by_text(explanations: Iterable[AttributionOutput]) -> list[list[Attrib
 
 def is_generation(explanation: AttributionOutput) -> bool:
     """Return whether rows are parts of a generated text."""
-    return any(span is not None for span in explanation.target_spans)
+    return explanation.sample.prompt is not None and any(span is not None for span in explanation.target_spans)
 
 
 def whole_answer(explanation: AttributionOutput) -> AttributionOutput | None:

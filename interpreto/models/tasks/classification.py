@@ -19,7 +19,7 @@ from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Units
 from interpreto.models.forward import Forward
 from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
-from interpreto.models.tasks.base import GenerationRequest, Task
+from interpreto.models.tasks.base import GenerationRequest, Task, no_generation
 from interpreto.validation import shown
 
 MOST_NAMES = 10  # class names that an error lists
@@ -44,7 +44,7 @@ class Classification(Task):
         self.name = f"{kind} classification" if kind.endswith("-label") else kind
         self.kind, self.mode = kind, mode
         self.mode_name = mode_name(mode)
-        self.id2label, self.shared = id2label or {}, shared
+        self.id2label, self.shared, self.decides = id2label or {}, shared, kind != "regression"
         self._normalizes = mode in (InferenceModes.SOFTMAX, InferenceModes.LOG_SOFTMAX)
         if self._normalizes and kind != "single-label":
             raise OptionError(
@@ -53,12 +53,7 @@ class Classification(Task):
             )
 
     def request(self, **asked: Any) -> GenerationRequest:
-        for name, value in asked.items():
-            if value is not None:
-                raise OptionError(
-                    f"`{name}`: got {shown(value)}; only generations have it, and this model returns a row of logits per text."
-                )
-        return GenerationRequest()
+        return no_generation(asked, "a row of logits per text")
 
     def read_targets(self, targets: object, encodings: Sequence[TokenizedInput], single: bool) -> list[Targets] | None:
         rows = read_classes(targets, len(encodings), single=single, shared=self.shared)

@@ -43,11 +43,13 @@ class Page:
         look: Script and styles.
         data: JSON in which no character has a meaning for HTML.
         static: HTML that is shown where scripts are stripped; the script removes it.
+        body: HTML that stays.
     """
 
     look: Look
     data: str
     static: str = ""
+    body: str = ""
 
     def document(self, title: str) -> str:
         """Return a self-contained page with a heading."""
@@ -70,7 +72,7 @@ class Page:
 
     @property
     def _static(self) -> str:
-        return f'<div class="static">{self.static}</div>'
+        return f'<div class="static">{self.static}</div>{self.body}'
 
 
 def escaped(text: str) -> str:
