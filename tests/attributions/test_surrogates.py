@@ -56,8 +56,6 @@ class TestLimeWithPrior:
             n, alpha = len(y), strength * (ratio / 2 + 1 - ratio) / len(y)
             l1_ratio = strength * ratio / (2 * n) / alpha
             model = ElasticNet(alpha=alpha, l1_ratio=l1_ratio, fit_intercept=False, tol=1e-14, max_iter=10**6)
-                alpha=alpha, l1_ratio=strength * ratio / (2 * n) / alpha, fit_intercept=False, tol=1e-14, max_iter=10**6
-            )
             model.fit(design, y * np.sqrt(w))
             np.testing.assert_allclose(found.values[t].numpy(), start + model.coef_, atol=1e-7)
         assert found.standard_error is None
@@ -145,9 +143,8 @@ class TestConsensus:
     @pytest.mark.parametrize("normalize", ["l1", "rank", "max"])
     def test_the_scale_of_a_model_changes_nothing(self, normalize):
         model, tokenizer = tiny.CLASSIFIERS["bert"]()
-        before = Consensus([Occlusion(model, tokenizer), InputXGradient(model, tokenizer)], normalize)("the film was good", 1)[
-            0
-        ]
+        both = Consensus([Occlusion(model, tokenizer), InputXGradient(model, tokenizer)], normalize)
+        before = both("the film was good", 1)[0]
         with torch.no_grad():
             model.classifier.weight.mul_(7)
             model.classifier.bias.mul_(7)
