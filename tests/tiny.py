@@ -92,6 +92,7 @@ RELEASE = tuple(int(part) for part in transformers.__version__.split(".")[:2])
 SINCE = {
     "Olmo2ForCausalLM": (4, 47),
     "ModernBertForSequenceClassification": (4, 48),
+    "ModernBertForTokenClassification": (4, 48),
     "Gemma3ForCausalLM": (4, 50),
     "Qwen3ForCausalLM": (4, 51),
     "Qwen3ForSequenceClassification": (4, 51),

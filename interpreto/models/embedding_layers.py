@@ -32,7 +32,10 @@ class EmbeddingLayers:
     @property
     def first(self) -> nn.Module:
         """Return the embedding layer; of an encoder-decoder, the encoder's."""
-        return self._required(self._part("encoder") if self.encodes else self.model)
+        if self.encodes:
+            return self._required(self._part("encoder"))
+        layer = self._required(self.model)
+        return self._called(layer)
 
     @property
     def decoder(self) -> nn.Module:
@@ -95,6 +98,15 @@ class EmbeddingLayers:
         parts = streams(batch.sources, batch.lengths)
         read, written = (part(batch.ids, pad_id) for part in parts)
         return [(self.first, read, parts[0], [written]), (self.decoder, written, parts[1], [read])]
+
+    def _called(self, layer: nn.Module) -> nn.Module:
+        """Return the layer that an encoder calls in place of a layer on the same table, as in T5's classifiers of tokens."""
+        try:
+            own = embedding_layer(self._part("encoder"))
+        except (AttributeError, NotImplementedError):
+            return layer
+        tables = [None if part is None else next(part.parameters(), None) for part in (layer, own)]
+        return layer if own is None or tables[0] is not tables[1] else own
 
     def _part(self, name: str) -> nn.Module:
         inner = getattr(self.model, "base_model", self.model)  # classifiers' own had none before transformers 5

@@ -46,12 +46,12 @@ class Forward:
         model: nn.Module,
         device: torch.device | str | None = None,
         kept_logits: bool = True,
-        outputs: Callable[[Any], Tensor] | None = None,
+        outputs: Callable[..., Tensor] | None = None,
     ) -> None:
         self.model: nn.Module = unwrapped(model)
         self.wanted_device = None if device is None else read_device(device)
         self.kept_logits = kept_logits and outputs is None
-        self.outputs = read_logits if outputs is None else outputs
+        self.outputs: Callable[..., Tensor] = read_logits if outputs is None else outputs
         self.padding_check = PaddingCheck()
         self.shares_prefix: bool | None = None  # whether its caches continue exactly: measured by `SharedPrefix`
         self.prefix_obstacle = ""  # why they do not
@@ -124,11 +124,15 @@ class Forward:
         if batch.past is not None:
             arguments |= self._past(batch.past)
         if batch.positions is None:
-            return promoted(self.outputs(self.model(**arguments)))
+            return promoted(self._read(self.model(**arguments), batch))
         positions = (
             batch.positions if batch.sources is None else (batch.positions - batch.sources[:, None]).clamp(min=0)
         )  # fillers come first
-        return self._logits_at(positions.to(self.device), arguments)
+        return self._logits_at(positions.to(self.device), arguments, batch)
+
+    def _read(self, output: Any, batch: Batch) -> Tensor:
+        """Return the outputs that the task reads."""
+        return self.outputs(output, batch.lengths) if getattr(self.outputs, "takes_lengths", False) else self.outputs(output)
 
     def _past(self, past: Past) -> dict[str, Past]:
         if self.cache_argument is None:
@@ -176,7 +180,7 @@ class Forward:
             given["decoder_attention_mask"] = torch.cat([torch.ones_like(mask[:, :1]), mask[:, :-1]], 1)
         return given
 
-    def _logits_at(self, positions: Int[Tensor, "b k"], arguments: dict[str, Any]) -> Float[Tensor, "b k v"]:
+    def _logits_at(self, positions: Int[Tensor, "b k"], arguments: dict[str, Any], batch: Batch) -> Float[Tensor, "b k v"]:
         """Return logits at some tokens: by the model's own option where these are the same in all rows, else by a hook."""
         length = arguments["decoder_input_ids" if "decoder_input_ids" in arguments else "input_ids"].shape[1]
         alike = bool((positions == positions[:1]).all())
@@ -192,7 +196,7 @@ class Forward:
         head = output_embeddings()
         if not self.kept_logits or head is None:
             self.log.skip("kept_logits", f"{type(self.model).__name__} has no output layer that can be hooked")
-            return selected_of(per_token(self.outputs(self.model(**arguments))), positions, length)
+            return selected_of(per_token(self._read(self.model(**arguments), batch)), positions, length)
         with heard_at(head, positions, length) as used:
             logits = read_logits(self.model(**arguments))
         self.log.use("kept_logits") if used else self.log.skip("kept_logits", "the output layer was not called by itself")

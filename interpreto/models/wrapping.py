@@ -40,7 +40,7 @@ def as_model(
     *,
     device: torch.device | str | None = None,
     options: EngineOptions | None = None,
-    outputs: Callable[[Any], Tensor] | None = None,
+    outputs: Callable[..., Tensor] | None = None,
 ) -> HuggingFaceModel | BlackBox:
     """Return a model as explainers and metrics run it; see `HuggingFaceModel`."""
     if isinstance(model, BlackBox):

@@ -493,7 +493,6 @@ MODELS: dict[str, Case] = {
             partial(lambda name: Occlusion(headed(name), bert()[1])(TEXT), name),
         )
         for name, task in (
-            ("BertForTokenClassification", "token classification"),
             ("BertForMaskedLM", "masked language modeling"),
             ("BertForQuestionAnswering", "extractive question answering"),
             ("BertForMultipleChoice", "multiple choice"),

@@ -21,7 +21,6 @@ from interpreto.models.black_box import BlackBox
 from interpreto.models.lengths import longest_input
 from interpreto.models.modes import InferenceModes, read_mode
 from interpreto.models.scorer import unique_rows
-from interpreto.models.tasks import Task
 from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import tqdm
 from interpreto.validation import check_batch_size
@@ -100,11 +99,10 @@ class Game:
             raise OptionError("`model`: this metric runs the explained model; pass it and its tokenizer.")
         model, self.tokenizer = read_model(model, tokenizer)
         self.batch_size = check_batch_size(batch_size)
-        outputs = task.outputs if isinstance(task, Task) else None
-        self.model: Any = as_model(model, self.tokenizer, device=device, outputs=outputs)
-        self.replacement, self.tqdm_bar = self.model.replacement(replacement), tqdm_bar
         mode = None if inference_mode is None else read_mode(inference_mode)
         self.measures = Measures(model, self.tokenizer, task, longest_input(model, self.tokenizer), mode)
+        self.model: Any = as_model(model, self.tokenizer, device=device, outputs=self.measures.task.outputs)
+        self.replacement, self.tqdm_bar = self.model.replacement(replacement), tqdm_bar
         self.passes = 0
 
     @property

@@ -14,7 +14,7 @@ from torch.nn.functional import logsigmoid
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Targets
 from interpreto.models.modes import InferenceModes, Mode, mode_name
-from interpreto.models.tasks import Classification, Generation, Task, resolve_task
+from interpreto.models.tasks import Classification, Task, resolve_task
 from interpreto.validation import check_choice
 
 PROBABILITY = "probability"
@@ -99,9 +99,9 @@ class Measures:
         return self._pairs.setdefault((measure, column), len(self._pairs))
 
     def _reader(self, measure: str, explained: str) -> Read:
+        task = self.task
         if measure == HOLDS:
-            return self._holds
-        task = self._resolved(None)
+            return self._holds if task.holds is None else task.holds
         if measure == SCORE:
             return self._resolved(self._explained_mode(explained)).read
         log = measure == LOG_PROBABILITY
@@ -131,13 +131,17 @@ class Measures:
     @property
     def decides(self) -> bool:
         """True where the model's outputs are decisions; those of a regression are not."""
-        task = self._resolved(None)
-        return isinstance(task, Generation) or (isinstance(task, Classification) and task.kind != "regression")
+        return self.task.decides
+
+    @property
+    def task(self) -> Task:
+        """Return the model's task, with its own scores."""
+        return self._resolved(None)
 
     @property
     def is_multi_label(self) -> bool:
         """True where each output is a decision of its own."""
-        task = self._resolved(None)
+        task = self.task
         return isinstance(task, Classification) and task.kind == "multi-label"
 
     def _holds(self, logits: Tensor, columns: Int[Tensor, "b k"]) -> Float[Tensor, "b k"]:

@@ -4,5 +4,6 @@ from interpreto.models.tasks.base import GenerationRequest, Task
 from interpreto.models.tasks.classification import Classification
 from interpreto.models.tasks.generation import Generation
 from interpreto.models.tasks.resolve import resolve_task
+from interpreto.models.tasks.token_classification import TokenClassification
 
-__all__ = ["Classification", "Generation", "GenerationRequest", "Task", "resolve_task"]
+__all__ = ["Classification", "Generation", "GenerationRequest", "Task", "TokenClassification", "resolve_task"]

@@ -10,13 +10,31 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interpreto.errors import OptionError
 from interpreto.inputs.samples import Targets
 from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Units
 from interpreto.models.forward import Forward
+from interpreto.validation import shown
 
 AGGREGATES = ("token", "unit", "sequence")
+
+
+def no_generation(asked: Mapping[str, Any], returns: str) -> GenerationRequest:
+    """Return the options of a task that generates nothing.
+
+    Args:
+        asked: Options of a call; None is their default.
+        returns: What the model returns, for messages.
+
+    Raises:
+        OptionError: one of them was given.
+    """
+    for name, value in asked.items():
+        if value is not None:
+            raise OptionError(f"`{name}`: got {shown(value)}; only generations have it, and this model returns {returns}.")
+    return GenerationRequest()
 
 
 @dataclass(frozen=True)
@@ -48,8 +66,15 @@ class Task(ABC):
 
     name: str
     mode_name: str
-    outputs: Callable[[Any], Tensor] | None = None
-    """Takes the outputs ``(b, c)`` or ``(b, l, c)`` that are read from what the model returns; None: its ``logits``."""
+    outputs: Callable[..., Tensor] | None = None
+    """Takes the outputs ``(b, c)`` or ``(b, l, c)`` that are read from what the model returns; None: its ``logits``.
+
+    One that has the attribute ``takes_lengths`` is given the tokens ``(b,)`` of each row too, beyond which there is padding.
+    """
+    holds: Callable[[Tensor, Tensor], Tensor] | None = None
+    """Takes outputs and their columns ``(b, k)`` to 1 where the model decides for the column, else 0; None: the largest."""
+    decides: bool = True
+    """True where the outputs are decisions; those of a regression are not."""
 
     @abstractmethod
     def request(self, **asked: Any) -> GenerationRequest:

@@ -20,11 +20,9 @@ from interpreto.inputs.units import Span, Units
 from interpreto.models.batching import TOKENS_A_PASS, Budget
 from interpreto.models.forward import Forward
 from interpreto.models.generate import Written, write
-from interpreto.models.logits import promoted
-from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
+from interpreto.models.modes import Mode, mode_name
 from interpreto.models.tasks.base import AGGREGATES, GenerationRequest, Task
-
-CHUNK = 2**22  # logits whose softmax is taken at once
+from interpreto.models.tasks.columns import read_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,22 +172,10 @@ class Generation(Task):
     # --- Scores
 
     def read(self, logits: Float[Tensor, "b k v"], ids: Int[Tensor, "b k"] | None) -> Float[Tensor, "b k"]:
-        """Return the scores of target tokens, computed in chunks, so that memory never holds a softmax of all rows."""
+        """Return the scores of target tokens."""
         if ids is None:
             raise TaskError("`task`: a generation is scored for its targets; none were read.")
-        flat, wanted = logits.flatten(0, 1), ids.to(logits.device).flatten()[:, None]
-        size = max(1, CHUNK // flat.shape[1])
-        chunks = zip(flat.split(size), wanted.split(size), strict=True)
-        parts = [self._scores(promoted(part), positions) for part, positions in chunks]
-        return torch.cat(parts).reshape(ids.shape)
-
-    def _scores(self, logits: Float[Tensor, "r v"], ids: Int[Tensor, "r 1"]) -> Float[Tensor, " r"]:
-        if self.mode in (InferenceModes.LOG_SOFTMAX, InferenceModes.SOFTMAX):
-            log_probability = logits.gather(1, ids)[:, 0] - logits.logsumexp(1)
-            return log_probability if self.mode is InferenceModes.LOG_SOFTMAX else log_probability.exp()
-        if isinstance(self.mode, InferenceModes):
-            return self.mode(logits.gather(1, ids))[:, 0]
-        return apply_mode(self.mode, logits).gather(1, ids)[:, 0]
+        return read_columns(self.mode, logits, ids)
 
 
 def _rows(

@@ -1,0 +1,64 @@
+"""Every task that is neither classification nor generation: its models, its inputs, and its scores by a loop.
+
+A case's ``score`` runs the model as its documentation says, one input at a time, and shares nothing with the engine but the
+ids and the places of a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from interpreto.inputs.samples import Sample
+from tests import tiny_tasks
+from tests.tiny import Zoo
+
+
+@dataclass(frozen=True)
+class TaskCase:
+    """One task.
+
+    Attributes:
+        models: Families of models.
+        inputs: Inputs of unequal lengths.
+        score: Takes what the model returned for one row, a sample and the ids that were run to the scores ``(t,)``.
+        name: The task as explanations call it.
+    """
+
+    models: Zoo
+    inputs: list[Any]
+    score: Callable[[Any, Sample], torch.Tensor]
+    name: str
+
+
+def run(model: Any, sample: Sample, **replaced: torch.Tensor) -> Any:
+    """Return what a model returns for one sample, with other ids or embeddings."""
+    inputs = {"input_ids": sample.input_ids[None]} | {name: value[None] for name, value in sample.inputs.items()}
+    if "inputs_embeds" in replaced:
+        del inputs["input_ids"]
+    return model(**inputs | replaced, attention_mask=torch.ones(1, len(sample), dtype=torch.long))
+
+
+def readout(sample: Sample) -> tuple[list[int], list[int], torch.Tensor]:
+    """Return places and columns that are read of a sample, and how they add up."""
+    (only,) = sample.targets.readouts
+    return only.positions.tolist(), only.ids.tolist(), torch.eye(len(only.ids)) if only.weights is None else only.weights
+
+
+def of_tokens(output: Any, sample: Sample) -> torch.Tensor:
+    """Return the mean logit over the tokens of each target."""
+    positions, columns, weights = readout(sample)
+    return weights @ torch.stack([output.logits[0, i, c] for i, c in zip(positions, columns, strict=True)])
+
+
+TASKS = {
+    "token_classification": TaskCase(
+        tiny_tasks.TAGGERS,
+        ["The old man walks", "Paris is the capital of France, and Rome is not.", "Call 555"],
+        of_tokens,
+        "token classification",
+    ),
+}
