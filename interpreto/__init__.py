@@ -10,15 +10,21 @@ from interpreto import _moved
 __version__ = "0.2.0"
 
 _HOMES = {
+    "AttentionRollout": "attributions.methods",
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
     "AttnLrp": "attributions.methods",
+    "Banzhaf": "attributions.methods",
+    "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
     "Contrast": "inputs.targets",
     "DeepLift": "attributions.methods",
     "DeepLiftShap": "attributions.methods",
+    "ExactShapley": "attributions.methods",
     "ExpectedGradients": "attributions.methods",
     "Explanations": "attributions.explanations",
+    "GLime": "attributions.methods",
+    "GenericAttention": "attributions.methods",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
     "GranularityAggregationStrategy": "inputs.units",
@@ -30,31 +36,42 @@ _HOMES = {
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
+    "PermutationShap": "attributions.methods",
+    "RawAttention": "attributions.methods",
+    "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
     "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
     "SplitterForClassification": "concepts.splitters",
     "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
+    "TransitionAttention": "attributions.methods",
     "VarGrad": "attributions.methods",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
+    "plot_importance": "visualizations.importance",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
+    "AttentionRollout",
     "AttnLrp",
     "AttributionExplainer",
     "AttributionOutput",
+    "Banzhaf",
+    "BidirectionalAttention",
     "BlackBox",
     "Contrast",
     "DeepLift",
     "DeepLiftShap",
+    "ExactShapley",
     "ExpectedGradients",
     "Explanations",
+    "GLime",
+    "GenericAttention",
     "GradientShap",
     "Granularity",
     "GranularityAggregationStrategy",
@@ -66,12 +83,16 @@ __all__ = [
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
+    "PermutationShap",
+    "RawAttention",
+    "Rise",
     "Saliency",
     "SmoothGrad",
     "Sobol",
     "SplitterForClassification",
     "SplitterForGeneration",
     "SquareGrad",
+    "TransitionAttention",
     "VarGrad",
     "__version__",
     "attributions",
@@ -82,6 +103,7 @@ __all__ = [
     "plot_attributions",
     "plot_concepts",
     "plot_curves",
+    "plot_importance",
 ]
 
 if TYPE_CHECKING:
@@ -89,20 +111,30 @@ if TYPE_CHECKING:
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
+        AttentionRollout,
         AttnLrp,
+        Banzhaf,
+        BidirectionalAttention,
         DeepLift,
         DeepLiftShap,
+        ExactShapley,
         ExpectedGradients,
+        GenericAttention,
+        GLime,
         GradientShap,
         InputXGradient,
         IntegratedGradients,
         KernelShap,
         Lime,
         Occlusion,
+        PermutationShap,
+        RawAttention,
+        Rise,
         Saliency,
         SmoothGrad,
         Sobol,
         SquareGrad,
+        TransitionAttention,
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput
@@ -114,6 +146,7 @@ if TYPE_CHECKING:
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
+    from interpreto.visualizations.importance import plot_importance
 
 
 def __getattr__(name: str) -> Any:

@@ -35,10 +35,12 @@ def test_every_public_name_resolves_and_is_listed():
 def test_the_public_surface_is_this():
     assert set(interpreto.__all__) == {
         *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
-        *("plot_attributions", "plot_concepts", "plot_curves"),
+        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance"),
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
+        *("ExactShapley", "PermutationShap", "Banzhaf", "GLime", "Rise"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
+        *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
         *("BlackBox", "Contrast", "Explanations"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),

@@ -15,6 +15,8 @@ from interpreto.validation import shown
 from interpreto.visualizations.display import Renderer, check_backend, figures
 from interpreto.visualizations.html.attributions import page_of
 from interpreto.visualizations.html.page import Page
+from interpreto.visualizations.html.table import page_of as table_page
+from interpreto.visualizations.table_layout import MANY
 from interpreto.visualizations.terminal.attributions import to_text
 
 if TYPE_CHECKING:
@@ -37,10 +39,11 @@ class AttributionRenderer(Renderer):
 
     @cached_property
     def _page(self) -> Page:
-        return page_of(self.explanations)
+        many = len({explanation.text for explanation in self.explanations}) > MANY
+        return table_page(self.explanations) if many else page_of(self.explanations)
 
     def page(self, title: str | None = None) -> str:
-        """Return a page with a card per text."""
+        """Return a page with a card per text; of many texts, a table whose rows open the cards."""
         return self._page.document("Attributions" if title is None else title)
 
     def fragment(self) -> str:
@@ -90,6 +93,8 @@ def to_html(
     title: str | None = None,
 ) -> str:
     """Return a self-contained page with a card per text; explanations of one text share a card.
+
+    More than twelve texts are a table that can be searched, filtered and sorted, and whose rows open the cards.
 
     Args:
         explanations: What to show, in order.
