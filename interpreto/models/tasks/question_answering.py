@@ -27,7 +27,7 @@ from interpreto.validation import check_count, shown
 
 LONGEST = 15  # tokens of an answer, as pipelines have it
 ACCEPTED = (
-    "None (the best answer), an answer as it is written in the context, its characters (start, end) in the context, the answer "
+    "None (the best answer), a text that the context has, its characters (start, end) in the context, the answer "
     "of a pipeline ({'start', 'end'}), tokens ({'start_token', 'end_token'}), or a Contrast of two; for several inputs, one or "
     "a list for each"
 )
@@ -108,7 +108,7 @@ class QuestionAnswering(Task):
     def own_targets(
         self, forward: Forward, encodings: Sequence[TokenizedInput], request: GenerationRequest
     ) -> list[tuple[Answer, ...]]:
-        """Return the best answer in each context: the likeliest start and end in order, at most `longest` tokens."""
+        """Return the likeliest answer of each context: the best start and end in order, at most `longest` tokens."""
         positions = [torch.arange(len(encoding.input_ids)) for encoding in encodings]
         found = outputs_at(forward, encodings, positions, lambda outputs: promoted(outputs[..., :2]), request.batch_size)
         return [
@@ -122,7 +122,7 @@ class QuestionAnswering(Task):
         allowed = torch.tensor(inside)
         both = (allowed[:, None] & allowed).triu().tril(self.longest - 1)
         if not bool(both.any()):
-            raise InputError(f"`inputs[{i}]`: the context {tokens.text[start:end][:60]!r} has no token to answer with.")
+            raise InputError(f"`inputs[{i}]`: the context {tokens.text[start:end][:60]!r} has no token.")
         scores = (logits[:, None, 0] + logits[None, :, 1]).masked_fill(~both, -torch.inf)
         first, last = divmod(int(scores.argmax()), len(allowed))
         return range(first, last + 1)
@@ -202,7 +202,7 @@ def context_of(tokens: Tokens, name: str) -> Span:
 
 
 def _place(item: Any, tokens: Tokens, context: Span, name: str) -> Place:
-    """Return the place of an answer in a context."""
+    """Return the place of an answer within a context."""
     if isinstance(item, Mapping) and "start_token" in item:
         return find_tokens(tokens, item["start_token"], item.get("end_token", item["start_token"]), name)
     if isinstance(item, Mapping):
