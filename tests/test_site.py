@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import re
@@ -11,7 +12,6 @@ import sys
 import time
 import zlib
 from html.parser import HTMLParser
-from inspect import ismodule
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -103,7 +103,9 @@ def test_every_public_name_is_in_the_reference(site):
     for package in PACKAGES:
         module = importlib.import_module(package)
         public = {name: getattr(module, name) for name in module.__all__ if not name.startswith("__")}
-        missing += [f"{package}.{name}" for name, item in public.items() if not ismodule(item) and id(item) not in there]
+        missing += [
+            f"{package}.{name}" for name, item in public.items() if not inspect.ismodule(item) and id(item) not in there
+        ]
     assert not missing
 
 
@@ -112,8 +114,23 @@ def resolved(name: str) -> object:
     parts = name.split(".")
     found: object = importlib.import_module(parts[0])
     for i, part in enumerate(parts[1:], 2):
-        found = getattr(found, part, None) or (importlib.import_module(".".join(parts[:i])) if ismodule(found) else None)
+        found = getattr(found, part, None) or (
+            importlib.import_module(".".join(parts[:i])) if inspect.ismodule(found) else None
+        )
     return found
+
+
+def test_every_option_of_an_explainer_of_concepts_is_in_the_reference(site):
+    """Their constructors end in ``**options``, which the concept model declares."""
+    page = re.sub(r"<[^>]+>", "", (site / "reference" / "concepts.html").read_text(encoding="utf-8"))
+    missing = []
+    for name in interpreto.concepts.__all__:
+        found = getattr(interpreto.concepts, name)
+        if isinstance(found, type) and "__signature__" in vars(found):
+            signature = re.search(rf"\b{name}\(.*?\)\n", page, re.DOTALL)
+            options = inspect.signature(found).parameters
+            missing += [f"{name}({option})" for option in options if not signature or f"{option}:" not in signature[0]]
+    assert not missing
 
 
 def test_every_paper_of_a_docstring_is_cited():
