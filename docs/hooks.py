@@ -1,4 +1,4 @@
-"""The search of the site, in a folder that is opened without a server. Everything else of the site is made by `tools/site.py`."""
+"""Let the search work in a folder that is opened without a server. `tools/site.py` makes everything else of the site."""
 
 from __future__ import annotations
 

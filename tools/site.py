@@ -44,6 +44,7 @@ FRAMED = """(() => {
   addEventListener("message", ({ data }) => {
     if (!data || !data.scheme) return;
     for (const node of [root, document.body, ...document.querySelectorAll(".interpreto")]) node.style.colorScheme = data.scheme;
+    tell({ scheme: data.scheme });
   });
   new ResizeObserver(() => tell({ height: Math.ceil(root.getBoundingClientRect().height) })).observe(root);
   tell({ ready: true });
@@ -115,7 +116,10 @@ def within(markdown: str, path: Path, folder: Path) -> str:
 
 def registry() -> str:
     """Return the table of all methods, as Markdown."""
-    lines = ["| method | reads | sign | passes for u units | values sum to | standard errors | source |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| method | reads | sign | passes for u units | values sum to | standard errors | source |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for method in METHODS:
         cells = (
             f"[`{method.name}`](../reference/attributions.md#interpreto.{method.name})",
@@ -182,7 +186,9 @@ def fenced(text: str, language: str) -> str:
 
 def page_of(fragment: str) -> str:
     """Return a page of what a cell shows, to be framed."""
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Output of a tutorial</title><style>{STYLES}</style>'
+    head = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Output of a tutorial</title><style>{STYLES}</style>'
+    )
     return framed(f"{head}</head><body>{fragment}</body></html>")
 
 

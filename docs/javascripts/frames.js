@@ -8,6 +8,7 @@
     const frame = data?.interpreto && frames().find((each) => each.contentWindow === source);
     if (!frame) return;
     if (data.interpreto.ready) dress(frame);
+    if (data.interpreto.scheme) frame.dataset.scheme = data.interpreto.scheme;
     if (data.interpreto.height) frame.style.height = `${data.interpreto.height + 2}px`;
   });
   addEventListener("load", () => {
