@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all test-versions chromium lint format docs screenshots bench tables demo-model
+.PHONY: demo test test-all test-versions chromium browsers lint format docs screenshots bench tables demo-model
 
 demo: $(VENV)/.installed  # writes interpreto-demo/explanation.html and opens it
 	$(BIN)/interpreto demo
@@ -11,7 +11,7 @@ demo: $(VENV)/.installed  # writes interpreto-demo/explanation.html and opens it
 test: $(VENV)/.dev  # the fast lane
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-all: $(VENV)/.dev $(if $(CI),chromium)  # everything else: notebooks, browser, site, real models, installation, versions
+test-all: $(VENV)/.dev $(if $(CI),browsers)  # everything else: notebooks, browser, site, real models, installation, versions
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 	$(MAKE) test-versions
 
@@ -20,6 +20,10 @@ test-versions: $(VENV)/.dev  # a contract subset with the lowest, the pinned and
 
 chromium:  # for the tests of pages, which are skipped without it, but never in CI, and for the pictures
 	command -v chromium > /dev/null || (apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium)
+
+browsers: chromium  # Firefox, and npm for axe-core, which checks accessibility
+	command -v firefox-esr > /dev/null || (apt-get -qq update && apt-get -qq install -y --no-install-recommends firefox-esr)
+	command -v npm > /dev/null || (apt-get -qq update && apt-get -qq install -y --no-install-recommends npm)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
