@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 from html.parser import HTMLParser
+from inspect import ismodule, signature
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
