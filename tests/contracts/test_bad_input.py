@@ -493,8 +493,6 @@ MODELS: dict[str, Case] = {
             partial(lambda name: Occlusion(headed(name), bert()[1])(TEXT), name),
         )
         for name, task in (
-            ("BertForMaskedLM", "masked language modeling"),
-            ("BertForQuestionAnswering", "extractive question answering"),
             ("BertForMultipleChoice", "multiple choice"),
             ("BertForPreTraining", "pre-training"),
         )

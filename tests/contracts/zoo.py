@@ -10,6 +10,10 @@ FEW = {
     "Lime": {"n_perturbations": 60},
     "KernelShap": {"n_perturbations": 60},
     "Sobol": {"n_perturbations": 4},
+    "PermutationShap": {"n_perturbations": 60},
+    "Banzhaf": {"n_perturbations": 60},
+    "GLime": {"n_perturbations": 60},
+    "Rise": {"n_perturbations": 30},
     "IntegratedGradients": {"n_perturbations": 5, "baseline": "mean"},
     "SmoothGrad": {"n_perturbations": 5},
     "SquareGrad": {"n_perturbations": 5},
@@ -22,7 +26,10 @@ FEW = {
 }
 """Options of methods that have many passes by default."""
 
-METHODS = {getattr(interpreto, method.name): FEW.get(method.name, {}) for method in REGISTERED}
+DOUBLING = ("ExactShapley",)
+"""Methods whose cost doubles with each unit: tests/attributions/games has their contracts, on short texts."""
+
+METHODS = {getattr(interpreto, m.name): FEW.get(m.name, {}) for m in REGISTERED if m.name not in DOUBLING}
 
 
 def reading(evidence):

@@ -146,7 +146,7 @@ def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"], m: in
     rows = len(mask) - 2
     count, rest = divmod(rows, u - 1)
     whole = 2 + rows - rest
-    per_order = _contributions(values[2:whole].reshape(count, u - 1, -1), mask[2:whole].reshape(count, u - 1, u), values)
+    per_order = contributions(values[2:whole].reshape(count, u - 1, -1), mask[2:whole].reshape(count, u - 1, u), values)
     phi = per_order.mean(0)
     if rest:
         sets, gains = _steps(values[None, whole:], mask[None, whole:], values)
@@ -158,7 +158,7 @@ def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"], m: in
     return phi[:, :m], error * t_ratio(4 * (count - 1))
 
 
-def _contributions(values: Float[Tensor, "o q t"], mask: Float[Tensor, "o q u"], ends: Float[Tensor, "p t"]) -> Tensor:
+def contributions(values: Float[Tensor, "o q t"], mask: Float[Tensor, "o q u"], ends: Float[Tensor, "p t"]) -> Tensor:
     """Return the gain of each unit in each order, ``(o, t, u)``."""
     sets, gains = _steps(values, mask, ends)
     return torch.einsum("oqt,oqu->otu", gains, sets)

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpreto.errors import OptionError, TargetError, TaskError
-from interpreto.inputs.samples import Readout, Targets
+from interpreto.errors import InputError, OptionError, TargetError, TaskError
+from interpreto.inputs.samples import Prediction, Readout, Targets
 from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.targets import CLASSES, Contrast, Label, as_lists, read_classes
 from interpreto.inputs.text import TokenizedInput
@@ -23,6 +23,7 @@ from interpreto.models.tasks.base import GenerationRequest, Task, no_generation
 from interpreto.validation import shown
 
 MOST_NAMES = 10  # class names that an error lists
+LABELS = "a class id or a class name for each input"
 
 
 class Classification(Task):
@@ -34,14 +35,26 @@ class Classification(Task):
             positive logit), ``regression`` (each output) or ``scores`` (the largest).
         id2label: Names of the columns.
         shared: Read one-dimensional ids as targets of every input, not one per input.
+        name: What the task is called; None: after the kind.
+        pairs: Each input is a pair of texts.
+        outputs: Takes the logits from what the model returns; None: those that it calls so.
     """
 
     KINDS = ("single-label", "multi-label", "regression", "scores")
 
     def __init__(
-        self, mode: Mode, kind: str = "single-label", id2label: dict[int, str] | None = None, shared: bool = False
+        self,
+        mode: Mode,
+        kind: str = "single-label",
+        id2label: dict[int, str] | None = None,
+        shared: bool = False,
+        *,
+        name: str | None = None,
+        pairs: bool = False,
+        outputs: Callable[[Any], Tensor] | None = None,
     ) -> None:
-        self.name = f"{kind} classification" if kind.endswith("-label") else kind
+        self.name = name or (f"{kind} classification" if kind.endswith("-label") else kind)
+        self.pairs, self.outputs = pairs, outputs
         self.kind, self.mode = kind, mode
         self.mode_name = mode_name(mode)
         self.id2label, self.shared, self.decides = id2label or {}, shared, kind != "regression"
@@ -56,6 +69,8 @@ class Classification(Task):
         return no_generation(asked, "a row of logits per text")
 
     def read_targets(self, targets: object, encodings: Sequence[TokenizedInput], single: bool) -> list[Targets] | None:
+        if self.pairs:
+            self._check_pairs(encodings)
         rows = read_classes(targets, len(encodings), single=single, shared=self.shared)
         if rows is None:
             return None
@@ -66,6 +81,12 @@ class Classification(Task):
             if id(row) not in read:
                 read[id(row)] = self._targets([self._classes(item, name) for item in row])
         return [read[id(row)] for row in rows]
+
+    def _check_pairs(self, encodings: Sequence[TokenizedInput]) -> None:
+        for i, encoding in enumerate(encodings):
+            if len(encoding.tokens.segments) < 2:
+                text = encoding.tokens.text
+                raise InputError(f"`inputs[{i}]`: got one text ({text[:40]!r}); {self.name} takes a pair (text, text).")
 
     def _classes(self, item: Label, name: str) -> tuple[int, ...]:
         """Return the class of a target, or the two classes of a contrast."""
@@ -132,6 +153,33 @@ class Classification(Task):
             positive = (logits > 0).nonzero()[:, 0]
             found = positive if self.kind == "multi-label" and len(positive) else logits.argmax(-1, keepdim=True)
         return self._targets([(int(i),) for i in found])
+
+    def prediction(self, logits: Float[Tensor, " c"]) -> Prediction:
+        """Return what the model decides, given all its outputs for an input."""
+        if self.kind == "multi-label":
+            return Prediction(", ".join(self.label(int(i)) for i in (logits > 0).nonzero()[:, 0]))
+        best = int(logits.argmax())
+        certain = self.kind == "single-label" and len(logits) > 1
+        return Prediction(self.label(best), float(logits.double().softmax(-1)[best]) if certain else None)
+
+    def true_label(self, value: object, name: str) -> str:
+        """Return the name of the true class of an input; of several classes, their names in the order of the outputs.
+
+        Args:
+            value: A class id, a class name, or a list of these for a model that decides for several classes.
+            name: The argument, for messages.
+
+        Raises:
+            TargetError: there is no such class.
+        """
+        found = as_lists(value, name.strip("`"), LABELS)
+        several = isinstance(found, list)
+        if several and self.kind != "multi-label" and len(found) != 1:
+            raise TargetError(f"{name}: got {shown(value)}; an input of this model has one class.")
+        ids = sorted(self._class_id(item, name) for item in (found if several else [found]))
+        if self.id2label and (unknown := [i for i in ids if i not in self.id2label]):
+            raise TargetError(f"{name}: class {unknown[0]} is not in 0..{len(self.id2label) - 1}.")
+        return ", ".join(self.label(i) for i in ids)
 
     def read(self, logits: Float[Tensor, ...], ids: Int[Tensor, "b k"] | None) -> Tensor:
         if logits.ndim != 2:
