@@ -125,8 +125,9 @@ class LayerReader(AttentionReader):
             keys = self._memory if layer.kind == "cross" else inputs
             if sublayer.projection is None or inputs is None or keys is None:
                 raise self._unread(layer)
-            around = [self._in_order(each.detach()) for each in (inputs, keys)]
-            self._close(layer, LayerStates(*around, sublayer.projection, self._addition(sublayer), sublayer.normalization))
+            around = self._in_order(inputs.detach()), self._in_order(keys.detach())
+            states = LayerStates(around[0], around[1], sublayer.projection, self._addition(sublayer), sublayer.normalization)
+            self._close(layer, states)
         self._unclosed.clear()
 
     def _addition(self, sublayer: Sublayer) -> tuple[Tensor, Tensor] | None:

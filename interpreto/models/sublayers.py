@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from interpreto.models.attention import PRODUCTS
 
 ADDITIONS = frozenset({torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__, Tensor.add_, Tensor.__iadd__})
+NORM_ARGUMENTS: tuple[str, ...] = ("input", "normalized_shape", "weight", "bias", "eps")
 Function = Callable[..., Any]
 
 
@@ -71,7 +72,7 @@ class Sublayer:
         elif function is F.dropout and _same(arguments[0], self._branch):
             self._branch = value
         elif function is F.layer_norm and self._normalized is None and _same(arguments[0], self._summed):
-            given = dict(zip(("input", "normalized_shape", "weight", "bias", "eps"), arguments, strict=False)) | options
+            given = {**dict(zip(NORM_ARGUMENTS, arguments, strict=False)), **options}
             norm = Normalization(given.get("weight"), given.get("bias"), float(given.get("eps", 1e-5)))
             self._normalized = value, norm
         elif function in ADDITIONS and isinstance(arguments[0], Tensor) and isinstance(arguments[1], Tensor):
