@@ -112,8 +112,10 @@ def _reader(prior: Any) -> Callable[[str], float]:
     if prior is None:
         return lambda text: 0.0
     if isinstance(prior, Mapping):
-        known = {str(text).casefold(): float(value) for text, value in prior.items()}
+        table: Mapping[str, float] = prior
+        known = {str(text).casefold(): float(value) for text, value in table.items()}
         return lambda text: known.get(text.strip().casefold(), 0.0)
     if callable(prior):
-        return lambda text: float(prior(text))
+        function: Callable[[str], Any] = prior
+        return lambda text: float(function(text))
     raise OptionError(f"`prior`: got {shown(prior)}; pass a dictionary from words to numbers, a function of a word, or None.")
