@@ -16,7 +16,8 @@ class MethodSummary:
 
     Attributes:
         name: Its class, importable from ``interpreto``.
-        evidence: What it reads from the model: ``"scores"`` of masked inputs, or ``"gradients"`` at the embeddings.
+        evidence: What it reads from the model: ``"scores"`` of masked inputs, ``"gradients"`` at the embeddings, or
+            ``"attention"``.
         signed: Whether values say in which direction a unit moves the score; else they are magnitudes.
         passes: Forward (and, with gradients, backward) passes per text of ``u`` units, at the defaults.
         sums_to: The identity that the values of a target satisfy exactly or in the limit; empty: none.
@@ -26,7 +27,7 @@ class MethodSummary:
     """
 
     name: str
-    evidence: Literal["scores", "gradients"]
+    evidence: Literal["scores", "gradients", "attention"]
     signed: bool
     passes: str
     sums_to: str
@@ -82,6 +83,33 @@ METHODS = (
         True,
         "Lundberg and Lee, 2017; Erion et al., 2021",
         "https://arxiv.org/abs/1906.10670",
+    ),
+    MethodSummary("RawAttention", "attention", False, "1", "", False, "Clark et al., 2019", "https://arxiv.org/abs/1906.04341"),
+    MethodSummary(
+        "AttentionRollout", "attention", False, "1", "", False, "Abnar and Zuidema, 2020", "https://arxiv.org/abs/2005.00928"
+    ),
+    MethodSummary(
+        "GenericAttention", "attention", False, "1", "", False, "Chefer et al., 2021", "https://arxiv.org/abs/2103.15679"
+    ),
+    MethodSummary(
+        "TransitionAttention",
+        "attention",
+        False,
+        "20 + 1",
+        "",
+        False,
+        "Yuan et al., 2021",
+        "https://openreview.net/forum?id=TT-cf6QSDaQ",
+    ),
+    MethodSummary(
+        "BidirectionalAttention",
+        "attention",
+        False,
+        "20 + 1",
+        "",
+        False,
+        "Chen et al., 2023",
+        "https://openreview.net/forum?id=rm0zIzlhcX",
     ),
     MethodSummary(
         "ExpectedGradients",

@@ -7,12 +7,15 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from interpreto import Contrast, KernelShap, Occlusion, demo
+from interpreto import Contrast, Explanations, KernelShap, Occlusion, demo
 from interpreto.cli import main
-from interpreto.cli.arguments import METHODS
+from interpreto.cli.arguments import COMMANDS, COMPARED_BY, METHODS
+from interpreto.cli.demo import TEXT as TEXT_OF_DEMO
+from interpreto.cli.hints import read_method
 from interpreto.metrics import Benchmark
 from tests import tiny
 
@@ -51,7 +54,7 @@ def test_numbers_are_those_of_the_library(capsys, tmp_path):
 
 def test_a_dash_reads_lines(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stdin", io.StringIO("Good film.\n\nBad film.\n"))
-    assert run(capsys, "explain", "-", "--json", str(tmp_path / "a.json"))[0] == 0
+    assert run(capsys, "explain", "-", "--method", "occlusion", "--json", str(tmp_path / "a.json"))[0] == 0
     assert [e["text"] for e in json.loads((tmp_path / "a.json").read_text())] == ["Good film.", "Bad film."]
 
 
@@ -124,38 +127,124 @@ def test_a_chat_that_is_none_is_refused(capsys, tmp_path):
         (["--target", "positiv"], "no class is called 'positiv'; there are 'negative', 'positive'. Did you mean 'positive'?"),
         (["--granularity", "wrd"], "`granularity`: got 'wrd'"),
         (
-            ["--replacement", "mask"],
-            "`--replacement`: integrated-gradients has no such option; these have: kernel-shap, lime, occlusion, sobol",
+            ["--method", "integrated-gradients", "--replacement", "mask"],
+            "`--replacement`: integrated-gradients has no such option; these have: occlusion, lime, kernel-shap, sobol",
         ),
         (["--method", "occlusion", "--steps", "9"], "`--steps`: occlusion has no such option"),
         (["--model", "/no/such/folder"], "/no/such/folder"),
         (["--mode", "softmx"], "`inference_mode`: got 'softmx'"),
+        (["--model", "no-such-model"], "`--model`: there is no folder 'no-such-model', and the Hugging Face hub gave no model"),
+        (["--device", "cuda:99"], "`--device`: got 'cuda:99'"),
+        (["--device", "gpu"], "`--device`: got 'gpu'"),
+        (["--method", "kernel-shup"], "`--method`: there is no method 'kernel-shup'. Did you mean 'kernel-shap'?"),
+        (["--rows", "tokens"], "`--rows`: got 'tokens'"),
+        (["-o", "a.pdf"], "`--output`: got 'a.pdf'; pass a name that ends in .html, .json, .csv, .parquet, .safetensors"),
+        (["--metod", "occlusion"], "there is no option '--metod'. Did you mean '--method'? See `interpreto explain --help`"),
+        (["--seed", "x"], "Invalid value for '--seed'"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_two(capsys, arguments, message):
+def test_what_cannot_be_done_is_one_line_and_exit_code_two(capsys, monkeypatch, arguments, message):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     code, out, err = run(capsys, "explain", TEXT, *arguments)
     assert (code, out) == (2, "")
-    assert err.startswith("interpreto: error: ") and message in err and "Traceback" not in err
+    assert err.startswith("interpreto: error: ") and message in err and err.count("\n") == 1
 
 
 def test_a_warning_is_a_line(capsys):
-    code, _, err = run(capsys, "explain", TEXT, "--steps", "1", "--baseline", "zero", "--target", "0")
+    code, _, err = run(
+        capsys, "explain", TEXT, "--method", "integrated-gradients", "--steps", "1", "--baseline", "zero", "--target", "0"
+    )
     assert code == 0
     assert err.startswith("interpreto: warning: IntegratedGradients: the attributions of") and "n_perturbations=" in err
 
 
 def test_methods_lists_all(capsys):
     code, out, _ = run(capsys, "methods")
-    assert code == 0
-    for name, method in METHODS.items():
-        assert name in out and method in out
+    assert code == 0 and all(name in out for name in METHODS)
+    assert max(map(len, out.splitlines())) <= 80
 
 
-def test_help_loads_no_torch():
-    code = (
-        "import sys\ntry:\n from interpreto.cli import main; main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
-    )
+@pytest.mark.parametrize("name", METHODS)
+def test_one_method_is_shown_with_what_is_known_of_it(capsys, name):
+    _, out, _ = run(capsys, "methods", METHODS[name])
+    assert f"interpreto.{METHODS[name]}" in out and f"--method {name}" in out
+    found = json.loads(run(capsys, "methods", name, "--json")[1])
+    assert (found["name"], found["class"]) == (name, METHODS[name]) and found["url"].startswith("https://")
+    assert all(option["meaning"] for option in found["options"]), found["options"]
+    assert "Did you mean" in run(capsys, "methods", f"{name}z")[2]
+
+
+def test_all_methods_as_json(capsys):
+    assert [each["name"] for each in json.loads(run(capsys, "methods", "--json")[1])] == list(METHODS)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], [], ["explain", "--help"], ["methods", "--no"], ["explaln"]])
+def test_help_and_typing_errors_load_no_torch(arguments):
+    code = f"import sys; from interpreto.cli import main; main({arguments}); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.endswith("False\n")
+
+
+def test_alone_it_says_in_a_few_lines_what_to_type(capsys):
+    code, out, err = run(capsys)
+    assert (code, err) == (0, "") and out.count("\n") < 8
+    assert 'interpreto explain "A gorgeous, moving film."' in out
+
+
+def test_help_has_groups_examples_and_defaults(capsys):
+    for command in COMMANDS:
+        code, out, _ = run(capsys, command, "--help")
+        assert code == 0 and "Examples:" in out and f"interpreto {command}" in out, command
+        assert max(map(len, out.splitlines())) <= 80
+    out = run(capsys, "explain", "--help")[1]
+    assert all(f"─ {group} ─" in out for group in ("What is explained", "How", "Output"))
+    assert "default: word" in out and out.count("kernel-shap") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explaln", TEXT], "there is no command 'explaln'"),
+        (["explaln", TEXT], "Did you mean 'explain'?"),
+        ([TEXT], f'To explain a text: interpreto explain "{TEXT}"'),
+        (["compare"], "See `interpreto compare --help`"),
+        (["methods", "--jsn"], "there is no option '--jsn'. Did you mean '--json'?"),
+    ],
+)
+def test_a_typing_error_is_hinted_at(capsys, arguments, message):
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("spelling", ["kernelshap", "KernelShap", "kernel_shap", "KERNEL-SHAP"])
+def test_a_method_is_read_in_every_spelling(spelling):
+    assert read_method(spelling) == "kernel-shap"
+
+
+def test_the_default_method_ranks_well(capsys, language_model):
+    assert "KernelShap" in run(capsys, "explain", TEXT)[1]
+    assert "Occlusion" in run(capsys, "explain", "The film was", "--model", language_model, "--max-new-tokens", "2")[1]
+
+
+def test_files_are_written_by_their_endings_and_the_page_is_shown(capsys, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    names = ["a.html", "a.json", "a.csv", "a.parquet", "a.safetensors"]
+    asked = [part for name in names for part in ("-o", str(tmp_path / name))]
+    assert run(capsys, "explain", TEXT, "--method", "occlusion", *asked, "--open")[0] == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
+    assert shown == [(tmp_path / "a.html").as_uri()]
+    assert Explanations.load(tmp_path / "a.safetensors").texts == [TEXT]
+    with (tmp_path / "a.csv").open(encoding="utf-8") as file:
+        assert [row["unit"] for row in csv.DictReader(file)] == ["A", "gorgeous", ",", "moving", "film", "."]
+    assert run(capsys, "explain", TEXT, "--method", "occlusion", "--open")[0] == 0
+    assert "<!DOCTYPE html>" in Path(shown[1].removeprefix("file://")).read_text(encoding="utf-8")
+
+
+def test_a_missing_package_is_told_before_anything_is_computed(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    code, out, err = run(capsys, "explain", TEXT, "--model", "/no/such", "--csv", str(tmp_path / "a.csv"))
+    assert (code, out) == (2, "") and "needs pandas; run `pip install pandas`" in err
 
 
 def test_every_method_of_the_package_has_a_name_here():
@@ -169,9 +258,12 @@ def test_the_name_of_a_file_is_not_explained(capsys, tmp_path, monkeypatch):
     (tmp_path / "review.txt").write_text("A gorgeous,\nmoving film.\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     code, out, err = run(capsys, "explain", "review.txt", "--method", "occlusion")
-    assert (code, out) == (2, "") and "`TEXT`: 'review.txt' is the name of a file; pass `--file review.txt`" in err
+    assert (code, out) == (2, "")
+    assert "`TEXT`: 'review.txt' is a file; pass `--file review.txt` to explain what it holds, or `--text review.txt`" in err
     monkeypatch.setattr(sys, "stdin", io.StringIO("review.txt\n"))
     assert run(capsys, "explain", "-", "--method", "occlusion")[0] == 0
+    assert "txt" in run(capsys, "explain", "--text", "review.txt", "--method", "occlusion")[1]
+    assert "`TEXT`: there is no file 'reviews.csv'" in run(capsys, "explain", "reviews.csv")[2]
     code, _, _ = run(capsys, "explain", "--file", "review.txt", "--method", "occlusion", "--json", "a.json")
     assert code == 0
     assert [e["text"] for e in json.loads((tmp_path / "a.json").read_text())] == ["A gorgeous,\nmoving film."]
@@ -186,7 +278,15 @@ def test_a_file_holds_a_text_and_a_table_one_per_row(capsys, tmp_path, monkeypat
     assert run(capsys, "explain", TEXT, "--file", "~/t.csv", *arguments)[0] == 0
     assert [e["text"] for e in json.loads((tmp_path / "a.json").read_text())] == [TEXT, "Good.", "Bad."]
     assert (tmp_path / "a.html").is_file()
+    (tmp_path / "t.jsonl").write_text('{"id": 1, "title": "Fine."}\n\n{"id": 2, "title": "Poor."}\n', encoding="utf-8")
+    (tmp_path / "bad.jsonl").write_text("{\n", encoding="utf-8")
+    table = ["--file", str(tmp_path / "t.jsonl"), "--column"]
+    assert run(capsys, "explain", *table, "title", "--limit", "1", *arguments)[0] == 0
+    assert [e["text"] for e in json.loads((tmp_path / "a.json").read_text())] == ["Fine."]
+    assert "has 'id', 'title'. Did you mean 'title'?" in run(capsys, "explain", *table, "titlle")[2]
+    assert "is no table" in run(capsys, "explain", "--file", str(tmp_path / "bytes.txt"), "--column", "a")[2]
     for name, message in (
+        ("bad.jsonl", "line 1 of"),
         ("bytes.txt", "is no text in UTF-8"),
         ("empty.txt", "holds no text"),
         ("none.txt", "there is no file"),
@@ -247,6 +347,7 @@ class TestCompare:
         code, out, err = run(capsys, "compare", str(table), *methods, *files)
         assert (code, err) == (0, "")
         assert "Deletion ↓" in out and "random" in out and "2 texts" in out
+        assert max(map(len, out.splitlines())) <= 80
         model, tokenizer = demo.load_classifier()
         wanted = Benchmark(model, tokenizer, metrics=["Deletion"], baselines=()).run(
             [Occlusion(model, tokenizer)], ["A gorgeous, moving film.", "Dull and far too long."]
@@ -264,13 +365,21 @@ class TestCompare:
         code, out, _ = run(capsys, "compare", str(tmp_path / "t.csv"), *options)
         assert code == 0 and "3 texts" in out
 
+    def test_three_metrics_fit_a_terminal_of_eighty_cells(self, capsys, tmp_path):
+        (tmp_path / "t.csv").write_text("text\nGood.\nA dull film.\n", encoding="utf-8")
+        code, out, _ = run(capsys, "compare", str(tmp_path / "t.csv"), "--methods", "occlusion", "-o", str(tmp_path / "t.json"))
+        head = out.splitlines()[0]
+        assert code == 0 and all(metric in head for metric in COMPARED_BY) and max(map(len, out.splitlines())) <= 80
+        rows = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+        assert {row["metric"] for row in rows} == set(COMPARED_BY) and all(row["n_valid"] <= 2 for row in rows)
+
     @pytest.mark.parametrize(
         ("content", "options", "message"),
         [
             (None, [], "there is no file"),
             ("text\n", [], "holds no text"),
             ("a,b\n1,2\n", ["--column", "c"], "has 'a', 'b'"),
-            ("text\nGood.\n", ["--metrics", "Deletions"], "Did you mean Deletion?"),
+            ("text\nGood.\n", ["--metrics", "Deletions"], "Did you mean 'Deletion'?"),
             ("text\nGood.\n", ["--metrics", "GameMetric"], "there is no 'GameMetric'"),
             ("text\nGood.\n", ["--metrics", "TokenF1"], "there is no 'TokenF1'"),
             ("text\nGood.\n", ["--limit", "0"], "`--limit`"),
@@ -283,3 +392,58 @@ class TestCompare:
             (tmp_path / "t.csv").write_text(content, encoding="utf-8")
         code, _, err = run(capsys, "compare", str(tmp_path / "t.csv"), *options)
         assert code == 2 and message in err
+
+
+class TestConcepts:
+    def test_concepts_of_a_file_are_named_and_written(self, capsys, tmp_path):
+        texts = [sentence.text for sentence in demo.load_sentences("movie")[:30]]
+        (tmp_path / "t.txt").write_text("\n".join(texts), encoding="utf-8")
+        files = ["-o", str(tmp_path / "c.html"), "-o", str(tmp_path / "c.json")]
+        code, out, err = run(capsys, "concepts", str(tmp_path / "t.txt"), "--number", "3", "--method", "SVD", *files)
+        assert (code, err) == (0, "") and "positive" in out
+        rows = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+        assert sorted(row["concept"] for row in rows) == [0, 1, 2]
+        assert all(set(row["importances"]) == {"negative", "positive"} and row["texts"] for row in rows)
+        assert "30 texts" in (tmp_path / "c.html").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--method", "semi-nfm"], "Did you mean 'semi-nmf'?"),
+            (["--number", "0"], "`--number`: got 0"),
+            (["--block", "3"], "`--block`: got 3; pass a whole number from 0 to 2"),
+            (["--granularity", "wrd"], "got 'wrd'"),
+        ],
+    )
+    def test_what_cannot_be(self, capsys, tmp_path, options, message):
+        (tmp_path / "t.txt").write_text("Good.\n", encoding="utf-8")
+        code, _, err = run(capsys, "concepts", str(tmp_path / "t.txt"), *options)
+        assert code == 2 and message in err
+
+
+class TestDemo:
+    def test_it_shows_one_text_then_why_methods_disagree_then_how_to_go_on(self, capsys, tmp_path, monkeypatch):
+        shown = []
+        monkeypatch.setattr("webbrowser.open", shown.append)
+        code, out, err = run(capsys, "demo", str(tmp_path / "new"))
+        assert (code, err) == (0, "") and out.startswith("positive")
+        assert out.index("KernelShap") < out.index("different questions") < out.index("Now try your text")
+        assert sorted(file.name for file in (tmp_path / "new").iterdir()) == [
+            "explanation.html",
+            "methods.html",
+            "sentences.csv",
+        ]
+        assert shown == [(tmp_path / "new" / "explanation.html").as_uri()]
+        with (tmp_path / "new" / "sentences.csv").open(encoding="utf-8") as file:
+            assert {row["label"] for row in csv.DictReader(file)} == {"positive", "negative"}
+
+    def test_what_is_said_of_the_methods_is_true(self):
+        model, tokenizer = demo.load_classifier()
+        one, many = Occlusion(model, tokenizer)(TEXT_OF_DEMO)[0], KernelShap(model, tokenizer)(TEXT_OF_DEMO)[0]
+        i = one.elements.index("gorgeous")
+        assert abs(float(one.attributions[0, i])) < 0.05 and float(many.attributions[0, i]) > 0.3
+
+    def test_a_folder_that_cannot_be(self, capsys, tmp_path):
+        (tmp_path / "file").write_text("", encoding="utf-8")
+        code, _, err = run(capsys, "demo", str(tmp_path / "file" / "new"))
+        assert code == 2 and "`FOLDER`:" in err

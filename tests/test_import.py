@@ -39,6 +39,7 @@ def test_the_public_surface_is_this():
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
+        *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
         *("BlackBox", "Contrast", "Explanations"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),

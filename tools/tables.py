@@ -36,6 +36,11 @@ METHODS = (
     "SmoothGrad",
     "SquareGrad",
     "VarGrad",
+    "RawAttention",
+    "AttentionRollout",
+    "GenericAttention",
+    "TransitionAttention",
+    "BidirectionalAttention",
 )
 GENERATION_METHODS = ("Occlusion", "KernelShap", "Lime", "IntegratedGradients", "InputXGradient", "Saliency")
 PROMPTS = (

@@ -113,7 +113,7 @@ class AttributionExplainer:
         )
         self.evidence = evidence_of(self.perturbator) if evidence is None else evidence
         require(self.model, self.evidence.needs, type(self).__name__)
-        self.replacement = None if moves else self.model.replacement(replacement)
+        self.replacement = self.model.replacement(replacement) if self.evidence.needs == "scores" else None
         if moves:
             _ = self.forward.embeddings.first  # a model without embeddings is refused here, not in the middle of a call
         self.encode = self._reader(longest)

@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
-import json
 import math
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import interpreto
+from interpreto.attributions.explanations import Explanations
 from interpreto.attributions.output import AttributionOutput
-from interpreto.cli.arguments import METHODS
-from interpreto.cli.loading import load_model
+from interpreto.cli.arguments import DEFAULT, DEFAULT_OF_GENERATION, METHODS, Arguments
+from interpreto.cli.hints import read_method
+from interpreto.cli.loading import load_model, read_device
+from interpreto.cli.output import read_outputs, write_json
 from interpreto.cli.texts import check_text, read_chat, read_text
 from interpreto.errors import InterpretoWarning, OptionError
 from interpreto.inputs.targets import Contrast
-from interpreto.models.tasks import Generation
+from interpreto.models.tasks import Generation, resolve_task
 from interpreto.renderable import visible
-from interpreto.storage import check_writable, replacing
+from interpreto.validation import check_choice
 from interpreto.visualizations.attributions import to_html
 from interpreto.visualizations.terminal.attributions import to_text
 
+ENDINGS = (".html", ".json", ".csv", ".parquet", ".safetensors")
+ROWS = ("token", "unit", "sequence")
 
-def run(arguments: argparse.Namespace) -> int:
+
+def run(arguments: Arguments) -> int:
     """Explain the command's inputs, print them and write its files."""
-    for flag in ("html", "json"):
-        if getattr(arguments, flag):
-            check_writable(getattr(arguments, flag), f"--{flag}")
-    method = getattr(interpreto, METHODS[arguments.method])
-    options = _options(arguments, method)
+    outputs = read_outputs(arguments, ENDINGS, tables=True)
+    if arguments.rows is not None:
+        check_choice(arguments.rows, "--rows", ROWS)
+    if arguments.method is not None:
+        arguments.method = read_method(arguments.method)
+        _options(arguments)
     inputs = _inputs(arguments)
-    model, tokenizer = load_model(arguments.model)
-    explainer = method(model, tokenizer, arguments.batch_size, **options)
+    if arguments.device is not None:
+        read_device(arguments.device)
+    model, tokenizer = load_model(arguments.model, arguments.device)
+    if arguments.method is None:
+        generates = isinstance(resolve_task(model, tokenizer, None, None), Generation)
+        arguments.method = DEFAULT_OF_GENERATION if generates else DEFAULT
+    method = getattr(interpreto, METHODS[arguments.method])
+    explainer = method(model, tokenizer, arguments.batch_size, **_options(arguments))
+    explanations = _explained(explainer, inputs, arguments)
+    outputs.write(
+        {
+            ".html": lambda path: to_html(explanations, path),
+            ".json": lambda path: write_json([as_json(explanation) for explanation in explanations], path),
+            **dict.fromkeys((".csv", ".parquet", ".safetensors"), explanations.save),
+        }
+    )
+    return 0
+
+
+def _explained(explainer: Any, inputs: Sequence[Any], arguments: Arguments) -> Explanations:
+    """Explain the inputs, print them, then the warnings."""
     targets = _targets(arguments, len(inputs), isinstance(explainer.task, Generation))
     asked = {
         "roles": arguments.roles,
@@ -49,30 +74,20 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in caught:
         if issubclass(warning.category, InterpretoWarning):
             print(f"interpreto: warning: {visible(str(warning.message))}", file=sys.stderr)
-    if arguments.html:
-        to_html(explanations, arguments.html)
-    if arguments.json:
-        _write_json(explanations, arguments.json)
-    return 0
+    return Explanations(explanations)
 
 
-def _write_json(explanations: list[AttributionOutput], path: str) -> None:
-    text = json.dumps([as_json(explanation) for explanation in explanations], ensure_ascii=False, indent=1)
-    with replacing(check_writable(path, "--json")) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def _options(arguments: argparse.Namespace, method: type) -> dict[str, Any]:
-    """Return the method's options; those that it does not take are an error."""
-    taken = inspect.signature(method).parameters
+def _options(arguments: Arguments) -> dict[str, Any]:
+    """Return the options of the method; those that it does not take are an error."""
+    taken = inspect.signature(getattr(interpreto, METHODS[arguments.method])).parameters
     options: dict[str, Any] = {
         "granularity": arguments.granularity,
         "inference_mode": arguments.mode,
         "random_state": arguments.seed,
-        "device": arguments.device,
         "truncation": arguments.truncation,
-        "tqdm_bar": arguments.progress,
     }
+    if arguments.progress:
+        options["tqdm_bar"] = True
     steps = "n_token_perturbations" if "n_token_perturbations" in taken else "n_perturbations"
     for flag, name in (("replacement", "replacement"), ("baseline", "baseline"), ("steps", steps)):
         value = getattr(arguments, flag)
@@ -85,21 +100,25 @@ def _options(arguments: argparse.Namespace, method: type) -> dict[str, Any]:
     return options
 
 
-def _inputs(arguments: argparse.Namespace) -> list[Any]:
+def _inputs(arguments: Arguments) -> list[Any]:
     """Return the texts, then the texts of files, then the chat."""
     inputs: list[Any] = []
-    for argument in arguments.texts:
+    for argument in arguments.texts or ():
         inputs += _lines() if argument == "-" else [check_text(argument)]
+    inputs += arguments.text or ()
     for path in arguments.file or ():
-        inputs += read_text(path)
+        inputs += read_text(path, arguments.column, arguments.limit)
     if arguments.messages is not None:
         inputs.append(read_chat(arguments.messages))
     if not inputs:
-        raise OptionError("`TEXT`: got none; pass a text, - for standard input, `--file FILE`, or a chat with `--messages`.")
+        raise OptionError(
+            "`TEXT`: got none; pass a text, - for standard input, `--file FILE`, or a chat with `--messages`. "
+            'For example: interpreto explain "A gorgeous, moving film."'
+        )
     return inputs
 
 
-def _targets(arguments: argparse.Namespace, n: int, generates: bool) -> list[Any] | None:
+def _targets(arguments: Arguments, n: int, generates: bool) -> list[Any] | None:
     """Return a target per input, as its task reads them."""
     if arguments.target is None:
         if arguments.against is not None:

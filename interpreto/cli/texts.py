@@ -9,22 +9,34 @@ from pathlib import Path
 from typing import Any
 
 from interpreto.cli.arguments import COLUMNS
+from interpreto.cli.hints import did_you_mean
 from interpreto.errors import FileError, OptionError
 from interpreto.renderable import visible
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 """Separators of tables, by the suffix of their files."""
+JSON_LINES = (".jsonl", ".ndjson")
+"""Suffixes of tables with an object per line."""
+FILES = (*TABLES, *JSON_LINES, ".txt", ".json", ".parquet")
+"""Suffixes of words that are taken for the names of files."""
 
 
-def read_text(path: str) -> list[str]:
+def read_text(path: str, column: str | None = None, limit: int | None = None) -> list[str]:
     """Return the whole text of a file, or the texts of a table.
+
+    Args:
+        path: The file.
+        column: Column of the texts of a table; see `read_texts`.
+        limit: Number of texts of a table; see `read_texts`.
 
     Raises:
         FileError: There is no such file, it is no UTF-8, or it holds no text.
     """
     file = Path(path).expanduser()
-    if file.suffix.lower() in TABLES:
-        return read_texts(path, None, None, None, "--file")[0]
+    if file.suffix.lower() in (*TABLES, *JSON_LINES):
+        return read_texts(path, column, None, limit, "--file")[0]
+    if column is not None:
+        raise OptionError(f"`--column`: {path!r} is no table; its name ends in none of {', '.join((*TABLES, *JSON_LINES))}.")
     text = _content(file, "--file").strip()
     if not text:
         raise FileError(f"`--file`: {path!r} holds no text.")
@@ -37,7 +49,8 @@ def read_texts(
     """Return the texts of a table, or of a file with one per line, and their targets.
 
     Args:
-        path: A .csv or .tsv file with a header, or any other file with one text per line.
+        path: A .csv or .tsv file with a header, a .jsonl file with an object per line, or any other file with one text
+            per line.
         column: Column of the texts; None: the first of `COLUMNS` that the table has, or its first column.
         target: Column of the targets; None: there are no targets.
         limit: Number of texts, evenly spread over the file; None: all.
@@ -49,13 +62,12 @@ def read_texts(
     """
     file = Path(path).expanduser()
     lines = _content(file, name).splitlines(keepends=True)
-    separator = TABLES.get(file.suffix.lower())
-    table = None if separator is None else csv.DictReader(lines, delimiter=separator)
-    rows: list[dict[str, str]] = [{"text": line.strip()} for line in lines] if table is None else list(table)
+    rows = _rows(lines, file.suffix.lower(), path, name)
     names = list(rows[0]) if rows else []
     for asked, flag in ((column, "--column"), (target, "--target-column")):
         if asked is not None and rows and asked not in names:
-            raise OptionError(f"`{flag}`: got {asked!r}; {path!r} has {', '.join(map(repr, names))}.")
+            there = ", ".join(map(repr, names))
+            raise OptionError(f"`{flag}`: got {asked!r}; {path!r} has {there}.{did_you_mean(asked, names)}")
     by_name = {str(known).lower(): known for known in names}
     chosen = column or next((by_name[known] for known in COLUMNS if known in by_name), names[0] if names else "")
     rows = [row for row in rows if (row.get(chosen) or "").strip()]
@@ -66,6 +78,24 @@ def read_texts(
             raise OptionError(f"`--limit`: got {limit}; pass a whole number of at least 1.")
         rows = _spread(rows, limit)
     return [row[chosen] for row in rows], None if target is None else [row[target] for row in rows]
+
+
+def _rows(lines: Sequence[str], suffix: str, path: str, name: str) -> list[dict[str, str]]:
+    """Return the rows of a table, or a row with one text per line."""
+    if suffix in TABLES:
+        return list(csv.DictReader(lines, delimiter=TABLES[suffix]))
+    if suffix not in JSON_LINES:
+        return [{"text": line.strip()} for line in lines]
+    rows = []
+    for i, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line) if line.strip() else {}
+        except json.JSONDecodeError as error:
+            raise FileError(f"`{name}`: line {i} of {path!r} holds no JSON ({error}).") from error
+        if not isinstance(row, dict):
+            raise FileError(f"`{name}`: line {i} of {path!r} holds no object with columns.")
+        rows += [{str(key): "" if value is None else str(value) for key, value in row.items()}] if row else []
+    return rows
 
 
 def read_chat(path: str) -> list[dict[str, str]]:
@@ -90,17 +120,20 @@ def check_text(text: str) -> str:
     """Return a text that is no name of a file.
 
     Raises:
-        OptionError: It names a file that is there.
+        OptionError: It is the name of a file, or ends as one does.
     """
     try:
         found = len(text) < 1024 and Path(text).expanduser().is_file()
     except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, an unknown home
         found = False
+    name = visible(text)
     if found:
         raise OptionError(
-            f"`TEXT`: {visible(text)!r} is the name of a file; pass `--file {visible(text)}` to explain what the file holds, "
-            "or the name through standard input (`-`) to explain the name."
+            f"`TEXT`: {name!r} is a file; pass `--file {name}` to explain what it holds, "
+            f"or `--text {name}` to explain its name."
         )
+    if not any(map(str.isspace, text)) and text.lower().endswith(FILES):
+        raise OptionError(f"`TEXT`: there is no file {name!r}; pass `--text {name}` to explain this name itself.")
     return text
 
 

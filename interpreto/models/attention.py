@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interpreto.errors import ModelError
+from interpreto.models.torch_attention import einsum_parts, multi_head_attention
 from interpreto.models.watching import Watcher, causal_mask, expand_heads
 
 SOFTMAX = frozenset({F.softmax, torch.softmax, Tensor.softmax})
@@ -32,12 +33,20 @@ class AttentionMap:
         values: The value vectors that they weigh, with a head for each of the weights'; None where they are not known.
         module: Name of the innermost module that computes them.
         kind: ``"self"``, ``"encoder"`` (self-attention of an encoder next to a decoder) or ``"cross"``.
+        number: Number of the map among all of the pass.
+        tokens_first: The model has tokens before rows in its hidden states, as XLNet has.
     """
 
     weights: Float[Tensor, "b h q k"]
     values: Float[Tensor, "b h k e"] | None
     module: str
     kind: Kind
+    number: int = 0
+    tokens_first: bool = False
+
+
+Visit = Callable[[AttentionMap], Tensor]
+"""Sees each map as it is computed; returns the weights ``(b, h, q, k)`` that the model goes on with."""
 
 
 class AttentionReader(Watcher):
@@ -49,20 +58,33 @@ class AttentionReader(Watcher):
         model: The model that is watched.
         rows: Rows of the batch.
         edit: Replaces weights and values before they are multiplied.
+        visit: Is handed the maps one by one; without it they are kept in ``maps``.
+
+    Attributes:
+        maps: All maps, unless they are visited.
+        count: Maps seen so far.
+        two_stacks: The model has an encoder and a decoder.
     """
 
-    def __init__(self, model: nn.Module, rows: int, edit: Edit | None = None) -> None:
+    def __init__(self, model: nn.Module, rows: int, edit: Edit | None = None, visit: Visit | None = None) -> None:
         super().__init__()
         self.maps: list[AttentionMap] = []
-        self._rows, self._edit = rows, edit
-        self._encoder = _name_of_encoder(model)
+        self.count = 0
+        self._rows, self._edit, self._visit = rows, edit, visit
+        self._name, self._encoder = type(model).__name__, _name_of_encoder(model)
         self._open: tuple[int, ...] | None = None  # shape of a softmax whose product with values is awaited
+
+    @property
+    def two_stacks(self) -> bool:
+        return self._encoder is not None
 
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
         """Return the function's value; record it where it is attention."""
         if function is F.scaled_dot_product_attention:
             self._open = None
             return self._attention(*arguments, **options)
+        if function is F.multi_head_attention_forward:
+            return multi_head_attention(self._attention, arguments, options)
         if function in SOFTMAX:
             value = function(*arguments, **options)
             if value.ndim >= 3 and _over_keys(value, arguments, options):
@@ -72,6 +94,12 @@ class AttentionReader(Watcher):
             self._open = None
             weights, values = self._recorded(arguments[0], arguments[1])
             return function(weights, values, *arguments[2:], **options)
+        if function is torch.einsum and len(arguments) == 3 and self._awaited(arguments[1]):
+            self._open = None
+            equation, given, values = arguments
+            order, back, tokens_first = einsum_parts(equation)
+            weights, values = self._recorded(given, values.permute(order), tokens_first)
+            return function(equation, weights, values.permute(back))
         return function(*arguments, **options)
 
     def _awaited(self, value: object) -> bool:
@@ -102,21 +130,31 @@ class AttentionReader(Watcher):
         if attn_mask is not None:
             masked = attn_mask.dtype is torch.bool
             scores = scores.masked_fill(~attn_mask, -math.inf) if masked else scores + attn_mask
-        weights = scores.float().softmax(-1).to(value.dtype)
+        weights = scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(-1).to(value.dtype)
         if attn_mask is not None:
             weights = weights.nan_to_num()  # queries that may attend to nothing
         weights, value = self._recorded(weights, value)
         return weights @ value
 
-    def _recorded(self, weights: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Record weights and values of any layout; return them, or what the edit makes of them."""
+    def _recorded(self, weights: Tensor, values: Tensor, tokens_first: bool = False) -> tuple[Tensor, Tensor]:
+        """Record weights and values of any layout; return them, or what the edit or the visit makes of them."""
         shape, of_values = weights.shape, values.shape
+        if weights.ndim == 4 and len(weights) != self._rows:
+            raise ModelError(
+                f"`model`: {self._name} attends within windows ({self.where!r} has {len(weights)} of them for {self._rows} "
+                "rows), so its layers have no map of all tokens; use a method that masks units or reads gradients."
+            )
         seen = weights.reshape(self._rows, -1, *shape[-2:])
         heads = seen.shape[1]
         known = values.expand(*shape[:-2], *of_values[-2:]).reshape(self._rows, heads, *of_values[-2:])
         if self._edit is not None:
-            seen, known = self._edit(len(self.maps), seen, known)
-        self.maps.append(AttentionMap(seen, known, self.where, self._kind(shape[-2], shape[-1])))
+            seen, known = self._edit(self.count, seen, known)
+        found = AttentionMap(seen, known, self.where, self._kind(shape[-2], shape[-1]), self.count, tokens_first)
+        if self._visit is None:
+            self.maps.append(found)
+        else:
+            seen = self._visit(found)
+        self.count += 1
         return seen.reshape(shape), known.reshape(*shape[:-2], *of_values[-2:])
 
     def _kind(self, queries: int, keys: int) -> Kind:
@@ -134,10 +172,10 @@ class AttentionReader(Watcher):
         Raises:
             ModelError: there are none.
         """
-        if not self.maps:
+        if not self.count:
             raise ModelError(
-                "`model`: it has no attention that can be read (state-space models have none); use a method that masks "
-                "units or reads gradients."
+                f"`model`: {self._name} has no attention that can be read (state-space models have none); use a method that "
+                "masks units or reads gradients."
             )
         return self.maps
 

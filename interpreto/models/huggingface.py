@@ -14,6 +14,8 @@ from torch import Tensor
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.models.activations import ActivationRecorder
+from interpreto.models.attention_flow import Attended, AttentionRule
+from interpreto.models.attention_rows import Aim, AttentionScorer
 from interpreto.models.batching import TOKENS_A_PASS, Budget
 from interpreto.models.embeddings import EmbeddingSpace
 from interpreto.models.forward import Forward
@@ -39,7 +41,7 @@ class HuggingFaceModel:
         outputs: Takes what a task reads out of what the model returns; None: its logits.
     """
 
-    provides: frozenset[Need] = frozenset(("scores", "gradients", "record"))
+    provides: frozenset[Need] = frozenset(("scores", "gradients", "record", "attention"))
 
     def __init__(
         self,
@@ -125,6 +127,10 @@ class HuggingFaceModel:
     ) -> None:
         """Hand the gradients at each sample's points to its reducer, by backward rules if there are any."""
         PointScorer(self.runner, None if rules is None else rules()).gradients(variants, reducers)
+
+    def attention(self, samples: Sequence[Sample], rule: AttentionRule, aim: Aim) -> list[Attended]:
+        """Return what a rule makes of the attention of each sample: a row per score."""
+        return AttentionScorer(self.runner, aim).rows(samples, rule)
 
     def record(self, samples: Iterable[Sample], at: Sequence[HookPoint], gradients: bool = False) -> Iterator[Recorded]:
         """Yield the activations of each sample at hook points, in order. The model is as it was between two of them.

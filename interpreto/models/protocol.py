@@ -16,13 +16,13 @@ from interpreto.models.backward_rules import BackwardRules
 from interpreto.models.gradients import GradientReducer
 from interpreto.models.hook_points import HookPoint
 
-Need = Literal["scores", "gradients", "record"]
-"""Evidence that a method or a metric reads from a model: scores of masked inputs, gradients, or activations."""
+Need = Literal["scores", "gradients", "record", "attention"]
+"""Evidence that a method or a metric reads from a model: scores of masked inputs, gradients, activations, or attention."""
 
 MakesRules = Callable[[], BackwardRules]
 """Makes the rules that the backward passes of a call follow, as relevance methods have them."""
 
-_NOUNS = {"scores": "scores", "gradients": "gradients", "record": "activations"}
+_NOUNS = {"scores": "scores", "gradients": "gradients", "record": "activations", "attention": "attention"}
 
 
 @runtime_checkable

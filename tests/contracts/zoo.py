@@ -15,14 +15,29 @@ FEW = {
     "SquareGrad": {"n_perturbations": 5},
     "VarGrad": {"n_perturbations": 5},
     "GradientShap": {"n_perturbations": 5, "baseline": "mean"},
+    "TransitionAttention": {"n_perturbations": 3},
+    "BidirectionalAttention": {"n_perturbations": 3},
     "ExpectedGradients": {"n_perturbations": 3},
     "DeepLiftShap": {"n_baselines": 2},
 }
 """Options of methods that have many passes by default."""
 
 METHODS = {getattr(interpreto, method.name): FEW.get(method.name, {}) for method in REGISTERED}
-MASK_METHODS = {m: METHODS[m] for m in METHODS if interpreto.registry.find_method(m.__name__).evidence == "scores"}
-GRADIENT_METHODS = {m: METHODS[m] for m in METHODS if m not in MASK_METHODS}
+
+
+def reading(evidence):
+    """Return the methods that read this evidence."""
+    return {m: METHODS[m] for m in METHODS if interpreto.registry.find_method(m.__name__).evidence == evidence}
+
+
+MASK_METHODS, GRADIENT_METHODS, ATTENTION_METHODS = map(reading, ("scores", "gradients", "attention"))
+CLIPPED = [m for m in ATTENTION_METHODS if m.__name__ not in ("RawAttention", "AttentionRollout")]
+"""Methods that keep the positive part of gradients, so that a contrast and its reverse differ."""
 SAMPLED = tuple(getattr(interpreto, method.name) for method in REGISTERED if method.sampled)
 FAMILIES = list(tiny.CLASSIFIERS)
 GENERATORS = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}
+
+
+def covers(method, family):
+    """Return False where a method reads attention and a family has none."""
+    return family != "mamba" or method not in ATTENTION_METHODS

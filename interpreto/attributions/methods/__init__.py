@@ -1,33 +1,43 @@
 """Attribution methods: a choice of perturbator and aggregator each."""
 
+from interpreto.attributions.methods.attention_rollout import AttentionRollout
+from interpreto.attributions.methods.bidirectional_attention import BidirectionalAttention
 from interpreto.attributions.methods.deep_lift import DeepLift, DeepLiftShap
 from interpreto.attributions.methods.expected_gradients import ExpectedGradients
+from interpreto.attributions.methods.generic_attention import GenericAttention
 from interpreto.attributions.methods.gradient_shap import GradientShap
 from interpreto.attributions.methods.integrated_gradients import IntegratedGradients
 from interpreto.attributions.methods.kernel_shap import KernelShap
 from interpreto.attributions.methods.lime import Lime
 from interpreto.attributions.methods.occlusion import Occlusion
+from interpreto.attributions.methods.raw_attention import RawAttention
 from interpreto.attributions.methods.relevance import AttnLrp
 from interpreto.attributions.methods.saliency import InputXGradient, Saliency
 from interpreto.attributions.methods.smooth_grad import SmoothGrad
 from interpreto.attributions.methods.sobol import Sobol
 from interpreto.attributions.methods.square_grad import SquareGrad
+from interpreto.attributions.methods.transition_attention import TransitionAttention
 from interpreto.attributions.methods.var_grad import VarGrad
 
 __all__ = [
+    "AttentionRollout",
     "AttnLrp",
+    "BidirectionalAttention",
     "DeepLift",
     "DeepLiftShap",
     "ExpectedGradients",
+    "GenericAttention",
     "GradientShap",
     "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
     "Lime",
     "Occlusion",
+    "RawAttention",
     "Saliency",
     "SmoothGrad",
     "Sobol",
     "SquareGrad",
+    "TransitionAttention",
     "VarGrad",
 ]

@@ -1,0 +1,1 @@
+"""Flows from the attention of all layers to one row per score."""

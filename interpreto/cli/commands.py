@@ -1,0 +1,288 @@
+"""The commands and their options. Each is run by the module of its name, which is imported only then."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated
+
+import typer
+
+import interpreto
+from interpreto.cli.arguments import (
+    COMPARED,
+    COMPARED_BY,
+    HOW,
+    OUTPUT,
+    WHAT,
+    Arguments,
+    BatchSize,
+    Column,
+    Csv,
+    Device,
+    Granularity,
+    Html,
+    Json,
+    Limit,
+    Method,
+    Model,
+    Open,
+    Output,
+    Progress,
+    Seed,
+    Truncation,
+)
+
+SHORT = """interpreto explains predictions of Hugging Face models on text. Try:
+
+  interpreto explain "A gorgeous, moving film."
+
+`interpreto demo` opens a first page, `interpreto app` one to type into, and `interpreto --help` lists all commands."""
+
+program = typer.Typer(
+    name="interpreto",
+    epilog='Example: interpreto explain "A gorgeous, moving film." --open',
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+
+
+def _run(command: str, arguments: dict[str, object]) -> int:
+    return int(importlib.import_module(f"interpreto.cli.{command}").run(Arguments(**arguments)))
+
+
+def _version(asked: bool) -> bool:
+    if asked:
+        typer.echo(f"interpreto {interpreto.__version__}")
+        raise typer.Exit
+    return asked
+
+
+@program.callback()
+def _start(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Explain predictions of Hugging Face models on text."""
+
+
+@program.command(
+    epilog=_examples(
+        'interpreto explain "A gorgeous, moving film."',
+        "interpreto explain --file reviews.csv --column review --limit 20 -o reviews.html --open",
+        'interpreto explain "The capital of France is" --model DIR --target " Paris" --against " London"',
+    )
+)
+def explain(  # noqa: PLR0917  # the options, as typer reads them
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="A text; - reads one per line from standard input.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="A text that is taken as it is.", rich_help_panel=WHAT)
+    ] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="A file with one text; a .csv, .tsv or .jsonl has one per row.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    column: Column = None,
+    limit: Limit = None,
+    messages: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A chat: JSON with a list of {role, content}.", rich_help_panel=WHAT),
+    ] = None,
+    model: Model = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME_OR_TEXT",
+            help="A class (repeat it for several), or the continuation of a language model. Default: the model's own.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="NAME_OR_TEXT", help="Explain why the target rather than this.", rich_help_panel=WHAT),
+    ] = None,
+    roles: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE", help="Explain by the messages of this role alone.", rich_help_panel=WHAT),
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Rows of a generation: token (default), unit or sequence.", rich_help_panel=WHAT),
+    ] = None,
+    prompt_only: Annotated[
+        bool, typer.Option("--prompt-only", help="Explain a generation by its prompt alone.", rich_help_panel=WHAT)
+    ] = False,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Longest generation of a language model. Default: 64.", rich_help_panel=WHAT),
+    ] = None,
+    method: Method = None,
+    granularity: Granularity = "word",
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCORE",
+            help="logits (default of classifiers), softmax, log_softmax (of language models) or sigmoid.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    replacement: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Replacement of masked units (methods that mask). Default: auto.", rich_help_panel=HOW
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Start of the path (methods that integrate gradients).", rich_help_panel=HOW),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of perturbations of the method.", rich_help_panel=HOW)
+    ] = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    device: Device = None,
+    truncation: Truncation = False,
+    output: Output = None,
+    html: Html = None,
+    json: Json = None,
+    csv: Csv = None,
+    open_page: Open = False,
+    progress: Progress = False,
+    no_color: Annotated[
+        bool,
+        typer.Option("--no-color", "--no-colour", help="Plain text, as with NO_COLOR set.", rich_help_panel=OUTPUT),
+    ] = False,
+) -> int:
+    """Explain texts or a chat: which words did the prediction depend on?"""
+    return _run("explain", locals())
+
+
+@program.command(
+    epilog=_examples(
+        "interpreto compare reviews.csv --limit 50",
+        "interpreto compare reviews.csv --methods kernel-shap lime --metrics Deletion Insertion -o table.html",
+    )
+)
+def compare(  # noqa: PLR0917  # the options, as typer reads them
+    file: Annotated[str, typer.Argument(metavar="TEXTS", help="A .csv, .tsv or .jsonl, or a file with one text per line.")],
+    column: Column = None,
+    target_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the targets: a class, or the continuation.", rich_help_panel=WHAT),
+    ] = None,
+    limit: Limit = None,
+    model: Model = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METHOD", help=f"Default: {' '.join(COMPARED)}.", rich_help_panel=HOW),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC", help=f"Default: {' '.join(COMPARED_BY)}; 'all' for eight of them.", rich_help_panel=HOW),
+    ] = None,
+    granularity: Granularity = "word",
+    replacement: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Replacement of masked units, for methods and metrics.", rich_help_panel=HOW),
+    ] = "auto",
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    device: Device = None,
+    truncation: Truncation = False,
+    output: Output = None,
+    html: Html = None,
+    json: Json = None,
+    csv: Csv = None,
+    open_page: Open = False,
+    progress: Progress = False,
+) -> int:
+    """Evaluate methods by metrics on the texts of a file. The best of a column is starred; random is chance."""
+    return _run("compare", locals())
+
+
+@program.command(
+    epilog=_examples(
+        "interpreto concepts reviews.csv --open",
+        "interpreto concepts reviews.csv --model DIR --number 24 --block 4 -o concepts.html",
+    )
+)
+def concepts(  # noqa: PLR0917  # the options, as typer reads them
+    file: Annotated[str, typer.Argument(metavar="TEXTS", help="A .csv, .tsv or .jsonl, or a file with one text per line.")],
+    column: Column = None,
+    limit: Limit = None,
+    model: Model = None,
+    number: Annotated[int, typer.Option(metavar="N", help="Number of concepts.", rich_help_panel=HOW)] = 20,
+    method: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="semi-nmf, nmf, pca, ica, k-means, top-k-sae, …", rich_help_panel=HOW),
+    ] = "semi-nmf",
+    block: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="The block after which activations are read. Default: the middle one.", rich_help_panel=HOW
+        ),
+    ] = None,
+    granularity: Annotated[
+        str, typer.Option(metavar="UNIT", help="token, word, sentence or sample.", rich_help_panel=HOW)
+    ] = "word",
+    seed: Seed = 0,
+    device: Device = None,
+    output: Output = None,
+    html: Html = None,
+    json: Json = None,
+    open_page: Open = False,
+    progress: Progress = False,
+) -> int:
+    """Find concepts in the activations of a model on the texts of a file, and what each does to the outputs."""
+    return _run("concepts", locals())
+
+
+@program.command(epilog=_examples("interpreto methods", "interpreto methods kernel-shap", "interpreto methods --json"))
+def methods(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show one method with its options.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUTPUT)] = False,
+) -> int:
+    """List the methods, or show one with its options."""
+    return _run("methods", locals())
+
+
+@program.command(epilog=_examples("interpreto app", "interpreto app --model DIR --port 7860"))
+def app(
+    model: Model = None,
+    device: Device = None,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.", rich_help_panel=OUTPUT)] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Port to listen on. Default: 7860, or the next free one.", rich_help_panel=OUTPUT),
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Show the page in the browser.", rich_help_panel=OUTPUT)
+    ] = True,
+) -> int:
+    """Serve a page on this computer: type a text, and see it explained. Needs gradio."""
+    return _run("app", locals())
+
+
+@program.command(epilog=_examples("interpreto demo", "interpreto demo FOLDER --no-open"))
+def demo(
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Where to write explanation.html and sentences.csv; made if missing.")
+    ] = "interpreto-demo",
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Show the page in the browser.", rich_help_panel=OUTPUT)
+    ] = True,
+) -> int:
+    """Explain a sentence by the embedded classifier, write its page and a table of sentences to try the commands on."""
+    return _run("demo", locals())
