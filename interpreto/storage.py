@@ -125,7 +125,12 @@ def write_file(path: str | PathLike[str], kind: str, tensors: Mapping[str, Tenso
 
     header = json.dumps({"format": kind, **facts})
     with replacing(check_writable(path)) as partial:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata={"interpreto": header})
+        save_file(alone(tensors), partial, metadata={"interpreto": header})
+
+
+def alone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors in the form in which they can be written: each contiguous, and with memory of its own."""
+    return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
 
 
 def read_file(path: str | PathLike[str], kind: str, what: str, name: str = "path") -> tuple[dict[str, Tensor], dict[str, Any]]:

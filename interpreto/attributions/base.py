@@ -16,6 +16,7 @@ from interpreto.aliases import aliases
 from interpreto.attributions.aggregations.base import Aggregator
 from interpreto.attributions.evidence import Evidence, Explained, Parts, evidence_of
 from interpreto.attributions.explanations import Explanations
+from interpreto.attributions.labels import check_labels, is_one, labeled
 from interpreto.attributions.options import Settings
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import (
@@ -27,6 +28,7 @@ from interpreto.attributions.perturbations.base import (
 )
 from interpreto.attributions.reading import SampleReader
 from interpreto.errors import CompletenessWarning, OptionError
+from interpreto.inputs.frames import read_columns
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
@@ -142,6 +144,7 @@ class AttributionExplainer:
         inputs: Any,
         targets: Any = None,
         *,
+        labels: Any = None,
         spans: Any = None,
         roles: Sequence[str] | None = None,
         aggregate: str | None = None,
@@ -157,6 +160,8 @@ class AttributionExplainer:
                 id, a name, a list of them or a 1-D tensor; a tensor ``(n, t)``. Of a language model: None (what it
                 generates), a text or ids that follow the input, or a list with one of these for each input. Of both, a
                 `Contrast` of two.
+            labels: True class of each input of a classifier, an id or a name: kept as `AttributionOutput.label`, which tells
+                with `AttributionOutput.prediction` where the model is right. Not used in the explanation.
             spans: Character ranges ``(start, end)`` that are the units, for one input, or a list of such lists; all
                 other tokens are left alone. In place of the granularity.
             roles: Of a chat, the roles whose messages are explained, such as ``("user",)``; None: all messages.
@@ -177,6 +182,7 @@ class AttributionExplainer:
             self.stream(
                 inputs,
                 targets,
+                labels=labels,
                 spans=spans,
                 roles=roles,
                 aggregate=aggregate,
@@ -193,6 +199,7 @@ class AttributionExplainer:
         inputs: Any,
         targets: Any = None,
         *,
+        labels: Any = None,
         spans: Any = None,
         roles: Sequence[str] | None = None,
         aggregate: str | None = None,
@@ -206,6 +213,7 @@ class AttributionExplainer:
         Args:
             inputs: As in `explain`; also an iterator, which is read as explanations are asked for.
             targets: As in `explain`; with an iterator of inputs, an iterable with one target for each.
+            labels: As in `explain`; may be an iterator too.
             spans: As in `explain`.
             roles: As in `explain`.
             aggregate: As in `explain`.
@@ -223,7 +231,44 @@ class AttributionExplainer:
         )
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
-        return self._outputs(reader.samples(inputs, targets, spans, roles, request))
+        if labels is not None:
+            check_labels(labels, inputs, self.task)
+        outputs = self._outputs(reader.samples(inputs, targets, spans, roles, request))
+        return outputs if labels is None else labeled(outputs, labels, is_one(inputs), self.task)
+
+    def explain_frame(
+        self,
+        frame: Any,
+        text: str | tuple[str, str] = "text",
+        *,
+        target: str | None = None,
+        label: str | None = None,
+        **call: Any,
+    ) -> Explanations:
+        """Explain the rows of a table.
+
+        Args:
+            frame: A ``pandas.DataFrame``, a ``datasets.Dataset``, or anything with ``columns`` or ``column_names``.
+            text: Column of the texts; two columns are pairs of texts.
+            target: Column of the targets; None: the predictions.
+            label: Column of the true classes; None: they are not known.
+            **call: Other arguments of `explain`.
+
+        Returns:
+            One `AttributionOutput` per row; `Explanations.to_dataframe` is a table again.
+
+        Raises:
+            InputError: there is no such column; the message lists those that there are.
+
+        Examples:
+            >>> import pandas
+            >>> from interpreto import Occlusion, demo
+            >>> frame = pandas.DataFrame({"text": ["A gorgeous film.", "A dull film."], "label": ["positive", "positive"]})
+            >>> [one.correct for one in Occlusion(*demo.load_classifier()).explain_frame(frame, label="label")]
+            [True, False]
+        """
+        inputs, targets, labels = read_columns(frame, text, target, label)
+        return self.explain(inputs, targets, labels=labels, **call)
 
     def report(self) -> EngineReport:
         """Return which of the engine's optimizations were active in the last call, and why others were not.

@@ -20,9 +20,10 @@ from interpreto.models.batching import windows
 from interpreto.models.gradients import ContractedGradients, GradientReducer
 from interpreto.models.protocol import MakesRules, Need
 from interpreto.models.scorer import finite, mixed
-from interpreto.models.tasks import Task
+from interpreto.models.tasks import Classification, Task
 
 SAMPLES_HELD = 4  # batches of points that are held at a time
+OUTPUTS_READ = 4096  # of a classifier, to tell what it predicts next to the targets that are asked for
 NUMBERS_HELD = 2**26  # of reduced gradients, per sample; more targets are explained in blocks
 
 
@@ -67,18 +68,34 @@ class Parts:
         estimate = self.aggregator.aggregate(scores, variants)
         return estimate if isinstance(estimate, Estimate) else Estimate(estimate)
 
-    def with_targets(self, sample: Sample, outputs: Float[Tensor, "r t"]) -> tuple[Sample, Float[Tensor, "r t2"]]:
-        """Return the sample with its targets, and the scores of them.
+    def asked(self, sample: Sample) -> Sample:
+        """Return the sample as it is run: without targets where all outputs are wanted, which tell what the model predicts."""
+        return replace(sample, targets=None) if self._decides(sample) else sample
 
-        Where it had none, all outputs came back, the untouched input's first, and the prediction is read off it: it costs no
-        pass of its own.
+    def with_targets(self, sample: Sample, outputs: Float[Tensor, "r t"]) -> tuple[Sample, Float[Tensor, "r t2"]]:
+        """Return the sample with its targets and what the model predicts, and the scores of the targets.
+
+        Where all outputs came back, the untouched input's first, the prediction is read off it: it costs no pass of its own.
+
+        Args:
+            sample: The sample as it was given, with its targets if it had any.
+            outputs: What the model returned for it as `asked`.
         """
-        if sample.targets is not None:
+        decides = self._decides(sample)
+        if sample.targets is not None and not decides:
             return sample, outputs
-        targets = self.task.predicted(outputs[0])
+        targets = self.task.predicted(outputs[0]) if sample.targets is None else sample.targets
         ids = targets.readouts[0].ids.expand(len(outputs), -1)
-        sample = sample.with_targets(targets)
+        prediction = self.task.prediction(outputs[0]) if decides and isinstance(self.task, Classification) else None
+        sample = replace(sample, targets=targets, prediction=prediction)
         return sample, finite(mixed(self.task.read(outputs, ids), targets.readouts[0]), sample)
+
+    def _decides(self, sample: Sample) -> bool:
+        """Return True for a sample of a classifier whose outputs are few enough to be read whole."""
+        task = self.task
+        if not isinstance(task, Classification) or task.kind == "regression" or len(task.id2label) > OUTPUTS_READ:
+            return False
+        return sample.targets is None or all(r.positions is None and r.suffix is None for r in sample.targets.readouts)
 
 
 class Evidence(ABC):
@@ -103,9 +120,10 @@ class Scores(Evidence):
     needs: ClassVar[Need] = "scores"
 
     def estimates(self, model: Any, samples: Sequence[Sample], parts: Parts) -> Iterator[Explained]:
-        variants = (parts.perturbator(sample, parts.generator()) for sample in samples)  # type: ignore[operator]
-        for v, outputs in model.scores(variants):
-            sample, scores = parts.with_targets(v.sample, outputs)
+        made = (parts.perturbator(sample, parts.generator()) for sample in samples)  # type: ignore[operator]
+        asked = (replace(v, sample=parts.asked(v.sample)) for v in made)
+        for given, (v, outputs) in zip(samples, model.scores(asked), strict=True):
+            sample, scores = parts.with_targets(given, outputs)
             players = MaskVariants(sample, v.mask[:, : sample.players], v.weights, v.groups)
             estimate = (
                 self._as_they_are(scores[1:], players) if parts.aggregator is None else parts.estimate(scores[1:], players)
@@ -147,7 +165,7 @@ class Gradients(Evidence):
         """Score the inputs and baselines first, which also tells predictions; then read the gradients."""
         inputs = [model.embed(v.sample) for v in window]
         ends = [_ends(x, v.baseline) for x, v in zip(inputs, window, strict=True)]
-        scores = model.scores_at([(v.sample, end) for v, end in zip(window, ends, strict=True)])
+        scores = model.scores_at([(parts.asked(v.sample), end) for v, end in zip(window, ends, strict=True)])
         with_targets = [parts.with_targets(v.sample, own) for v, own in zip(window, scores, strict=True)]
         aimed = [replace(v, sample=sample) for v, (sample, _) in zip(window, with_targets, strict=True)]
         values = self._values(model, aimed, parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, overload
@@ -13,9 +13,10 @@ from torch import Tensor
 from interpreto.attributions.global_importance import Comparison, GlobalImportance, compare, global_importance
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.serialization import packed, unpacked
+from interpreto.attributions.tables import load_pandas, read_parquet, write_csv, write_parquet
 from interpreto.errors import FileError, InputError, OptionError
 from interpreto.renderable import Renderable
-from interpreto.storage import check_writable, read_file, replacing, write_file
+from interpreto.storage import check_writable, read_file, write_file
 from interpreto.validation import check_choice, is_whole, shown
 
 if TYPE_CHECKING:
@@ -143,19 +144,21 @@ class Explanations(Renderable, list[AttributionOutput]):
         Returns:
             Columns ``text_id`` (position in this list), ``text``, ``target``, ``target_id``, ``position`` (of the unit),
             ``unit``, ``start`` and ``end`` (characters of the text), ``attribution``, ``standard_error``, ``score`` (f(x)
-            of the target), ``method``.
+            of the target), ``prediction`` and ``confidence`` (of a classifier: the class that it predicts, and its
+            probability), ``label`` (the true class, where it was given), ``correct``, ``method``.
 
         Raises:
             OptionError: pandas is not installed.
         """
-        pandas = _pandas()
+        pandas = load_pandas()
         parts = []
         for i, explanation in enumerate(self):
             part = explanation.to_dataframe().rename(columns={"element": "unit"})
             part.insert(0, "text_id", i)
             part.insert(1, "text", explanation.text)
             scores = [float(score) for score in explanation.base_scores for _ in explanation.elements]
-            parts.append(part.assign(score=scores, method=explanation.method))
+            own = {name: getattr(explanation, name) for name in ("prediction", "confidence", "label", "correct", "method")}
+            parts.append(part.assign(score=scores, **{name: [value] * len(part) for name, value in own.items()}))
         return pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame(columns=list(COLUMNS))
 
     def importance(
@@ -198,23 +201,41 @@ class Explanations(Renderable, list[AttributionOutput]):
         """Write all explanations to one file.
 
         Args:
-            path: A safetensors file, which `load` reads; a path that ends in ``.parquet`` or ``.csv`` is a table, that of
-                `to_dataframe`.
+            path: A safetensors file, or a Parquet table (``.parquet``), both of which `load` reads; or a table of text
+                (``.csv``), which holds the rows of `to_dataframe` alone.
 
         Raises:
             FileError: the file cannot be written.
             OptionError: a table needs pandas, Parquet also pyarrow.
         """
         file = check_writable(path)
-        if file.suffix in (".parquet", ".csv"):
-            _write_table(self.to_dataframe(), file)
-            return
-        tensors, facts = {}, []
-        for i, explanation in enumerate(self):
-            own, of_own = packed(explanation.sample, *explanation.parts())
-            tensors |= {f"{i}.{name}": value for name, value in own.items()}
-            facts.append(of_own)
-        write_file(file, FORMAT, tensors, {"explanations": facts})
+        if file.suffix == ".csv":
+            write_csv(self.to_dataframe(), file)
+        elif file.suffix == ".parquet":
+            contents = [packed(explanation.sample, *explanation.parts()) for explanation in self]
+            write_parquet(self.to_dataframe(), contents, file)
+        else:
+            tensors, facts = {}, []
+            for i, explanation in enumerate(self):
+                own, of_own = packed(explanation.sample, *explanation.parts())
+                tensors |= {f"{i}.{name}": value for name, value in own.items()}
+                facts.append(of_own)
+            write_file(file, FORMAT, tensors, {"explanations": facts})
+
+    def to_csv(self, path: str | PathLike[str] | None = None) -> str:
+        """Return the rows of `to_dataframe` as comma-separated values.
+
+        Args:
+            path: File to write them to as well.
+
+        Raises:
+            FileError: the file cannot be written.
+            OptionError: pandas is not installed.
+        """
+        frame = self.to_dataframe()
+        if path is not None:
+            write_csv(frame, check_writable(path))
+        return frame.to_csv(index=False)
 
     @staticmethod
     def load(path: str | PathLike[str]) -> Explanations:
@@ -222,27 +243,36 @@ class Explanations(Renderable, list[AttributionOutput]):
 
         Raises:
             FileError: the file is missing, damaged, or holds something else.
+            OptionError: Parquet needs pyarrow.
         """
-        if Path(path).suffix in (".parquet", ".csv"):
-            raise FileError(f"`path`: {str(path)!r} is a table; read it with pandas. `save` without that suffix can be loaded.")
-        tensors, facts = read_file(path, FORMAT, "explanations")
-        described = facts.get("explanations")
-        if not isinstance(described, list) or not all(isinstance(of_own, dict) for of_own in described):
-            raise FileError(f"`path`: {str(path)!r} holds no list of explanations.")
-        parts: list[dict[str, Any]] = [{} for _ in described]
-        for name, value in tensors.items():
-            number, _, own = name.partition(".")
-            if not number.isdecimal() or int(number) >= len(parts):
-                raise FileError(f"`path`: {str(path)!r} has an unexpected tensor {name!r}.")
-            parts[int(number)][own] = value
-        return Explanations(
-            AttributionOutput(**unpacked(own, of_own, path)) for own, of_own in zip(parts, described, strict=True)
-        )
+        suffix = Path(path).suffix
+        if suffix == ".csv":
+            raise FileError(
+                f"`path`: {str(path)!r} is a table of numbers alone; read it with pandas. Files that `save` wrote with another "
+                "suffix, also '.parquet', can be loaded."
+            )
+        found = read_parquet(path) if suffix == ".parquet" else _unpacked(path)
+        return Explanations(AttributionOutput(**unpacked(tensors, facts, path)) for tensors, facts in found)
+
+
+def _unpacked(path: str | PathLike[str]) -> Iterator[tuple[dict[str, Tensor], dict[str, Any]]]:
+    """Yield the tensors and the facts of each explanation of a safetensors file."""
+    tensors, facts = read_file(path, FORMAT, "explanations")
+    described = facts.get("explanations")
+    if not isinstance(described, list) or not all(isinstance(of_own, dict) for of_own in described):
+        raise FileError(f"`path`: {str(path)!r} holds no list of explanations.")
+    parts: list[dict[str, Any]] = [{} for _ in described]
+    for name, value in tensors.items():
+        number, _, own = name.partition(".")
+        if not number.isdecimal() or int(number) >= len(parts):
+            raise FileError(f"`path`: {str(path)!r} has an unexpected tensor {name!r}.")
+        parts[int(number)][own] = value
+    yield from zip(parts, described, strict=True)
 
 
 COLUMNS = (
     *("text_id", "text", "target", "target_id", "position", "unit", "start", "end"),
-    *("attribution", "standard_error", "score", "method"),
+    *("attribution", "standard_error", "score", "prediction", "confidence", "label", "correct", "method"),
 )
 
 
@@ -277,22 +307,3 @@ def _residual(explanation: AttributionOutput) -> float:
     if explanation.residual is None:
         raise OptionError(f"`key`: {explanation.method} has no residual; sort by 'score', 'text' or a function.")
     return float(explanation.residual.abs().max())
-
-
-def _pandas() -> Any:
-    try:
-        import pandas  # noqa: PLC0415  # optional
-    except ImportError as error:
-        raise OptionError("`to_dataframe`: pandas is not installed; run `pip install pandas`.") from error
-    return pandas
-
-
-def _write_table(frame: pandas.DataFrame, file: Path) -> None:
-    try:
-        with replacing(file) as partial:
-            if file.suffix == ".csv":
-                frame.to_csv(partial, index=False)
-            else:
-                frame.to_parquet(partial, index=False)
-    except ImportError as error:
-        raise OptionError("`path`: Parquet needs pyarrow; run `pip install pyarrow`.") from error

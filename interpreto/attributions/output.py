@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.attributions.serialization import FACTS, TENSORS, read_explanation, write_explanation
+from interpreto.attributions.tables import load_pandas
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample, Targets
 from interpreto.renderable import Renderable, visible
@@ -42,6 +43,7 @@ class AttributionOutput(Renderable):
         reference_scores: ``(t,)`` scores with all units masked, or of the baseline; None for methods without either.
         residual: ``(t,)`` f(x) − reference − sum of the attributions, as the method states it; None where it states none.
         standard_error: ``(t, g)`` of methods that sample, else None.
+        label: The true class of the input, where the explainer was given ``labels``; else None.
     """
 
     _subject: ClassVar[str] = "attributions"
@@ -61,6 +63,22 @@ class AttributionOutput(Renderable):
     reference_scores: Float[Tensor, " t"] | None = None
     residual: Float[Tensor, " t"] | None = None
     standard_error: Float[Tensor, "t g"] | None = None
+    label: str | None = None
+
+    @property
+    def prediction(self) -> str | None:
+        """Name of the class that the model predicts, whatever the targets; None for a regression and a generation."""
+        return None if self.sample.prediction is None else self.sample.prediction.label
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability that the model gives to its prediction; None where its outputs are no probabilities."""
+        return None if self.sample.prediction is None else self.sample.prediction.probability
+
+    @property
+    def correct(self) -> bool | None:
+        """True if the prediction is the true label; None where either is unknown."""
+        return None if self.label is None or self.prediction is None else self.prediction == self.label
 
     @property
     def elements(self) -> list[str]:
@@ -146,8 +164,7 @@ class AttributionOutput(Renderable):
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return one row per target and unit. Needs pandas (``pip install pandas``)."""
-        import pandas  # noqa: PLC0415  (optional)
-
+        pandas = load_pandas()
         rows = []
         for i, label in enumerate(self.target_labels):
             for j, element in enumerate(self.elements):

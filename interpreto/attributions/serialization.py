@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from interpreto.errors import FileError
-from interpreto.inputs.samples import Readout, Sample, Targets
+from interpreto.inputs.samples import Prediction, Readout, Sample, Targets
 from interpreto.inputs.units import Span, Units
 from interpreto.storage import read_file, write_file
 from interpreto.validation import is_whole
@@ -32,6 +32,7 @@ FACTS: dict[str, tuple[type, ...]] = {
     "signed": (bool,),
     "replacement": (str, int, type(None)),
     "baseline": (str, type(None)),
+    "label": (str, type(None)),
 }
 """Attributes of an explanation that are no tensors, and their types."""
 PLACES: dict[str, tuple[type, ...]] = {
@@ -41,8 +42,12 @@ PLACES: dict[str, tuple[type, ...]] = {
     "target_spans": (list,),
     "source": (int,),
     "prompt": (int, type(None)),
+    "prediction": (str, type(None)),
+    "confidence": (float, int, type(None)),
 }
 """Facts of the sample, and their types."""
+LATER = ("label", "prediction", "confidence")
+"""Facts that files of earlier versions lack; they are None there."""
 
 
 def write_explanation(
@@ -80,6 +85,8 @@ def packed(
         "target_spans": list(sample.targets.spans),
         "source": sample.source,
         "prompt": sample.prompt,
+        "prediction": None if sample.prediction is None else sample.prediction.label,
+        "confidence": None if sample.prediction is None else sample.prediction.probability,
         "causal": [readout.causal for readout in sample.targets.readouts],
     }
     return written, {**facts, **places}
@@ -103,6 +110,7 @@ def unpacked(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: str 
     Raises:
         FileError: its parts do not fit each other.
     """
+    facts = dict.fromkeys(LATER) | dict(facts)
     try:
         _check_facts(facts)
         _check_numbers(tensors, len(facts["target_labels"]), len(facts["elements"]))
@@ -111,13 +119,20 @@ def unpacked(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: str 
             _readouts(tensors, facts), tuple(facts["target_labels"]), tuple(_spans(facts, "target_spans", empty=True))
         )
         inputs = {name.removeprefix("extras."): value for name, value in tensors.items() if name.startswith("extras.")}
-        places = {"source": facts["source"], "prompt": facts["prompt"]}
+        places = {"source": facts["source"], "prompt": facts["prompt"], "prediction": _prediction(facts)}
         _check_places(tensors["input_ids"], inputs, facts)
     except _InconsistentError as error:
         raise FileError(f"`path`: {str(path)!r} holds an inconsistent explanation: {error}.") from error
     sample = Sample(facts["text"], tensors["input_ids"], units, inputs, targets, **places)
     numbers = {name: tensors[name] for name in TENSORS if name in tensors}
     return {"sample": sample, **numbers, **{name: facts[name] for name in FACTS}}
+
+
+def _prediction(facts: Mapping[str, Any]) -> Prediction | None:
+    confidence = facts["confidence"]
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise _InconsistentError(f"`confidence` is {confidence}")
+    return None if facts["prediction"] is None else Prediction(facts["prediction"], confidence)
 
 
 class _InconsistentError(Exception):

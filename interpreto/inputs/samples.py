@@ -108,6 +108,19 @@ class Targets:
         return Targets(tuple(readouts), (whole.strip() or repr(whole),), (span,))
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """Decision of a classifier for an input.
+
+    Attributes:
+        label: Name of the predicted class; of a multi-label model, the names of all, with commas between them.
+        probability: Softmax probability of the class; None where the outputs have none.
+    """
+
+    label: str
+    probability: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One unpadded input and what to explain in it.
@@ -120,6 +133,7 @@ class Sample:
         targets: What is explained; None while the model's own prediction has not been read.
         source: Number of tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
         prompt: Tokens before the explained target, where the target is part of the text; None: it is not.
+        prediction: What the model decides for the input; None while it has not been run, and where it decides nothing.
     """
 
     text: str
@@ -129,6 +143,7 @@ class Sample:
     targets: Targets | None = None
     source: int = 0
     prompt: int | None = None
+    prediction: Prediction | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)

@@ -159,7 +159,7 @@ def test_tables_as_files(explained, tmp_path):
     pandas = pytest.importorskip("pandas")
     explained.save(tmp_path / "all.csv")
     assert len(pandas.read_csv(tmp_path / "all.csv")) == len(explained.to_dataframe())
-    with pytest.raises(FileError, match="table"):
+    with pytest.raises(FileError, match="table of numbers"):
         Explanations.load(tmp_path / "all.csv")
 
 

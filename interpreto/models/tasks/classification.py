@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interpreto.errors import OptionError, TargetError, TaskError
-from interpreto.inputs.samples import Readout, Targets
+from interpreto.inputs.samples import Prediction, Readout, Targets
 from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.targets import CLASSES, Contrast, Label, as_lists, read_classes
 from interpreto.inputs.text import TokenizedInput
@@ -23,6 +23,7 @@ from interpreto.models.tasks.base import GenerationRequest, Task, no_generation
 from interpreto.validation import shown
 
 MOST_NAMES = 10  # class names that an error lists
+LABELS = "a class id or a class name for each input"
 
 
 class Classification(Task):
@@ -132,6 +133,33 @@ class Classification(Task):
             positive = (logits > 0).nonzero()[:, 0]
             found = positive if self.kind == "multi-label" and len(positive) else logits.argmax(-1, keepdim=True)
         return self._targets([(int(i),) for i in found])
+
+    def prediction(self, logits: Float[Tensor, " c"]) -> Prediction:
+        """Return what the model decides, given all its outputs for an input."""
+        if self.kind == "multi-label":
+            return Prediction(", ".join(self.label(int(i)) for i in (logits > 0).nonzero()[:, 0]))
+        best = int(logits.argmax())
+        certain = self.kind == "single-label" and len(logits) > 1
+        return Prediction(self.label(best), float(logits.double().softmax(-1)[best]) if certain else None)
+
+    def true_label(self, value: object, name: str) -> str:
+        """Return the name of the true class of an input; of several classes, their names in the order of the outputs.
+
+        Args:
+            value: A class id, a class name, or a list of these for a model that decides for several classes.
+            name: The argument, for messages.
+
+        Raises:
+            TargetError: there is no such class.
+        """
+        found = as_lists(value, name.strip("`"), LABELS)
+        several = isinstance(found, list)
+        if several and self.kind != "multi-label" and len(found) != 1:
+            raise TargetError(f"{name}: got {shown(value)}; an input of this model has one class.")
+        ids = sorted(self._class_id(item, name) for item in (found if several else [found]))
+        if self.id2label and (unknown := [i for i in ids if i not in self.id2label]):
+            raise TargetError(f"{name}: class {unknown[0]} is not in 0..{len(self.id2label) - 1}.")
+        return ", ".join(self.label(i) for i in ids)
 
     def read(self, logits: Float[Tensor, ...], ids: Int[Tensor, "b k"] | None) -> Tensor:
         if logits.ndim != 2:
