@@ -46,6 +46,7 @@ _HOMES = {
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
+    "report": "metrics.report",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
@@ -94,6 +95,7 @@ __all__ = [
     "plot_concepts",
     "plot_curves",
     "plot_importance",
+    "report",
 ]
 
 if TYPE_CHECKING:
@@ -126,6 +128,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
     from interpreto.models.modes import InferenceModes
     from interpreto.visualizations.attributions import plot_attributions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -127,9 +128,9 @@ def _label(value: Any) -> str | int | None:
     """Return a label as a name or a number; None for a missing one."""
     if isinstance(value, str):
         return value.strip() or None
-    if value is None or value != value:
+    number = math.nan if value is None else float(value)
+    if math.isnan(number):
         return None
-    number = float(value)
     return int(number) if number.is_integer() else str(value)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, ClassVar
 
 import torch
-import transformers
 
-import interpreto
 from interpreto.attributions import methods
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.explanations import Explanations
@@ -24,8 +20,8 @@ from interpreto.inputs.labeled_texts import LabeledTexts, read_labeled_texts
 from interpreto.metrics.benchmark import Benchmark
 from interpreto.metrics.benchmark_table import BenchmarkTable
 from interpreto.metrics.classification import ClassificationQuality
+from interpreto.metrics.report_facts import called, data_facts, model_facts, model_name, version_facts
 from interpreto.metrics.text_concepts import TextConcepts, text_concepts
-from interpreto.models.fingerprint import identity
 from interpreto.models.tasks import Classification
 from interpreto.registry import METHODS, find_method
 from interpreto.renderable import Renderable
@@ -155,12 +151,22 @@ def report(
         "Concepts",
         nb_concepts,
         remarks,
-        lambda: text_concepts(explainer.forward.model, explainer.tokenizer, used.texts, names, nb_concepts, random_state),
+        lambda: text_concepts(
+            explainer.forward.model, explainer.tokenizer, used.texts, names, nb_concepts, random_state=random_state
+        ),
     )
     by = "word" if explanations[0].granularity in ("word", "token") else "unit"
     importance = explanations.importance(by, min_count=_least_count(len(used)))
-    run = _run(explainer, everything, used, cls, options, random_state, time.monotonic() - began)
-    return Report(_model_name(explainer), used, quality, explanations, importance, faithfulness, concepts, run, tuple(remarks))
+    run = (
+        *model_facts(explainer.model),
+        *data_facts(everything, used),
+        ("Method", called(cls, options)),
+        ("Seed", str(random_state)),
+        *version_facts(),
+        ("Computed", f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, in {time.monotonic() - began:.0f} s"),
+    )
+    name = model_name(explainer.model)
+    return Report(name, used, quality, explanations, importance, faithfulness, concepts, run, tuple(remarks))
 
 
 def _method(method: str | type[AttributionExplainer] | None) -> type[AttributionExplainer]:
@@ -242,7 +248,7 @@ def _faithfulness(explainer: AttributionExplainer, explanations: Explanations, m
     picked = sorted(torch.randperm(len(explanations), generator=generator)[:most].tolist())
     chosen = [_of_prediction(explanations[i]) for i in picked]
     benchmark = Benchmark(
-        explainer.model,
+        explainer.forward.model,
         explainer.tokenizer,
         list(METRICS),
         explainer.batch_size,
@@ -267,50 +273,3 @@ def _of_prediction(explanation: AttributionOutput) -> AttributionOutput:
 
 def _least_count(texts: int) -> int:
     return 3 if texts >= 50 else 2 if texts >= 10 else 1  # few texts have few words in common
-
-
-def _model_name(explainer: AttributionExplainer) -> str:
-    module = getattr(getattr(explainer.model, "forward", None), "model", None)
-    path = str(getattr(getattr(module, "config", None), "_name_or_path", "") or "")
-    return path.rstrip("/").split("/")[-1] or type(module if module is not None else explainer.model).__name__
-
-
-def _run(
-    explainer: AttributionExplainer,
-    everything: LabeledTexts,
-    used: LabeledTexts,
-    cls: type[AttributionExplainer],
-    options: dict[str, Any],
-    random_state: int,
-    seconds: float,
-) -> tuple[tuple[str, str], ...]:
-    """Return what was run, for the page's last section."""
-    module = getattr(getattr(explainer.model, "forward", None), "model", None)
-    defaults = {n: p.default for n, p in inspect.signature(cls).parameters.items() if p.default is not p.empty}
-    asked = {**{n: v for n, v in defaults.items() if n not in ("tokenizer", "batch_size")}, **options}
-    facts: list[tuple[str, str]] = [("Model", _model_name(explainer))]
-    if module is not None:
-        own = identity(module)
-        facts.append(("Class", f"{own['class']}, {sum(p.numel() for p in module.parameters()):,} parameters"))
-        facts.append(("Identity", f"config {own['config']}, weights {own['weights']}"))
-        facts.append(("Device", str(next(module.parameters()).device)))
-    columns = f", texts in {used.text_column!r}, labels in {used.label_column!r}" if used.text_column else ""
-    facts += [
-        ("Data", f"{everything.source}{columns}"),
-        (
-            "Texts",
-            f"{len(used):,} of {everything.total:,}"
-            + (f", {everything.skipped:,} without a text or a label" * bool(everything.skipped)),
-        ),
-        (
-            "Method",
-            f"{cls.__name__}({', '.join(f'{name}={getattr(value, 'value', value)!r}' for name, value in asked.items())})",
-        ),
-        ("Seed", str(random_state)),
-        (
-            "Versions",
-            f"interpreto {interpreto.__version__}, torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}",
-        ),
-        ("Computed", f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, in {seconds:.0f} s"),
-    ]
-    return tuple(facts)

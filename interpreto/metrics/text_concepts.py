@@ -59,7 +59,7 @@ class TextConcepts:
 
 
 def text_concepts(
-    model: Any, tokenizer: Any, texts: Sequence[str], classes: Sequence[str], c: int = 8, random_state: int = 0
+    model: Any, tokenizer: Any, texts: Sequence[str], classes: Sequence[str], c: int = 6, *, random_state: int = 0
 ) -> TextConcepts:
     """Find concepts of what the classification head reads, one vector per text, by semi-non-negative factorization.
 

@@ -79,7 +79,7 @@ def _confidence(report: Report) -> Sentence | None:
     else:
         said = f"Its mean confidence is {100 * abs(gap):.1f} points {'above' if gap > 0 else 'below'} its accuracy."
     if sure.n:
-        said += f" Where it is at least {SURE:.0%} sure, it is right in {percent(float(sure))} of {sure.n:,} texts."
+        said += f" Where it is at least {percent(SURE, 0)} sure, it is right in {percent(float(sure))} of {sure.n:,} texts."
     return "Too sure" if gap >= CLOSE else "Too cautious" if gap <= -CLOSE else "Confidence", said
 
 
@@ -121,6 +121,6 @@ def _advice(report: Report) -> Sentence | None:
     texts = "mistake was" if wrong == 1 else "mistakes were"
     return (
         "Where to look next",
-        f"{wrong:,} {texts} made with a confidence of at least {VERY_SURE:.0%}. They show wrong labels, sarcasm and words that "
-        "the model leans on too much: start with these.",
+        f"{wrong:,} {texts} made with a confidence of at least {percent(VERY_SURE, 0)}. They show wrong labels, sarcasm and "
+        "words that the model leans on too much: start with these.",
     )

@@ -35,29 +35,42 @@ def tiles(report: Report) -> str:
         found.append(("Calibration error", f"{100 * quality.calibration_error:.1f} points", side))
     table = report.faithfulness
     if table is not None:
-        result, (low, high) = table[table.names[0], "ABPC"], table.margin("ABPC", table.names[0])
-        more = (
-            "random orders: "
-            + f"{table['random', 'ABPC'].score:.2f}"
-            + ("" if math.isnan(low) else f"; better by {low:.2f} to {high:.2f}")
-        )
-        found.append(("Faithfulness (ABPC)", f"{result.score:.2f}", more))
-    return "".join(
-        [
-            '<div class="tiles">',
-            *(
-                f'<dl class="tile"><dt>{plain(name)}</dt><dd class="figure">{plain(value)}</dd><dd class="more">{plain(more)}</dd></dl>'
-                for name, value, more in found
-            ),
-            "</div>",
-        ]
+        low, high = table.margin("ABPC", table.names[0])
+        more = f"random orders {table['random', 'ABPC'].score:.2f}" + _better(low, high)
+        found.append(("Faithfulness (ABPC)", f"{table[table.names[0], 'ABPC'].score:.2f}", more))
+    content = "".join(
+        f'<dl class="tile"><dt>{plain(name)}</dt><dd class="figure">{plain(value)}</dd><dd class="more">{plain(more)}</dd></dl>'
+        for name, value, more in found
     )
+    return f'<div class="tiles">{content}</div>'
+
+
+def _better(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"; better by {low:.2f} to {high:.2f}"
+
+
+def figures_table(heads: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of numbers that scrolls where it is too wide.
+
+    Args:
+        heads: Names of the columns, and whether each holds numbers.
+        rows: Cells as HTML; the first names the row.
+    """
+    marks = ["", *(' class="amount"' if right else "" for _, right in heads[1:])]
+    top = "".join(f'<th scope="col"{mark}>{plain(name)}</th>' for (name, _), mark in zip(heads, marks, strict=True))
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>'
+        + "".join(f"<td{mark}>{cell}</td>" for cell, mark in zip(cells, marks[1:], strict=True))
+        + "</tr>"
+        for first, *cells in rows
+    )
+    return f'<div class="wide"><table class="figures"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def confusion_section(quality: ClassificationQuality) -> str:
     """Return the confusion matrix, whose cells filter the table of texts; of many classes the most frequent mistakes."""
     content = _matrix(quality) if len(quality.names) <= MATRIX else _pairs(quality)
-    return f'<div class="card"><h3>Labels and predictions</h3><div class="wide">{content}</div></div>'
+    return f'<div class="card"><h3>Labels and predictions</h3>{content}</div>'
 
 
 def _matrix(quality: ClassificationQuality) -> str:
@@ -77,21 +90,21 @@ def _matrix(quality: ClassificationQuality) -> str:
             )
         rows.append(f'<tr><th scope="row">{plain(name, 24)}</th>{"".join(cells)}</tr>')
     return (
-        '<table class="confusion"><caption class="spoken">True labels in rows, predictions in columns</caption>'
-        f'<thead><tr><td class="hint">true ↓ predicted →</td>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+        '<div class="wide"><table class="confusion">'
+        '<caption class="spoken">True labels in rows, predictions in columns</caption>'
+        f'<thead><tr><td class="hint">true ↓ predicted →</td>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
 
 def _pairs(quality: ClassificationQuality) -> str:
     counts = quality.confusion.tolist()
     found = [(counts[i][j], i, j) for i in range(len(counts)) for j in range(len(counts)) if i != j and counts[i][j]]
-    rows = [
-        f'<tr><th scope="row">{plain(quality.names[i], 30)}</th><td>{plain(quality.names[j], 30)}</td><td class="amount">'
-        f'<button type="button" class="quiet" disabled data-filter="{_filter(label=str(i), prediction=str(j))}">{n:,}</button></td></tr>'
-        for n, i, j in sorted(found, key=lambda own: -own[0])[:PAIRS]
-    ]
-    heads = '<th scope="col">true label</th><th scope="col">predicted</th><th scope="col" class="amount">texts</th>'
-    return f'<table class="figures"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    rows = []
+    for n, i, j in sorted(found, key=lambda own: -own[0])[:PAIRS]:
+        chosen = _filter(label=str(i), prediction=str(j))
+        cell = f'<button type="button" class="quiet" disabled data-filter="{chosen}">{n:,}</button>'
+        rows.append((plain(quality.names[i], 30), plain(quality.names[j], 30), cell))
+    return figures_table([("true label", False), ("predicted", False), ("texts", True)], rows)
 
 
 def _filter(**filters: str) -> str:
@@ -100,23 +113,16 @@ def _filter(**filters: str) -> str:
 
 def class_table(quality: ClassificationQuality) -> str:
     """Return precision, recall and F1 of each class, with intervals."""
-    heads = "".join(
-        f'<th scope="col"{" class=amount" if right else ""}>{name}</th>'
-        for name, right in (("class", 0), ("texts", 1), ("precision", 0), ("recall", 0), ("F1", 1))
-    )
-    rows = "".join(
-        f'<tr><th scope="row">{plain(own.name, 40)}</th><td class="amount">{own.recall.n:,}</td><td>{_range(own.precision)}</td>'
-        f'<td>{_range(own.recall)}</td><td class="amount">{format_number(own.f1)}</td></tr>'
+    heads = [("class", False), ("texts", True), ("precision", False), ("recall", False), ("F1", True)]
+    rows = [
+        (plain(own.name, 40), f"{own.recall.n:,}", _range(own.precision), _range(own.recall), format_number(own.f1))
         for own in quality.classes
-    )
+    ]
     hint = (
-        "Precision: of the texts with this prediction, the share that is right. Recall: of the texts with this label, the share "
-        "that is found. Lines are 95 % intervals, from 0 to 100 %."
+        "Precision: of the texts with this prediction, the share that is right. Recall: of the texts with this label, the "
+        "share that is found. Lines are 95 % intervals, from 0 to 100 %."
     )
-    return (
-        f'<div class="card" style="margin-top:1.2rem"><h3>By class</h3><div class="wide"><table class="figures"><thead><tr>{heads}'
-        f'</tr></thead><tbody>{rows}</tbody></table></div><p class="hint">{hint}</p></div>'
-    )
+    return f'<div class="card by-class"><h3>By class</h3>{figures_table(heads, rows)}<p class="hint">{hint}</p></div>'
 
 
 def _range(share: Share) -> str:
@@ -158,10 +164,11 @@ def calibration_section(quality: ClassificationQuality) -> str:
     for own in bins:
         a, b = own.accuracy.interval
         at = x(own.confidence)
-        said = f"confidence {percent(own.confidence)}: {percent(float(own.accuracy))} of {own.accuracy.n:,} texts right, 95 % interval {interval(own.accuracy)}"
+        said = f"confidence {percent(own.confidence)}: {percent(float(own.accuracy))} of {own.accuracy.n:,} texts right"
         parts.append(
-            f'<g><title>{said}</title><line stroke="currentColor" stroke-width="1.5" x1="{at:.1f}" x2="{at:.1f}" y1="{y(a):.1f}" '
-            f'y2="{y(b):.1f}"/><circle class="mark" cx="{at:.1f}" cy="{y(float(own.accuracy)):.1f}" r="4.5"/></g>'
+            f'<g><title>{said}, 95 % interval {interval(own.accuracy)}</title><line stroke="currentColor" stroke-width="1.5" '
+            f'x1="{at:.1f}" x2="{at:.1f}" y1="{y(a):.1f}" y2="{y(b):.1f}"/>'
+            f'<circle class="mark" cx="{at:.1f}" cy="{y(float(own.accuracy)):.1f}" r="4.5"/></g>'
         )
     parts.append(
         f'<text class="axis-text" x="{x(low + span / 2):.1f}" y="{SIDE - 6}" text-anchor="middle">confidence, %</text>'
@@ -170,8 +177,8 @@ def calibration_section(quality: ClassificationQuality) -> str:
     return (
         '<div class="card calibration"><h3>Is it as right as it is sure?</h3>'
         f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="Accuracy by confidence: {said}">{"".join(parts)}</svg>'
-        f'<p class="hint">Share of right predictions by confidence, in {len(bins)} groups of equally many texts. On the dashed line both are equal; '
-        "below it the model is too sure.</p></div>"
+        f'<p class="hint">Share of right predictions by confidence, in {len(bins)} groups of equally many texts, with 95 % '
+        "intervals. On the dashed line both are equal; below it the model is too sure.</p></div>"
     )
 
 
@@ -217,7 +224,7 @@ def concept_cards(report: Report, groups: Sequence[int]) -> str:
     for concept in found.concepts:
         name = " · ".join(concept.words) or "no word of its own"
         order = concept.effects.argsort(descending=True).tolist()
-        shown = order if len(order) <= 4 else [*order[:2], *order[-2:]]  # most for, most against
+        shown = order if len(order) <= 4 else [*order[:2], *order[-2:]]
         bars = "".join(_bar(found.classes[i], float(concept.effects[i]), largest) for i in shown)
         texts = "".join(
             f'<li data-card="{groups[i]}">{plain(report.explanations[i].text, 220)} '
@@ -233,12 +240,11 @@ def concept_cards(report: Report, groups: Sequence[int]) -> str:
 
 def _bar(name: str, value: float, largest: float) -> str:
     size = 50 * abs(value) / largest
-    start = 50 if value >= 0 else 50 - size
-    side = "" if value >= 0 else " against"
-    return (
-        f'<span>{plain(name, 30)}</span><span class="track" aria-hidden="true"><span class="fill{side}" style="left:{start:.1f}%;width:{size:.1f}%">'
-        f'</span></span><span class="amount">{format_number(value, sign=True)}</span>'
-    )
+    start, side = (50.0, "") if value >= 0 else (50 - size, " against")
+    fill = f'<span class="fill{side}" style="left:{start:.1f}%;width:{size:.1f}%"></span>'
+    amount = format_number(value, sign=True)
+    track = f'<span class="track" aria-hidden="true">{fill}</span>'
+    return f'<span>{plain(name, 30)}</span>{track}<span class="amount">{amount}</span>'
 
 
 def trust_section(table: BenchmarkTable) -> str:
@@ -247,20 +253,11 @@ def trust_section(table: BenchmarkTable) -> str:
     for name in table.names:
         result = table[name, "ABPC"]
         low, high = result.quiet_interval()
-        rows.append(
-            f'<tr><th scope="row">{plain(name, 40)}</th><td class="amount">{result.score:.3f}</td><td class="amount">'
-            f'{low:.3f} to {high:.3f}</td><td class="amount">{result.n_valid:,}</td></tr>'
-        )
-    heads = "".join(
-        f'<th scope="col"{" class=amount" if right else ""}>{name}</th>'
-        for name, right in (("order", 0), ("ABPC", 1), ("95 % interval", 1), ("texts", 1))
-    )
+        rows.append((plain(name, 40), f"{result.score:.3f}", f"{low:.3f} to {high:.3f}", f"{result.n_valid:,}"))
+    numbers = figures_table([("order", False), ("ABPC", True), ("95 % interval", True), ("texts", True)], rows)
     _, label, curves = read_curves({name: table[name, "Deletion"] for name in table.names})
     hint = (
-        "ABPC is the area between two curves, masking the least important words first and the most important first: 0 for random "
-        "orders, at most 1. The band is what random orders span."
+        "ABPC is the area between two curves, masking the least important words first and the most important first: 0 for "
+        "random orders, at most 1. The band is what random orders span."
     )
-    return (
-        f'<div class="card"><div class="drawing">{to_svg(label, curves)}</div><div class="wide"><table class="figures"><thead><tr>{heads}</tr></thead>'
-        f'<tbody>{"".join(rows)}</tbody></table></div><p class="hint">{hint}</p></div>'
-    )
+    return f'<div class="card"><div class="drawing">{to_svg(label, curves)}</div>{numbers}<p class="hint">{hint}</p></div>'
