@@ -57,6 +57,40 @@ METHODS = (
         "https://arxiv.org/abs/1705.07874",
     ),
     MethodSummary("Sobol", "scores", False, "32 (u + 2)", "", True, "Fel et al., 2021", "https://arxiv.org/abs/2111.04138"),
+    MethodSummary(
+        "ExactShapley",
+        "scores",
+        True,
+        "2^u",
+        "f(x) − f(all masked)",
+        False,
+        "Shapley, 1953",
+        "https://doi.org/10.1515/9781400881970-018",
+    ),
+    MethodSummary(
+        "PermutationShap",
+        "scores",
+        True,
+        "max(500, 8u)",
+        "f(x) − f(all masked)",
+        True,
+        "Castro et al., 2009",
+        "https://doi.org/10.1016/j.cor.2008.04.004",
+    ),
+    MethodSummary(
+        "Banzhaf",
+        "scores",
+        True,
+        "max(500, 8u); 2^u if fewer",
+        "",
+        True,
+        "Wang and Jia, 2023",
+        "https://arxiv.org/abs/2205.15466",
+    ),
+    MethodSummary("GLime", "scores", True, "max(200, 4u)", "", True, "Tan et al., 2023", "https://arxiv.org/abs/2311.15722"),
+    MethodSummary(
+        "Rise", "scores", False, "max(200, 4u)", "", True, "Petsiuk et al., 2018", "https://arxiv.org/abs/1806.07421"
+    ),
     MethodSummary("Saliency", "gradients", False, "1", "", False, "Simonyan et al., 2013", "https://arxiv.org/abs/1312.6034"),
     MethodSummary(
         "InputXGradient", "gradients", True, "1", "", False, "Shrikumar et al., 2016", "https://arxiv.org/abs/1605.01713"
@@ -111,6 +145,10 @@ METHODS = (
         "Chen et al., 2023",
         "https://openreview.net/forum?id=rm0zIzlhcX",
     ),
+    MethodSummary(
+        "ValueZeroing", "attention", False, "u + 1", "", False, "Mohebbi et al., 2023", "https://arxiv.org/abs/2301.12971"
+    ),
+    MethodSummary("Alti", "attention", False, "1", "", False, "Ferrando et al., 2022", "https://arxiv.org/abs/2203.04212"),
     MethodSummary(
         "ExpectedGradients",
         "gradients",

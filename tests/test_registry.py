@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 
@@ -33,7 +34,8 @@ def test_what_the_registry_says_is_true(method):
     assert (found.standard_error is not None) is method.sampled
     assert (found.replacement is not None) is (method.evidence == "scores")
     assert (found.residual is not None) is bool(method.sums_to)
-    u, most = len(found.elements), method.passes.split(";")[0].replace("4u", "4*u").replace("2u", "2*u").replace("32 (", "32*(")
+    most = re.sub(r"(\d) ?(?=[u(])", r"\1*", method.passes.split(";")[0]).replace("^", "**")
+    u = len(found.elements)
     ends = 0 if method.evidence == "scores" else 2 if method.sums_to else 1  # the scores at the input and the baseline
     assert sum(rows) <= eval(most, {"u": u, "max": max}) + ends
     assert method.url in inspect.getdoc(getattr(interpreto, method.name))

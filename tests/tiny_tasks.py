@@ -43,3 +43,6 @@ def _zoo(head: str, *without: str, **settings: object) -> Zoo:
 
 TAGGERS = _zoo("ForTokenClassification", **_TAGS)
 """Named entities: persons and places, with the tags of their beginnings and insides."""
+MASKED_LMS = _zoo("ForMaskedLM", "t5")
+QUESTION_ANSWERERS = _zoo("ForQuestionAnswering", "t5")
+NEXT_SENTENCE: Zoo = {"bert": partial(_build, "BertForNextSentencePrediction", wordpiece, _DENSE)}

@@ -13,10 +13,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from interpreto import KernelShap, Lime, SmoothGrad, Sobol, VarGrad, demo
+from interpreto import GradientShap, KernelShap, Lime, SmoothGrad, Sobol, SquareGrad, VarGrad, demo
 from interpreto.intervals import mean_interval
 
-DRAWS, SEEDS, LEVEL, QUANTILE = 4000, 200, 0.95, 1.96
+DRAWS, SEEDS, LEVEL, QUANTILE = 20_000, 200, 0.95, 1.96
 SAMPLES = (2, 3, 4, 5, 7, 10, 15, 20, 50)
 DISTRIBUTIONS: dict[str, tuple[Callable[..., Any], float]] = {
     "normal": (lambda rng, size: rng.normal(size=size), 0.0),
@@ -135,7 +135,7 @@ def standard_errors() -> list[str]:
 def problems() -> Iterator[tuple[str, Callable[[int], Any], str, Tensor]]:
     """Yield name, explainer of a seed, text, and the exact values."""
     game, words = (Game(14, 1).eval(), tokenizer_of(14)), " ".join(f"w{i}" for i in range(14))
-    for n in (56, 80, 200):
+    for n in (30, 56, 80, 200):
         yield f"KernelShap, 14 units, n = {n}", made(KernelShap, game, n_perturbations=n), words, game[0].shapley()
     game, words = (Game(8, 2).eval(), tokenizer_of(8)), " ".join(f"w{i}" for i in range(8))
     for distance, width in (("cosine", 0.25), ("hamming", 0.25), ("euclidean", 0.5)):
@@ -146,10 +146,11 @@ def problems() -> Iterator[tuple[str, Callable[[int], Any], str, Tensor]]:
         for n in (50, 200):
             yield f"Lime, {distance}, n = {n}", made(Lime, game, n_perturbations=n, **options), words, truth
     for order, sampler in itertools.product(("first", "total"), ("sobol", "halton", "latin_hypercube")):
-        options = {"sobol_indices_order": order, "sampler": sampler, "n_token_perturbations": 32}
-        yield f"Sobol, {order}, {sampler}, n = 32", made(Sobol, game, **options), words, game[0].sobol(order)
+        for n in (16, 32):
+            options = {"sobol_indices_order": order, "sampler": sampler, "n_token_perturbations": n}
+            yield f"Sobol, {order}, {sampler}, n = {n}", made(Sobol, game, **options), words, game[0].sobol(order)
     classifier = demo.load_classifier()
-    for method, std in ((SmoothGrad, 0.1), (SmoothGrad, 0.5), (VarGrad, 0.1)):
+    for method, std in ((SmoothGrad, 0.1), (SmoothGrad, 0.5), (SquareGrad, 0.1), (VarGrad, 0.1), (GradientShap, 0.1)):
         reference = method(*classifier, n_perturbations=REFERENCE_NOISE, noise_std=std, random_state=SEEDS)(TEXT, 0)[0]
         for n in (8, 32):
             options = {"n_perturbations": n, "noise_std": std}

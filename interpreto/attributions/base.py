@@ -231,10 +231,9 @@ class AttributionExplainer:
         )
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
-        if labels is not None:
-            check_labels(labels, inputs, self.task)
+        classes = None if labels is None else check_labels(labels, inputs, self.task)
         outputs = self._outputs(reader.samples(inputs, targets, spans, roles, request))
-        return outputs if labels is None else labeled(outputs, labels, is_one(inputs), self.task)
+        return outputs if classes is None else labeled(outputs, labels, is_one(inputs), classes)
 
     def explain_frame(
         self,

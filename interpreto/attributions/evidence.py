@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from interpreto.attributions.aggregations.base import Aggregator, Estimate, t_ratio
+from interpreto.attributions.aggregations.base import Aggregator, Estimate, jackknife, jackknife_in_logarithms
 from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, Perturbator
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
@@ -206,9 +206,8 @@ class Gradients(Evidence):
         """Return values of units out of values of tokens, and what they leave of the gap between the path's ends."""
         pool, error, residual, reference = sample.units.pool, None, None, None
         if estimate.left_out is not None:
-            parts = pool(estimate.left_out.double(), strategy)
-            error = ((parts - parts.mean(0)).square().sum(0) * (len(parts) - 1) / len(parts)).sqrt()
-            error = error * t_ratio(len(parts) - 1)
+            whole, parts = (pool(values.double(), strategy) for values in (estimate.values, estimate.left_out))
+            error = jackknife_in_logarithms(whole, parts) if estimate.in_logarithms else jackknife(parts)
         values = estimate.values
         if v.baseline is not None or self.divides_score:
             reference = torch.zeros_like(scores[0]) if v.baseline is None else scores[1:].mean(0)
@@ -257,4 +256,10 @@ def _joined(parts: Sequence[Estimate]) -> Estimate:
 
     values = along("values", 0)
     assert values is not None
-    return Estimate(values, along("standard_error", 0), along("left_out", 1), along("reference", 0))
+    return replace(
+        parts[0],
+        values=values,
+        standard_error=along("standard_error", 0),
+        left_out=along("left_out", 1),
+        reference=along("reference", 0),
+    )

@@ -16,8 +16,8 @@ from interpreto.models.tasks.classification import LABELS
 from interpreto.validation import shown
 
 
-def check_labels(labels: Any, inputs: Any, task: Task) -> None:
-    """Refuse labels that cannot be those of the inputs, before anything is computed.
+def check_labels(labels: Any, inputs: Any, task: Task) -> Classification:
+    """Return the task, whose classes the labels are; refuse labels that cannot be those of the inputs.
 
     Raises:
         OptionError: the model has no classes.
@@ -28,11 +28,12 @@ def check_labels(labels: Any, inputs: Any, task: Task) -> None:
             f"`labels`: got {shown(labels)}; only a classifier has true classes, and the task of this model is {task.name}."
         )
     if isinstance(labels, Iterator):
-        return
+        return task
     found = as_lists(labels, "labels", LABELS)
     n = 1 if is_one(inputs) else len(inputs) if hasattr(inputs, "__len__") and not is_single(inputs) else None
     if isinstance(found, list) and n is not None and len(found) != n and not (n == 1 and task.kind == "multi-label"):
         raise TargetError(f"`labels`: got {len(found)} for {n} inputs; pass one per input.")
+    return task
 
 
 def is_one(inputs: Any) -> bool:

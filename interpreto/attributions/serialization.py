@@ -110,7 +110,7 @@ def unpacked(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: str 
     Raises:
         FileError: its parts do not fit each other.
     """
-    facts = dict.fromkeys(LATER) | dict(facts)
+    facts = {**dict.fromkeys(LATER), **facts}
     try:
         _check_facts(facts)
         _check_numbers(tensors, len(facts["target_labels"]), len(facts["elements"]))

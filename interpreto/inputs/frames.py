@@ -23,11 +23,9 @@ def read_columns(
     Raises:
         InputError: there is no such column, or the object is no table.
     """
-    names = getattr(frame, "columns", None)
-    names = getattr(frame, "column_names", None) if names is None or not hasattr(names, "__iter__") else names
-    if (not isinstance(names, list) and not hasattr(names, "tolist")) or isinstance(frame, str):
+    columns = column_names(frame)
+    if columns is None:
         raise InputError(f"`frame`: got {type(frame).__name__}; pass a table with columns, such as a pandas.DataFrame.")
-    columns = [str(name) for name in names]
     pair = isinstance(text, (tuple, list))
     texts = [_column(frame, name, columns, "text") for name in (text if pair else [text])]
     inputs = list(zip(*texts, strict=True)) if pair else texts[0]
@@ -35,7 +33,16 @@ def read_columns(
     return inputs, targets, None if label is None else _column(frame, label, columns, "label")
 
 
-def _column(frame: Any, name: Any, columns: list[str], option: str) -> list[Any]:
+def column_names(frame: Any) -> list[Any] | None:
+    """Return the names of the columns of a table; None for an object that is none."""
+    for attribute in ("columns", "column_names"):
+        names = getattr(frame, attribute, None)
+        if isinstance(names, (list, tuple)) or hasattr(names, "tolist"):
+            return list(names)  # type: ignore[arg-type]  # iterable, as pandas' own
+    return None
+
+
+def _column(frame: Any, name: Any, columns: list[Any], option: str) -> list[Any]:
     if name not in columns:
         near = difflib.get_close_matches(str(name), columns, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

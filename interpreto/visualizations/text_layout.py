@@ -7,23 +7,35 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.attributions.output import AttributionOutput
+from interpreto.attributions.output import AttributionOutput, unit_name
 from interpreto.inputs.units import Span
 from interpreto.models.modes import InferenceModes
+from interpreto.renderable import visible
 from interpreto.rounding import noise_of
 
 SAME_CHARACTER = "·"
 """Shown for a token that shares its character with the token before, such as the bytes of an emoji."""
-SHOWN = 5
-"""Targets that a view without choices shows."""
-_ROLES = "system|developer|user|human|assistant|model|bot|tool|inst|instruction|response"
-_TURN = re.compile(rf"(?i:[<>\[|｜#][\s/]*(?:{_ROLES}))(?![a-z])|\b(?=[A-Z])(?i:{_ROLES})\s*:\s*$")  # how templates open one
+SHOWN = 2
+"""Classes that a view without choices shows: the prediction and the runner-up."""
+NAMED = 6
+"""Classes whose names a note lists."""
+CROWD = 60
+"""Units from which on a few large values may leave the others white."""
+ROUNDED = 1e-5
+"""Share of the score gap below which a residual is rounding."""
+_ROLES = "system|developer|user|human|assistant|model|chatbot|bot|tool|inst|instruction|response"
+_TURN = re.compile(  # how templates open one
+    rf"(?i:[<>\[|｜#]\s*(?P<close>/?)\s*(?P<mark>{_ROLES}))(?![a-z])|\b(?=[A-Z])(?P<name>(?i:{_ROLES}))\s*:\s*$"
+)
+_CALLED = {"human": "user", "inst": "user", "instruction": "user"} | dict.fromkeys(
+    ("model", "bot", "chatbot", "response"), "assistant"
+)
 
 Kind = Literal["text", "frozen", "message", "answer"]
 """Kind of a block: a text or prompt, a part of the chat template, a message of a chat, the explained answer."""
@@ -106,17 +118,37 @@ def answer_start(segments: Sequence[Segment]) -> int:
     return next((i for i, segment in enumerate(segments) if segment.row is not None), len(segments))
 
 
-def blocks(segments: Sequence[Segment]) -> list[tuple[Kind, int]]:
+def role_opened(template: str) -> str:
+    """Return the role whose turn a part of a chat template opens; an empty string where it opens none.
+
+    Examples:
+        >>> role_opened("<|im_end|>\\n<|im_start|>user\\n"), role_opened(" [/INST]"), role_opened("<|im_end|>")
+        ('user', 'assistant', '')
+    """
+    found = list(_TURN.finditer(template))
+    if not found:
+        return ""
+    last = found[-1]
+    name = (last["mark"] or last["name"]).lower()
+    return "assistant" if last["close"] and name == "inst" else _CALLED.get(name, name)
+
+
+def blocks(segments: Sequence[Segment]) -> list[tuple[Kind, int] | tuple[Kind, int, str]]:
     """Group segments into blocks, each with its number of segments: a text or the turns of a chat, then the answer.
 
     A chat is recognized by its template: text outside of all units that opens the turn of a role. The text between two
-    parts of the template is a message.
+    parts of the template is a message. A part of the template that opens a turn has the name of the role as well.
     """
     answer = answer_start(segments)
     frozen = [segment.unit is None and not segment.named and bool(segment.text.strip()) for segment in segments[:answer]]
-    parts: list[tuple[Kind, int]] = [("text", answer)] if answer else []
+    parts: list[Any] = [("text", answer)] if answer else []
     if any(_TURN.search(segment.text) for segment, template in zip(segments, frozen, strict=False) if template):
-        parts = [("frozen" if template else "message", len(list(run))) for template, run in groupby(frozen)]
+        parts, at = [], 0
+        for template, run in groupby(frozen):
+            count = len(list(run))
+            role = role_opened("".join(segment.text for segment in segments[at : at + count])) if template else ""
+            parts.append(("frozen", count, role) if role else ("frozen" if template else "message", count))
+            at += count
     return [*parts, ("answer", len(segments) - answer)] if answer < len(segments) else parts
 
 
@@ -140,12 +172,25 @@ def whole_answer(explanation: AttributionOutput) -> AttributionOutput | None:
     return explanation.sequence()
 
 
-def shown_rows(explanation: AttributionOutput, target: int | None = None) -> tuple[list[tuple[AttributionOutput, int]], str]:
-    """Choose the rows for a view that shows few: up to five classes, or the whole answer of a generation.
+def ranked_rows(explanation: AttributionOutput) -> list[int]:
+    """Return the rows by falling score, a predicted class first; rows that are read along the text keep their order."""
+    targets = explanation.sample.targets
+    count = len(explanation.target_labels)
+    if targets is None or any(readout.positions is not None for readout in targets.readouts):
+        return list(range(count))
+    scores = explanation.base_scores
+    return scores.masked_fill(scores.isnan(), -torch.inf).argsort(descending=True, stable=True).tolist()
+
+
+def shown_rows(
+    explanation: AttributionOutput, target: int | None = None, most: int = SHOWN
+) -> tuple[list[tuple[AttributionOutput, int]], str]:
+    """Choose the rows for a view that shows few: the classes of the highest scores, or the whole answer of a generation.
 
     Args:
         explanation: What to show.
-        target: The first class, or the one row of a generation.
+        target: The one row to show.
+        most: Number of classes at most.
 
     Returns:
         Pairs of an explanation without noise and a row of it, and a note about the other rows.
@@ -158,9 +203,19 @@ def shown_rows(explanation: AttributionOutput, target: int | None = None) -> tup
         else:
             shown, what = (without_noise(sequence), 0), f"the sum of {count} rows"
         return [shown], f"{what}, one for each part of the answer: target=0 to target={count - 1}" if count > 1 else ""
-    rows = range(target or 0, min((target or 0) + SHOWN, count))
-    hidden, clean = count - rows.stop, without_noise(explanation)
-    return [(clean, row) for row in rows], f"+{hidden} more" if hidden else ""
+    order, clean = ranked_rows(explanation), without_noise(explanation)
+    rows = order[:most] if target is None else [target]
+    hidden = [explanation.target_labels[row] for row in order if row not in rows]
+    return [(clean, row) for row in rows], _more(hidden)
+
+
+def _more(labels: Sequence[str]) -> str:
+    """Return a note that says how many classes are not shown, and how to ask for them."""
+    if not labels:
+        return ""
+    names = [" ".join(visible(label).split()) for label in labels[:NAMED]]
+    listed = ", ".join(f'"{name if len(name) <= 30 else name[:29] + "…"}"' for name in names)
+    return f"{len(labels)} more: targets=[{listed}{', …' if len(labels) > NAMED else ''}]"
 
 
 def noise(explanation: AttributionOutput) -> Float[Tensor, " t"]:
@@ -174,14 +229,24 @@ def noise(explanation: AttributionOutput) -> Float[Tensor, " t"]:
 
 
 def without_noise(explanation: AttributionOutput) -> AttributionOutput:
-    """Return the explanation as it is drawn: values, and standard errors, within the rounding of the scores are zero."""
+    """Return the explanation as it is drawn: values, errors and residuals within the rounding of the scores are zero."""
     limit, error = noise(explanation)[:, None], explanation.standard_error
     values = explanation.attributions
     return replace(
         explanation,
         attributions=values.masked_fill(values.abs() <= limit, 0.0),
         standard_error=None if error is None else error.masked_fill(error <= limit, 0.0),
+        residual=_drawn_residual(explanation, limit[:, 0]),
     )
+
+
+def _drawn_residual(explanation: AttributionOutput, limit: Float[Tensor, " t"]) -> Float[Tensor, " t"] | None:
+    """Return the residuals, zero where they are rounding: below ``limit``, or a `ROUNDED` share of the score gap."""
+    residual, reference = explanation.residual, explanation.reference_scores
+    if residual is None:
+        return None
+    gap = torch.zeros_like(residual) if reference is None else (explanation.base_scores - reference).abs()
+    return residual.masked_fill(residual.abs() <= torch.maximum(limit.to(residual), ROUNDED * gap.to(residual)), 0.0)
 
 
 def color_scale(explanation: AttributionOutput) -> float:
@@ -191,9 +256,34 @@ def color_scale(explanation: AttributionOutput) -> float:
     return float(finite.abs().max()) if finite.numel() else 0.0
 
 
+def robust_scale(explanation: AttributionOutput) -> float:
+    """Return the 95th percentile of the magnitudes other than 0, and a twentieth of the largest at least."""
+    values = explanation.attributions if explanation.signed else explanation.attributions.clamp(min=0)
+    sizes = values[values.isfinite() & (values != 0)].abs().double().sort().values
+    if not len(sizes):
+        return 0.0
+    return max(float(sizes[int(0.95 * (len(sizes) - 1))]), float(sizes[-1]) / 20)
+
+
+def prefers_robust(explanation: AttributionOutput) -> bool:
+    """Return whether a text is drawn with the robust scale: few units of many would have a color with the full one."""
+    top = color_scale(explanation)
+    return explanation.attributions.shape[1] >= CROWD and robust_scale(explanation) < 0.4 * top
+
+
+def text_scale(explanation: AttributionOutput) -> float:
+    """Return the magnitude at which the color of a text is fullest."""
+    return robust_scale(explanation) if prefers_robust(explanation) else color_scale(explanation)
+
+
+def clipped(value: float, scale: float) -> float:
+    """Return the share of the fullest color, from −1 to 1; 0 where there is no value."""
+    return max(-1.0, min(1.0, value / scale)) if scale and not math.isnan(value) else 0.0
+
+
 def score_unit(explanation: AttributionOutput) -> str:
     """Return the unit of the scores."""
-    named = {mode.value: mode.unit for mode in InferenceModes}
+    named = {mode.value: mode.unit for mode in InferenceModes} | {"logits": "logits"}
     return named.get(explanation.inference_mode, explanation.inference_mode)
 
 
@@ -203,8 +293,25 @@ def value_unit(explanation: AttributionOutput) -> str:
 
 
 def reference_name(explanation: AttributionOutput) -> str:
-    """Return the name of the input with the reference score."""
-    return "all removed" if explanation.baseline is None else "baseline"
+    """Return what the reference score is the score of."""
+    if explanation.baseline is not None:
+        return "score of the baseline"
+    return f"score with every {unit_name(explanation.granularity, 1)} hidden"
+
+
+def score_name(explanation: AttributionOutput) -> str:
+    """Return what the scores are scores of."""
+    if not is_generation(explanation):
+        return "score of the text"
+    return f"score of the {'token' if len(explanation.target_labels) > 1 else 'answer'}"
+
+
+def chances(explanation: AttributionOutput) -> Tensor | None:
+    """Return the probability with which the model writes each token of an answer; None where the scores do not say it."""
+    mode = explanation.inference_mode
+    if not is_generation(explanation) or mode not in ("log_softmax", "softmax"):
+        return None
+    return explanation.base_scores.exp() if mode == "log_softmax" else explanation.base_scores
 
 
 def total(explanation: AttributionOutput, target: int) -> float:

@@ -10,15 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from interpreto import KernelShap, Lime, SmoothGrad, VarGrad
+from interpreto import KernelShap, Lime, VarGrad
 from interpreto.attributions.aggregations import (
     DistancesFromMask,
     LinearRegressionAggregator,
     ShapleyAggregator,
+    SmoothGradAggregator,
     SobolAggregator,
     SobolIndicesOrders,
+    SquareGradAggregator,
+    VarGradAggregator,
 )
-from interpreto.attributions.aggregations.base import t_ratio
+from interpreto.attributions.aggregations.base import jackknife, jackknife_in_logarithms, t_ratio
 from interpreto.attributions.perturbations import (
     LinearInterpolationPerturbator,
     RandomMaskedTokenPerturbator,
@@ -27,8 +30,9 @@ from interpreto.attributions.perturbations import (
     SobolTokenPerturbator,
 )
 from interpreto.errors import OptionError
-from interpreto.inputs.samples import MaskVariants, Readout, Sample, Targets
+from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Readout, Sample, Targets
 from interpreto.inputs.units import Units
+from interpreto.models.gradients import GradientMoments
 from tests import problems, tiny
 
 DRAWS = 200
@@ -82,7 +86,7 @@ def test_lime(distance, width, n):
 
 @pytest.mark.parametrize("order", SobolIndicesOrders)
 @pytest.mark.parametrize("sampler", SequenceSamplers)
-@pytest.mark.parametrize("n", [32, pytest.param(128, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [16, pytest.param(32, marks=pytest.mark.slow), pytest.param(128, marks=pytest.mark.slow)])
 def test_sobol(order, sampler, n):
     u = 8
     value, _ = problems.random_game(u, 2)
@@ -95,39 +99,46 @@ def test_sobol(order, sampler, n):
     assert_calibrated(values, errors, torch.tensor(np.array(truth) / f.var()))
 
 
-class Quadratic(torch.nn.Module):
-    """A classifier that is quadratic in its embeddings: under noise, mean and variance of its gradients are known."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.table, self.slope = torch.nn.Embedding(9, 16), torch.nn.Parameter(torch.randn(16) * 3)
-        half = torch.randn(16, 16)
-        self.curvature = torch.nn.Parameter((half + half.T) / 2)
-
-    def get_input_embeddings(self):
-        return self.table
-
-    def forward(self, input_ids=None, attention_mask=None, inputs_embeds=None):
-        x = self.table(input_ids) if inputs_embeds is None else inputs_embeds
-        score = (x @ self.slope + ((x @ self.curvature) * x).sum(-1) / 2).sum(1)
-        return torch.stack([score, -score], 1)
-
-
-@pytest.mark.parametrize("method", [SmoothGrad, VarGrad])
-def test_noisy_gradients(method):
-    model, tokenizer, ids = Quadratic().eval(), tiny.wordpiece(), torch.tensor([3, 4, 5, 6, 7])
-    with torch.no_grad():
-        x, std = model.table(ids), 0.1
-        mean = model.slope + x @ model.curvature
-        variance = (std * x.std()).square() * model.curvature.square().sum()
-        truth = mean.norm(dim=-1) if method is SmoothGrad else variance.expand(len(ids))
+@pytest.mark.parametrize("n", [4, 8, 32])
+@pytest.mark.parametrize("aggregator", [SmoothGradAggregator, SquareGradAggregator, VarGradAggregator])
+def test_noisy_gradients(aggregator, n):
+    """Of a score that is quadratic in its embeddings: under noise, mean and variance of its gradients are known."""
+    generator = torch.Generator().manual_seed(0)
+    sample, tokens, d, std = sample_of(5), 5, 16, 0.3
+    mean, half = (torch.randn(size, d, generator=generator, dtype=torch.float64) for size in (tokens, d))
+    curvature = (half + half.T) / 2
+    variance = std**2 * curvature.square().sum()
+    exact = {
+        SmoothGradAggregator: mean.norm(dim=-1),
+        SquareGradAggregator: mean.square().sum(-1) + variance,
+        VarGradAggregator: variance.expand(tokens),
+    }
     values, errors = [], []
-    for seed in range(DRAWS):
-        found = method(model, tokenizer, noise_std=std, random_state=seed, granularity="all_tokens")(ids, 0)[0]
-        values.append(found.attributions[0].double())
-        errors.append(found.standard_error[0].double())
-    assert_calibrated(torch.stack(values), torch.stack(errors), truth.double())
+    for _ in range(DRAWS):
+        gradients = mean + std * torch.randn(n, tokens, d, generator=generator, dtype=torch.float64) @ curvature
+        reducer = GradientMoments(EmbeddingVariants(sample, gradients), 1)
+        reducer.add(list(range(n)), 0, gradients)
+        found = aggregator().aggregate(reducer.result(), reducer.variants)
+        of_logs = found.in_logarithms
+        errors.append(jackknife_in_logarithms(found.values, found.left_out) if of_logs else jackknife(found.left_out))
+        values.append(found.values)
+    assert_calibrated(torch.cat(values), torch.cat(errors), exact[aggregator])
+
+
+@pytest.mark.parametrize("n", [8, 32])
+def test_a_variance_of_rare_large_gradients(n):
+    """The squared distances of gradients to their mean are skewed as those of a trained classifier are."""
+    generator = torch.Generator().manual_seed(0)
+    values, errors = [], []
+    for _ in range(DRAWS):
+        sizes = torch.randn(n, 6, 1, generator=generator, dtype=torch.float64).mul(0.4).exp()
+        gradients = sizes * torch.randn(n, 6, 8, generator=generator, dtype=torch.float64)
+        reducer = GradientMoments(EmbeddingVariants(sample_of(6), gradients), 1)
+        reducer.add(list(range(n)), 0, gradients)
+        found = VarGradAggregator().aggregate(reducer.result(), reducer.variants)
+        values.append(found.values)
+        errors.append(jackknife_in_logarithms(found.values, found.left_out))
+    assert_calibrated(torch.cat(values), torch.cat(errors), torch.full((6,), 8 * math.exp(0.32)))
 
 
 @pytest.mark.parametrize("n", [28, 29, 37, 45, 54, 55])
@@ -147,6 +158,27 @@ def test_blocks_of_units_do_not_bias_games_of_pairs(n):
     values, _ = estimates(ShapTokenPerturbator(n), ShapleyAggregator(), value, 14)
     error = values.std(0) / DRAWS**0.5
     assert float(((values.mean(0) - torch.from_numpy(phi)).abs() / error.clamp(min=1e-9)).max()) < 4
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = torch.randn(9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    left_out = (values.sum(0) - values) / 8
+    torch.testing.assert_close(jackknife(left_out), values.std(0) / 3 * t_ratio(8))
+
+
+def test_the_jackknife_of_logarithms_is_the_upper_arm_of_their_interval():
+    left_out = torch.tensor([[[1.0, 0.0, 2.0]], [[2.0, 0.0, 0.0]], [[4.0, 0.0, 3.0]]], dtype=torch.float64)
+    values = torch.tensor([[2.0, 0.0, 2.0]], dtype=torch.float64)
+    found = jackknife_in_logarithms(values, left_out)[0]
+    spread = math.log(2) * math.sqrt(2 * 2 / 3) * t_ratio(2)
+    assert float(values[0, 0] + 1.959964 * found[0]) == pytest.approx(2 * math.exp(1.959964 * spread))
+    assert float(found[1]) == 0 and math.isnan(found[2])  # never different from 0; known from one group alone
+
+
+def test_a_variance_of_two_gradients_has_no_standard_error():
+    model, tokenizer = tiny.CLASSIFIERS["bert"]()
+    errors = [VarGrad(model, tokenizer, n_perturbations=n)("dull film", 0)[0].standard_error for n in (2, 3)]
+    assert errors[0] is None and errors[1] is not None and bool((errors[1] > 0).all())
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 4, 5, 7, 15, 31, 1000])

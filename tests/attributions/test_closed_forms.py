@@ -227,7 +227,7 @@ def test_lime_standard_errors_are_those_of_repeated_runs():
 
 def test_lime_with_fewer_copies_than_coefficients_is_refused():
     value, _ = problems.random_game(20, seed=0)
-    with pytest.raises(OptionError, match=r"`n_perturbations`: 20 copies do not determine 21 coefficients"):
+    with pytest.raises(OptionError, match=r"`n_perturbations`: 20 perturbed inputs do not determine 21 coefficients"):
         game_explanation(Lime, value, 20, n_perturbations=20)
 
 
@@ -325,6 +325,6 @@ def test_noise_statistics_are_those_of_the_definition(input_x_gradient):
 def test_standard_errors_of_noisy_gradients_are_those_of_repeated_runs(method):
     model, tokenizer = tiny.CLASSIFIERS["bert"]()
     runs = [method(model, tokenizer, random_state=seed)(TEXTS[0], 1)[0] for seed in range(40)]
-    spread = torch.stack([run.attributions for run in runs]).std(0).mean()
-    told = torch.stack([run.standard_error for run in runs]).mean()
-    assert 0.5 < float(told / spread) < 2.0
+    spread = torch.stack([run.attributions for run in runs]).std(0)
+    told = torch.stack([run.standard_error for run in runs]).median(0).values  # some errors of a skewed variance are large
+    assert 0.5 < float((told / spread).mean()) < 2.0

@@ -33,6 +33,10 @@ class TaskCase:
     score: Callable[[Any, Sample], torch.Tensor]
     name: str
 
+    def texts(self, tokenizer: Any) -> list[Any]:
+        """Return the inputs with a tokenizer's own mask token."""
+        return [text.format(mask=tokenizer.mask_token) if isinstance(text, str) else text for text in self.inputs]
+
 
 def run(model: Any, sample: Sample, **replaced: torch.Tensor) -> Any:
     """Return what a model returns for one sample, with other ids or embeddings."""
@@ -54,11 +58,48 @@ def of_tokens(output: Any, sample: Sample) -> torch.Tensor:
     return weights @ torch.stack([output.logits[0, i, c] for i, c in zip(positions, columns, strict=True)])
 
 
+def of_filled(output: Any, sample: Sample) -> torch.Tensor:
+    """Return the log-probability of each token in the place of its mask."""
+    positions, columns, _ = readout(sample)
+    return torch.stack([output.logits[0, i].log_softmax(-1)[c] for i, c in zip(positions, columns, strict=True)])
+
+
+def of_spans(output: Any, sample: Sample) -> torch.Tensor:
+    """Return log P(start) + log P(end) of each answer."""
+    positions, _, _ = readout(sample)
+    start, end = output.start_logits[0].log_softmax(-1), output.end_logits[0].log_softmax(-1)
+    return torch.stack([start[i] + end[j] for i, j in zip(positions[::2], positions[1::2], strict=True)])
+
+
+def of_classes(output: Any, sample: Sample) -> torch.Tensor:
+    """Return the logit of each class."""
+    return output.logits[0, sample.targets.readouts[0].ids]
+
+
+CONTEXT = "Paris is the capital of France, and Rome is the capital of Italy."
 TASKS = {
     "token_classification": TaskCase(
         tiny_tasks.TAGGERS,
         ["The old man walks", "Paris is the capital of France, and Rome is not.", "Call 555"],
         of_tokens,
         "token classification",
+    ),
+    "fill_mask": TaskCase(
+        tiny_tasks.MASKED_LMS,
+        ["The old {mask} walks", "{mask} is the capital of {mask}, and Rome is not.", "Call {mask}"],
+        of_filled,
+        "masked language modeling",
+    ),
+    "question_answering": TaskCase(
+        tiny_tasks.QUESTION_ANSWERERS,
+        [("Where?", "The old man walks"), ("What is Rome?", CONTEXT), ("Who?", "She said")],
+        of_spans,
+        "question answering",
+    ),
+    "next_sentence": TaskCase(
+        tiny_tasks.NEXT_SENTENCE,
+        [("The old man walks", "He is sad."), ("Call", "555"), ("The music is beautiful", "and the pictures are bright")],
+        of_classes,
+        "next sentence prediction",
     ),
 }

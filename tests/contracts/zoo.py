@@ -10,6 +10,10 @@ FEW = {
     "Lime": {"n_perturbations": 60},
     "KernelShap": {"n_perturbations": 60},
     "Sobol": {"n_perturbations": 4},
+    "PermutationShap": {"n_perturbations": 60},
+    "Banzhaf": {"n_perturbations": 60},
+    "GLime": {"n_perturbations": 60},
+    "Rise": {"n_perturbations": 30},
     "IntegratedGradients": {"n_perturbations": 5, "baseline": "mean"},
     "SmoothGrad": {"n_perturbations": 5},
     "SquareGrad": {"n_perturbations": 5},
@@ -22,7 +26,10 @@ FEW = {
 }
 """Options of methods that have many passes by default."""
 
-METHODS = {getattr(interpreto, method.name): FEW.get(method.name, {}) for method in REGISTERED}
+DOUBLING = ("ExactShapley",)
+"""Methods whose cost doubles with each unit: tests/attributions/games has their contracts, on short texts."""
+
+METHODS = {getattr(interpreto, m.name): FEW.get(m.name, {}) for m in REGISTERED if m.name not in DOUBLING}
 
 
 def reading(evidence):
@@ -31,7 +38,7 @@ def reading(evidence):
 
 
 MASK_METHODS, GRADIENT_METHODS, ATTENTION_METHODS = map(reading, ("scores", "gradients", "attention"))
-CLIPPED = [m for m in ATTENTION_METHODS if m.__name__ not in ("RawAttention", "AttentionRollout")]
+CLIPPED = [m for m in ATTENTION_METHODS if m.__name__ in ("GenericAttention", "TransitionAttention", "BidirectionalAttention")]
 """Methods that keep the positive part of gradients, so that a contrast and its reverse differ."""
 SAMPLED = tuple(getattr(interpreto, method.name) for method in REGISTERED if method.sampled)
 FAMILIES = list(tiny.CLASSIFIERS)
@@ -39,5 +46,7 @@ GENERATORS = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}
 
 
 def covers(method, family):
-    """Return False where a method reads attention and a family has none."""
+    """Return False where a method reads attention and a family has none, or has two stacks, which ALTI refuses."""
+    if method.__name__ == "Alti" and family in tiny.SEQ2SEQ:
+        return False
     return family != "mamba" or method not in ATTENTION_METHODS

@@ -66,10 +66,10 @@ def test_classes_hover_and_keys_change_what_is_seen(browser):
     after = browser.run(COLORS)
     assert before[:5] != after[:5] and before[5:] == after[5:]  # the other fragment stays
     assert browser.run("$$('button.target').map((b) => b.getAttribute('aria-pressed'))") == ["false", "true", "true", "false"]
-    assert "negative" in browser.run("$('[aria-live]').textContent")
-    assert browser.run("$$('[data-unit]')[1].getAttribute('aria-label')") == "dull: +0.800"
+    assert "positive" in browser.run("$('[aria-live]').textContent")
+    assert browser.run("$$('[data-unit]')[1].getAttribute('aria-label')") == "dull: −0.800"
     browser.hover(".unit", 1)
-    assert re.fullmatch(r"dull\+0\.800 logit50 % of all magnitude, rank 1 of 5", browser.run(TIP))
+    assert re.fullmatch(r"dull−0\.800 logits52 % of all magnitude, rank 1 of 4", browser.run(TIP))
     browser.press("Escape")
     assert browser.run(TIP) is None
     browser.run("$$('[data-unit]')[0].focus()")
@@ -83,7 +83,7 @@ def test_classes_hover_and_keys_change_what_is_seen(browser):
 def test_classes_are_switched_by_keys(browser):
     browser.open(to_html([film()]))
     before = browser.run(COLORS)
-    for key in ("Tab", "Tab", "Enter"):
+    for key in ("Tab", "Tab", "Tab", "Enter"):
         browser.press(key)
     assert browser.run(COLORS) != before
     browser.press("Tab")
@@ -104,6 +104,7 @@ def test_dark_mode_changes_the_paper(browser):
 
 def test_values_that_cannot_be_are_no_color(browser):
     browser.open(to_html([film()]))
+    browser.click("button.target", 1)
     assert browser.run("$$('[data-unit]').map((node) => node.classList.contains('absent'))") == [False] * 4 + [True]
     browser.hover(".unit", 4)
     assert "cannot depend on it" in browser.run(TIP)
@@ -112,7 +113,10 @@ def test_values_that_cannot_be_are_no_color(browser):
 def test_a_waterfall_leads_from_the_reference_to_the_score(browser):
     browser.open(to_html([additive(10)]))
     rows = browser.run(TOPS)
-    assert rows[0] == "f(all removed)||0.500" and rows[-2:] == ["residual||+0.250", "f(x)||6.25"]
+    assert rows[0] == "every word hidden||0.500" and rows[-2:] == ["residual||+0.250", "the text||6.25"]
+    heading = "Score with every word hidden → score of the text, in logits"
+    assert browser.run("[$('.account h3').textContent, $('.account h3').title]") == [heading, "f(all removed) → f(x)"]
+    assert "f(" not in browser.run("document.body.innerText")
     assert rows[1].startswith("w9||+1.00") and rows[9] == "2 other words||+0.300" and len(rows) == 12
     edges = browser.run(
         "$$('.waterfall .track > *').map((n) => [parseFloat(n.style.left || n.style.insetInlineStart),"
@@ -126,13 +130,17 @@ def test_a_waterfall_leads_from_the_reference_to_the_score(browser):
 def test_what_does_not_add_up_is_no_waterfall(browser):
     browser.open(to_html([film()]))
     assert browser.run("$$('.waterfall').length") == 0
-    assert browser.run(TOPS)[-2:] == ["sum of all||−0.0677", "f(x)||0.500"]
+    assert browser.run(TOPS)[-1] == "score of the text||1.50" and "sum" not in browser.run("$('.account').textContent")
+    assert browser.run("$$('ol.top li').at(-1).title") == "f(x); the sum of all values is +0.600"
 
 
 def test_methods_stand_side_by_side_and_show_one_class(browser):
     other = film(method="Lime", attributions=torch.tensor([[0.3, 0.2, 0.1, 0.0, -0.9], [1.0, 0, 0, 0, 0]]))
     browser.open(to_html([film(), other]))
-    assert browser.run("$$('.card').length") == 1 and browser.run("$$('h2').map((n) => n.textContent)") == ["Occlusion", "Lime"]
+    assert browser.run("$$('.card').length") == 1 and browser.run("$$('.method').map((n) => n.textContent)") == [
+        "Occlusion",
+        "Lime",
+    ]
     boxes = browser.run(
         "$$('.panel').map((node) => { const box = node.getBoundingClientRect(); return [box.left, box.right]; })"
     )
@@ -142,7 +150,7 @@ def test_methods_stand_side_by_side_and_show_one_class(browser):
     browser.click("button.target", 1)
     assert all(a != b for a, b in zip(before[1::5], browser.run(COLORS)[1::5], strict=True))
     browser.hover(".unit", 1)
-    assert "Lime: 0 logit" in browser.run(TIP)
+    assert "Lime: +0.200 logits" in browser.run(TIP)
     assert browser.run("$$('.linked').map((node) => node.textContent)") == ["dull", "dull"]
 
 
@@ -159,11 +167,11 @@ def test_methods_with_other_rows_are_switched_alone(browser):
 def test_a_generation_begins_with_its_sequence_and_shows_the_row_of_the_chosen_token(browser):
     browser.open(to_html([story()]))
     assert browser.run("$$('[data-row]').map((node) => node.textContent)") == ["so", "good"]
-    assert browser.run(CHOICES)[0] == "whole answer−3.00" and browser.run("$('.now').hidden")
+    assert browser.run(CHOICES)[0] == "whole answer" and browser.run("$('.now').hidden")
     whole = browser.run(COLORS)
     browser.click("[data-row]", 1)
     assert browser.run(PRESSED) == ["false", "true"] and browser.run(COLORS) != whole
-    assert browser.run(CHOICES)[1] == "good−2.00token 2 of 2" and browser.run("getComputedStyle($('.now')).display") != "none"
+    assert browser.run(CHOICES)[1] == "good14 %token 2 of 2" and browser.run("getComputedStyle($('.now')).display") != "none"
     assert browser.run(TOPS)[0].startswith("The||+4.00")
     assert browser.run("$$('[data-unit]').map((n) => n.classList.contains('absent'))") == [False, False, False, False, True]
     assert browser.run("$$('[data-row]').map((node) => getComputedStyle(node).outlineStyle)") == ["none", "solid"]
@@ -181,7 +189,10 @@ def test_tokens_are_chosen_by_keys_too(browser):
     for key in ("End", "Enter"):
         browser.press(key)
     assert browser.run(PRESSED) == ["false", "true"]
-    assert browser.run("document.activeElement.getAttribute('aria-label')") == "good, token 2 of the answer. good: n/a"
+    assert (
+        browser.run("document.activeElement.getAttribute('aria-label')")
+        == "good, token 2 of the answer, probability 14 %. good: n/a"
+    )
     assert "good" in browser.run("$('[aria-live]').textContent")
     for key in ("ArrowLeft", " "):
         browser.press(key)
@@ -199,7 +210,7 @@ def test_the_answer_stands_below_the_prompt(browser):
 def test_a_generation_of_magnitudes_begins_with_its_first_row(browser):
     browser.open(to_html([story(method="Saliency", signed=False)]))
     assert browser.run(PRESSED) == ["true", "false"] and browser.run("$$('button.target').length") == 0
-    assert browser.run(CHOICES) == ["so−1.00token 1 of 2"]
+    assert browser.run(CHOICES) == ["so37 %token 1 of 2"]
     browser.click("[data-row]", 1)
     assert browser.run(PRESSED) == ["false", "true"]
     browser.click("[data-row]", 1)
@@ -208,7 +219,7 @@ def test_a_generation_of_magnitudes_begins_with_its_first_row(browser):
 
 def test_magnitudes_beside_sums_say_what_they_show(browser):
     browser.open(to_html([story(method="Saliency", signed=False), story()]))
-    assert browser.run("$$('.targets').length") == 1 and browser.run(CHOICES)[0] == "whole answer−3.00"
+    assert browser.run("$$('.targets').length") == 1 and browser.run(CHOICES)[0] == "whole answer"
     assert browser.run(PRESSED) == ["true", "false", "false", "false"]
     assert browser.run("$$('.panel > .hint').map((node) => node.hidden)") == [False, True]
     browser.click("[data-row]", 3)
@@ -218,16 +229,16 @@ def test_magnitudes_beside_sums_say_what_they_show(browser):
     assert browser.run(PRESSED) == ["true", "false", "false", "false"]
 
 
-def test_messages_of_a_chat_are_bubbles_between_grey_template(browser):
+def test_messages_of_a_chat_are_bubbles_with_their_roles_and_the_template_is_behind_a_switch(browser):
     browser.open(to_html([conversation()]))
-    kinds = browser.run("[...$('.passage').children].map((node) => [node.className, node.textContent.trim()])")
-    assert kinds == [
-        ["frozen", "<|im_start|>system"],
-        ["message", "Be brief."],
-        ["frozen", "<|im_end|>\n<|im_start|>user"],
-        ["message", "Was it good?"],
-        ["frozen", "<|im_end|>\n<|im_start|>assistant"],
-        ["answer", "Yes."],
+    seen = "[...$('.passage').children].filter((n) => n.offsetParent).map((n) => [n.className, n.textContent.trim()])"
+    shown = [["role", "system"], ["message", "Be brief."], ["role", "user"], ["message", "Was it good?"]]
+    assert browser.run(seen) == [*shown, ["role", "assistant"], ["answer", "Yes."]]
+    browser.run("$$('.toggle').find((node) => node.textContent === 'Chat template').click()")
+    assert [text for kind, text in browser.run(seen) if kind == "frozen"] == [
+        "<|im_start|>system",
+        "<|im_end|>\n<|im_start|>user",
+        "<|im_end|>\n<|im_start|>assistant",
     ]
     ground, frozen = browser.run("[getComputedStyle($('.message')).backgroundColor, getComputedStyle($('.frozen span')).color]")
     assert ground != "rgba(0, 0, 0, 0)" and frozen != browser.run("getComputedStyle($('.card')).color")
@@ -248,7 +259,7 @@ def test_nothing_overflows(browser, width):
     browser.open(to_html([film(), film(method="Lime"), story(), conversation(), additive(30), long], title="title " * 40))
     assert browser.run("document.documentElement.scrollWidth") <= width
     assert browser.run(
-        "$$('.card *').every((n) => !n.offsetParent || n.closest('.scroll, .label, .name, .spoken') ||"
+        "$$('.card *').every((n) => !n.offsetParent || n.closest('.scroll, .label, .name, .spoken, .fence, .strip') ||"
         " n.getBoundingClientRect().right <= n.closest('.card').getBoundingClientRect().right + 1)"
     )
     browser.size(1200, 900)
@@ -301,7 +312,7 @@ def test_two_thousand_units_and_fifty_targets_are_ready_within_two_seconds(brows
     else:
         output = explanation(words, values)
     page = to_html([output])
-    assert len(page) < 700_000
+    assert len(page) < 750_000
     browser.open(page)
     assert browser.run("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd") < 2000
     assert browser.run("$$('[data-unit]').length") == 2000

@@ -40,11 +40,11 @@ def bars(axes: Axes) -> dict[str, float]:
 
 
 def test_bars_are_the_largest_units_of_each_class():
-    positive, negative = drawn(film())
+    negative, positive = drawn(film())
     assert list(bars(positive)) == ["dull", "lovely", "A", "but"]  # nothing is drawn of what cannot be
     assert bars(positive)["dull"] == pytest.approx(-0.8) and bars(negative)["dull"] == pytest.approx(0.8)
-    assert positive.get_title("left") == "positive: 0.500 logit" and positive.get_title("right") == "Occlusion"
-    assert positive.get_xlabel() == "logit" and positive.get_xlim() == negative.get_xlim()
+    assert positive.get_title("left") == "positive: 0.500 logits" and positive.get_title("right") == "Occlusion"
+    assert positive.get_xlabel() == "logits" and positive.get_xlim() == negative.get_xlim()
     assert positive.get_ylim() == (3.5, -0.5)  # the largest is on top
     colors = {patch.get_facecolor() for patch in positive.patches}
     assert len(colors) == 2

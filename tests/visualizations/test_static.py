@@ -32,7 +32,7 @@ def test_words_and_values_remain(write):
     shown = words(write([film(), film(method="Lime")]))
     for part in (
         "A dull but lovely film",
-        "positive 0.500 logit · Occlusion",
+        "positive 0.500 logits · Occlusion",
         "dull −0.800",
         "lovely +0.612",
         "· Lime",
@@ -43,7 +43,9 @@ def test_words_and_values_remain(write):
 
 
 def test_units_are_colored_by_their_share_of_the_largest_value():
-    found = re.findall(r'background-color:#(\w{6})">([^<]*)<', left(to_fragment(film())))
+    page = left(to_fragment(film(base_scores=torch.tensor([1.5, 0.5]))))
+    found = re.findall(r'background-color:#(\w{6})">([^<]*)<', page)
+    assert re.findall(r'underline dotted;background-color:#\w{6}">([^<]*)<', page) == ["dull"]
     colors = {word: color for color, word in found}
     assert set(colors) == {"dull", "lovely", "A"}  # 0.02 of 0.8 is too faint, NaN is none
     assert colors["dull"] == "5c9eeb"  # full, against

@@ -9,7 +9,7 @@ import torch
 
 from interpreto.errors import TargetError
 from interpreto.visualizations.terminal.attributions import to_text
-from tests.visualizations.examples import INJECTIONS, conversation, explanation, film, generation
+from tests.visualizations.examples import INJECTIONS, additive, conversation, explanation, film, generation
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -41,8 +41,58 @@ def test_the_largest_come_first():
 
 
 def test_many_targets_are_counted():
-    text = to_text(explanation(["a"], [[float(i)] for i in range(9)]), color=False)
-    assert "class 4" in text and "class 5" not in text and "4 more" in text
+    text = to_text(explanation(["a"], [[float(i)] for i in range(9)]), color=False, width=200)
+    assert [line.split("  ")[0] for line in text.split("\n") if line.startswith("class")] == ["class 8", "class 7"]
+    assert '7 more: targets=["class 6", "class 5", "class 4", "class 3", "class 2", "class 1", …]' in text
+
+
+def test_the_class_with_the_highest_score_is_first_wherever_it_is_and_a_row_can_be_asked_for():
+    values = torch.tensor([0.3, float("nan"), 2.0, -1.0])
+    output = explanation(["a"], [[1.0], [2.0], [3.0], [4.0]], list("wxyz"), base_scores=values)
+    text = to_text(output, color=False, width=80)
+    assert [line[0] for line in text.split("\n") if line.endswith("logits") and line[1:3] == "  "] == ["y", "w"]
+    assert '2 more: targets=["z", "x"]' in text
+    text = to_text(output, color=False, width=80, target=3)
+    assert text.startswith("z  −1.00 logits") and "a[+4.00]" in text and '3 more: targets=["y", "w", "x"]' in text
+
+
+def test_a_long_text_is_cut_to_the_passages_that_hold_the_largest_units():
+    words = [f"w{i}" + ("." if i % 10 == 9 else "") for i in range(800)]
+    words = [word.capitalize() if i % 10 == 0 else word for i, word in enumerate(words)]
+    values = [0.001] * 800
+    values[5], values[405], values[799] = 3.0, -2.0, 1.0
+    text = to_text(explanation(words, [values]), color=False, width=100)
+    assert len(text.split("\n")) < 20
+    for shown in ("W0[", "w5[+3.00]", "W400[", "w405[−2.00]", "w409.[", "w799.[+1.00]", "[… 380 words …]"):
+        assert shown in text
+    assert "w300[" not in text and "w410[" not in text
+    short = explanation(words[:120], [values[:120]])
+    assert "words …" not in to_text(short, color=False) and "W110[" in to_text(short, color=False)
+
+
+def test_a_long_sentence_is_cut_around_its_largest_unit():
+    values = [0.0] * 300
+    values[150] = 1.0
+    output = explanation([f"w{i}" for i in range(300)], [values])
+    text = to_text(output, color=False, width=100)
+    assert "w138[" in text and "w162[" in text and "w20[" not in text and "w280[" not in text
+
+
+def test_sums_are_told_in_words():
+    text = to_text(additive(3), color=False, width=120)
+    assert "  score with every word hidden 0.500 → score of the text 1.35: words +0.600, residual +0.250" in text
+    baseline = film(baseline="mask", reference_scores=torch.tensor([0.1, 0.2]), residual=torch.tensor([0.5, 0.5]))
+    assert "score of the baseline 0.200, residual +0.500" in to_text(baseline, color=False, width=120)
+
+
+@pytest.mark.parametrize(("residual", "shown"), [(0.9e-5, "residual 0"), (-1.1e-5, "residual −1.1")])
+def test_a_residual_below_a_hundred_thousandth_of_the_gap_is_rounding(residual, shown):
+    facts = {
+        "reference_scores": torch.tensor([1.0], dtype=torch.float64),
+        "base_scores": torch.tensor([2.0], dtype=torch.float64),
+    }
+    output = explanation(["a"], [[1.0 - residual]], residual=torch.tensor([residual], dtype=torch.float64), **facts)
+    assert shown in to_text(output, color=False, width=120)
 
 
 @pytest.mark.parametrize(

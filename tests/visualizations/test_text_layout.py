@@ -50,9 +50,9 @@ def test_every_row_of_a_generation_has_a_place(family, asked):
 
 def kinds(output):
     cut = segments_of(output)
-    assert sum(count for _, count in blocks(cut)) == len(cut)
+    assert sum(count for _, count, *_ in blocks(cut)) == len(cut)
     found, at = [], 0
-    for kind, count in blocks(cut):
+    for kind, count, *_ in blocks(cut):
         found.append((kind, "".join(segment.text for segment in cut[at : at + count])))
         at += count
     return found
@@ -92,8 +92,10 @@ def test_templates_are_told_from_messages(before, between, after):
         Segment(after),
     ]
     end = [("frozen", 1)] if after.strip() else []
-    assert blocks(text)[:4] == [("frozen", 1), ("message", 3), ("frozen", 1), ("message", 1 if end else 2)]
-    assert blocks(text)[4:] == end
+    kinds = [(kind, count) for kind, count, *_ in blocks(text)]
+    assert kinds == [("frozen", 1), ("message", 3), ("frozen", 1), ("message", 1 if end else 2), *end]
+    roles = [role for _, _, *role in blocks(text)]
+    assert roles[0] == ["user"] and roles[2] == ["assistant"]
 
 
 @pytest.mark.parametrize("frozen", ["[CLS]", "<s>", "The user ", "the model: ", "Dear human, ", "<|endoftext|>", "[SEP]"])
@@ -128,5 +130,5 @@ def test_a_terminal_shows_the_sequence_first():
     model, tokenizer = tiny.CAUSAL_LMS["llama"]()
     output = KernelShap(model, tokenizer)("The film was", " good", attribute_targets=False)[0]
     lines = to_text(output, width=100, color=False).split("\n")
-    assert lines[0].startswith("good  ") and lines[2] == "→ good" and "f(x)" in to_text(output, width=100, color=False)
+    assert lines[0].startswith("good  ") and lines[2] == "→ good" and " → score of the answer" in " ".join(lines)
     assert not to_text(output, width=100, color=False, target=1).startswith("good  ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,8 @@ from interpreto.inputs.samples import MaskVariants, Variants
 from interpreto.intervals import student_quantile
 from interpreto.models.gradients import ContractedGradients, GradientReducer
 
+NORMAL = 1.959964  # the 97.5 % quantile of the normal distribution
+
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
@@ -27,12 +29,14 @@ class Estimate:
         values: ``(t, u)`` from scores; ``(t, l)`` from gradients, pooled to units by the explainer.
         standard_error: Standard errors of the values, where these were sampled.
         left_out: ``(j, t, x)`` values without each group of perturbed inputs, from which the explainer computes a jackknife.
+        in_logarithms: The values are skewed magnitudes, such as variances: the jackknife is that of their logarithms.
         reference: ``(t,)`` scores of the input with everything masked, where it was scored.
     """
 
     values: Float[Tensor, "t x"]
     standard_error: Float[Tensor, "t x"] | None = None
     left_out: Float[Tensor, "j t x"] | None = None
+    in_logarithms: bool = False
     reference: Float[Tensor, " t"] | None = None
 
 
@@ -85,7 +89,7 @@ class SquaredMeanAggregator(Aggregator):
     """Compute the mean of squares over the perturbed inputs."""
 
     def aggregate(self, scores: Float[Tensor, "p t x"], variants: Variants) -> Estimate:
-        return MeanAggregator().aggregate(scores.square(), variants)
+        return replace(MeanAggregator().aggregate(scores.square(), variants), in_logarithms=True)
 
 
 class VarianceAggregator(Aggregator):
@@ -159,6 +163,26 @@ def by_reach(scores: Float[Tensor, "p t"], variants: MaskVariants, estimate: Cal
     return Estimate(values, error, reference=reference if whole else None)
 
 
+def jackknife(left_out: Float[Tensor, "j ..."]) -> Float[Tensor, ...]:
+    """Compute the jackknife's standard error from estimates without each of ``j`` groups, widened by Student's quantile.
+
+    References:
+        Efron and Stein (1981), https://doi.org/10.1214/aos/1176345462.
+    """
+    groups = len(left_out)
+    return ((left_out - left_out.mean(0)).square().sum(0) * (groups - 1) / groups).sqrt() * t_ratio(groups - 1)
+
+
+def jackknife_in_logarithms(values: Float[Tensor, "t x"], left_out: Float[Tensor, "j t x"]) -> Float[Tensor, "t x"]:
+    """Compute the standard error of skewed magnitudes, such as variances, from the jackknife of their logarithms.
+
+    The interval of the logarithm is value · exp(±1.96 s); its upper arm is the longer one and gives the error. It is NaN
+    where a magnitude vanishes without one of the groups, which alone knows it, and 0 where it vanishes altogether.
+    """
+    spread = jackknife(left_out.log())
+    return (values * torch.expm1(NORMAL * spread) / NORMAL).masked_fill((left_out == 0).all(0), 0.0)
+
+
 @cache
 def t_ratio(degrees: int) -> float:
     """Return the 97.5 % quantile of Student's t over the normal one.
@@ -168,7 +192,7 @@ def t_ratio(degrees: int) -> float:
     Args:
         degrees: Degrees of freedom; with none the ratio is NaN.
     """
-    return math.nan if degrees < 1 else student_quantile(0.95, degrees) / 1.959964
+    return math.nan if degrees < 1 else student_quantile(0.95, degrees) / NORMAL
 
 
 def removals(mask: Float[Tensor, "p u"]) -> Float[Tensor, " u"]:

@@ -64,7 +64,7 @@ class LinearRegressionAggregator(Aggregator):
     def _fit(self, scores: Float[Tensor, "p t"], mask: Float[Tensor, "p m"]) -> Estimate:
         present = 1 - mask.double()
         design = torch.cat([present, torch.ones(len(present), 1, dtype=torch.float64)], dim=1)
-        fit = WeightedFit(design, scores.double(), self.weights(mask), "more units than these copies can rank")
+        fit = WeightedFit(design, scores.double(), self.weights(mask), "more units than these perturbed inputs can rank")
         return Estimate(fit.coefficients[:-1].T, fit.standard_error(torch.arange(len(present)))[:-1].T)
 
 
@@ -146,7 +146,7 @@ def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"], m: in
     rows = len(mask) - 2
     count, rest = divmod(rows, u - 1)
     whole = 2 + rows - rest
-    per_order = _contributions(values[2:whole].reshape(count, u - 1, -1), mask[2:whole].reshape(count, u - 1, u), values)
+    per_order = contributions(values[2:whole].reshape(count, u - 1, -1), mask[2:whole].reshape(count, u - 1, u), values)
     phi = per_order.mean(0)
     if rest:
         sets, gains = _steps(values[None, whole:], mask[None, whole:], values)
@@ -158,7 +158,7 @@ def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"], m: in
     return phi[:, :m], error * t_ratio(4 * (count - 1))
 
 
-def _contributions(values: Float[Tensor, "o q t"], mask: Float[Tensor, "o q u"], ends: Float[Tensor, "p t"]) -> Tensor:
+def contributions(values: Float[Tensor, "o q t"], mask: Float[Tensor, "o q u"], ends: Float[Tensor, "p t"]) -> Tensor:
     """Return the gain of each unit in each order, ``(o, t, u)``."""
     sets, gains = _steps(values, mask, ends)
     return torch.einsum("oqt,oqu->otu", gains, sets)
@@ -187,8 +187,8 @@ class WeightedFit:
         left, singular, right = torch.linalg.svd(design * root[:, None], full_matrices=False)
         if design.shape[0] < design.shape[1] or float(singular[-1]) < 1e-9 * float(singular[0]):
             raise OptionError(
-                f"`n_perturbations`: {design.shape[0]} copies do not determine {design.shape[1]} coefficients ({why}); "
-                f"pass at least {4 * design.shape[1]}, or a coarser `granularity`."
+                f"`n_perturbations`: {design.shape[0]} perturbed inputs do not determine {design.shape[1]} coefficients "
+                f"({why}); pass at least {4 * design.shape[1]}, or a coarser `granularity`."
             )
         self.design = design
         self.inverse = (right.T / singular) @ left.T * root  # m × p

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -14,19 +15,25 @@ from interpreto.models.gradients import GradientMoments, Moments
 
 
 class MomentsAggregator(Aggregator, ABC):
-    """Compute a statistic of the gradient vectors from their moments; the jackknife leaves out one group of noisy inputs."""
+    """Compute a statistic of the gradient vectors from their moments; the jackknife leaves out one group of noisy inputs.
+
+    Attributes:
+        in_logarithms: The statistic is a skewed magnitude: the jackknife is that of its logarithm.
+        least: Number of noisy inputs that the statistic needs; with no more there is no standard error.
+    """
 
     reducer = GradientMoments
+    in_logarithms: ClassVar[bool] = False
+    least: ClassVar[int] = 1
 
     def aggregate(self, scores: Moments, variants: EmbeddingVariants) -> Estimate:
         groups = len(scores.count)
         signed = variants.direction is not None
         values = self.statistic(merged(scores), signed)
-        if groups < 2:
+        if groups <= self.least:
             return Estimate(values)
-        return Estimate(
-            values, left_out=torch.stack([self.statistic(merged(scores, without=g), signed) for g in range(groups)])
-        )
+        left_out = torch.stack([self.statistic(merged(scores, without=g), signed) for g in range(groups)])
+        return Estimate(values, left_out=left_out, in_logarithms=self.in_logarithms)
 
     @abstractmethod
     def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
@@ -43,12 +50,17 @@ class SmoothGradAggregator(MomentsAggregator):
 class SquareGradAggregator(MomentsAggregator):
     """Compute the mean square, summed over the width."""
 
+    in_logarithms = True
+
     def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
         return moments.square[0] / moments.count[0]
 
 
 class VarGradAggregator(MomentsAggregator):
     """Compute the unbiased variance, summed over the width."""
+
+    in_logarithms = True
+    least = 2
 
     def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
         return moments.spread[0] / (moments.count[0] - 1).clamp(min=1)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.attributions.aggregations.base import Aggregator, Estimate, t_ratio
+from interpreto.attributions.aggregations.base import Aggregator, Estimate, jackknife
 from interpreto.choices import Choice
 from interpreto.inputs.samples import MaskVariants
 
@@ -24,7 +24,7 @@ class SobolAggregator(Aggregator):
     """Compute Jansen's estimators over the masks of `SobolTokenPerturbator`; 0 where the score never changes.
 
     First order: ``1 − E(f_B − f_Ci)² / 2V``; total: ``E(f_A − f_Ci)² / 2V``, with V the variance over A and B. Standard
-    errors are those of the independent replicates of the design.
+    errors are the jackknife's, which leaves out one of the independent replicates of the design.
 
     Args:
         n_token_perturbations: Rows of A.
@@ -44,16 +44,18 @@ class SobolAggregator(Aggregator):
         u, t = variants.mask.shape[1], scores.shape[1]
         values = scores.double()
         a, b, mixed = values[: self.n], values[self.n : 2 * self.n], values[2 * self.n :].reshape(u, self.n, t)
-        both = torch.stack([a, b])
-        variance = both.flatten(0, 1).var(0)  # (t,)
-        first = self.order is SobolIndicesOrders.FIRST_ORDER
-        halves = ((b if first else a) - mixed).square() / 2  # (u, n, t)
-        share = halves.mean(1) / variance
-        spread = (both - both.mean((0, 1))).square().mean(0)  # (n, t): each row's part of the variance
-        error = _error((halves - share[:, None] * spread) / variance, self.n)
-        index = 1 - share if first else share
-        still = variance <= 1e-12 * values.square().mean(0)
+        replicate = torch.repeat_interleave(torch.tensor(replicates(self.n)))
+        left_out = [self._index(a[kept], b[kept], mixed[:, kept]) for kept in (replicate != r for r in replicate.unique())]
+        index, spread = self._index(a, b, mixed), jackknife(torch.stack(left_out)).square()
+        error = (spread + spread.mean(0) / 16).sqrt()  # rows that show little of a rare effect tell little of its error
+        still = torch.cat([a, b]).var(0) <= 1e-12 * values.square().mean(0)
         return Estimate(index.masked_fill(still, 0.0).T, error.masked_fill(still, 0.0).T)
+
+    def _index(self, a: Float[Tensor, "n t"], b: Float[Tensor, "n t"], mixed: Float[Tensor, "u n t"]) -> Float[Tensor, "u t"]:
+        """Return the indices by some rows of the design."""
+        first = self.order is SobolIndicesOrders.FIRST_ORDER
+        share = ((b if first else a) - mixed).square().mean(1) / 2 / torch.cat([a, b]).var(0)
+        return 1 - share if first else share
 
 
 def replicates(n: int) -> list[int]:
@@ -63,16 +65,3 @@ def replicates(n: int) -> list[int]:
     """
     count = min(REPLICATES, n)
     return [n // count + (i < n % count) for i in range(count)]
-
-
-def _error(parts: Float[Tensor, "u n t"], n: int) -> Float[Tensor, "u t"]:
-    """Return the standard error of a mean over rows, from the means of its replicates."""
-    sizes = replicates(n)
-    sums = torch.stack([part.sum(1) for part in parts.split(sizes, dim=1)])  # replicates × units × targets
-    weights = torch.tensor(sizes).to(sums)[:, None, None] / n
-    apart = sums / n - weights * sums.sum(0) / n
-    factor = len(sizes) / (len(sizes) - 1)
-    by_replicates = (apart.square().sum(0) * factor).sqrt() * t_ratio(len(sizes) - 1)
-    by_rows = parts.std(1) / n**0.5
-    own = (torch.maximum(by_replicates, by_rows) if min(sizes) < REPLICATES else by_replicates).square()
-    return (own + own.mean(0) / 16).sqrt()  # rows that show little of a rare effect tell little of its error

@@ -1,9 +1,11 @@
 """Attribution methods: a choice of perturbator and aggregator each."""
 
+from interpreto.attributions.methods.alti import Alti
 from interpreto.attributions.methods.attention_rollout import AttentionRollout
 from interpreto.attributions.methods.bidirectional_attention import BidirectionalAttention
 from interpreto.attributions.methods.deep_lift import DeepLift, DeepLiftShap
 from interpreto.attributions.methods.expected_gradients import ExpectedGradients
+from interpreto.attributions.methods.games import Banzhaf, ExactShapley, PermutationShap
 from interpreto.attributions.methods.generic_attention import GenericAttention
 from interpreto.attributions.methods.gradient_shap import GradientShap
 from interpreto.attributions.methods.integrated_gradients import IntegratedGradients
@@ -16,16 +18,22 @@ from interpreto.attributions.methods.saliency import InputXGradient, Saliency
 from interpreto.attributions.methods.smooth_grad import SmoothGrad
 from interpreto.attributions.methods.sobol import Sobol
 from interpreto.attributions.methods.square_grad import SquareGrad
+from interpreto.attributions.methods.surrogates import GLime, Rise
 from interpreto.attributions.methods.transition_attention import TransitionAttention
+from interpreto.attributions.methods.value_zeroing import ValueZeroing
 from interpreto.attributions.methods.var_grad import VarGrad
 
 __all__ = [
+    "Alti",
     "AttentionRollout",
     "AttnLrp",
+    "Banzhaf",
     "BidirectionalAttention",
     "DeepLift",
     "DeepLiftShap",
+    "ExactShapley",
     "ExpectedGradients",
+    "GLime",
     "GenericAttention",
     "GradientShap",
     "InputXGradient",
@@ -33,11 +41,14 @@ __all__ = [
     "KernelShap",
     "Lime",
     "Occlusion",
+    "PermutationShap",
     "RawAttention",
+    "Rise",
     "Saliency",
     "SmoothGrad",
     "Sobol",
     "SquareGrad",
     "TransitionAttention",
+    "ValueZeroing",
     "VarGrad",
 ]

@@ -17,6 +17,7 @@ from interpreto.visualizations.text_layout import (
     format_number,
     group_by_text,
     is_generation,
+    ranked_rows,
     ranked_units,
     score_unit,
     value_unit,
@@ -47,10 +48,10 @@ def draw(explanations: Sequence[AttributionOutput]) -> Drawing:
 def _panels(group: Sequence[AttributionOutput]) -> list[list[Panel]]:
     """Return rows of panels: the methods of a class next to each other, generations below each other."""
     maps = [e for e in group if is_generation(e) and len(e.target_labels) > 1]
-    rest = [e for e in group if not any(e is other for other in maps)]
+    rest = [(e, ranked_rows(e)[:TARGETS]) for e in group if not any(e is other for other in maps)]
     rows = [
-        [_bar_panel(e, target) for e in rest if target < len(e.target_labels)]
-        for target in range(max((min(TARGETS, len(e.target_labels)) for e in rest), default=0))
+        [_bar_panel(e, order[place]) for e, order in rest if place < len(order)]
+        for place in range(max((len(order) for _, order in rest), default=0))
     ]
     return [*rows, *([_map_panel(e)] for e in maps)]
 

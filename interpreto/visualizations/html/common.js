@@ -40,6 +40,53 @@ function format(value, sign = false) {
   return mark + size.toExponential(2).replace("e+", "e").replace("e-", "e\u2212");
 }
 
+function asPercent(part) {
+  if (part === null) return "n/a";
+  return `${(100 * part).toFixed(part < 0.0995 ? 1 : 0)} %`;
+}
+
+// Make a button do something.
+function pressed(button, act) {
+  button.addEventListener("click", act);
+  return attributed(button, { type: "button" });
+}
+
+// A button that is on or off.
+function onOff(name, on, act) {
+  const button = pressed(make("button", "toggle", name), () => {
+    const next = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(next));
+    act(next);
+  });
+  return attributed(button, { "aria-pressed": String(on) });
+}
+
+// Buttons of which one is on.
+function oneOf(name, options, on, act) {
+  const buttons = options.map((option, at) => pressed(make("button", "toggle", option), () => {
+    buttons.forEach((button, own) => button.setAttribute("aria-pressed", String(own === at)));
+    act(at);
+  }));
+  buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(at === on)));
+  return attributed(make("div", "choice", make("span", "", name), ...buttons), { role: "group", "aria-label": name });
+}
+
+// A place that scrolls can be scrolled by keys.
+function reachable(node, name) {
+  return attributed(node, { tabindex: 0, role: "group", "aria-label": name });
+}
+
+// Neighbors with the same key, together.
+function stretches(items, keyOf) {
+  const found = [];
+  for (const item of items) {
+    const key = keyOf(item), last = found[found.length - 1];
+    if (last && last.key === key) last.items.push(item);
+    else found.push({ key, items: [item] });
+  }
+  return found;
+}
+
 // Decode a row of little-endian float32 from base64.
 function decoded(text) {
   const view = new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);

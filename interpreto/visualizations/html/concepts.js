@@ -169,7 +169,7 @@ class View {
       const amount = make("span", "amount", format(row(output).effects[k], true));
       const name = make("span", "name", make("span", "number", String(concepts[k].id)), isolated(title(k)));
       this.options[k].replaceChildren(name, bar(output, k), amount);
-      this.options[k].setAttribute("aria-label", `Concept ${concepts[k].id}: ${title(k)}, ${quantities(output, k)}`);
+      this.options[k].title = quantities(output, k);
     }
     this.list.replaceChildren(...this.order.map((k) => this.options[k]));
     this.drawKey();

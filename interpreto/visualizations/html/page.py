@@ -26,7 +26,7 @@ class Look:
     @property
     def script(self) -> str:
         """Return the JavaScript, in a scope of its own."""
-        own = "\n".join(_asset(name) for name in ("common.js", *self.scripts))
+        own = "\n".join(_squeezed(_asset(name)) for name in ("common.js", *self.scripts))
         return f'(() => {{\n"use strict";\n{own}}})();'
 
     @property
@@ -78,6 +78,12 @@ class Page:
 def escaped(text: str) -> str:
     """Escape any text for an element's content or a quoted attribute."""
     return html.escape(text.replace("\0", "\ufffd")).encode("utf-8", "replace").decode("utf-8")
+
+
+def _squeezed(script: str) -> str:
+    """Return JavaScript without indentation and lines of comment; no text of ours goes over several lines."""
+    lines = (line.strip() for line in script.split("\n"))
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
 
 
 def _asset(name: str) -> str:

@@ -26,7 +26,7 @@ def note(text: str) -> str:
 def colored_text(
     segments: Sequence[Segment], weights: Sequence[float], *, signed: bool = True, ends: tuple[Color, Color] = ATTRIBUTIONS
 ) -> str:
-    """Return the text with a background per unit, by its weight from −1 to 1."""
+    """Return the text with a background per unit, by its weight from −1 to 1; negative ones are underlined."""
     order = sorted(range(len(weights)), key=lambda unit: -abs(weights[unit]) if weights[unit] == weights[unit] else 0.0)
     chosen = set(order[:COLORED])
     parts = []
@@ -34,8 +34,9 @@ def colored_text(
         text = escaped(visible(f" {segment.text} " if segment.named else segment.text))
         unit = segment.unit
         color = blend(weights[unit], ends, signed=signed) if unit is not None and unit in chosen else None
-        if color is not None:
-            text = f'<span style="color:#16181d;background-color:#{bytes(color).hex()}">{text}</span>'
+        if color is not None and unit is not None:
+            line = "text-decoration:underline dotted;" if weights[unit] < 0 else ""
+            text = f'<span style="color:#16181d;{line}background-color:#{bytes(color).hex()}">{text}</span>'
         parts.append(text)
     return f'<p style="white-space:pre-wrap">{"".join(parts)}</p>'
 

@@ -11,18 +11,22 @@ from rich.text import Text
 from interpreto.attributions.output import AttributionOutput, unit_name
 from interpreto.errors import OptionError, TargetError
 from interpreto.renderable import visible
+from interpreto.visualizations.passages import excerpt
 from interpreto.visualizations.terminal.console import BAR, Lines, background, bars, one_line, segment_text
 from interpreto.visualizations.text_layout import (
     Segment,
     adds_up,
     answer_start,
+    clipped,
     color_scale,
     format_number,
     ranked_units,
     reference_name,
+    score_name,
     score_unit,
     segments_of,
     shown_rows,
+    text_scale,
     total,
     value_unit,
 )
@@ -40,14 +44,16 @@ def to_text(
 ) -> str:
     """Return an explanation as lines for a terminal: label and score, the text, its largest units, the residual.
 
-    A generation is shown as a whole: the sum of its rows, or the first row where a method's magnitudes do not add up.
+    The class with the highest score is first, the runner-up follows. A generation is shown as a whole: the sum of its rows,
+    or the first row where a method's magnitudes do not add up. Of a text of more than 120 units, the passages that hold the
+    units with bars are printed.
 
     Args:
         explanation: What to show.
         width: Cells per line; None is the width of the terminal.
         color: Color by ANSI codes instead of writing values in brackets; None: if standard output takes colors and the
             environment does not set NO_COLOR.
-        target: The row of one token of a generation; of classes, the first of up to five rows.
+        target: The one row to show: a class, or a token of a generation.
         colour: Old spelling of ``color``.
 
     Returns:
@@ -61,7 +67,7 @@ def to_text(
         >>> from interpreto import Occlusion, demo
         >>> explanation = Occlusion(*demo.load_classifier())("A gorgeous film.")[0]
         >>> print(to_text(explanation, width=60, color=False).split(chr(10))[0])  # doctest: +ELLIPSIS
-        positive  ... logit
+        positive  ... logits
     """
     if color is not None and colour is not None:
         raise OptionError("`colour` is the old spelling of `color`; pass one of them.")
@@ -73,7 +79,9 @@ def to_text(
     for shown, row in rows:
         lines.add_text(_heading(shown, row))
         lines.add_text(_text(shown, row, lines.color))
-        lines.add(*_top(shown, row, lines.width), *_sum(shown, row))
+        lines.add(*_top(shown, row, lines.width))
+        for line in _sum(shown, row):
+            lines.add_text(line)
         lines.add_blank()
     if rest:
         lines.add_text(Text(rest, style="dim"))
@@ -89,9 +97,9 @@ def _heading(explanation: AttributionOutput, target: int) -> Text:
 
 def _text(explanation: AttributionOutput, target: int, color: bool) -> Text:
     """Return the text with its units colored or followed by values; the answer begins a line, its token is marked."""
-    top, line = color_scale(explanation), Text()
+    top, line = text_scale(explanation), Text()
     row = explanation.attributions[target].tolist()
-    segments = segments_of(explanation)
+    segments = excerpt(explanation, segments_of(explanation), ranked_units(explanation, target)[:TOP])
     answer = answer_start(segments)
     several = len(explanation.target_labels) > 1
     for i, segment in enumerate(segments):
@@ -105,7 +113,7 @@ def _text(explanation: AttributionOutput, target: int, color: bool) -> Text:
             line.append(shown, "bold" if own else "dim")
             continue
         value = row[segment.unit]
-        style = background(value / top if top else 0.0, signed=explanation.signed) if color else None
+        style = background(clipped(value, top), signed=explanation.signed) if color else None
         line.append(shown, "bold" if own and style is None else style)
         if not color and not _continues(segments, i, i + 1, "unit"):
             line.append(f"[{format_number(value, sign=explanation.signed)}]")
@@ -127,7 +135,10 @@ def _top(explanation: AttributionOutput, target: int, width: int) -> list[Text]:
     marks = ["█" * round(BAR * min(abs(value) / top, 1.0)) if top else "" for value in values]
     amounts = [f"{format_number(value, sign=explanation.signed):>9}" for value in values]
     if errors is not None:
-        amounts = [f"{a} ± {format_number(float(errors[target, unit]))}" for a, unit in zip(amounts, order, strict=True)]
+        own = [float(errors[target, unit]) for unit in order]
+        amounts = [
+            f"{amount} ± {format_number(error)}" if error else amount for amount, error in zip(amounts, own, strict=True)
+        ]
     return bars(names, column, marks, values, amounts)
 
 
@@ -135,14 +146,13 @@ def _sum(explanation: AttributionOutput, target: int) -> list[Text]:
     """Return how reference, attributions and residual make the score."""
     if explanation.reference_scores is None or explanation.residual is None:
         return []
-    name = f"f({reference_name(explanation)})"
     residual = format_number(float(explanation.residual[target]), sign=True)
-    reference = format_number(float(explanation.reference_scores[target]))
+    start = f"{reference_name(explanation)} {format_number(float(explanation.reference_scores[target]))}"
     if not adds_up(explanation, target):
-        return [Text(f"  {name} {reference}, residual {residual}", "dim")]
-    score = format_number(float(explanation.base_scores[target]))
-    attributed = format_number(total(explanation, target), sign=True)
-    return [Text(f"  f(x) {score} = {name} {reference}, attributions {attributed}, residual {residual}", "dim")]
+        return [Text(f"  {start}, residual {residual}", "dim")]
+    end = f"{score_name(explanation)} {format_number(float(explanation.base_scores[target]))}"
+    parts = f"{unit_name(explanation.granularity)} {format_number(total(explanation, target), sign=True)}"
+    return [Text(f"  {start} → {end}: {parts}, residual {residual}", "dim")]
 
 
 def _facts(explanation: AttributionOutput) -> Text:

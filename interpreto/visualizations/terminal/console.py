@@ -70,9 +70,11 @@ def _color_system() -> Literal["standard", "256", "truecolor"]:
 
 
 def background(weight: float, *, signed: bool = True, ends: tuple[Color, Color] = ATTRIBUTIONS) -> Style | None:
-    """Return dark letters on the background of a weight; None for a weight that is too faint for a color."""
+    """Return dark letters on the background of a weight, underlined for negative ones; None for one too faint for a color."""
     color = blend(weight, ends, signed=signed)
-    return None if color is None else Style(color="#16181d", bgcolor=f"rgb({color[0]},{color[1]},{color[2]})")
+    if color is None:
+        return None
+    return Style(color="#16181d", bgcolor=f"rgb({color[0]},{color[1]},{color[2]})", underline=weight < 0 or None)
 
 
 def bars(

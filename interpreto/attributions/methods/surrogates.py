@@ -1,0 +1,97 @@
+"""Local surrogates and mean scores besides LIME: GLIME and RISE."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from typing_extensions import Unpack
+
+from interpreto.attributions.aggregations import LinearRegressionAggregator
+from interpreto.attributions.aggregations.games import KeptMeanAggregator
+from interpreto.attributions.base import AttributionExplainer
+from interpreto.attributions.options import Options
+from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator
+from interpreto.errors import OptionError
+from interpreto.validation import is_number, shown
+
+
+class GLime(AttributionExplainer):
+    """Fit LIME's linear surrogate on inputs that are drawn near the text, instead of drawn far and weighted down.
+
+    Each unit is kept with probability ``e^{1/σ²} / (1 + e^{1/σ²})``, and all perturbed inputs have the same weight. The
+    expectation is LIME's with the kernel ``exp((present − u) / σ²)``; the variance is smaller, most of all for small σ.
+
+    Args:
+        n_perturbations: Number of perturbed inputs. None: 200, or four per unit if that is more.
+        sigma: Width of the neighborhood; large: each unit is kept with probability ½.
+
+    Raises:
+        OptionError: The perturbed inputs do not determine the coefficients.
+
+    Examples:
+        >>> from interpreto import GLime, demo
+        >>> explanation = GLime(*demo.load_classifier(), sigma=1.0)("A gorgeous, moving film.")[0]
+        >>> explanation.standard_error.shape == explanation.attributions.shape
+        True
+
+    References:
+        Tan et al., NeurIPS 2023, https://arxiv.org/abs/2311.15722.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        batch_size: int | None = None,
+        *,
+        n_perturbations: int | None = None,
+        sigma: float = 1.0,
+        replacement: str | int = "auto",
+        **options: Unpack[Options],
+    ) -> None:
+        if not is_number(sigma) or not 0.2 <= sigma < math.inf:
+            raise OptionError(f"`sigma`: got {shown(sigma)}; pass a number from 0.2 on (below it, units are never masked).")
+        masked = 1 / (1 + math.exp(1 / sigma**2))
+        parts = {
+            "perturbator": RandomMaskedTokenPerturbator(n_perturbations, masked),
+            "aggregator": LinearRegressionAggregator(None),
+        }
+        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)
+
+
+class Rise(AttributionExplainer):
+    """Compute the mean score of randomly masked inputs in which a unit is present.
+
+    The values are scores, not contributions: their order and their differences matter, not their sign.
+
+    Args:
+        n_perturbations: Number of perturbed inputs. None: 200, or four per unit if that is more.
+        perturb_probability: Probability that a unit is masked, in (0, 1).
+
+    Examples:
+        >>> from interpreto import Rise, demo
+        >>> explanation = Rise(*demo.load_classifier(), inference_mode="softmax")("A gorgeous, moving film.")[0]
+        >>> bool((explanation.attributions >= 0).all())
+        True
+
+    References:
+        Petsiuk et al., BMVC 2018, https://arxiv.org/abs/1806.07421.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        batch_size: int | None = None,
+        *,
+        n_perturbations: int | None = None,
+        perturb_probability: float = 0.5,
+        replacement: str | int = "auto",
+        **options: Unpack[Options],
+    ) -> None:
+        parts = {
+            "perturbator": RandomMaskedTokenPerturbator(n_perturbations, perturb_probability),
+            "aggregator": KeptMeanAggregator(),
+        }
+        super().__init__(model, tokenizer, batch_size, replacement=replacement, signed=False, **parts, **options)

@@ -1,0 +1,80 @@
+"""Coalitions of units for games: all of them, growing along orders, or drawn in pairs."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from interpreto.attributions.games.indices import all_coalitions
+from interpreto.attributions.perturbations.base import MaskPerturbator, WeightedMaskPerturbator, over_units
+from interpreto.errors import OptionError
+from interpreto.inputs.samples import MaskVariants, Sample
+from interpreto.validation import check_count, check_optional_count
+
+
+class AllCoalitionsPerturbator(MaskPerturbator):
+    """Take every coalition of present units, in the order of a table's rows (see `all_coalitions`).
+
+    Args:
+        max_units: Largest number of units; more are refused, as each doubles the number of perturbed inputs.
+    """
+
+    def __init__(self, max_units: int = 12) -> None:
+        self.max_units = check_count(max_units, "max_units")
+
+    def masks(self, u: int, generator: Generator) -> Float[Tensor, "p u"]:
+        if u > self.max_units:
+            raise OptionError(
+                f"`max_units`: the text has {u} units, and 2^{u} = {2**u:,} coalitions; {self.max_units} units are allowed. "
+                "Pass max_units=…, take a coarser `granularity`, or estimate with KernelShap or PermutationShap."
+            )
+        return (1 - all_coalitions(u)).float()
+
+
+class OrdersPerturbator(WeightedMaskPerturbator):
+    """Take the full and the empty coalition, then those that grow along random orders of the units and along their reverses.
+
+    Args:
+        n_perturbations: Number of coalitions: at least ``2u`` for ``u`` units, one order with its reverse. None: 500, or
+            ``8u`` if that is more.
+    """
+
+    def __init__(self, n_perturbations: int | None = None) -> None:
+        self.n_perturbations = check_optional_count(n_perturbations, "n_perturbations", 2)
+
+    def __call__(self, sample: Sample, generator: Generator) -> MaskVariants:
+        u = sample.players
+        ends = torch.stack([torch.zeros(u), torch.ones(u)])
+        n = max(500, 8 * u) if self.n_perturbations is None else self.n_perturbations
+        if u < 2:
+            return MaskVariants(sample, over_units(ends, sample))
+        count = (n - 2) // (2 * (u - 1))
+        if count < 1:
+            raise OptionError(
+                f"`n_perturbations`: {n} coalitions hold no order of {u} units with its reverse; pass at least {2 * u}, better "
+                f"{8 * u}, or a coarser `granularity`."
+            )
+        orders = torch.stack([torch.randperm(u, generator=generator) for _ in range(count)])
+        place = orders.argsort(1)
+        joined = torch.stack([place, u - 1 - place], 1)[:, :, None]  # pairs × 2 × 1 × u
+        masks = (joined >= torch.arange(1, u)[:, None]).float()  # the first units of the order are present
+        return MaskVariants(sample, over_units(torch.cat([ends, masks.flatten(0, 2)]), sample))
+
+
+class PairedMasksPerturbator(MaskPerturbator):
+    """Mask each unit with probability ½, in pairs of a mask and its complement; all masks where they are no more.
+
+    Args:
+        n_perturbations: Number of perturbed inputs. None: 500, or ``8u`` if that is more.
+    """
+
+    def __init__(self, n_perturbations: int | None = None) -> None:
+        self.n_perturbations = check_optional_count(n_perturbations, "n_perturbations", 2)
+
+    def masks(self, u: int, generator: Generator) -> Float[Tensor, "p u"]:
+        n = max(500, 8 * u) if self.n_perturbations is None else self.n_perturbations
+        if u < 31 and 2**u <= n:
+            return (1 - all_coalitions(u)).float()
+        drawn = torch.rand(n // 2, u, generator=generator, dtype=torch.float32) < 0.5
+        return torch.stack([drawn, ~drawn], 1).flatten(0, 1).float()
