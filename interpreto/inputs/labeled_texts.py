@@ -50,7 +50,7 @@ class LabeledTexts:
         return len(self.texts)
 
     def sample(self, most: int | None, random_state: int = 0) -> LabeledTexts:
-        """Return a random sample of at most so many rows, in their order; None: all of them."""
+        """Return a random sample of at most ``most`` rows, in their order; None: all of them."""
         if most is None or check_count(most, "max_texts") >= len(self):
             return self
         generator = torch.Generator().manual_seed(check_seed(random_state))

@@ -16,7 +16,7 @@ SURE, VERY_SURE = 0.9, 0.95
 WORDS, CLASSES = 4, 6
 
 Sentence = tuple[str, str]
-"""What a sentence is about, and the sentence."""
+"""Subject of a sentence, and the sentence."""
 
 
 def summary(report: Report) -> list[Sentence]:

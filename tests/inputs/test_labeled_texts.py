@@ -56,7 +56,7 @@ def test_columns_are_found_by_name_or_named():
     found = read_labeled_texts(data, text="review", label="stars")
     assert (found.texts, found.labels) == (("a",), (5,))
     assert read_labeled_texts({"words": ["a"], "label": ["x"]}).text_column == "words"  # the only other one
-    with pytest.raises(InputError, match="there is no column 'stern'.*Did you mean 'stars'"):
+    with pytest.raises(InputError, match=r"there is no column 'stern'.*Did you mean 'stars'"):
         read_labeled_texts(data, label="stern")
     with pytest.raises(InputError, match="`text`: no column is called 'text' or alike; name one of 'a', 'b'"):
         read_labeled_texts({"a": ["x"], "b": ["y"], "label": [1]})
@@ -91,7 +91,7 @@ def test_what_cannot_be_read(tmp_path):
     for name in ("none.csv", "empty.csv", "broken.jsonl", "numbers.json", "latin.csv", "no.parquet"):
         with pytest.raises(FileError, match="`data`"):
             read_labeled_texts(tmp_path / name)
-    with pytest.raises(OptionError, match="ends in .csv"):
+    with pytest.raises(OptionError, match=r"ends in \.csv"):
         read_labeled_texts(tmp_path / "a.xlsx")
     for data in (3, ["a", "b"], [], [("a", "b", "c")]):
         with pytest.raises(InputError, match="`data`"):

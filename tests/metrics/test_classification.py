@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_bins_of_the_calibration_hold_equally_many_texts(drawn):
     bins = drawn.calibration
     assert [own.accuracy.n for own in bins] == [20] * 10
     assert sum(own.accuracy.hits for own in bins) == drawn.accuracy.hits
-    assert all(a.high <= b.low for a, b in zip(bins, bins[1:], strict=False))
+    assert all(a.high <= b.low for a, b in pairwise(bins))
     order = drawn.confidences.argsort(stable=True)
     right = drawn.right[order].double().reshape(10, 20).mean(1)
     sure = drawn.confidences[order].reshape(10, 20).mean(1)

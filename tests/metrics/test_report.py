@@ -143,7 +143,7 @@ def test_what_cannot_be_reported():
     from tests import tiny
 
     model, tokenizer = demo.load_classifier()
-    with pytest.raises(InputError, match="'great' in column 'label' is no class.*'negative', 'positive'"):
+    with pytest.raises(InputError, match=r"'great' in column 'label' is no class.*'negative', 'positive'"):
         report(model, [("A film.", "great")], tokenizer)
     with pytest.raises(InputError, match="'2' in column"):
         report(model, [("A film.", "2")], tokenizer)

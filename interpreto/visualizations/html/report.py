@@ -85,13 +85,14 @@ def _summary(report: Report) -> str:
 
 def _findings(report: Report, groups: list[int]) -> list[Section]:
     quality = report.quality
+    left = confusion_section(quality) + class_table(quality)
     mistakes = report.mistakes(MISTAKES) if not bool(quality.right.all()) else []
     sections: list[Section] = [
         (
             "right-and-wrong",
             "Right and wrong",
             "True labels in rows, predictions in columns; shares are of the row. Select a cell to see its texts.",
-            f'<div class="pair">{confusion_section(quality)}{calibration_section(quality)}</div>{class_table(quality)}',
+            f'<div class="pair"><div>{left}</div>{calibration_section(quality)}</div>',
         )
     ]
     if mistakes:

@@ -20,8 +20,8 @@ from interpreto.visualizations.text_layout import color_scale, format_number, se
 
 MATRIX, PAIRS = 12, 12
 """Classes of a confusion matrix; of more, the most frequent mistakes are listed, so many."""
-SIDE, PAD = 250, 38
-REASONS = 3
+SIDE, PAD = 400, 46
+REASONS, FAINT = 3, 0.05
 
 
 def tiles(report: Report) -> str:
@@ -36,7 +36,7 @@ def tiles(report: Report) -> str:
     table = report.faithfulness
     if table is not None:
         low, high = table.margin("ABPC", table.names[0])
-        more = f"random orders {table['random', 'ABPC'].score:.2f}" + _better(low, high)
+        more = f"random orders {_short(table['random', 'ABPC'].score)}" + _better(low, high)
         found.append(("Faithfulness (ABPC)", f"{table[table.names[0], 'ABPC'].score:.2f}", more))
     content = "".join(
         f'<dl class="tile"><dt>{plain(name)}</dt><dd class="figure">{plain(value)}</dd><dd class="more">{plain(more)}</dd></dl>'
@@ -46,7 +46,11 @@ def tiles(report: Report) -> str:
 
 
 def _better(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"; better by {low:.2f} to {high:.2f}"
+    return "" if math.isnan(low) else f"; better by {_short(low)} to {_short(high)}"
+
+
+def _short(value: float) -> str:
+    return f"{value + 0.0:.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
 def figures_table(heads: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> str:
@@ -153,7 +157,8 @@ def calibration_section(quality: ClassificationQuality) -> str:
     def y(value: float) -> float:
         return 8 + (1 - value) / span * (SIDE - PAD - 8)
 
-    ticks = [low + i * span / 5 for i in range(6)]
+    size = 0.1 if span < 0.55 else 0.2
+    ticks = [1 - i * size for i in range(int(span / size + 1e-6) + 1)]
     parts = [
         f'<line class="rule" x1="{x(low):.1f}" x2="{x(1):.1f}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
         f'<text class="axis-text" x="{PAD - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{100 * t:.0f} %</text>'
@@ -209,7 +214,8 @@ def _because(explanation: AttributionOutput) -> str:
         if name not in explanation.target_labels or not explanation.signed:
             continue
         row = explanation.target_labels.index(str(name))
-        top = [(element, value) for element, value in explanation.top(20, row) if value > 0][:REASONS]
+        largest = float(explanation.attributions[row].abs().nan_to_num(0.0).max())
+        top = [(element, value) for element, value in explanation.top(20, row) if value > FAINT * largest][:REASONS]
         words = ", ".join(f"{plain(element.strip(), 30)} {format_number(value, sign=True)}" for element, value in top)
         parts.append(f"For <b>{plain(str(name), 30)}</b>: {words or 'nothing'}")
     return f'<p class="because">{" · ".join(parts)}</p>' if parts else ""
