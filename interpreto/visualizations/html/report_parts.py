@@ -86,11 +86,11 @@ def _matrix(quality: ClassificationQuality) -> str:
         cells = []
         for j, other in enumerate(quality.names):
             share = counts[i][j] / total if total else 0.0
-            said = f"{counts[i][j]:,} texts: true label {name}, predicted {other}, {percent(share)} of the row"
+            chosen, kind = _filter(label=str(i), prediction=str(j)), "hit" if i == j else "miss"
+            said = f'<span class="spoken">true label {plain(name, 60)}, predicted {plain(other, 60)}</span>'
             cells.append(
-                f'<td><button type="button" disabled class="{"hit" if i == j else "miss"}" style="--share:{share:.3f}" '
-                f'data-filter="{_filter(label=str(i), prediction=str(j))}" aria-label="{plain(said, 200)}">'
-                f"<strong>{counts[i][j]:,}</strong><span>{percent(share)}</span></button></td>"
+                f'<td><button type="button" disabled class="{kind}" style="--share:{share:.3f}" data-filter="{chosen}">'
+                f"<strong>{counts[i][j]:,}</strong><span>{percent(share)}</span>{said}</button></td>"
             )
         rows.append(f'<tr><th scope="row">{plain(name, 24)}</th>{"".join(cells)}</tr>')
     return (
