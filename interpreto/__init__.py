@@ -55,6 +55,7 @@ _HOMES = {
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
+    "report": "metrics.report",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
@@ -112,6 +113,7 @@ __all__ = [
     "plot_concepts",
     "plot_curves",
     "plot_importance",
+    "report",
 ]
 
 if TYPE_CHECKING:
@@ -153,6 +155,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
     from interpreto.models.modes import InferenceModes
     from interpreto.visualizations.attributions import plot_attributions
