@@ -42,7 +42,7 @@ def test_the_public_surface_is_this():
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
         *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
-        *("BlackBox", "Contrast", "Explanations"),
+        *("BlackBox", "Contrast", "Explanations", "SimilarityModel"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
         *("attributions", "concepts", "demo", "errors", "metrics", "__version__"),
     }
