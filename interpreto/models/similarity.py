@@ -86,6 +86,8 @@ class SimilarityModel(nn.Module):
         Reimers and Gurevych, EMNLP 2019, https://arxiv.org/abs/1908.10084.
     """
 
+    reference_embedding: Tensor | None
+
     def __init__(
         self,
         encoder: Any,
@@ -157,12 +159,14 @@ class SimilarityModel(nn.Module):
         given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         ends = [((index == side) & inside).sum(1) for side in (1, 2)]
         first = self._encode(given, embedded, torch.zeros_like(ends[0]), ends[0])
-        if int(ends[1].max()) > 0:
-            second = self._encode(given, embedded, ends[0], ends[0] + ends[1])
-        elif self.reference_embedding is not None:
-            second = self.reference_embedding.to(first).expand_as(first)
-        else:
+        known, paired = self.reference_embedding, ends[1] > 0
+        if known is None and not bool(paired.all()):
             raise ModelError("`model`: got one text; pass a pair, or give the model a `reference`.")
+        second = first if known is None else known.to(first).expand_as(first)
+        if bool(paired.any()):
+            begins = ends[0] - (~paired).long()  # a token of the first text, where there is no second; it is not read
+            encoded = self._encode(given, embedded, begins, ends[0] + ends[1])
+            second = torch.where(paired[:, None], encoded, second)
         return SimpleNamespace(logits=self._compared(first, second)[:, None])
 
     def embed(self, text: str) -> Float[Tensor, " d"]:

@@ -113,6 +113,9 @@ def test_a_reference_is_the_second_text_and_has_no_units(bert):
         found = Occlusion(vector, tokenizer)([PAIR[0]])[0]
         torch.testing.assert_close(found.attributions, alone.attributions, rtol=1e-4, atol=1e-6)
         assert found.text == PAIR[0]
+        mixed = Occlusion(vector, tokenizer)([PAIR[0], PAIR, "Great"])  # a pair among single texts
+        torch.testing.assert_close(mixed[0].attributions, alone.attributions, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(mixed[1].attributions, pair.attributions, rtol=1e-4, atol=1e-6)
     assert Deletion(against, tokenizer).run(alone).n_valid == 1
 
 
