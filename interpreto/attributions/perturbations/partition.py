@@ -19,6 +19,7 @@ from interpreto.validation import check_optional_count
 
 Asking = Generates[Float[Tensor, "p u"], Float[Tensor, "p t"], None]
 
+ALIKE = 0.25  # of the largest value, that groups of one round have at least
 TOGETHER = 64  # coalitions that a round asks for at most, unless a single group needs more
 
 
@@ -65,7 +66,7 @@ class PartitionPerturbator(AdaptivePerturbator):
             return Estimate(scores[0].new_zeros(len(scores[0]), 0), reference=scores[0])
         open_groups, done = [_Group.of(tree_of(sample, self.hierarchy, u), {0: 1.0})], []
         while open_groups:
-            open_groups.sort(key=lambda group: -float(_value(group, scores).abs().max()))
+            open_groups.sort(key=lambda group: -_size(group, scores))
             taken, needed = _affordable(open_groups, scores, budget - len(scores))
             if not taken:
                 break
@@ -84,10 +85,15 @@ def _children(group: _Group) -> list[_Group]:
 
 
 def _affordable(groups: list[_Group], scores: dict[int, Tensor], left: int) -> tuple[list[_Group], set[int]]:
-    """Return the first groups whose children can be scored, and the coalitions that this needs."""
+    """Return the first groups whose children can be scored, and the coalitions that this needs.
+
+    Groups of a round share batches, and their values are of one size, as smaller ones may not be worth the budget.
+    """
     taken: list[_Group] = []
     needed: set[int] = set()
     for group in groups:
+        if taken and _size(group, scores) < ALIKE * _size(taken[0], scores):
+            break
         more = set().union(*(child.needed for child in _children(group))) - set(scores)
         if len(needed | more) > left or (taken and len(needed | more) > TOGETHER):
             continue
@@ -109,6 +115,11 @@ def _value(group: _Group, scores: dict[int, Tensor]) -> Float[Tensor, " t"]:
     """Return what the units of a group contribute together."""
     parts = [weight * (scores[outside | group.own] - scores[outside]) for outside, weight in group.contexts.items()]
     return torch.stack(parts).sum(0)
+
+
+def _size(group: _Group, scores: dict[int, Tensor]) -> float:
+    """Return the largest value of a group over the targets, without its sign."""
+    return float(_value(group, scores).abs().max())
 
 
 def _estimate(done: list[_Group], open_groups: list[_Group], scores: dict[int, Tensor], u: int) -> Estimate:
