@@ -47,13 +47,9 @@ def _winners(table: BenchmarkTable) -> str:
         if best is None:
             continue
         others = table.as_good_as_the_best(metric)
-        more = (
-            f"not clearly better than {', '.join(others)}"
-            if others
-            else "better than every other method, text by text"
-            if _is_clear(table, metric)
-            else ""
-        )
+        more = f"not clearly better than {', '.join(others)}" if others else ""
+        if not others and _is_clear(table, metric):
+            more = "better than every other method, text by text"
         score = table[best, metric].score
         tiles.append(
             f'<dl class="tile"><dt>{plain(metric)} {_arrow(table, metric)}</dt><dd class="winner">{plain(best)}</dd>'
@@ -84,8 +80,8 @@ def _scores(table: BenchmarkTable) -> str:
         mark = ' class="baseline"' if is_baseline(name) else ""
         rows.append(f'<tr{mark}><th scope="row">{plain(name, 60)}</th>{cells}{last}</tr>')
     return (
-        '<div class="wide" tabindex="0" role="region" aria-label="Scores"><table class="figures scores"><thead><tr><th scope="col">'
-        f"method</th>{heads}{cost}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        '<div class="wide" tabindex="0" role="region" aria-label="Scores"><table class="figures scores"><thead><tr>'
+        f'<th scope="col">method</th>{heads}{cost}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
 
@@ -110,8 +106,8 @@ def _cell(table: BenchmarkTable, name: str, metric: str, scale: Ends) -> str:
     counts = f" ({result.n_valid} of {result.n_valid + result.n_skipped})" if result.n_skipped else ""
     title = f"{ends}; {result.n_valid} texts; {cell.rows} rows through the model"
     return (
-        f'<td{mark} title="{plain(title, 200)}"><span class="range-of"><span class="amount">{_number(result.score)}{counts}{said}'
-        f"</span>{_whisker(result.score, (low, high), scale)}</span></td>"
+        f'<td{mark} title="{plain(title, 200)}"><span class="range-of"><span class="amount">{_number(result.score)}{counts}'
+        f"{said}</span>{_whisker(result.score, (low, high), scale)}</span></td>"
     )
 
 
