@@ -18,6 +18,7 @@ _HOMES = {
     "Banzhaf": "attributions.methods",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
+    "Consensus": "attributions.consensus",
     "Contrast": "inputs.targets",
     "DeepLift": "attributions.methods",
     "DeepLiftShap": "attributions.methods",
@@ -34,6 +35,7 @@ _HOMES = {
     "IntegratedGradients": "attributions.methods",
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
+    "LimeWithPrior": "attributions.methods",
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
@@ -68,6 +70,7 @@ __all__ = [
     "Banzhaf",
     "BidirectionalAttention",
     "BlackBox",
+    "Consensus",
     "Contrast",
     "DeepLift",
     "DeepLiftShap",
@@ -84,6 +87,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelShap",
     "Lime",
+    "LimeWithPrior",
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
@@ -115,6 +119,7 @@ __all__ = [
 if TYPE_CHECKING:
     from interpreto import attributions, concepts, demo, errors, metrics
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+    from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
         Alti,
@@ -133,6 +138,7 @@ if TYPE_CHECKING:
         IntegratedGradients,
         KernelShap,
         Lime,
+        LimeWithPrior,
         Occlusion,
         PermutationShap,
         RawAttention,
