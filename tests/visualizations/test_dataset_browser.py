@@ -50,10 +50,10 @@ def test_a_click_on_a_word_shows_its_sentences_with_the_word_marked(browser):
 def test_classes_orders_and_a_search_change_the_chart(browser):
     browser.open(importance_page())
     browser.click(".importance > .targets .target", 1)
-    assert browser.run("$('.importance > .targets .target[aria-pressed=true]').textContent").startswith("negative")
-    assert browser.run("$$('.bar')[0].classList.contains('for')") and browser.run(WORDS)[0] == "dull"
+    assert browser.run("$('.importance > .targets .target[aria-pressed=true]').textContent").startswith("positive")
+    assert browser.run("$$('.bar')[0].classList.contains('against')") and browser.run(WORDS)[0] == "dull"
     choose = "((node) => {{ node.value = '{}'; node.dispatchEvent(new Event('change')); }})($$('.controls select')[{}])"
-    browser.run(choose.format("-1", 1))
+    browser.run(choose.format("1", 1))
     assert browser.run(WORDS)[0] == "wonderful"
     browser.run(choose.format("0", 1))
     browser.run(choose.format("unit", 0))
