@@ -18,7 +18,7 @@ from interpreto.inputs.samples import MaskVariants, Sample
 from interpreto.models.protocol import Need
 
 Play = Generator[Float[Tensor, "p u"], Float[Tensor, "p t"], Estimate]
-"""What yields masks, is sent their scores, and returns the attributions."""
+"""Generator that yields masks, is sent their scores, and returns the attributions."""
 
 
 class AdaptivePerturbator(Perturbator):
