@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from interpreto.attributions.output import AttributionOutput
-from interpreto.visualizations.html.attributions import described
+from interpreto.visualizations.html.attributions import CARDS, described
 from interpreto.visualizations.html.encoding import to_json
 from interpreto.visualizations.html.page import Look, Page
 
-LOOK = Look(["attributions.js", "deck.js", "importance.js", "table.js", "dataset.js"], ["dataset.css"], name="dataset")
+LOOK = Look([*CARDS, "deck.js", "importance.js", "table.js", "dataset.js"], ["dataset.css"], name="dataset")
 
 
 def dataset_page(
