@@ -5,8 +5,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 .PHONY: demo test test-all test-versions chromium browsers lint format docs screenshots bench tables demo-model
 
-demo: $(VENV)/.installed
-	$(BIN)/python examples/demo.py
+demo: $(VENV)/.installed  # writes interpreto-demo/explanation.html and opens it
+	$(BIN)/interpreto demo
 
 test: $(VENV)/.dev  # the fast lane
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
@@ -37,6 +37,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/.dev  # site/index.html opens without a server
+	$(BIN)/python -W ignore tools/site.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 screenshots: $(VENV)/.dev chromium

@@ -322,7 +322,7 @@ class AttributionExplainer:
         error = None if estimate.standard_error is None else within_reach(estimate.standard_error, sample)
         granularity, baseline = self.settings.granularity, getattr(self.perturbator, "baseline", None)
         return AttributionOutput(
-            attributions=values.float(),
+            attributions=values.detach().float(),
             sample=sample,
             target_labels=list(sample.targets.labels),
             model_task=self.task.name,
