@@ -44,6 +44,7 @@ _HOMES = {
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
     "SmoothGrad": "attributions.methods",
+    "SimilarityModel": "models.similarity",
     "Sobol": "attributions.methods",
     "SplitterForClassification": "concepts.splitters",
     "SplitterForGeneration": "concepts.splitters",
@@ -95,6 +96,7 @@ __all__ = [
     "RawAttention",
     "Rise",
     "Saliency",
+    "SimilarityModel",
     "SmoothGrad",
     "Sobol",
     "SplitterForClassification",
@@ -158,6 +160,7 @@ if TYPE_CHECKING:
     from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
     from interpreto.models.modes import InferenceModes
+    from interpreto.models.similarity import SimilarityModel
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves

@@ -43,7 +43,7 @@ def test_the_public_surface_is_this():
         *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("Alti", "ValueZeroing"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
-        *("BlackBox", "Contrast", "Explanations"),
+        *("BlackBox", "Contrast", "Explanations", "SimilarityModel"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
         *("attributions", "concepts", "demo", "errors", "metrics", "__version__"),
     }
