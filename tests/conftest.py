@@ -16,6 +16,13 @@ SIBLINGS = (
 """Methods whose parts another method has too: on one family."""
 ONE_PASS = ("gpt2", "t5")  # families whose targets it also explains one pass each
 HEAVY = (
+    "tests/concepts/solvers/test_solvers.py::test_codes_of_more_atoms_than_dimensions_are_optimal_and_each_row_s_own[60-30]",
+    "tests/contracts/test_generation.py::test_every_batch_size_gives_the_same[4]",
+    *(
+        f"tests/contracts/test_hands_off.py::test_the_callers_modes_change_no_number_and_are_left_as_they_were[gpt2-{mode}]"
+        for mode in ("grad disabled", "inference_mode", "default dtype")
+    ),
+    "tests/models/test_scorer.py::test_batches_are_halved_when_the_memory_runs_out[100-",
     "tests/attributions/test_calibration.py::test_noisy_gradients",
     "tests/attributions/test_parity.py::test_kernel_shap_is_shaps_exact_explainer",
     "tests/attributions/test_streaming.py::test_two_thousand_texts_leave_a_bounded_number_alive",
