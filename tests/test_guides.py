@@ -23,6 +23,7 @@ OURS = (
     "docs/guides/targets.md",
     "docs/guides/concepts.md",
     "docs/guides/black_boxes.md",
+    "docs/guides/datasets.md",
 )
 FRAME = ("reference/", "performance.md", "tutorials.md", "extending.md")  # made with the site, and checked with it
 
