@@ -1,4 +1,4 @@
-"""What a task marks in a text: entities with their tags, answers, filled masks, and the two texts of a pair."""
+"""Marks of a task in a text: entities with their tags, answers, filled masks, and the two texts of a pair."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BRACKETS = "⟦⟧"
 TEXT_INDEX = ("text_index", 2)
 TYPES = ("token_type_ids", 1)
 PAIRS = {"question answering": ("question", "context")}
-"""What the texts of a pair are called, by task."""
+"""Names of the two texts of a pair, by task."""
 TEXTS = ("text 1", "text 2")
 
 
