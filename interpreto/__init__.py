@@ -10,6 +10,7 @@ from interpreto import _moved
 __version__ = "0.2.0"
 
 _HOMES = {
+    "Alti": "attributions.methods",
     "AttentionRollout": "attributions.methods",
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
@@ -46,6 +47,7 @@ _HOMES = {
     "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
     "TransitionAttention": "attributions.methods",
+    "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
@@ -57,6 +59,7 @@ ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.starts
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
+    "Alti",
     "AttentionRollout",
     "AttnLrp",
     "AttributionExplainer",
@@ -93,6 +96,7 @@ __all__ = [
     "SplitterForGeneration",
     "SquareGrad",
     "TransitionAttention",
+    "ValueZeroing",
     "VarGrad",
     "__version__",
     "attributions",
@@ -111,6 +115,7 @@ if TYPE_CHECKING:
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
+        Alti,
         AttentionRollout,
         AttnLrp,
         Banzhaf,
@@ -135,6 +140,7 @@ if TYPE_CHECKING:
         Sobol,
         SquareGrad,
         TransitionAttention,
+        ValueZeroing,
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput

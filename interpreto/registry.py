@@ -146,6 +146,10 @@ METHODS = (
         "https://openreview.net/forum?id=rm0zIzlhcX",
     ),
     MethodSummary(
+        "ValueZeroing", "attention", False, "u + 1", "", False, "Mohebbi et al., 2023", "https://arxiv.org/abs/2301.12971"
+    ),
+    MethodSummary("Alti", "attention", False, "1", "", False, "Ferrando et al., 2022", "https://arxiv.org/abs/2203.04212"),
+    MethodSummary(
         "ExpectedGradients",
         "gradients",
         True,

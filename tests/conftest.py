@@ -10,7 +10,7 @@ torch.set_num_threads(1)
 ALL_FAMILIES = ("Occlusion", "KernelShap", "IntegratedGradients")  # methods that the fast lane tries on every family
 ALL_METHODS = ("bert", "xlnet", "gpt2", "t5")  # families that it tries with every method
 SIBLINGS = (
-    *("DeepLiftShap", "ExpectedGradients", "RawAttention", "TransitionAttention"),
+    *("DeepLiftShap", "ExpectedGradients", "RawAttention", "TransitionAttention", "ValueZeroing"),
     *("PermutationShap", "Banzhaf", "GLime", "Rise"),
 )
 """Methods whose parts another method has too: on one family."""

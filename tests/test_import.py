@@ -41,6 +41,7 @@ def test_the_public_surface_is_this():
         *("ExactShapley", "PermutationShap", "Banzhaf", "GLime", "Rise"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
         *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
+        *("Alti", "ValueZeroing"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
         *("BlackBox", "Contrast", "Explanations"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),

@@ -12,7 +12,7 @@ import sys
 import time
 import zlib
 from html.parser import HTMLParser
-from inspect import ismodule
+from inspect import ismodule, signature
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -117,6 +117,18 @@ def resolved(name: str) -> object:
     for i, part in enumerate(parts[1:], 2):
         found = getattr(found, part, None) or (importlib.import_module(".".join(parts[:i])) if ismodule(found) else None)
     return found
+
+
+def test_every_option_of_an_explainer_of_concepts_is_in_the_reference(site):
+    """Their constructors end in ``**options``, which the concept model declares."""
+    page = re.sub(r"<[^>]+>", "", (site / "reference" / "concepts.html").read_text(encoding="utf-8"))
+    missing = []
+    for name in interpreto.concepts.__all__:
+        found = getattr(interpreto.concepts, name)
+        if isinstance(found, type) and "__signature__" in vars(found):
+            shown = re.search(rf"\b{name}\(.*?\)\n", page, re.DOTALL)
+            missing += [f"{name}({o})" for o in signature(found).parameters if not shown or f"{o}:" not in shown[0]]
+    assert not missing
 
 
 def test_every_paper_of_a_docstring_is_cited():
