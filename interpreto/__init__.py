@@ -18,6 +18,7 @@ _HOMES = {
     "Banzhaf": "attributions.methods",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
+    "Consensus": "attributions.consensus",
     "Contrast": "inputs.targets",
     "DeepLift": "attributions.methods",
     "DeepLiftShap": "attributions.methods",
@@ -34,6 +35,7 @@ _HOMES = {
     "IntegratedGradients": "attributions.methods",
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
+    "LimeWithPrior": "attributions.methods",
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
@@ -42,6 +44,7 @@ _HOMES = {
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
     "SmoothGrad": "attributions.methods",
+    "SimilarityModel": "models.similarity",
     "Sobol": "attributions.methods",
     "SplitterForClassification": "concepts.splitters",
     "SplitterForGeneration": "concepts.splitters",
@@ -53,6 +56,7 @@ _HOMES = {
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
+    "report": "metrics.report",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
@@ -67,6 +71,7 @@ __all__ = [
     "Banzhaf",
     "BidirectionalAttention",
     "BlackBox",
+    "Consensus",
     "Contrast",
     "DeepLift",
     "DeepLiftShap",
@@ -83,6 +88,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelShap",
     "Lime",
+    "LimeWithPrior",
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
@@ -90,6 +96,7 @@ __all__ = [
     "RawAttention",
     "Rise",
     "Saliency",
+    "SimilarityModel",
     "SmoothGrad",
     "Sobol",
     "SplitterForClassification",
@@ -108,11 +115,13 @@ __all__ = [
     "plot_concepts",
     "plot_curves",
     "plot_importance",
+    "report",
 ]
 
 if TYPE_CHECKING:
     from interpreto import attributions, concepts, demo, errors, metrics
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+    from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
         Alti,
@@ -131,6 +140,7 @@ if TYPE_CHECKING:
         IntegratedGradients,
         KernelShap,
         Lime,
+        LimeWithPrior,
         Occlusion,
         PermutationShap,
         RawAttention,
@@ -147,8 +157,10 @@ if TYPE_CHECKING:
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
     from interpreto.models.modes import InferenceModes
+    from interpreto.models.similarity import SimilarityModel
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves

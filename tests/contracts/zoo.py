@@ -13,6 +13,7 @@ FEW = {
     "PermutationShap": {"n_perturbations": 60},
     "Banzhaf": {"n_perturbations": 60},
     "GLime": {"n_perturbations": 60},
+    "LimeWithPrior": {"n_perturbations": 60},
     "Rise": {"n_perturbations": 30},
     "IntegratedGradients": {"n_perturbations": 5, "baseline": "mean"},
     "SmoothGrad": {"n_perturbations": 5},

@@ -18,7 +18,7 @@ from interpreto.attributions.methods.saliency import InputXGradient, Saliency
 from interpreto.attributions.methods.smooth_grad import SmoothGrad
 from interpreto.attributions.methods.sobol import Sobol
 from interpreto.attributions.methods.square_grad import SquareGrad
-from interpreto.attributions.methods.surrogates import GLime, Rise
+from interpreto.attributions.methods.surrogates import GLime, LimeWithPrior, Rise
 from interpreto.attributions.methods.transition_attention import TransitionAttention
 from interpreto.attributions.methods.value_zeroing import ValueZeroing
 from interpreto.attributions.methods.var_grad import VarGrad
@@ -40,6 +40,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelShap",
     "Lime",
+    "LimeWithPrior",
     "Occlusion",
     "PermutationShap",
     "RawAttention",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.errors import OptionError, TaskError
+from interpreto.inputs.separate_texts import SeparateTexts
 from interpreto.models.modes import InferenceModes, Mode
+from interpreto.models.similarity import SimilarityModel
 from interpreto.models.tasks.base import Task
 from interpreto.models.tasks.classification import Classification
 from interpreto.models.tasks.generation import Generation
@@ -38,6 +41,12 @@ def _next_sentence(model: Any, tokenizer: Any, mode: Mode | None) -> Task:
     read = relationship_logits if _pretraining(model) else None
     chosen, name = InferenceModes.LOGITS if mode is None else mode, "next sentence prediction"
     return Classification(chosen, id2label={0: "is next", 1: "is random"}, name=name, pairs=True, outputs=read)
+
+
+def _similarity(model: Any, tokenizer: Any, mode: Mode | None) -> Task:
+    reads = partial(SeparateTexts, reference=model.reference, alone=model.compares_alone)
+    chosen = InferenceModes.LOGITS if mode is None else mode
+    return Classification(chosen, "regression", {0: "similarity"}, name="similarity", reads=reads)
 
 
 HEADS: dict[str, tuple[str, Build]] = {
@@ -73,6 +82,8 @@ def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task
         return task
     if task is not None and task not in NAMES:
         raise OptionError(f"`task`: got {shown(task)}; pass {', '.join(map(repr, NAMES))} or None.")
+    if isinstance(model, SimilarityModel):
+        return _similarity(model, tokenizer, mode)
     config, named = getattr(model, "config", None), _declared(model) if task is None else task
     if named == "generation":
         chosen = InferenceModes.LOG_SOFTMAX if mode is None else mode
