@@ -139,9 +139,13 @@ def registry() -> str:
 
 def framed(page: str) -> str:
     """Return a page that tells the one around it its height and follows its color scheme; it runs no other script more."""
-    digest = base64.b64encode(hashlib.sha256(FRAMED.encode()).digest()).decode()
-    allowed = POLICY.sub(lambda found: f"script-src '{found[1]}' 'sha256-{digest}'", page)
-    return allowed.replace("</body>", f"<script>{FRAMED}</script></body>")
+    digest = f"'sha256-{base64.b64encode(hashlib.sha256(FRAMED.encode()).digest()).decode()}'"
+    if "script-src" in page:
+        allowed = POLICY.sub(lambda found: f"script-src '{found[1]}' {digest}", page)
+    else:  # it has no script of its own
+        allowed = page.replace("default-src 'none';", f"default-src 'none'; script-src {digest};", 1)
+    script = f"<script>{FRAMED}</script>"
+    return allowed.replace("</body>", f"{script}</body>") if "</body>" in allowed else allowed + script
 
 
 def tutorials() -> Iterator[tuple[str, str]]:
