@@ -242,7 +242,7 @@ def test_the_search_needs_no_server(site, browser, name):
 
 
 @needs_chromium
-@pytest.mark.parametrize("name", ["index.html", "gallery.html", "tutorials/4_concepts.html"])
+@pytest.mark.parametrize("name", ["index.html", "gallery.html", "tutorials/1_classifier.html"])
 def test_frames_are_as_high_as_their_pages_and_follow_the_theme(site, browser, name):
     browser.said = []
     browser.size(1200, 14000)  # so that all frames are in sight, and loaded

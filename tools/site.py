@@ -44,12 +44,14 @@ POLICY = re.compile(r"script-src '(sha256-[^']+)'")
 FRAMED = """(() => {
   const root = document.documentElement;
   const tell = (facts) => parent.postMessage({ interpreto: facts }, "*");
+  const measure = () => tell({ height: Math.ceil(root.getBoundingClientRect().height) });
   addEventListener("message", ({ data }) => {
     if (!data || !data.scheme) return;
     for (const node of [root, document.body, ...document.querySelectorAll(".interpreto")]) node.style.colorScheme = data.scheme;
     tell({ scheme: data.scheme });
+    measure();
   });
-  new ResizeObserver(() => tell({ height: Math.ceil(root.getBoundingClientRect().height) })).observe(root);
+  new ResizeObserver(measure).observe(root);
   tell({ ready: true });
 })();"""
 """Tells the page around a frame its height, and takes the color scheme from it."""
