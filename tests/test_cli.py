@@ -438,7 +438,7 @@ class TestReport:
         ("options", "message"),
         [
             (["none.csv"], "`DATA`: there is no file 'none.csv'"),
-            (["t.csv", "--label", "lable"], "Did you mean 'label'?"),
+            (["t.csv", "--label", "labell"], "Did you mean 'label'?"),
             (["t.csv", "--method", "occlusionn"], "Did you mean 'occlusion'?"),
             (["t.csv", "-o", "a.csv"], "`--output`: got 'a.csv'; pass a name that ends in .html"),
             (["t.csv", "--concepts", "-1"], "`--concepts`: got -1"),
