@@ -38,7 +38,7 @@ def test_the_public_surface_is_this():
         *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report"),
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
-        *("ExactShapley", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise", "Consensus"),
+        *("ExactShapley", "PartitionShap", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise", "Consensus"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
         *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("Alti", "ValueZeroing"),
