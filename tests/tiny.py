@@ -93,6 +93,7 @@ SINCE = {
     "Olmo2ForCausalLM": (4, 47),
     "ModernBertForSequenceClassification": (4, 48),
     "ModernBertForMaskedLM": (4, 48),
+    "ModernBertModel": (4, 48),
     "ModernBertForQuestionAnswering": (4, 50),
     "ModernBertForTokenClassification": (4, 48),
     "Gemma3ForCausalLM": (4, 50),

@@ -126,7 +126,8 @@ class AttributionExplainer:
         if isinstance(self.model, BlackBox) and self.tokenizer is None:
             return self.model.reader(granularity)
         ends = not isinstance(self.task, Generation) or self.task.encodes
-        return InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
+        reader = InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
+        return reader if self.task.reads is None else self.task.reads(reader)
 
     @property
     def use_gradient(self) -> bool:

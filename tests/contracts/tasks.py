@@ -7,7 +7,8 @@ ids and the places of a sample.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -26,12 +27,14 @@ class TaskCase:
         inputs: Inputs of unequal lengths.
         score: Takes what the model returned for one row, a sample and the ids that were run to the scores ``(t,)``.
         name: The task as explanations call it.
+        run: Runs a model on one sample, with other ids or embeddings.
     """
 
     models: Zoo
     inputs: list[Any]
     score: Callable[[Any, Sample], torch.Tensor]
     name: str
+    run: Callable[..., Any] = field(default_factory=lambda: run)
 
     def texts(self, tokenizer: Any) -> list[Any]:
         """Return the inputs with a tokenizer's own mask token."""
@@ -76,6 +79,20 @@ def of_classes(output: Any, sample: Sample) -> torch.Tensor:
     return output.logits[0, sample.targets.readouts[0].ids]
 
 
+def run_apart(model: Any, sample: Sample, **replaced: torch.Tensor) -> Any:
+    """Return the cosine of the mean embeddings of two texts, each run by itself."""
+    means = []
+    for side in (1, 2):
+        inside = sample.inputs["text_index"] == side
+        rows = {name: value[:, inside] for name, value in ({"input_ids": sample.input_ids[None]} | replaced).items()}
+        if "inputs_embeds" in replaced:
+            del rows["input_ids"]
+        hidden = model.encoder(**rows, attention_mask=torch.ones(1, int(inside.sum()), dtype=torch.long)).last_hidden_state
+        means.append(hidden[0].mean(0))
+    cosine = (means[0] @ means[1]) / (means[0].norm() * means[1].norm())
+    return SimpleNamespace(logits=cosine[None, None])
+
+
 CONTEXT = "Paris is the capital of France, and Rome is the capital of Italy."
 TASKS = {
     "token_classification": TaskCase(
@@ -101,5 +118,12 @@ TASKS = {
         [("The old man walks", "He is sad."), ("Call", "555"), ("The music is beautiful", "and the pictures are bright")],
         of_classes,
         "next sentence prediction",
+    ),
+    "similarity": TaskCase(
+        tiny_tasks.SIMILARITIES,
+        [("The old man walks", "He is sad."), ("Call", "555"), ("The music is beautiful", "and the pictures are bright")],
+        of_classes,
+        "similarity",
+        run_apart,
     ),
 }

@@ -15,7 +15,7 @@ from interpreto.errors import InputError, OptionError, TargetError, TaskError
 from interpreto.inputs.samples import Prediction, Readout, Targets
 from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.targets import CLASSES, Contrast, Label, as_lists, read_classes
-from interpreto.inputs.text import TokenizedInput
+from interpreto.inputs.text import InputReader, TokenizedInput
 from interpreto.inputs.units import Units
 from interpreto.models.forward import Forward
 from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
@@ -38,6 +38,7 @@ class Classification(Task):
         name: What the task is called; None: after the kind.
         pairs: Each input is a pair of texts.
         outputs: Takes the logits from what the model returns; None: those that it calls so.
+        reads: Takes the reader of inputs to the one that the task needs; None: it is used as it is.
     """
 
     KINDS = ("single-label", "multi-label", "regression", "scores")
@@ -52,9 +53,10 @@ class Classification(Task):
         name: str | None = None,
         pairs: bool = False,
         outputs: Callable[[Any], Tensor] | None = None,
+        reads: Callable[[InputReader], Any] | None = None,
     ) -> None:
         self.name = name or (f"{kind} classification" if kind.endswith("-label") else kind)
-        self.pairs, self.outputs = pairs, outputs
+        self.pairs, self.outputs, self.reads = pairs, outputs, reads
         self.kind, self.mode = kind, mode
         self.mode_name = mode_name(mode)
         self.id2label, self.shared, self.decides = id2label or {}, shared, kind != "regression"

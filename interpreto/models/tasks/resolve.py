@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.errors import OptionError, TaskError
+from interpreto.inputs.separate_texts import SeparateTexts
 from interpreto.models.modes import InferenceModes, Mode
+from interpreto.models.similarity import SimilarityModel
 from interpreto.models.tasks.base import Task
 from interpreto.models.tasks.classification import Classification
+from interpreto.models.tasks.divergence import Divergence
 from interpreto.models.tasks.generation import Generation
 from interpreto.models.tasks.masked_lm import MaskedLM
 from interpreto.models.tasks.question_answering import QuestionAnswering
@@ -38,6 +42,12 @@ def _next_sentence(model: Any, tokenizer: Any, mode: Mode | None) -> Task:
     read = relationship_logits if _pretraining(model) else None
     chosen, name = InferenceModes.LOGITS if mode is None else mode, "next sentence prediction"
     return Classification(chosen, id2label={0: "is next", 1: "is random"}, name=name, pairs=True, outputs=read)
+
+
+def _similarity(model: Any, tokenizer: Any, mode: Mode | None) -> Task:
+    reads = partial(SeparateTexts, reference=model.reference, alone=model.compares_alone)
+    chosen = InferenceModes.LOGITS if mode is None else mode
+    return Classification(chosen, "regression", {0: "similarity"}, name="similarity", reads=reads)
 
 
 HEADS: dict[str, tuple[str, Build]] = {
@@ -73,10 +83,16 @@ def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task
         return task
     if task is not None and task not in NAMES:
         raise OptionError(f"`task`: got {shown(task)}; pass {', '.join(map(repr, NAMES))} or None.")
+    if isinstance(model, SimilarityModel):
+        return _similarity(model, tokenizer, mode)
     config, named = getattr(model, "config", None), _declared(model) if task is None else task
     if named == "generation":
         chosen = InferenceModes.LOG_SOFTMAX if mode is None else mode
-        return Generation(chosen, tokenizer, bool(getattr(config, "is_encoder_decoder", False)), config, longest)
+        divergence = Divergence(model, tokenizer) if mode is InferenceModes.KL_DIVERGENCE else None
+        encodes = bool(getattr(config, "is_encoder_decoder", False))
+        return Generation(chosen, tokenizer, encodes, config, longest, divergence)
+    if mode is InferenceModes.KL_DIVERGENCE:
+        raise OptionError(f"`inference_mode`: 'kl_divergence' is a score of generations, and this model does {named}.")
     if named in HEADS:
         return HEADS[named][1](model, tokenizer, mode)
     id2label = _names_of(model)

@@ -20,8 +20,9 @@ STYLE = (
 def curve_page(title: str, label: str, curves: Sequence[Curve]) -> str:
     """Return a self-contained page."""
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{plain(title)}</title><style>{STYLE}</style>"
-        f"<h1>{plain(title)}</h1>{to_svg(label, curves)}{_areas(curves)}</html>"
+        '<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">'
+        f"<title>{plain(title)}</title><style>{STYLE}</style><body><main><h1>{plain(title)}</h1>"
+        f"{to_svg(label, curves)}{_areas(curves)}</main></body></html>"
     )
 
 
