@@ -47,6 +47,7 @@ _HOMES = {
     "SquareGrad": "attributions.methods",
     "TransitionAttention": "attributions.methods",
     "VarGrad": "attributions.methods",
+    "load": "models.loading",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
@@ -99,6 +100,7 @@ __all__ = [
     "concepts",
     "demo",
     "errors",
+    "load",
     "metrics",
     "plot_attributions",
     "plot_concepts",
@@ -142,6 +144,7 @@ if TYPE_CHECKING:
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
     from interpreto.models.black_box import BlackBox
+    from interpreto.models.loading import load
     from interpreto.models.modes import InferenceModes
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts

@@ -11,6 +11,7 @@ from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import LinearInterpolationPerturbator
 from interpreto.models.embeddings import Baseline, read_baseline
+from interpreto.models.wrapping import read_model
 
 
 class IntegratedGradients(AttributionExplainer):
@@ -21,14 +22,15 @@ class IntegratedGradients(AttributionExplainer):
 
     Args:
         n_perturbations: Number of nodes of the rule.
-        baseline: ``"zero"``, ``"pad"``, ``"mask"``, ``"unk"`` or ``"mean"`` embedding, a number for every coordinate,
-            or a tensor ``(d,)`` or ``(l, d)``.
+        baseline: ``"auto"`` (a token that stands for no word: the mask token, else the unknown token; else ``"mean"``), the
+            ``"zero"``, ``"pad"``, ``"mask"``, ``"unk"`` or ``"mean"`` embedding, a number for every coordinate, or a tensor
+            ``(d,)`` or ``(l, d)``.
 
     Examples:
         >>> from interpreto import IntegratedGradients, demo
-        >>> explanation = IntegratedGradients(*demo.load_classifier(), baseline="mask")("A gorgeous, moving film.")[0]
-        >>> bool(explanation.residual.abs() < 0.05)
-        True
+        >>> explanation = IntegratedGradients(*demo.load_classifier())("A gorgeous, moving film.")[0]
+        >>> explanation.baseline, bool(explanation.residual.abs() < 0.05)
+        ('mask', True)
 
     References:
         Sundararajan et al., ICML 2017, https://arxiv.org/abs/1703.01365.
@@ -43,9 +45,10 @@ class IntegratedGradients(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int = 32,
-        baseline: Baseline | None = "zero",
+        baseline: Baseline | None = "auto",
         **options: Unpack[Options],
     ) -> None:
+        model, tokenizer = read_model(model, tokenizer)
         line = LinearInterpolationPerturbator(read_baseline(baseline, tokenizer), n_perturbations)
         parts = {"perturbator": line, "aggregator": WeightedMeanAggregator()}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)
