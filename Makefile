@@ -3,15 +3,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all test-versions chromium lint format docs screenshots bench tables demo-model
+.PHONY: demo test test-all test-versions chromium browsers lint format docs screenshots bench tables demo-model
 
-demo: $(VENV)/.installed
-	$(BIN)/python examples/demo.py
+demo: $(VENV)/.installed  # writes interpreto-demo/explanation.html and opens it
+	$(BIN)/interpreto demo
 
 test: $(VENV)/.dev  # the fast lane
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-all: $(VENV)/.dev $(if $(CI),chromium)  # everything else: notebooks, browser, site, real models, installation, versions
+test-all: $(VENV)/.dev $(if $(CI),browsers)  # everything else: notebooks, browser, site, real models, installation, versions
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 	$(MAKE) test-versions
 
@@ -20,6 +20,10 @@ test-versions: $(VENV)/.dev  # a contract subset with the lowest, the pinned and
 
 chromium:  # for the tests of pages, which are skipped without it, but never in CI, and for the pictures
 	command -v chromium > /dev/null || (apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium)
+
+browsers: chromium  # Firefox, and npm for axe-core, which checks accessibility
+	command -v firefox-esr > /dev/null || (apt-get -qq update && apt-get -qq install -y --no-install-recommends firefox-esr)
+	command -v npm > /dev/null || (apt-get -qq update && apt-get -qq install -y --no-install-recommends npm)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -33,6 +37,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/.dev  # site/index.html opens without a server
+	$(BIN)/python -W ignore tools/site.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 screenshots: $(VENV)/.dev chromium

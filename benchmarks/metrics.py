@@ -63,7 +63,7 @@ def line(name: str, together: Sequence[GameMetric], outputs: Sequence[Attributio
         ours()
     copies = needed(together, outputs)
     times = measure({"ours": ours, "bare": bare(game.forward.model, copies)}, rounds)
-    return f"| {name} | {spent.copies} | {times['ours'] * 1e3:.0f} ms | {times['ours'] / times['bare']:.2f} |"
+    return f"| {name} | {spent.rows} | {times['ours'] * 1e3:.0f} ms | {times['ours'] / times['bare']:.2f} |"
 
 
 def needed(together: Sequence[GameMetric], outputs: Sequence[AttributionOutput]) -> list[Tensor]:

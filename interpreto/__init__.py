@@ -10,6 +10,7 @@ from interpreto import _moved
 __version__ = "0.2.0"
 
 _HOMES = {
+    "Alti": "attributions.methods",
     "AttentionRollout": "attributions.methods",
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
@@ -17,6 +18,7 @@ _HOMES = {
     "Banzhaf": "attributions.methods",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
+    "Consensus": "attributions.consensus",
     "Contrast": "inputs.targets",
     "DeepLift": "attributions.methods",
     "DeepLiftShap": "attributions.methods",
@@ -33,6 +35,7 @@ _HOMES = {
     "IntegratedGradients": "attributions.methods",
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
+    "LimeWithPrior": "attributions.methods",
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
@@ -41,23 +44,27 @@ _HOMES = {
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
     "SmoothGrad": "attributions.methods",
+    "SimilarityModel": "models.similarity",
     "Sobol": "attributions.methods",
     "SplitterForClassification": "concepts.splitters",
     "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
     "TransitionAttention": "attributions.methods",
+    "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "load": "models.loading",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
+    "report": "metrics.report",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
+    "Alti",
     "AttentionRollout",
     "AttnLrp",
     "AttributionExplainer",
@@ -65,6 +72,7 @@ __all__ = [
     "Banzhaf",
     "BidirectionalAttention",
     "BlackBox",
+    "Consensus",
     "Contrast",
     "DeepLift",
     "DeepLiftShap",
@@ -81,6 +89,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelShap",
     "Lime",
+    "LimeWithPrior",
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
@@ -88,12 +97,14 @@ __all__ = [
     "RawAttention",
     "Rise",
     "Saliency",
+    "SimilarityModel",
     "SmoothGrad",
     "Sobol",
     "SplitterForClassification",
     "SplitterForGeneration",
     "SquareGrad",
     "TransitionAttention",
+    "ValueZeroing",
     "VarGrad",
     "__version__",
     "attributions",
@@ -106,13 +117,16 @@ __all__ = [
     "plot_concepts",
     "plot_curves",
     "plot_importance",
+    "report",
 ]
 
 if TYPE_CHECKING:
     from interpreto import attributions, concepts, demo, errors, metrics
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+    from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.methods import (
+        Alti,
         AttentionRollout,
         AttnLrp,
         Banzhaf,
@@ -128,6 +142,7 @@ if TYPE_CHECKING:
         IntegratedGradients,
         KernelShap,
         Lime,
+        LimeWithPrior,
         Occlusion,
         PermutationShap,
         RawAttention,
@@ -137,15 +152,18 @@ if TYPE_CHECKING:
         Sobol,
         SquareGrad,
         TransitionAttention,
+        ValueZeroing,
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
     from interpreto.models.loading import load
     from interpreto.models.modes import InferenceModes
+    from interpreto.models.similarity import SimilarityModel
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves

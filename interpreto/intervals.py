@@ -103,3 +103,31 @@ def _mass(angle: float, freedom: int) -> float:
         total += term
     total *= math.sin(angle)
     return 2 / math.pi * (angle + total) if odd else total
+
+
+def share_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's confidence interval of a share; NaN where nothing was counted.
+
+    Args:
+        hits: Number of successes.
+        n: Number of independent trials.
+        level: Nominal coverage, in (0, 1).
+
+    Returns:
+        Lower and upper end, in [0, 1].
+
+    References:
+        Wilson, JASA 1927, https://doi.org/10.1080/01621459.1927.10502953.
+
+    Examples:
+        >>> low, high = share_interval(9, 10)
+        >>> round(low, 3), round(high, 3)
+        (0.596, 0.982)
+    """
+    if n == 0:
+        return math.nan, math.nan
+    z = math.sqrt(2) * float(torch.erfinv(torch.tensor(level, dtype=torch.float64)))
+    share, shrink = hits / n, 1 + z * z / n
+    center = (share + z * z / (2 * n)) / shrink
+    half = z / shrink * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, center - half), min(1.0, center + half)

@@ -89,6 +89,16 @@ METHODS = (
     ),
     MethodSummary("GLime", "scores", True, "max(200, 4u)", "", True, "Tan et al., 2023", "https://arxiv.org/abs/2311.15722"),
     MethodSummary(
+        "LimeWithPrior",
+        "scores",
+        True,
+        "max(200, 4u)",
+        "",
+        True,
+        "Li et al., 2023",
+        "https://doi.org/10.1016/j.artint.2022.103823",
+    ),
+    MethodSummary(
         "Rise", "scores", False, "max(200, 4u)", "", True, "Petsiuk et al., 2018", "https://arxiv.org/abs/1806.07421"
     ),
     MethodSummary("Saliency", "gradients", False, "1", "", False, "Simonyan et al., 2013", "https://arxiv.org/abs/1312.6034"),
@@ -145,6 +155,10 @@ METHODS = (
         "Chen et al., 2023",
         "https://openreview.net/forum?id=rm0zIzlhcX",
     ),
+    MethodSummary(
+        "ValueZeroing", "attention", False, "u + 1", "", False, "Mohebbi et al., 2023", "https://arxiv.org/abs/2301.12971"
+    ),
+    MethodSummary("Alti", "attention", False, "1", "", False, "Ferrando et al., 2022", "https://arxiv.org/abs/2203.04212"),
     MethodSummary(
         "ExpectedGradients",
         "gradients",

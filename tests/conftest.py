@@ -10,8 +10,8 @@ torch.set_num_threads(1)
 ALL_FAMILIES = ("Occlusion", "KernelShap", "IntegratedGradients")  # methods that the fast lane tries on every family
 ALL_METHODS = ("bert", "xlnet", "gpt2", "t5")  # families that it tries with every method
 SIBLINGS = (
-    *("DeepLiftShap", "ExpectedGradients", "RawAttention", "TransitionAttention"),
-    *("PermutationShap", "Banzhaf", "GLime", "Rise"),
+    *("DeepLiftShap", "ExpectedGradients", "RawAttention", "TransitionAttention", "ValueZeroing"),
+    *("PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise"),
 )
 """Methods whose parts another method has too: on one family."""
 ONE_PASS = ("gpt2", "t5")  # families whose targets it also explains one pass each

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib
-import json
 import os
 import re
 import subprocess
@@ -11,13 +12,14 @@ import sys
 import time
 import zlib
 from html.parser import HTMLParser
-from inspect import ismodule
+from inspect import ismodule, signature
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
 import interpreto
+from interpreto.registry import METHODS
 from tests.visualizations.browser import Browser, needs_chromium
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +42,7 @@ LOADING = {*((tag, "src") for tag in ("script", "img", "iframe", "source", "vide
 LOADING |= {("use", "href"), ("image", "href"), ("object", "data"), ("video", "poster")}
 LOADED_LINKS = {"stylesheet", "preload", "icon", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "manifest"}
 ELSEWHERE = re.compile(r"(?:@import|url\()\s*(?:url\()?\s*['\"]?(?:https?:)?//")
-SHOWN = ["A gorgeous, witty, seductive movie.", "The acting is wonderful, but the story is too long and rather dull."]
+SHOWN = "The acting is wonderful, but the story is too long and rather dull."
 
 
 class Parsed(HTMLParser):
@@ -82,10 +84,11 @@ class Parsed(HTMLParser):
 def site(tmp_path_factory):
     pytest.importorskip("mkdocs", reason="mkdocs-material is not installed; it is in the extra `dev`")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     env = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
-    built = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=500)
-    assert built.returncode == 0, built.stdout + built.stderr
+    sources = [sys.executable, "-W", "ignore", "tools/site.py"]
+    for command in (sources, [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]):
+        built = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=500)
+        assert built.returncode == 0, built.stdout + built.stderr
     return folder
 
 
@@ -114,6 +117,18 @@ def resolved(name: str) -> object:
     for i, part in enumerate(parts[1:], 2):
         found = getattr(found, part, None) or (importlib.import_module(".".join(parts[:i])) if ismodule(found) else None)
     return found
+
+
+def test_every_option_of_an_explainer_of_concepts_is_in_the_reference(site):
+    """Their constructors end in ``**options``, which the concept model declares."""
+    page = re.sub(r"<[^>]+>", "", (site / "reference" / "concepts.html").read_text(encoding="utf-8"))
+    missing = []
+    for name in interpreto.concepts.__all__:
+        found = getattr(interpreto.concepts, name)
+        if isinstance(found, type) and "__signature__" in vars(found):
+            shown = re.search(rf"\b{name}\(.*?\)\n", page, re.DOTALL)
+            missing += [f"{name}({o})" for o in signature(found).parameters if not shown or f"{o}:" not in shown[0]]
+    assert not missing
 
 
 def test_every_paper_of_a_docstring_is_cited():
@@ -165,13 +180,32 @@ def test_loading_from_elsewhere_is_found(style):
 
 def test_the_start_page_shows_explanations_made_by_the_library(site, pages):
     start = pages[site / "index.html"]
-    assert [frame["src"] for frame in start.frames] == ["live/explanation.html", "live/methods.html"]
+    assert [frame["src"] for frame in start.frames] == ["live/classifier.html", "live/side-by-side.html"]
     assert all(frame["title"] and frame["loading"] == "lazy" for frame in start.frames)
-    page = (site / "live" / "explanation.html").read_text(encoding="utf-8")
-    (cards,) = re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
-    shown = [card for row in json.loads(cards) for card in row]
-    assert ["".join(text for text, *_ in card["segments"]) for card in shown] == SHOWN
-    assert all(["Method", "KernelShap"] in card["facts"] for card in shown)
+    page = (site / "live" / "classifier.html").read_text(encoding="utf-8")
+    assert SHOWN in re.sub(r"<.*?>", "", page) and "KernelShap" in page
+
+
+def test_the_gallery_shows_every_kind_of_page_itself(site, pages):
+    shown = {frame["src"].removeprefix("live/").removesuffix(".html") for frame in pages[site / "gallery.html"].frames}
+    assert shown == {file.stem for file in (site / "live").glob("*.html")}
+    assert len(shown) >= 9
+
+
+def test_the_table_of_the_registry_is_in_the_guide(site):
+    text = (site / "guides" / "methods.html").read_text(encoding="utf-8")
+    assert all(f'reference/attributions.html#interpreto.{method.name}"' in text for method in METHODS)
+    assert "KernelShap: shares of the score" in text  # the tree
+
+
+def test_a_frame_runs_its_own_scripts_alone(site):
+    """Each page allows its scripts by their hashes: the library's, and the one that tells its height."""
+    for file in (site / "live").glob("*.html"):
+        page = file.read_text(encoding="utf-8")
+        scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+        digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+        policy = re.search(r"script-src ([^;\"]+)", page)[1]
+        assert policy == " ".join(f"'sha256-{digest}'" for digest in digests), file.name
 
 
 def test_tutorials_are_shown_as_they_ran(site):
@@ -183,6 +217,7 @@ def test_tutorials_are_shown_as_they_ran(site):
         text = (site / "tutorials" / f"{name}.html").read_text(encoding="utf-8")
         assert text.count('class="language-python highlight"') >= 5
         assert 'class="language-text highlight"' in text
+        assert f'href="{name}.ipynb"' in text and (site / "tutorials" / f"{name}.ipynb").is_file()
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +241,22 @@ def test_the_search_needs_no_server(site, browser, name):
     assert not browser.said
 
 
-def eventually(browser: Browser, expression: str, before: str) -> None:
+@needs_chromium
+@pytest.mark.parametrize("name", ["index.html", "gallery.html", "tutorials/4_concepts.html"])
+def test_frames_are_as_high_as_their_pages_and_follow_the_theme(site, browser, name):
+    browser.said = []
+    browser.ask("Page.navigate", url=(site / name).as_uri())
+    frames = "$$('iframe[src]')"
+    eventually(browser, f"{frames}.every((frame) => (frame.loading = 'eager', frame.style.height.endsWith('px')))")
+    for scheme, wanted in (("slate", "dark"), ("default", "light")):
+        browser.run(f"document.body.setAttribute('data-md-color-scheme', '{scheme}')")
+        eventually(browser, f"{frames}.every((frame) => frame.dataset.scheme === '{wanted}')")
+    heights = browser.run(f"{frames}.map((frame) => frame.offsetHeight)")
+    assert len(heights) >= 2 and min(heights) > 40
+    assert not browser.said
+
+
+def eventually(browser: Browser, expression: str, before: str = "value") -> None:
     """Do something to the search box again and again, until an expression is true."""
     end = time.monotonic() + 60
     while not browser.run(f"($('.md-search__input')?.{before}, document.readyState === 'complete' && ({expression}))"):

@@ -92,6 +92,9 @@ RELEASE = tuple(int(part) for part in transformers.__version__.split(".")[:2])
 SINCE = {
     "Olmo2ForCausalLM": (4, 47),
     "ModernBertForSequenceClassification": (4, 48),
+    "ModernBertForMaskedLM": (4, 48),
+    "ModernBertModel": (4, 48),
+    "ModernBertForQuestionAnswering": (4, 50),
     "ModernBertForTokenClassification": (4, 48),
     "Gemma3ForCausalLM": (4, 50),
     "Qwen3ForCausalLM": (4, 51),

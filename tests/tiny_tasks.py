@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from transformers import PreTrainedTokenizerFast
+
+from interpreto.models.similarity import SimilarityModel
 from tests.tiny import (
     _DEBERTA,
     _DENSE,
@@ -43,3 +46,17 @@ def _zoo(head: str, *without: str, **settings: object) -> Zoo:
 
 TAGGERS = _zoo("ForTokenClassification", **_TAGS)
 """Named entities: persons and places, with the tags of their beginnings and insides."""
+MASKED_LMS = _zoo("ForMaskedLM", "t5")
+QUESTION_ANSWERERS = _zoo("ForQuestionAnswering", "t5")
+NEXT_SENTENCE: Zoo = {"bert": partial(_build, "BertForNextSentencePrediction", wordpiece, _DENSE)}
+
+
+def _similarity(family: str) -> tuple[SimilarityModel, PreTrainedTokenizerFast]:
+    head = "Encoder" if family == "t5" else ""
+    name, tokenizer, sizes = _FAMILIES[family]
+    encoder, own = _build(f"{name}{head}Model", tokenizer, sizes)
+    return SimilarityModel(encoder, own), own
+
+
+SIMILARITIES: dict = {family: partial(_similarity, family) for family in _FAMILIES}
+"""Cosines of mean embeddings."""

@@ -41,6 +41,8 @@ METHODS = (
     "GenericAttention",
     "TransitionAttention",
     "BidirectionalAttention",
+    "ValueZeroing",
+    "Alti",
 )
 GENERATION_METHODS = ("Occlusion", "KernelShap", "Lime", "IntegratedGradients", "InputXGradient", "Saliency")
 PROMPTS = (

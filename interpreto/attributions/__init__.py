@@ -1,6 +1,8 @@
 """Attributions: how much each unit of an input matters for an output."""
 
 from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+from interpreto.attributions.consensus import Consensus
+from interpreto.attributions.global_attribution import GlobalAttribution
 from interpreto.attributions.methods import (
     AttnLrp,
     Banzhaf,
@@ -14,6 +16,7 @@ from interpreto.attributions.methods import (
     IntegratedGradients,
     KernelShap,
     Lime,
+    LimeWithPrior,
     Occlusion,
     PermutationShap,
     Rise,
@@ -32,17 +35,20 @@ __all__ = [
     "AttributionExplainer",
     "AttributionOutput",
     "Banzhaf",
+    "Consensus",
     "DeepLift",
     "DeepLiftShap",
     "ExactShapley",
     "ExpectedGradients",
     "GLime",
+    "GlobalAttribution",
     "GradientShap",
     "InferenceModes",
     "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
     "Lime",
+    "LimeWithPrior",
     "MultitaskExplainerMixin",
     "Occlusion",
     "Options",

@@ -126,7 +126,8 @@ class AttributionExplainer:
         if isinstance(self.model, BlackBox) and self.tokenizer is None:
             return self.model.reader(granularity)
         ends = not isinstance(self.task, Generation) or self.task.encodes
-        return InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
+        reader = InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
+        return reader if self.task.reads is None else self.task.reads(reader)
 
     @property
     def use_gradient(self) -> bool:
@@ -322,7 +323,7 @@ class AttributionExplainer:
         error = None if estimate.standard_error is None else within_reach(estimate.standard_error, sample)
         granularity, baseline = self.settings.granularity, getattr(self.perturbator, "baseline", None)
         return AttributionOutput(
-            attributions=values.float(),
+            attributions=values.detach().float(),
             sample=sample,
             target_labels=list(sample.targets.labels),
             model_task=self.task.name,

@@ -86,7 +86,7 @@ class Parts:
             return sample, outputs
         targets = self.task.predicted(outputs[0]) if sample.targets is None else sample.targets
         ids = targets.readouts[0].ids.expand(len(outputs), -1)
-        prediction = self.task.prediction(outputs[0]) if decides and isinstance(self.task, Classification) else None
+        prediction = self.task.prediction(outputs[0].detach()) if decides and isinstance(self.task, Classification) else None
         sample = replace(sample, targets=targets, prediction=prediction)
         return sample, finite(mixed(self.task.read(outputs, ids), targets.readouts[0]), sample)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 FORMAT = "interpreto concepts 1"
 EXPLAINERS = "interpreto.concepts"  # the package whose public names are the explainers that a file may name
+OLD_TENSORS: Mapping[tuple[str, str], tuple[str, Callable[[Tensor], Tensor]]] = {
+    ("KMeans", "variance"): ("deviation", torch.sqrt),
+}
+"""Concept model and tensor as interpreto 0.1 wrote it: the tensor's name now, and how it is computed."""
 FLOATS = (torch.float32, torch.float64)  # that concept models compute in
 
 
@@ -99,6 +103,7 @@ def load_concepts(
     """
     with torch.inference_mode(False), torch.no_grad():
         tensors, facts = read_file(path, FORMAT, "concepts")
+        tensors = _renewed(tensors, facts.get("concept_model"))
         try:
             explainer = _build(facts, splitter, concept_model)
             _fill(explainer.concept_model, tensors, facts)
@@ -109,6 +114,15 @@ def load_concepts(
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise FileError(f"`path`: {str(path)!r} holds damaged or incomplete concepts ({_said(error)}).") from error
         return explainer.to(device)
+
+
+def _renewed(tensors: Mapping[str, Tensor], concept_model: object) -> dict[str, Tensor]:
+    """Return tensors by the names that they have now."""
+    found = {}
+    for name, tensor in tensors.items():
+        new, compute = OLD_TENSORS.get((str(concept_model), name), (name, torch.Tensor.clone))
+        found[new] = compute(tensor)
+    return found
 
 
 def _build(facts: Mapping[str, Any], splitter: Any, concept_model: Any) -> Any:

@@ -225,7 +225,7 @@ class InputReader:
         written = [i in self.special_ids and not added for i, added in zip(ids.tolist(), frozen, strict=True)]
         if any(written):
             frozen = [added or special for added, special in zip(frozen, written, strict=True)]
-            segments = _around([span for span, special in zip(offsets, written, strict=True) if special], segments)
+            segments = around([span for span, special in zip(offsets, written, strict=True) if special], segments)
         return self._checked(ids, extras, name, text=text, offsets=offsets, frozen=frozen, segments=segments)
 
     # --- Ids
@@ -295,7 +295,7 @@ def _without_end(frozen: Sequence[bool]) -> int:
     return max((i + 1 for i, special in enumerate(frozen) if not special), default=len(frozen))
 
 
-def _around(special: Sequence[Span], segments: Sequence[Span]) -> list[Span]:
+def around(special: Sequence[Span], segments: Sequence[Span]) -> list[Span]:
     """Return the parts of segments before, between and after special tokens."""
     parts: list[Span] = []
     for start, end in segments:

@@ -270,7 +270,7 @@ def _fill_alone(metric: Any, name: str, run: Callable[[], list[MetricResult]], m
     except Exception as error:  # whatever a metric raises
         done.failed(metric, name, error)
     else:
-        done.put(metric, name, Cell(_mean_of(results), spent.copies // len(results)))
+        done.put(metric, name, Cell(_mean_of(results), spent.rows // len(results)))
 
 
 def _shared_cells(metrics: Sequence[GameMetric], draws: Draws) -> list[tuple[GameMetric, str, Cell]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FEW_SAMPLES = 10
 """Number of samples below which a table names it next to an interval."""
 FAILED, UNDEFINED = "failed", "–"
-FACTS = ("method", "metric", "score", "low", "high", "higher_is_better", "n_valid", "n_skipped", "copies")
+FACTS = ("method", "metric", "score", "low", "high", "higher_is_better", "n_valid", "n_skipped", "rows", "copies")
 STYLE = (
     ".interpreto-benchmark{border-collapse:collapse;font:14px system-ui,sans-serif;font-variant-numeric:tabular-nums}"
     ".interpreto-benchmark th,.interpreto-benchmark td{padding:.3em .7em;text-align:right;border-bottom:1px solid #8884}"
@@ -35,7 +35,12 @@ class Cell:
     """The result of a metric for a method, and the number of rows that it alone would send through the model."""
 
     result: MetricResult
-    copies: int
+    rows: int
+
+    @property
+    def copies(self) -> int:
+        """Return the rows, by their old name."""
+        return self.rows
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,10 @@ class BenchmarkTable:
         return visualization("curves").plot_curves(found, path, backend=backend)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """Return one row for each method and metric, with its interval and cost. Needs pandas."""
+        """Return one row for each method and metric, with its interval and cost. Needs pandas.
+
+        The column ``rows`` counts the rows that went through the model; ``copies`` is its old name.
+        """
         import pandas  # noqa: PLC0415  (optional)
 
         return pandas.DataFrame(self._facts(), columns=list(FACTS))
@@ -123,7 +131,7 @@ class BenchmarkTable:
 
     def _facts(self) -> list[tuple[Any, ...]]:
         return [
-            (name, metric, r.score, *r.quiet_interval(), r.higher_is_better, r.n_valid, r.n_skipped, cell.copies)
+            (name, metric, r.score, *r.quiet_interval(), r.higher_is_better, r.n_valid, r.n_skipped, cell.rows, cell.rows)
             for name, row in self.cells.items()
             for metric, cell in row.items()
             for r in (cell.result,)
@@ -177,7 +185,7 @@ class BenchmarkTable:
 
     def _header(self) -> list[str]:
         arrows = [f"{metric} {'↑' if higher else '↓'}" for metric, higher in self._directions.items()]
-        return ["method", *arrows, *(["copies per text"] if self.explaining else [])]
+        return ["method", *arrows, *(["rows per text"] if self.explaining else [])]
 
     def _row(self, name: str, intervals: bool, mark: Callable[[str], str]) -> list[str]:
         cells = [name]
@@ -186,7 +194,7 @@ class BenchmarkTable:
             cells.append(mark(text) if self._is_best(name, metric) else text)
         if self.explaining:
             spent = self.explaining.get(name)
-            cells.append(UNDEFINED if spent is None else f"{spent.copies / self._texts:.1f}")
+            cells.append(UNDEFINED if spent is None else f"{spent.rows / self._texts:.1f}")
         return cells
 
     def _text(self, name: str, metric: str, intervals: bool) -> str:
@@ -230,7 +238,7 @@ class BenchmarkTable:
             return "not defined for this method" if failure is None else str(failure)
         cell = self.cells[name][metric]
         low, high = cell.result.quiet_interval()
-        return f"{cell.result}; 95 % interval [{low:.4g}, {high:.4g}]; {cell.copies} copies of texts"
+        return f"{cell.result}; 95 % interval [{low:.4g}, {high:.4g}]; {cell.rows} rows through the model"
 
 
 def is_baseline(name: str) -> bool:

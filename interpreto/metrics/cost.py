@@ -17,8 +17,13 @@ from interpreto.models.black_box import BlackBox
 class Cost:
     """Rows that went through the model, and seconds."""
 
-    copies: int = 0
+    rows: int = 0
     seconds: float = 0.0
+
+    @property
+    def copies(self) -> int:
+        """Return the rows, by their old name."""
+        return self.rows
 
 
 @contextmanager
@@ -30,12 +35,12 @@ def counted(model: Any) -> Iterator[Cost]:
         try:
             yield spent
         finally:
-            spent.copies, spent.seconds = model.asked - before, time.perf_counter() - start
+            spent.rows, spent.seconds = model.asked - before, time.perf_counter() - start
         return
 
     def count(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = [*args, *kwargs.values()]
-        spent.copies += next((len(value) for value in given if isinstance(value, Tensor)), 0)
+        spent.rows += next((len(value) for value in given if isinstance(value, Tensor)), 0)
 
     module = model if isinstance(model, nn.Module) else model.forward.model
     handle = module.register_forward_pre_hook(count, with_kwargs=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from interpreto.inputs.samples import Sample
 from interpreto.models.attention import AttentionMap
+from interpreto.models.sublayers import Normalization, Projection
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +34,17 @@ class LayerStates:
     Attributes:
         inputs: Hidden states that the layer's block begins with.
         keys: Those that the keys are made of: the same, or the output of the encoder.
-        projection: Matrix that takes the concatenated values of all heads to the width of the hidden states.
-        output: Hidden states that the block ends with.
+        projection: Linear map of the concatenated values of all heads to the width of the hidden states.
+        addition: What it returns, and what is added to the residual stream: the same, or what a normalization makes of it;
+            None where that was not seen.
+        normalization: Layer normalization that the residual stream goes through behind the attention; None: there is none.
     """
 
     inputs: Float[Tensor, "b q d"]
     keys: Float[Tensor, "b k d"]
-    projection: Float[Tensor, "d m"]
-    output: Float[Tensor, "b q d"]
+    projection: Projection
+    addition: tuple[Float[Tensor, "b q d"], Float[Tensor, "b q d"]] | None = None
+    normalization: Normalization | None = None
 
 
 class Flow(ABC):
@@ -77,12 +81,18 @@ class AttentionRule(ABC):
     Attributes:
         steps: Points between the zero embedding and the input at which the gradients of a score in the last layer's
             attention are averaged; their positive part, averaged over heads, multiplies the row. 0: nothing does.
+        directed: The flow is given the gradients of the scores in the last hidden states, normalizations kept fixed. Layers
+            are then followed in a second pass.
+        zeroing: The flow sees, in place of attention, how far the outputs of each block turn when a value is zero: shares that
+            sum to 1, as the only head.
     """
 
     steps: int = 0
+    directed: bool = False
+    zeroing: bool = False
 
     @abstractmethod
-    def flow(self) -> Flow:
+    def flow(self, directions: Float[Tensor, "b t q d"] | None = None) -> Flow:
         """Return a new flow, for one batch."""
 
 

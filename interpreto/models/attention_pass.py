@@ -13,9 +13,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interpreto.errors import ModelError
-from interpreto.models.attention import PRODUCTS, AttentionMap, AttentionReader, Kind
+from interpreto.models.attention import AttentionMap, AttentionReader, Kind
 from interpreto.models.attention_flow import Flow, LayerStates
+from interpreto.models.backward_rules import INVERSE_ROOTS, LrpRules
+from interpreto.models.sublayers import Sublayer
 from interpreto.models.watching import watching
+
+NORMALIZATIONS = frozenset({F.layer_norm, getattr(F, "rms_norm", F.layer_norm), *INVERSE_ROOTS})
 
 
 class LayerReader(AttentionReader):
@@ -28,6 +32,7 @@ class LayerReader(AttentionReader):
         visit: Is handed the maps; returns the weights that the model goes on with.
         cut: Blocks return tensors without a history that require gradients, so that a graph begins at the last of them.
         close: Is handed each map again when its block has ended, with the hidden states around it.
+        frozen: Gradients pass normalizations as if what these divide by were fixed.
 
     Attributes:
         hidden: Output of the last block of layers so far, ``(b, q, d)``, or ``(q, b, d)`` where tokens come first.
@@ -43,20 +48,19 @@ class LayerReader(AttentionReader):
         visit: Callable[[AttentionMap], Tensor],
         cut: bool = False,
         close: Callable[[AttentionMap, LayerStates], None] | None = None,
+        frozen: bool = False,
     ) -> None:
         super().__init__(model, rows, visit=self._layer)
+        self._rules = LrpRules("frozen") if frozen else None
         self.hidden: Tensor | None = None
         self.tokens_first = False
         self.last: dict[Kind, int] = {}
         self._sizes, self._next, self._cut, self._close = sizes, visit, cut, close
-        self._blocks = {
-            f"{name}.{i}" for name, part in model.named_modules() if isinstance(part, nn.ModuleList) for i in range(len(part))
-        }
+        self._blocks = outermost_blocks(model)
         self._awaits: str | None = None  # the block in which the last map was seen, until it returns
         self._inputs: dict[str, Tensor] = {}  # of the blocks that are running
         self._memory: Tensor | None = None  # output of the encoder
-        self._unclosed: list[AttentionMap] = []
-        self._projections: dict[int, Tensor] = {}
+        self._unclosed: list[tuple[AttentionMap, Sublayer]] = []
 
     def _layer(self, layer: AttentionMap) -> Tensor:
         if tuple(layer.weights.shape[-2:]) != self._sizes.get(layer.kind):
@@ -69,7 +73,11 @@ class LayerReader(AttentionReader):
         self.tokens_first = layer.tokens_first
         self._awaits = self._block_of(layer.module)
         if self._close is not None:
-            self._unclosed.append(detached(layer))
+            assert layer.values is not None
+            inputs = self._inputs.get(self._awaits)
+            if inputs is None:
+                raise self._unread(layer)
+            self._unclosed.append((detached(layer), Sublayer(inputs, layer.weights.shape[1] * layer.values.shape[-1])))
         return self._next(layer)
 
     def _block_of(self, name: str) -> str:
@@ -81,6 +89,8 @@ class LayerReader(AttentionReader):
     def leave(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         """Keep the hidden states of a block that ends; cut their history where that is asked for."""
         if self.where != self._awaits:
+            if self._unclosed:
+                self._unclosed[-1][1].left(inputs, output)
             return None
         self._awaits = None
         hidden = output[0] if isinstance(output, (tuple, list)) else output
@@ -94,12 +104,12 @@ class LayerReader(AttentionReader):
 
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
         """Return the function's value; record attention, and the matrices that its outputs are multiplied by."""
-        if self._unclosed and (layer := self._unclosed[-1]).number not in self._projections:
-            width = layer.weights.shape[1] * layer.values.shape[-1]  # type: ignore[union-attr]
-            matrix = projection_of(function, arguments, width)
-            if matrix is not None:
-                self._projections[layer.number] = matrix.detach()
-        return super().call(function, arguments, options)
+        if self._rules is not None and function in NORMALIZATIONS:
+            return self._rules.call(function, arguments, options)
+        value = super().call(function, arguments, options)
+        if self._unclosed:
+            self._unclosed[-1][1].saw(function, arguments, options, value)
+        return value
 
     def entered(self, name: str, hidden: Tensor) -> None:
         """Keep the hidden states that a block begins with."""
@@ -108,19 +118,30 @@ class LayerReader(AttentionReader):
     def _closed(self, output: Tensor) -> None:
         """Hand the maps of a block that ends to whoever closes them."""
         inputs = self._inputs.pop(self.where, None)
-        for layer in self._unclosed:
+        for layer, sublayer in self._unclosed:
             assert self._close is not None
             if layer.kind == "encoder":
                 self._memory = output
-            projection, keys = self._projections.pop(layer.number, None), self._memory if layer.kind == "cross" else inputs
-            if projection is None or inputs is None or keys is None:
-                raise ModelError(
-                    f"`model`: the matrix that {layer.module!r} of {self._name} multiplies its values by was not found "
-                    "(quantized layers have none to read); use RawAttention, AttentionRollout or GenericAttention."
-                )
-            around = [self._in_order(each.detach()) for each in (inputs, keys, output)]
-            self._close(layer, LayerStates(around[0], around[1], projection, around[2]))
+            keys = self._memory if layer.kind == "cross" else inputs
+            if sublayer.projection is None or inputs is None or keys is None:
+                raise self._unread(layer)
+            around = self._in_order(inputs.detach()), self._in_order(keys.detach())
+            states = LayerStates(around[0], around[1], sublayer.projection, self._addition(sublayer), sublayer.normalization)
+            self._close(layer, states)
         self._unclosed.clear()
+
+    def _addition(self, sublayer: Sublayer) -> tuple[Tensor, Tensor] | None:
+        """Return the product of values and matrix, and what is added to the residual stream, as ``(b, q, d)``."""
+        if sublayer.addition is None or sublayer.projected is None:
+            return None
+        given = [each.detach().reshape(sublayer.inputs.shape) for each in (sublayer.projected, sublayer.addition)]
+        return self._in_order(given[0]), self._in_order(given[1])
+
+    def _unread(self, layer: AttentionMap) -> ModelError:
+        return ModelError(
+            f"`model`: the matrix that {layer.module!r} of {self._name} multiplies its values by was not found (quantized "
+            "layers have none to read); use RawAttention, AttentionRollout or GenericAttention."
+        )
 
     def _in_order(self, hidden: Tensor) -> Tensor:
         return hidden.transpose(0, 1) if self.tokens_first else hidden
@@ -129,9 +150,8 @@ class LayerReader(AttentionReader):
     def listening(self, model: nn.Module) -> Iterator[None]:
         """Context manager in which the reader is told what blocks begin with."""
         handles = []
-        for name, block in model.named_modules() if self._close is not None else ():
-            if name in self._blocks:
-                handles.append(block.register_forward_pre_hook(self._listener(name), with_kwargs=True))
+        for name, block in self._blocks.items() if self._close is not None else ():
+            handles.append(block.register_forward_pre_hook(self._listener(name), with_kwargs=True))
         try:
             yield
         finally:
@@ -147,8 +167,8 @@ class LayerReader(AttentionReader):
 
         return listen
 
-    def shares(self, scores: Float[Tensor, "b t"]) -> Float[Tensor, "b t q"]:
-        """Return the share of each query in each score: of the norm of the score's gradient in the last hidden states.
+    def gradients(self, scores: Float[Tensor, "b t"]) -> Float[Tensor, "b t q d"]:
+        """Return the gradient of each score in the last hidden states.
 
         Raises:
             ModelError: the scores do not depend on these.
@@ -163,9 +183,22 @@ class LayerReader(AttentionReader):
                     f"`model`: where {self._name} reads its logits was not found; use a method that masks units or reads "
                     "gradients."
                 )
-            norms = (gradient.transpose(0, 1) if self.tokens_first else gradient).norm(dim=-1)
-            found.append(norms / norms.sum(1, keepdim=True).clamp(min=torch.finfo(norms.dtype).tiny))
+            found.append(self._in_order(gradient))
         return torch.stack(found, 1)
+
+    def shares(self, scores: Float[Tensor, "b t"]) -> Float[Tensor, "b t q"]:
+        """Return the share of each query in each score: of the norm of the score's gradient in the last hidden states."""
+        norms = self.gradients(scores).norm(dim=-1)
+        return norms / norms.sum(-1, keepdim=True).clamp(min=torch.finfo(norms.dtype).tiny)
+
+
+def outermost_blocks(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the blocks of a model by name: members of lists of modules that are in no other list."""
+    found: dict[str, nn.Module] = {}
+    for name, part in model.named_modules():
+        if isinstance(part, nn.ModuleList) and not any(name.startswith(f"{block}.") for block in found):
+            found |= {f"{name}.{i}": block for i, block in enumerate(part)}
+    return found
 
 
 @contextmanager
@@ -173,20 +206,6 @@ def reading(model: nn.Module, reader: LayerReader, gradients: bool) -> Iterator[
     """Context manager in which a reader watches a model, with or without a graph."""
     with torch.set_grad_enabled(gradients), reader.listening(model), watching(model, reader):
         yield
-
-
-def projection_of(function: Callable[..., Any], arguments: tuple[Any, ...], width: int) -> Tensor | None:
-    """Return the matrix ``(d, width)`` that a function multiplies vectors of a width by; None if by none."""
-    if function is F.linear and arguments[0].shape[-1] == width == arguments[1].shape[1]:
-        return arguments[1]
-    if function in PRODUCTS and arguments[1].ndim == 2 and arguments[0].shape[-1] == width == len(arguments[1]):
-        return arguments[1].T  # of Falcon
-    if function is torch.addmm and arguments[1].shape[-1] == width == len(arguments[2]):
-        return arguments[2].T  # of a Conv1D
-    if function is torch.einsum and len(arguments) == 3 and isinstance(arguments[2], nn.Parameter):
-        matrix = arguments[2].flatten(1)  # of XLNet
-        return matrix if matrix.shape[1] == width else None
-    return None
 
 
 class Seen:

@@ -13,14 +13,15 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.inputs.samples import Readout, Sample
-from interpreto.models.attention import Kind
+from interpreto.models.attention import AttentionMap, Kind
 from interpreto.models.attention_flow import Attended, AttentionRule, Flow, Rows
-from interpreto.models.attention_pass import Felt, Last, LayerReader, Seen, reading
+from interpreto.models.attention_pass import Felt, Last, LayerReader, Seen, outermost_blocks, reading
 from interpreto.models.batching import map_batches
 from interpreto.models.forward import Batch, promoted
 from interpreto.models.measurements import check_causal, check_model
 from interpreto.models.rows import RowRunner, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed
+from interpreto.models.value_zeroing import BlockCalls, shares_of, zeroed
 
 Aim = Callable[[Sample, Float[Tensor, "1 k"]], tuple[Sample, Float[Tensor, "1 t"]]]
 """Takes a sample and the outputs that were read for it to the sample with its targets, and their scores."""
@@ -79,7 +80,7 @@ class AttentionScorer:
         """
         runs = [Run(i, sample, readout) for i, sample in enumerate(samples) for readout in self.runner.readouts(sample)]
         with self._padding(samples, moves=rule.steps > 0):
-            done = self._mapped(runs, lambda some: self._attended(some, rule.flow()))
+            done = self._mapped(runs, lambda some: self._attended(some, rule))
             weights = [None] * len(done) if not rule.steps else self._feedback(done, rule.steps)
         placed = [self._placed(each, weight) for each, weight in zip(done, weights, strict=True)]
         return [
@@ -106,8 +107,40 @@ class AttentionScorer:
 
     # --- Rows of a batch
 
-    def _attended(self, runs: list[Run], flow: Flow) -> list[Done]:
+    def _attended(self, runs: list[Run], rule: AttentionRule) -> list[Done]:
         """Return a batch of runs with their scores and rows."""
+        if rule.zeroing:
+            return [self._zeroed(run, rule.flow()) for run in runs]
+        return self._followed(runs, rule.flow(self._directions(runs) if rule.directed else None))
+
+    def _zeroed(self, run: Run, flow: Flow) -> Done:
+        """Return a run with its scores, and the rows that a flow makes of value zeroing in its blocks."""
+        batch, model = self._batch([run]), self.forward.model
+        blocks = BlockCalls(outermost_blocks(model))
+        reader = LayerReader(model, 1, self._sizes(batch), blocks.see, cut=True)
+        with blocks.listening():
+            outputs = self._run([run], batch, reader, gradients=True)
+        reader.checked()
+        aimed, scores = self._scored(run, outputs[0])
+        read = reader.shares(scores[None]).detach()
+        for number, (kind, turned) in enumerate(zeroed(model, blocks.calls, self.runner.budget)):
+            flow.see(AttentionMap(shares_of(turned)[:, None], None, "", kind, number))
+        rows = [flow.row(read[:, k]) for k in range(len(scores))]
+        return _cut(aimed, 0, len(scores), scores.detach()[None], read, rows)
+
+    def _directions(self, runs: list[Run]) -> Float[Tensor, "b t q d"]:
+        """Return the gradients of the scores in the last hidden states, normalizations kept fixed."""
+        batch = self._batch(runs)
+        reader = LayerReader(
+            self.forward.model, len(runs), self._sizes(batch), lambda layer: layer.weights, cut=True, frozen=True
+        )
+        outputs = self._run(runs, batch, reader, gradients=True)
+        reader.checked()
+        scores = [self._scored(run, row)[1] for run, row in zip(runs, outputs, strict=True)]
+        return reader.gradients(pad_sequence(scores, batch_first=True))
+
+    def _followed(self, runs: list[Run], flow: Flow) -> list[Done]:
+        """Return a batch of runs with their scores, and the rows that a flow makes of their attention."""
         felt = Felt(flow) if flow.backward else None
         stated = all(run.readout is not None and run.readout.positions is not None for run in runs)
         batch = self._batch(runs)

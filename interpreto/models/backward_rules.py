@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +79,7 @@ class LrpRules(BackwardRules):
         https://arxiv.org/abs/2202.07304.
     """
 
-    def __init__(self, attention: Literal["attnlrp", "frozen"] = "attnlrp") -> None:
+    def __init__(self, attention: str = "attnlrp") -> None:
         super().__init__()
         self.frozen = attention == "frozen"
 
@@ -180,6 +180,8 @@ class DeepLiftRules(BackwardRules):
             return value - secants.logsumexp(pairs, value, dim, keepdim=True)
         if function in LOG_SUMS and isinstance(dim := _dimension(arguments, options), int):
             return secants.logsumexp(pairs, first, dim, options.get("keepdim", len(others) > 1 and others[1]))
+        if function is Tensor.__rtruediv__:
+            return secants.elementwise(pairs, torch.reciprocal, first) * others[0]
         if function in ELEMENTWISE:
             return secants.elementwise(pairs, lambda v: function(v, *others, **options), first)
         if function in POWERS and isinstance(others[0], (int, float)):

@@ -7,12 +7,21 @@ from typing import Any
 
 from torch import nn
 
+from interpreto.errors import ModelError
+
+SHARDED = ("FullyShardedDataParallel", "FSDPModule")  # by name: the classes are imported by those who use them
+
 
 def unwrapped(model: Any) -> Any:
     """Return the model that ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel`` wraps; others as they are.
 
     Hooks do not reach into a compiled graph, and parallel wrappers hide the config, the abilities and the embeddings.
+
+    Raises:
+        ModelError: the parameters are sharded (FSDP): every process would have to explain the same inputs in step.
     """
+    if isinstance(model, nn.Module):
+        _check_whole(model)
     while True:
         inner = getattr(model, "_orig_mod", None)
         if inner is None and isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
@@ -20,6 +29,18 @@ def unwrapped(model: Any) -> Any:
         if not isinstance(inner, nn.Module):
             return model
         model = inner
+
+
+def _check_whole(model: nn.Module) -> None:
+    """Raise a `ModelError` for a model whose parameters `FullyShardedDataParallel` or `fully_shard` has sharded."""
+    sharded = next((m for m in model.modules() if any(kind.__name__ in SHARDED for kind in type(m).__mro__)), None)
+    if sharded is not None:
+        raise ModelError(
+            f"`model`: {type(sharded).__name__} holds a shard of its parameters in each process (FSDP); explain a whole "
+            "model: gather its state (torch.distributed.checkpoint.state_dict.get_model_state_dict with "
+            'StateDictOptions(full_state_dict=True)), load it into an unwrapped model, and pass that. `device_map="auto"` '
+            "spreads a model over devices within one process."
+        )
 
 
 def compiled_in_place(model: nn.Module) -> bool:

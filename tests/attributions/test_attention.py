@@ -6,28 +6,39 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from interpreto import (
+    Alti,
     AttentionRollout,
     BidirectionalAttention,
     GenericAttention,
     Granularity,
     RawAttention,
     TransitionAttention,
+    ValueZeroing,
 )
+from interpreto.attributions.attention import alti
+from interpreto.attributions.attention.alti import AltiFlow, contributions
 from interpreto.attributions.attention.chains import Chain
 from interpreto.attributions.attention.flows import ProductFlow, SingleFlow, TransitionFlow
 from interpreto.attributions.attention.relevancy import GenericFlow, HeadFlow, Relevancy, normalized
 from interpreto.attributions.methods.attention_rollout import mixed_with_identity, shares
 from interpreto.errors import ModelError, OptionError
 from interpreto.models.attention import AttentionMap, AttentionReader
+from interpreto.models.attention_flow import LayerStates
 from interpreto.models.attention_pass import Felt, LayerReader
+from interpreto.models.sublayers import Projection
 from interpreto.models.watching import watching
 from tests import tiny
 
 TEXT = "The film was not good."
-METHODS = [RawAttention, AttentionRollout, GenericAttention, TransitionAttention, BidirectionalAttention]
+METHODS = [
+    *(RawAttention, AttentionRollout, GenericAttention, TransitionAttention, BidirectionalAttention),
+    *(ValueZeroing, Alti),
+]
+BLIND = (RawAttention, AttentionRollout, ValueZeroing, Alti)  # to classes
 
 
 def layer(weights, kind="self", number=0):
@@ -327,7 +338,7 @@ def test_token_perception_is_the_length_of_transformed_values():
 def test_classes_differ_where_gradients_are_read(method):
     model, tokenizer = tiny.CLASSIFIERS["bert"]()
     a, b = method(model, tokenizer)(TEXT, [0, 1])[0].attributions
-    assert bool((a >= 0).all()) and torch.equal(a, b) == (method in (RawAttention, AttentionRollout))
+    assert bool((a >= 0).all()) and torch.equal(a, b) == (method in BLIND)
 
 
 # --- What is held
@@ -455,3 +466,187 @@ def test_a_word_has_the_mean_of_its_tokens():
     tokens = RawAttention(model, tokenizer, granularity=Granularity.TOKEN)(TEXT)[0]
     sentence = RawAttention(model, tokenizer, granularity=Granularity.SENTENCE)(TEXT)[0]
     torch.testing.assert_close(sentence.attributions[0, 0], tokens.attributions[0].mean())
+
+
+# --- Value zeroing
+
+
+class Values(nn.Module):
+    """Attention with a projection, and no residual connection: a linear function of the values of its tokens."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.value, self.out = nn.Linear(width, width, bias=False), nn.Linear(width, width)
+
+    def forward(self, hidden):
+        scores = hidden @ hidden.transpose(1, 2)
+        return self.out(F.softmax(scores, -1) @ self.value(hidden))
+
+
+class Linear(nn.Module):
+    """Blocks of attention that is read at the first token."""
+
+    def __init__(self, vocabulary=12, layers=1, width=4):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.layers = nn.ModuleList(Values(width) for _ in range(layers))
+        self.head = nn.Linear(width, 2)
+
+    def get_input_embeddings(self):
+        return self.embedding
+
+    def forward(self, input_ids, attention_mask):
+        hidden = self.embedding(input_ids)
+        for block in self.layers:
+            hidden = block(hidden)
+        return SimpleNamespace(logits=self.head(hidden[:, 0]))
+
+
+@pytest.fixture
+def linear():
+    torch.manual_seed(3)
+    return Linear().eval()
+
+
+def turned(model, ids, layer=0):
+    """One minus the cosine of a block's output at the first token with and without each value, by a loop."""
+    hidden = model.embedding(torch.tensor(ids))
+    for block in model.layers[:layer]:
+        hidden = block(hidden[None])[0]
+    block = model.layers[layer]
+    weights, values = (hidden @ hidden.T).softmax(-1), block.value(hidden)
+    found = []
+    for j in range(len(ids)):
+        kept = values.clone()
+        kept[j] = 0
+        found.append(1 - torch.cosine_similarity(block.out(weights @ kept), block.out(weights @ values), dim=-1))
+    return torch.stack(found, 1)
+
+
+@torch.no_grad()
+def test_value_zeroing_of_a_linear_block_is_a_loop(linear):
+    wanted = turned(linear, [3, 4, 5, 6])
+    torch.testing.assert_close(explained(ValueZeroing, linear), wanted[0] / wanted[0].sum(), rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_value_that_is_zero_already_has_no_share(linear):
+    linear.embedding.weight[5] = 0.0
+    found = explained(ValueZeroing, linear)
+    assert float(found[2]) == pytest.approx(0.0, abs=1e-6) and float(found.sum()) == pytest.approx(1.0)
+
+
+def test_a_single_token_has_all_of_it(linear):
+    torch.testing.assert_close(explained(ValueZeroing, linear, ids=[4]), torch.ones(1))
+
+
+@torch.no_grad()
+def test_value_zeroing_multiplies_layers_or_returns_the_last():
+    torch.manual_seed(4)
+    model, ids = Linear(layers=2).eval(), [3, 4, 5]
+    first, second = (turned(model, ids, layer) for layer in (0, 1))
+    first, second = first / first.sum(1, keepdim=True), second / second.sum(1, keepdim=True)
+    options = {"rtol": 1e-3, "atol": 1e-5}
+    torch.testing.assert_close(explained(ValueZeroing, model, ids=ids), (second @ first)[0], **options)
+    torch.testing.assert_close(explained(ValueZeroing, model, ids=ids, rollout=False), second[0], **options)
+    torch.testing.assert_close(explained(ValueZeroing, model, ids=ids, start_layer=-1), second[0], **options)
+
+
+@pytest.mark.parametrize("family", ["bert", "xlnet", "deberta_v2", "albert"])
+def test_value_zeroing_is_the_whole_model_with_a_value_set_to_zero(family):
+    """In the last layer, where running its block again is running the model again, attention being written out in both."""
+    model, tokenizer = tiny.CLASSIFIERS[family]()
+    found = ValueZeroing(model, tokenizer, granularity="all_tokens", rollout=False)(TEXT)[0]
+    given = tokenizer(TEXT, return_tensors="pt")
+    at = 0 if family in ("bert", "deberta_v2", "albert") else -1
+
+    def hidden(zeroed):
+        def edit(n, weights, values):
+            values = values.clone()
+            if n == 1 and zeroed is not None:
+                values[:, :, zeroed] = 0
+            return weights, values
+
+        with torch.no_grad(), watching(model, AttentionReader(model, 1, edit)):
+            states = model.base_model(**given, output_hidden_states=True)
+        return states.hidden_states[-1][0, at].double()
+
+    whole = hidden(None)
+    wanted = torch.stack([1 - torch.cosine_similarity(hidden(j), whole, dim=0) for j in range(len(found.elements))])
+    torch.testing.assert_close(found.attributions[0], (wanted / wanted.sum()).float(), rtol=1e-3, atol=1e-5)
+
+
+# --- ALTI
+
+
+@pytest.mark.parametrize("family", ["bert", "albert", "xlnet", "gpt2", "llama", "deberta_v2", "modernbert"])
+def test_the_parts_of_a_layer_sum_to_its_hidden_states(family):
+    """Contributions are the distances of parts that, together with the bias, are what the next operation reads."""
+    model, tokenizer = tiny.CLASSIFIERS[family]()
+    seen = []
+
+    class Parts(AltiFlow):
+        def close(self, layer, states):
+            inputs, scale = states.inputs, alti._scale(states)
+            whole = inputs + alti.added_to(states)
+            out, deviation = alti._normalized(whole, states)
+            ((_, parts),) = alti._parts(layer, states, scale)
+            own = torch.arange(parts.shape[1])
+            parts[:, own, own] += inputs
+            parts = alti._linear(parts, states, deviation)
+            bias = scale * (0.0 if states.projection.bias is None else states.projection.bias)
+            bias = alti._linear(bias, states, deviation)
+            if states.normalization is not None:
+                bias = bias + states.normalization.bias
+            torch.testing.assert_close(parts.sum(2) + bias, out, rtol=1e-4, atol=1e-5 * max(1.0, float(out.abs().max())))
+            seen.append(states.normalization is not None)
+            super().close(layer, states)
+
+    explainer = Alti(model, tokenizer, granularity="all_tokens")
+    explainer.evidence.rule._flow = Parts
+    found = explainer(TEXT)[0]
+    assert seen == [family in ("bert", "albert", "xlnet", "deberta_v2")] * 2
+    torch.testing.assert_close(found.attributions.sum(), torch.tensor(1.0))
+
+
+def test_contributions_by_hand():
+    weights, values = torch.tensor([[[[1.0, 0.0], [0.25, 0.75]]]]), torch.tensor([[[[2.0, 0.0], [0.0, 4.0]]]])
+    inputs = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    added = (weights @ values)[:, 0]
+    states = LayerStates(inputs, inputs, Projection(torch.eye(2)), (added, added))
+    found = contributions(AttentionMap(weights, values, "layer", "self"), states)
+    torch.testing.assert_close(found, torch.tensor([[[1.0, 0.0], [0.5 / 4.5, 4.0 / 4.5]]]))
+
+
+def test_parts_that_do_not_sum_to_the_layer_are_refused():
+    states = torch.ones(1, 2, 2)
+    layer = AttentionMap(torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 1, 2, 2), "layer", "self")
+    wrong = LayerStates(states, states, Projection(torch.eye(2)), (states, states + 1))
+    with pytest.raises(ModelError, match="do not sum"):
+        contributions(layer, LayerStates(states, states, Projection(2 * torch.eye(2)), (states, states)))
+    assert contributions(layer, wrong).shape == (1, 2, 2)  # as a normalization behind the matrix would scale it
+    with pytest.raises(ModelError, match="was not found"):
+        contributions(layer, LayerStates(states, states, Projection(torch.eye(2))))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text", "phi", "olmo2"])
+def test_alti_logit_and_the_rest_of_the_model_sum_to_the_logit(family):
+    model, tokenizer = tiny.CAUSAL_LMS[family]()
+    explainer = Alti(model, tokenizer, granularity="all_tokens", logits=True, inference_mode="logits")
+    found = explainer("The film was", torch.tensor([7]))[0]
+    with torch.no_grad():  # without the perceptrons and without biases, tokens are all that adds up
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") or "down_proj" in name or "mlp.c_proj" in name or "fc2" in name:
+                parameter.zero_()
+    bare = explainer("The film was", torch.tensor([7]))[0]
+    torch.testing.assert_close(bare.attributions.nansum(), bare.base_scores[0], rtol=1e-4, atol=1e-4)
+    assert found.signed and not torch.allclose(found.attributions.nansum(), found.base_scores[0], atol=1e-3)
+
+
+def test_alti_refuses_two_stacks_and_layers_that_do_not_add_up():
+    with pytest.raises(ModelError, match="one stack"):
+        Alti(*tiny.SEQ2SEQ["t5"]())("The film", " was")
+    with pytest.raises(ModelError, match="normalizes its residual stream"):
+        Alti(*tiny.CLASSIFIERS["bert"](), logits=True)(TEXT)
+    with pytest.raises(OptionError, match="leave it 0"):
+        Alti(*tiny.CLASSIFIERS["gpt2"](), logits=True, start_layer=1)

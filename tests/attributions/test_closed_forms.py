@@ -227,7 +227,7 @@ def test_lime_standard_errors_are_those_of_repeated_runs():
 
 def test_lime_with_fewer_copies_than_coefficients_is_refused():
     value, _ = problems.random_game(20, seed=0)
-    with pytest.raises(OptionError, match=r"`n_perturbations`: 20 copies do not determine 21 coefficients"):
+    with pytest.raises(OptionError, match=r"`n_perturbations`: 20 perturbed inputs do not determine 21 coefficients"):
         game_explanation(Lime, value, 20, n_perturbations=20)
 
 

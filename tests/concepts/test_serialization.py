@@ -73,6 +73,18 @@ def test_every_explainer_of_the_package_can_be_saved():
     assert names == {kind.__name__ for kind in (*DICTIONARIES, *SAES, NeuronsAsConcepts)}
 
 
+def test_clusters_of_the_first_release_are_read(tmp_path):
+    """It wrote the variance within clusters, whose root is the deviation that is written now."""
+    explainer = concepts.KMeansConcepts(None, nb_concepts=3).fit(rows())
+    path = tmp_path / "concepts.safetensors"
+    explainer.save(path)
+    with safe_open(path, framework="pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    old = {**{k: v for k, v in tensors.items() if k != "deviation"}, "variance": tensors["deviation"].square()}
+    save_file(old, path, metadata=metadata)
+    torch.testing.assert_close(load_concepts(path).encode_activations(rows()), explainer.encode_activations(rows()))
+
+
 def test_float64_stays(tmp_path):
     explainer = PCAConcepts(None, 4).fit(data().double())
     explainer.save(tmp_path / "file")

@@ -420,7 +420,7 @@ OPTIONS: dict[str, Case] = {
     ),
     "n_perturbations of LIME": (
         OptionError,
-        rf"`n_perturbations`: 4 copies do not determine {WORDS + 1} coefficients .*; pass at least {4 * (WORDS + 1)}",
+        rf"`n_perturbations`: 4 perturbed inputs do not determine {WORDS + 1} coefficients .*; pass at least {4 * (WORDS + 1)}",
         lambda: Lime(*bert(), n_perturbations=4)(TEXT),
     ),
     "n_token_perturbations": (
@@ -493,8 +493,6 @@ MODELS: dict[str, Case] = {
             partial(lambda name: Occlusion(headed(name), bert()[1])(TEXT), name),
         )
         for name, task in (
-            ("BertForMaskedLM", "masked language modeling"),
-            ("BertForQuestionAnswering", "extractive question answering"),
             ("BertForMultipleChoice", "multiple choice"),
             ("BertForPreTraining", "pre-training"),
         )

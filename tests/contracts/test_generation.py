@@ -40,7 +40,7 @@ def test_batches_company_and_order_change_nothing(method, family):
     options = METHODS[method]
     one = method(model, tokenizer, batch_size=1, **options)
     if not covers(method, family):
-        with pytest.raises(ModelError, match="no attention that can be read"):
+        with pytest.raises(ModelError, match=r"no attention that can be read|one stack"):
             one(PROMPTS[0], TARGETS[0])
         return
     many = reversed(method(model, tokenizer, **options)(PROMPTS[::-1], TARGETS[::-1]))

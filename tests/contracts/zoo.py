@@ -13,6 +13,7 @@ FEW = {
     "PermutationShap": {"n_perturbations": 60},
     "Banzhaf": {"n_perturbations": 60},
     "GLime": {"n_perturbations": 60},
+    "LimeWithPrior": {"n_perturbations": 60},
     "Rise": {"n_perturbations": 30},
     "IntegratedGradients": {"n_perturbations": 5, "baseline": "mean"},
     "SmoothGrad": {"n_perturbations": 5},
@@ -38,7 +39,7 @@ def reading(evidence):
 
 
 MASK_METHODS, GRADIENT_METHODS, ATTENTION_METHODS = map(reading, ("scores", "gradients", "attention"))
-CLIPPED = [m for m in ATTENTION_METHODS if m.__name__ not in ("RawAttention", "AttentionRollout")]
+CLIPPED = [m for m in ATTENTION_METHODS if m.__name__ in ("GenericAttention", "TransitionAttention", "BidirectionalAttention")]
 """Methods that keep the positive part of gradients, so that a contrast and its reverse differ."""
 SAMPLED = tuple(getattr(interpreto, method.name) for method in REGISTERED if method.sampled)
 FAMILIES = list(tiny.CLASSIFIERS)
@@ -46,5 +47,7 @@ GENERATORS = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}
 
 
 def covers(method, family):
-    """Return False where a method reads attention and a family has none."""
+    """Return False where a method reads attention and a family has none, or has two stacks, which ALTI refuses."""
+    if method.__name__ == "Alti" and family in tiny.SEQ2SEQ:
+        return False
     return family != "mamba" or method not in ATTENTION_METHODS

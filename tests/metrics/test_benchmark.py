@@ -65,7 +65,7 @@ class TestTable:
             known.run({"Occlusion": outputs})  # how the model takes padding is measured once
             with counted(model) as spent:
                 known.run({"Occlusion": outputs})
-            assert table.cells["Occlusion"][metric].copies == spent.copies
+            assert table.cells["Occlusion"][metric].rows == spent.rows == spent.copies  # the old name
 
     def test_a_method_that_cannot_be_judged_has_no_number(self, table):
         assert math.isnan(float(table["Saliency", "Infidelity"]))
@@ -87,7 +87,7 @@ class TestTable:
             benchmark.run({"first": outputs})
             with counted(classifier[0]) as spent:
                 benchmark.run({"first": outputs})
-            rows.append(spent.copies)
+            rows.append(spent.rows)
         assert rows[0] == rows[1]
 
     def test_random_knows_nothing_and_methods_beat_it(self, table):
@@ -108,6 +108,7 @@ class TestTable:
         assert "95 % interval" in page
         assert (tmp_path / "table.html").read_text(encoding="utf-8").startswith("<!doctype html>")
         frame = table.to_dataframe()
+        assert frame["rows"].equals(frame["copies"]) and "| rows per text |" in markdown
         assert len(frame) == sum(len(row) for row in table.cells.values())
         assert bool(((frame.low <= frame.score) | frame.low.isna()).all())
         assert "[" in table.to_markdown(intervals=True)
@@ -151,7 +152,7 @@ class TestRuns:
             benchmark.run({"own": outputs})
             with counted(model) as spent:
                 table = benchmark.run({"own": outputs})
-            assert table.cells["own"][metric].copies == spent.copies
+            assert table.cells["own"][metric].rows == spent.rows
 
     def test_a_mean_over_some_texts_says_so(self, classifier, texts):
         outputs = Occlusion(*classifier)(texts[:3])
@@ -170,7 +171,7 @@ class TestRuns:
         metrics = [MaxSensitivity, TokenF1([[(0, 3)]] * 2)]
         table = Benchmark(*classifier, metrics=metrics, baselines=("random",)).run([Occlusion(*classifier)], texts[:2])
         assert isinstance(table["Occlusion", "MaxSensitivity"], MetricResult)
-        assert table.cells["Occlusion"]["MaxSensitivity"].copies > 0
+        assert table.cells["Occlusion"]["MaxSensitivity"].rows > 0
         assert "MaxSensitivity" not in table.cells["random"]
         assert "TokenF1" in table.cells["random"]
 

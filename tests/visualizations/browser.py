@@ -116,7 +116,7 @@ class Browser:
         """The value of an expression in the page; ``$`` and ``$$`` find elements by their selector."""
         found = "const $ = (s) => document.querySelector(s), $$ = (s) => [...document.querySelectorAll(s)];"
         body = f"(() => {{ {found} return ({expression}); }})()"
-        answer = self.ask("Runtime.evaluate", expression=body, returnByValue=True)
+        answer = self.ask("Runtime.evaluate", expression=body, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 

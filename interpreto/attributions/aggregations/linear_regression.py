@@ -64,7 +64,7 @@ class LinearRegressionAggregator(Aggregator):
     def _fit(self, scores: Float[Tensor, "p t"], mask: Float[Tensor, "p m"]) -> Estimate:
         present = 1 - mask.double()
         design = torch.cat([present, torch.ones(len(present), 1, dtype=torch.float64)], dim=1)
-        fit = WeightedFit(design, scores.double(), self.weights(mask), "more units than these copies can rank")
+        fit = WeightedFit(design, scores.double(), self.weights(mask), "more units than these perturbed inputs can rank")
         return Estimate(fit.coefficients[:-1].T, fit.standard_error(torch.arange(len(present)))[:-1].T)
 
 
@@ -187,8 +187,8 @@ class WeightedFit:
         left, singular, right = torch.linalg.svd(design * root[:, None], full_matrices=False)
         if design.shape[0] < design.shape[1] or float(singular[-1]) < 1e-9 * float(singular[0]):
             raise OptionError(
-                f"`n_perturbations`: {design.shape[0]} copies do not determine {design.shape[1]} coefficients ({why}); "
-                f"pass at least {4 * design.shape[1]}, or a coarser `granularity`."
+                f"`n_perturbations`: {design.shape[0]} perturbed inputs do not determine {design.shape[1]} coefficients "
+                f"({why}); pass at least {4 * design.shape[1]}, or a coarser `granularity`."
             )
         self.design = design
         self.inverse = (right.T / singular) @ left.T * root  # m × p

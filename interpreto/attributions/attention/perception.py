@@ -45,6 +45,6 @@ class TokenFlow(Flow):
 def perceived(layer: AttentionMap, states: LayerStates) -> Float[Tensor, "b k"]:
     """Return the length of each key's transformed value ``v W``, compared with that of the hidden states it is made of."""
     assert layer.values is not None
-    transformed = layer.values.transpose(1, 2).flatten(2) @ states.projection.T.to(layer.values)
+    transformed = layer.values.transpose(1, 2).flatten(2) @ states.projection.matrix.T.to(layer.values)
     lengths = states.keys.norm(dim=-1)
     return transformed.norm(dim=-1) / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)

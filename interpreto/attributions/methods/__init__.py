@@ -1,5 +1,6 @@
 """Attribution methods: a choice of perturbator and aggregator each."""
 
+from interpreto.attributions.methods.alti import Alti
 from interpreto.attributions.methods.attention_rollout import AttentionRollout
 from interpreto.attributions.methods.bidirectional_attention import BidirectionalAttention
 from interpreto.attributions.methods.deep_lift import DeepLift, DeepLiftShap
@@ -17,11 +18,13 @@ from interpreto.attributions.methods.saliency import InputXGradient, Saliency
 from interpreto.attributions.methods.smooth_grad import SmoothGrad
 from interpreto.attributions.methods.sobol import Sobol
 from interpreto.attributions.methods.square_grad import SquareGrad
-from interpreto.attributions.methods.surrogates import GLime, Rise
+from interpreto.attributions.methods.surrogates import GLime, LimeWithPrior, Rise
 from interpreto.attributions.methods.transition_attention import TransitionAttention
+from interpreto.attributions.methods.value_zeroing import ValueZeroing
 from interpreto.attributions.methods.var_grad import VarGrad
 
 __all__ = [
+    "Alti",
     "AttentionRollout",
     "AttnLrp",
     "Banzhaf",
@@ -37,6 +40,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelShap",
     "Lime",
+    "LimeWithPrior",
     "Occlusion",
     "PermutationShap",
     "RawAttention",
@@ -46,5 +50,6 @@ __all__ = [
     "Sobol",
     "SquareGrad",
     "TransitionAttention",
+    "ValueZeroing",
     "VarGrad",
 ]

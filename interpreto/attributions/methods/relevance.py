@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from typing_extensions import Unpack
 
@@ -14,6 +14,9 @@ from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import InputPerturbator
 from interpreto.models.backward_rules import LrpRules
 from interpreto.validation import check_choice
+
+ATTENTION = ("attnlrp", "frozen")
+BIASES = ("absorb", "share")
 
 
 class AttnLrp(AttributionExplainer):
@@ -48,12 +51,12 @@ class AttnLrp(AttributionExplainer):
         tokenizer: Any = None,
         batch_size: int | None = None,
         *,
-        attention: Literal["attnlrp", "frozen"] = "attnlrp",
-        biases: Literal["absorb", "share"] = "absorb",
+        attention: str = "attnlrp",
+        biases: str = "absorb",
         **options: Unpack[Options],
     ) -> None:
-        rules = partial(LrpRules, check_choice(attention, "attention", ("attnlrp", "frozen")))
-        shares = check_choice(biases, "biases", ("absorb", "share")) == "share"
+        rules = partial(LrpRules, check_choice(attention, "attention", ATTENTION))
+        shares = check_choice(biases, "biases", BIASES) == "share"
         evidence = Gradients(rules, divides_score=True, shares_residual=shares)
         parts = {"perturbator": InputPerturbator(input_x_gradient=True), "aggregator": MeanAggregator(), "evidence": evidence}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)

@@ -1,4 +1,4 @@
-"""Local surrogates and mean scores besides LIME: GLIME and RISE."""
+"""Local surrogates and mean scores besides LIME: GLIME, LIME with a prior, and RISE."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from interpreto.attributions.aggregations import LinearRegressionAggregator
+from interpreto.attributions.aggregations import DistancesFromMask, LinearRegressionAggregator
 from interpreto.attributions.aggregations.games import KeptMeanAggregator
+from interpreto.attributions.aggregations.penalized import PriorAggregator
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator
+from interpreto.choices import read_member
 from interpreto.errors import OptionError
 from interpreto.validation import is_number, shown
 
@@ -56,6 +58,70 @@ class GLime(AttributionExplainer):
         parts = {
             "perturbator": RandomMaskedTokenPerturbator(n_perturbations, masked),
             "aggregator": LinearRegressionAggregator(None),
+        }
+        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)
+
+
+class LimeWithPrior(AttributionExplainer):
+    """Fit LIME's linear surrogate close to what is known of words beforehand, such as their mean over a data set.
+
+    The coefficients minimize the weighted squares plus ``strength`` times their distance from the prior. With few perturbed
+    inputs the prior decides; with many, the text.
+
+    Args:
+        prior: Value of each word, by its text (case is ignored) or as a function, such as `GlobalAttribution.prior`; words
+            without one have 0. None: all 0, which is ridge regression.
+        n_perturbations: Number of perturbed inputs. None: 200, or four per unit if that is more.
+        strength: Weight of the penalty; 0: `Lime`; large: the prior itself.
+        l1_ratio: Share of the penalty on sizes instead of squares, from 0 to 1; above 0, there are no standard errors.
+        scale: L1 norm that the prior gets; None: that of the fit without a penalty.
+        perturb_probability: Probability that a unit is masked, in (0, 1).
+        distance_function: Distance to the input, as in `Lime`.
+        kernel_width: Width of the weights, as in `Lime`.
+
+    Raises:
+        OptionError: A number is out of range, or the prior is no dictionary and no function.
+
+    Examples:
+        >>> from interpreto import LimeWithPrior, demo
+        >>> explainer = LimeWithPrior(*demo.load_classifier(), prior={"gorgeous": 1.0}, strength=1e6, scale=2.0)
+        >>> [(word, round(value, 2)) for word, value in explainer("A gorgeous, moving film.")[0].top(1)]
+        [('gorgeous', 2.0)]
+
+    References:
+        Li et al., Artificial Intelligence 2023, https://doi.org/10.1016/j.artint.2022.103823.
+    """
+
+    distance_functions = DistancesFromMask
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        batch_size: int | None = None,
+        *,
+        prior: Any = None,
+        n_perturbations: int | None = None,
+        strength: float = 1.0,
+        l1_ratio: float = 0.0,
+        scale: float | None = None,
+        perturb_probability: float = 0.5,
+        distance_function: DistancesFromMask | str = DistancesFromMask.COSINE,
+        kernel_width: float = 0.25,
+        replacement: str | int = "auto",
+        **options: Unpack[Options],
+    ) -> None:
+        distance = read_member(DistancesFromMask, distance_function, "distance_function")
+        parts = {
+            "perturbator": RandomMaskedTokenPerturbator(n_perturbations, perturb_probability),
+            "aggregator": PriorAggregator(
+                prior,
+                strength=strength,
+                l1_ratio=l1_ratio,
+                scale=scale,
+                distance_function=distance,
+                kernel_width=kernel_width,
+            ),
         }
         super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)
 

@@ -15,6 +15,7 @@ from interpreto.errors import FileError, OptionError
 from interpreto.storage import read_file, write_file
 
 FORMAT = "interpreto training 1"
+SCALED_BY = "ordinary rows"  # interpreto 0.1 scaled activations by all rows, outliers too, and wrote no such line
 SAME = 1e-4  # of the typical norm of a row: how far center and scale of the same activations may be apart
 
 
@@ -27,7 +28,8 @@ def write_checkpoint(
         tensors |= {f"optimizer.{name}.{key}": value for key, value in optimizer.state[parameter].items()}
     tensors |= {"sums": progress.sums, "fired": progress.fired}
     history = [asdict(record) for record in progress.history]
-    write_file(path, FORMAT, tensors, {"facts": facts, "step": progress.step, "history": history})
+    header = {"facts": facts, "step": progress.step, "history": history, "scaled_by": SCALED_BY}
+    write_file(path, FORMAT, tensors, header)
 
 
 def read_checkpoint(
@@ -48,7 +50,7 @@ def read_checkpoint(
                 f"{facts.get(name)!r}; train as that one, or pass another file."
             )
     try:
-        _check_data(path, model, tensors)
+        _check_data(path, model, tensors, header.get("scaled_by"))
         device = progress.sums.device
         state = {k.removeprefix("model."): v.to(device) for k, v in tensors.items() if k.startswith("model.")}
         _check_state(model, state)
@@ -60,7 +62,7 @@ def read_checkpoint(
         progress.sums, progress.fired = tensors["sums"].to(device), tensors["fired"].to(device)
         progress.step = int(header["step"])
         progress.history.extend(read_history(header["history"]))
-    except OptionError:
+    except (OptionError, FileError):
         raise
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise FileError(f"`checkpoint`: {str(path)!r} holds an incomplete checkpoint ({error}).") from error
@@ -82,11 +84,23 @@ def _check_state(model: Autoencoder, state: dict[str, torch.Tensor]) -> None:
             raise ValueError(f"NaN or infinity in {name!r}")
 
 
-def _check_data(path: Path, model: Autoencoder, tensors: dict[str, torch.Tensor]) -> None:
-    """Raise an `OptionError` unless center and scale of the activations are those that the training began with."""
+def _check_data(path: Path, model: Autoencoder, tensors: dict[str, torch.Tensor], way: object) -> None:
+    """Raise an error unless center and scale of the activations are those that the training began with.
+
+    Args:
+        path: The file.
+        model: The autoencoder, prepared for the activations.
+        tensors: Of the file.
+        way: How the file says that activations were scaled; None: it does not.
+    """
     mean, scale = (tensors[f"model.{name}"].to(model.mean) for name in ("mean", "scale"))
     far = torch.maximum((mean - model.mean).abs().max(), (scale - model.scale).abs().max())
     if not float(far) <= SAME * float(model.scale):
+        if way is None:
+            raise FileError(
+                f"`checkpoint`: {str(path)!r} was written by interpreto 0.1, which scaled activations by all rows, outliers "
+                "too; finish that training with interpreto 0.1, or pass another file to begin a new one."
+            )
         raise OptionError(
             f"`checkpoint`: {str(path)!r} is of a training on other activations; pass those, or another file for these."
         )

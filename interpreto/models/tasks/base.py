@@ -13,7 +13,7 @@ from torch import Tensor
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Targets
 from interpreto.inputs.segmentation import Tokens
-from interpreto.inputs.text import TokenizedInput
+from interpreto.inputs.text import InputReader, TokenizedInput
 from interpreto.inputs.units import Units
 from interpreto.models.forward import Forward
 from interpreto.validation import shown
@@ -71,6 +71,8 @@ class Task(ABC):
 
     One that has the attribute ``takes_lengths`` is given the tokens ``(b,)`` of each row too, beyond which there is padding.
     """
+    reads: Callable[[InputReader], Any] | None = None
+    """Takes the reader of inputs to the one that the task needs; None: it is used as it is."""
     holds: Callable[[Tensor, Tensor], Tensor] | None = None
     """Takes outputs and their columns ``(b, k)`` to 1 where the model decides for the column, else 0; None: the largest."""
     decides: bool = True

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpreto.errors import OptionError, TargetError, TaskError
+from interpreto.errors import InputError, OptionError, TargetError, TaskError
 from interpreto.inputs.samples import Prediction, Readout, Targets
 from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.targets import CLASSES, Contrast, Label, as_lists, read_classes
-from interpreto.inputs.text import TokenizedInput
+from interpreto.inputs.text import InputReader, TokenizedInput
 from interpreto.inputs.units import Units
 from interpreto.models.forward import Forward
 from interpreto.models.modes import InferenceModes, Mode, apply_mode, mode_name
@@ -35,14 +35,28 @@ class Classification(Task):
             positive logit), ``regression`` (each output) or ``scores`` (the largest).
         id2label: Names of the columns.
         shared: Read one-dimensional ids as targets of every input, not one per input.
+        name: What the task is called; None: after the kind.
+        pairs: Each input is a pair of texts.
+        outputs: Takes the logits from what the model returns; None: those that it calls so.
+        reads: Takes the reader of inputs to the one that the task needs; None: it is used as it is.
     """
 
     KINDS = ("single-label", "multi-label", "regression", "scores")
 
     def __init__(
-        self, mode: Mode, kind: str = "single-label", id2label: dict[int, str] | None = None, shared: bool = False
+        self,
+        mode: Mode,
+        kind: str = "single-label",
+        id2label: dict[int, str] | None = None,
+        shared: bool = False,
+        *,
+        name: str | None = None,
+        pairs: bool = False,
+        outputs: Callable[[Any], Tensor] | None = None,
+        reads: Callable[[InputReader], Any] | None = None,
     ) -> None:
-        self.name = f"{kind} classification" if kind.endswith("-label") else kind
+        self.name = name or (f"{kind} classification" if kind.endswith("-label") else kind)
+        self.pairs, self.outputs, self.reads = pairs, outputs, reads
         self.kind, self.mode = kind, mode
         self.mode_name = mode_name(mode)
         self.id2label, self.shared, self.decides = id2label or {}, shared, kind != "regression"
@@ -57,6 +71,8 @@ class Classification(Task):
         return no_generation(asked, "a row of logits per text")
 
     def read_targets(self, targets: object, encodings: Sequence[TokenizedInput], single: bool) -> list[Targets] | None:
+        if self.pairs:
+            self._check_pairs(encodings)
         rows = read_classes(targets, len(encodings), single=single, shared=self.shared)
         if rows is None:
             return None
@@ -67,6 +83,12 @@ class Classification(Task):
             if id(row) not in read:
                 read[id(row)] = self._targets([self._classes(item, name) for item in row])
         return [read[id(row)] for row in rows]
+
+    def _check_pairs(self, encodings: Sequence[TokenizedInput]) -> None:
+        for i, encoding in enumerate(encodings):
+            if len(encoding.tokens.segments) < 2:
+                text = encoding.tokens.text
+                raise InputError(f"`inputs[{i}]`: got one text ({text[:40]!r}); {self.name} takes a pair (text, text).")
 
     def _classes(self, item: Label, name: str) -> tuple[int, ...]:
         """Return the class of a target, or the two classes of a contrast."""

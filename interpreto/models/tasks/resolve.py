@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from interpreto.errors import OptionError, TaskError
+from interpreto.inputs.separate_texts import SeparateTexts
 from interpreto.models.modes import InferenceModes, Mode
+from interpreto.models.similarity import SimilarityModel
 from interpreto.models.tasks.base import Task
 from interpreto.models.tasks.classification import Classification
 from interpreto.models.tasks.generation import Generation
+from interpreto.models.tasks.masked_lm import MaskedLM
+from interpreto.models.tasks.question_answering import QuestionAnswering
 from interpreto.models.tasks.token_classification import TokenClassification
 from interpreto.validation import shown
 
-TOKEN_CLASSIFICATION = "token-classification"
-BY_CLASS = {
-    "ForTokenClassification": TOKEN_CLASSIFICATION,
+Build = Callable[[Any, Any, Mode | None], Task]
+"""Makes the task of a model and its tokenizer, with a transformation of the logits; None: the task's default."""
+
+
+def _token_classification(model: Any, tokenizer: Any, mode: Mode | None) -> Task:
+    return TokenClassification(InferenceModes.LOGITS if mode is None else mode, _names_of(model))
+
+
+def _masked_lm(model: Any, tokenizer: Any, mode: Mode | None) -> Task:
+    return MaskedLM(InferenceModes.LOG_SOFTMAX if mode is None else mode, tokenizer, _pretraining(model))
+
+
+def _question_answering(model: Any, tokenizer: Any, mode: Mode | None) -> Task:
+    return QuestionAnswering(InferenceModes.LOG_SOFTMAX if mode is None else mode)
+
+
+def _next_sentence(model: Any, tokenizer: Any, mode: Mode | None) -> Task:
+    read = relationship_logits if _pretraining(model) else None
+    chosen, name = InferenceModes.LOGITS if mode is None else mode, "next sentence prediction"
+    return Classification(chosen, id2label={0: "is next", 1: "is random"}, name=name, pairs=True, outputs=read)
+
+
+def _similarity(model: Any, tokenizer: Any, mode: Mode | None) -> Task:
+    reads = partial(SeparateTexts, reference=model.reference, alone=model.compares_alone)
+    chosen = InferenceModes.LOGITS if mode is None else mode
+    return Classification(chosen, "regression", {0: "similarity"}, name="similarity", reads=reads)
+
+
+HEADS: dict[str, tuple[str, Build]] = {
+    "token-classification": ("ForTokenClassification", _token_classification),
+    "fill-mask": ("ForMaskedLM", _masked_lm),
+    "question-answering": ("ForQuestionAnswering", _question_answering),
+    "next-sentence-prediction": ("ForNextSentencePrediction", _next_sentence),
 }
-"""Ends of the names of transformers' classes, and the tasks of their heads."""
-NOT_COVERED = {
-    "ForMaskedLM": "masked language modeling",
-    "ForQuestionAnswering": "extractive question answering",
-    "ForMultipleChoice": "multiple choice",
-    "ForPreTraining": "pre-training",
-}
+"""Names of tasks (pipelines have the same ones), the ends of the names of transformers' classes for them, and their makers."""
+NOT_COVERED = {"ForMultipleChoice": "multiple choice", "ForPreTraining": "pre-training"}
 """Ends of the names of transformers' classes whose outputs are not covered."""
-NAMES = ("classification", *Classification.KINDS, "generation", *BY_CLASS.values())
+NAMES = ("classification", *Classification.KINDS, "generation", *HEADS)
 """Names under which a user asks for a task."""
 
 
@@ -48,19 +82,18 @@ def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task
         return task
     if task is not None and task not in NAMES:
         raise OptionError(f"`task`: got {shown(task)}; pass {', '.join(map(repr, NAMES))} or None.")
-    config = getattr(model, "config", None)
-    if task is None:
-        task = _declared(model)
-    if task == "generation":
+    if isinstance(model, SimilarityModel):
+        return _similarity(model, tokenizer, mode)
+    config, named = getattr(model, "config", None), _declared(model) if task is None else task
+    if named == "generation":
         chosen = InferenceModes.LOG_SOFTMAX if mode is None else mode
         return Generation(chosen, tokenizer, bool(getattr(config, "is_encoder_decoder", False)), config, longest)
-    id2label = {int(i): str(label) for i, label in (getattr(config, "id2label", None) or {}).items()}
-    if task == TOKEN_CLASSIFICATION:
-        return TokenClassification(InferenceModes.LOGITS if mode is None else mode, id2label)
-    if task == "classification":
-        task = _kind(config, len(id2label))
+    if named in HEADS:
+        return HEADS[named][1](model, tokenizer, mode)
+    id2label = _names_of(model)
+    kind = _kind(config, len(id2label)) if named == "classification" else named
     shared = bool(getattr(config, "shares_targets", False))
-    return Classification(InferenceModes.LOGITS if mode is None else mode, task, id2label, shared)
+    return Classification(InferenceModes.LOGITS if mode is None else mode, kind, id2label, shared)
 
 
 def _declared(model: Any) -> str:
@@ -70,7 +103,7 @@ def _declared(model: Any) -> str:
         TaskError: names a task that is not covered.
     """
     names = class_names(model)
-    for ending, task in BY_CLASS.items():
+    for task, (ending, _) in HEADS.items():
         if any(name.endswith(ending) for name in names):
             return task
     if _generates(model):
@@ -79,10 +112,26 @@ def _declared(model: Any) -> str:
         if type(model).__name__.endswith(ending):
             raise TaskError(
                 f"`model`: {type(model).__name__} does {task}, which is not covered; explained are classifiers of texts "
-                "(AutoModelForSequenceClassification) and of tokens (AutoModelForTokenClassification), and language models "
-                "(AutoModelForCausalLM, AutoModelForSeq2SeqLM)."
+                "(AutoModelForSequenceClassification), language models (AutoModelForCausalLM, AutoModelForSeq2SeqLM), and the "
+                f"heads of {', '.join(map(repr, HEADS))}, which `task` can name."
             )
     return "classification"
+
+
+def relationship_logits(output: Any) -> Float[Tensor, "b c"]:
+    """Return the logits of whether a text follows from what a model for pre-training returns."""
+    return output.seq_relationship_logits
+
+
+def _pretraining(model: Any) -> bool:
+    """Return True for a model that has two heads, of masked tokens and of pairs."""
+    return any(name.endswith("ForPreTraining") for name in class_names(model))
+
+
+def _names_of(model: Any) -> dict[int, str]:
+    """Return the names of the outputs of a model, as its config has them."""
+    named = getattr(getattr(model, "config", None), "id2label", None) or {}
+    return {int(i): str(label) for i, label in named.items()}
 
 
 def class_names(model: Any) -> list[str]:

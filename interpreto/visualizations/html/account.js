@@ -9,6 +9,10 @@ function account(panel) {
   return [...views, ...first, ...(adds && asked ? [folded("How the score adds up", () => waterfall(panel).slice(1))] : [])];
 }
 
+function outcomeOf({ data, target }) {
+  return target === data.whole ? "the answer" : data.outcome;
+}
+
 function title(word) {
   return word.charAt(0).toUpperCase() + word.slice(1);
 }
@@ -29,7 +33,7 @@ function bars(panel, units) {
   if (!data.prompt) {
     if (data.references) list.append(line(panel.data.reference, format(data.references[target])));
     if (data.residuals) list.append(line("residual", format(data.residuals[target], true)));
-    const end = line(data.outcome, `${format(data.scores[target])}${data.signed ? "" : ` ${data.scoreUnit}`}`, "", "sum end");
+    const end = line(`score of ${outcomeOf(panel)}`, `${format(data.scores[target])}${data.signed ? "" : ` ${data.scoreUnit}`}`, "", "sum end");
     if (data.signed) end.title = `f(x); the sum of all values is ${format(data.sums[target], true)}`;
     list.append(end);
   }
@@ -47,6 +51,7 @@ function waterfall(panel) {
   const { row, data, target } = panel, units = row.order.slice(0, TOP), rest = row.order.length - units.length;
   const start = data.references[target], end = data.scores[target], summed = start + data.sums[target];
   let named = start;
+  const outcome = outcomeOf(panel);
   const origins = units.map((unit) => (named += row.values[unit]) - row.values[unit]);
   const marks = [start, end, named, summed, ...origins];
   const low = Math.min(...marks), reach = Math.max(...marks) - low;
@@ -57,8 +62,8 @@ function waterfall(panel) {
   const steps = units.map((unit, i) => bar(panel, unit, at, origins[i]));
   const list = make("ol", "top waterfall", level(data.start, start, `f(${data.baseline})`), ...steps);
   if (rest) list.append(part(`${rest} other ${data.element}${rest > 1 ? "s" : ""}`, named, summed, summed - named));
-  list.append(part("residual", summed, end, data.residuals[target]), level(data.end, end, "f(x)"));
-  const head = heading(panel, `${title(data.reference)} \u2192 ${data.outcome}, in ${data.scoreUnit}`);
+  list.append(part("residual", summed, end, data.residuals[target]), level(outcome, end, "f(x)"));
+  const head = heading(panel, `${title(data.reference)} \u2192 score of ${outcome}, in ${data.scoreUnit}`);
   head.title = `f(${data.baseline}) \u2192 f(x)`;
   return [head, list];
 }

@@ -7,7 +7,12 @@ const KINDS = { importance: ImportanceChart, table: TextTable };
 const parts = {};
 for (const [name, data] of Object.entries(content.parts)) {
   parts[name] = new KINDS[data.kind](data, deck);
-  (root.querySelector(`[data-part="${name}"]`) || root).append(parts[name].element);
+  const place = root.querySelector(`[data-part="${name}"]`);
+  if (place) place.replaceChildren(parts[name].element);
+  else root.append(parts[name].element);
+}
+for (const place of root.querySelectorAll("[data-passage]")) {
+  place.replaceChildren(deck.passage(...place.dataset.passage.split(" ").map(Number)));
 }
 for (const place of root.querySelectorAll("[data-card]")) {
   const open = place.querySelector("button");

@@ -6,15 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from interpreto.attributions.output import AttributionOutput
-from interpreto.visualizations.html.attributions import described
+from interpreto.visualizations.html.attributions import CARDS, described
 from interpreto.visualizations.html.encoding import to_json
 from interpreto.visualizations.html.page import Look, Page
 
-LOOK = Look(["attributions.js", "deck.js", "importance.js", "table.js", "dataset.js"], ["dataset.css"], name="dataset")
+LOOK = Look([*CARDS, "deck.js", "importance.js", "table.js", "dataset.js"], ["dataset.css"], name="dataset")
+REPORT_LOOK = Look(LOOK.scripts, [*LOOK.styles, "report.css"], name="dataset report")
 
 
 def dataset_page(
-    groups: Sequence[Sequence[AttributionOutput]], parts: Mapping[str, Mapping[str, Any]], static: str = "", body: str = ""
+    groups: Sequence[Sequence[AttributionOutput]],
+    parts: Mapping[str, Mapping[str, Any]],
+    static: str = "",
+    body: str = "",
+    look: Look = LOOK,
 ) -> Page:
     """Return a page of many texts.
 
@@ -23,8 +28,9 @@ def dataset_page(
         parts: Interactive parts by the name of their place in the body; parts without a place follow each other.
         static: HTML that is shown where scripts are stripped.
         body: HTML that stays, with a ``data-part`` for each place.
+        look: Scripts and styles.
     """
-    return Page(LOOK, to_json({"deck": deck(groups), "parts": parts}), static, body)
+    return Page(look, to_json({"deck": deck(groups), "parts": parts}), static, body)
 
 
 def deck(groups: Sequence[Sequence[AttributionOutput]]) -> dict[str, Any]:

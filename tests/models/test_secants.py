@@ -1,0 +1,118 @@
+"""Every operation with a rule is linear in the input's step, with the exact difference to the baseline."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from interpreto.models import secants
+from interpreto.models.backward_rules import DeepLiftRules
+from interpreto.models.secants import Pairs
+from interpreto.models.watching import watching
+from tests import tiny
+
+WEIGHT = torch.linspace(0.5, 2.0, 6, dtype=torch.float64)
+OPERATIONS = {
+    "gelu": F.gelu,
+    "tanh": torch.tanh,
+    "relu": lambda x: x.relu(),
+    "exp": lambda x: (0.3 * x).exp(),
+    "log": lambda x: (x.square() + 1).log(),
+    "sqrt": lambda x: torch.sqrt(x.square() + 1),
+    "a power": lambda x: x.pow(3),
+    "a negative power": lambda x: (x.square() + 1) ** -0.5,
+    "clamped": lambda x: x.clamp(-0.5, 0.5),
+    "product": lambda x: x * x.flip(1),
+    "matrix product": lambda x: x @ x.transpose(1, 2),
+    "einsum": lambda x: torch.einsum("bij,bkj->bik", x, x),
+    "quotient": lambda x: x / (x.flip(1).square() + 1),
+    "one over": lambda x: 2.0 / (x.square() + 1),
+    "softmax": lambda x: x.softmax(-1),
+    "softmax along another dimension": lambda x: F.softmax(3 * x, dim=1),
+    "log softmax": lambda x: F.log_softmax(x, -1),
+    "log of a sum": lambda x: torch.logsumexp(x, -1),
+    "layer norm": lambda x: F.layer_norm(x, (6,), WEIGHT, WEIGHT - 1),
+    "root mean square norm": lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6),
+    "attention": lambda x: F.scaled_dot_product_attention(x[:, None], x.flip(1)[:, None], x[:, None], is_causal=True),
+}
+
+
+class Operation(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_the_difference_is_divided_exactly(name):
+    torch.manual_seed(0)
+    pair = torch.randn(4, 3, 6, dtype=torch.float64)
+    pair[2, 0] = pair[0, 0]  # equal in a token, where the slope is the derivative
+    pair.requires_grad_()
+    model, rules = Operation(OPERATIONS[name]), DeepLiftRules()
+    plain = model(pair.detach())
+    with watching(model, rules):
+        value = model(pair)
+    torch.testing.assert_close(value.detach(), plain, atol=1e-9, rtol=1e-9)
+    direction = torch.zeros_like(value)
+    direction[:2] = torch.randn(value[:2].shape, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(value, pair, direction)
+    step = pair.detach()[:2] - pair.detach()[2:]
+    wanted = (direction[:2] * (plain[:2] - plain[2:])).sum()
+    torch.testing.assert_close((gradient[:2] * step).sum(), wanted, atol=1e-8, rtol=1e-8)
+    assert not gradient[2:].any()
+
+
+def test_two_factors_share_a_product_equally():
+    """½(b + b′)Δa + ½(a + a′)Δb: the Shapley values of the game of two factors."""
+    a, b = (torch.tensor(values, dtype=torch.float64).requires_grad_() for values in ([3.0, 1.0], [5.0, 2.0]))
+    value = secants.product(Pairs(), torch.mul, a, b)
+    of_a, of_b = torch.autograd.grad(value[0], (a, b))
+    assert value.tolist() == [15.0, 2.0]
+    assert float(of_a[0] * 2) == 0.5 * (5 + 2) * 2 and float(of_b[0] * 3) == 0.5 * (3 + 1) * 3
+
+
+def test_scores_that_are_masked_have_no_share():
+    low = torch.tensor([[1.0, -torch.inf, 0.0], [0.5, -torch.inf, 2.0]]).requires_grad_()
+    value = secants.softmax(Pairs(), low, -1)
+    (gradient,) = torch.autograd.grad(value[0, 0], low)
+    assert value.isfinite().all() and gradient.isfinite().all() and value[0, 1] == 0
+
+
+def test_a_function_without_rule_is_linear_along_the_difference():
+    pair = torch.randn(2, 5, 4, dtype=torch.float64).requires_grad_()
+    value = secants.along_difference(Pairs(), pair, pair.detach().sort(-1).values.square())
+    (gradient,) = torch.autograd.grad(value[0].sum(), pair)
+    found = (gradient[0] * (pair[0] - pair[1])).sum(-1).detach()
+    torch.testing.assert_close(found, (value[0] - value[1]).sum(-1).detach())  # token by token
+
+
+def test_pairs_are_found_where_a_model_keeps_its_batch():
+    assert Pairs(4).dimension(torch.zeros(4, 3)) == 0
+    assert Pairs(4).dimension(torch.zeros(12, 3)) == 0  # rows and tokens in one dimension
+    assert Pairs(4).dimension(torch.zeros(3, 4)) is None
+    assert Pairs(4, leads=False).dimension(torch.zeros(3, 4)) == 1
+    first, second = Pairs(4, leads=False).halves(torch.arange(8).reshape(2, 4))
+    assert first.tolist() == [[0, 1], [4, 5]] and second.tolist() == [[2, 3], [6, 7]]
+
+
+def test_experts_are_closed():
+    """The experts of a token may be others for its baseline; the difference belongs to the token."""
+    model, _ = tiny.CAUSAL_LMS["mixtral"]()
+    torch.manual_seed(0)
+    pair = torch.randn(2, 5, 32).requires_grad_()
+    block = next(module for module in model.modules() if hasattr(module, "experts"))
+    plain = block(pair.detach())
+    plain = plain[0] if isinstance(plain, tuple) else plain
+    with watching(model, DeepLiftRules()):
+        value = block(pair)
+    value = value[0] if isinstance(value, tuple) else value
+    (gradient,) = torch.autograd.grad(value[0].sum(), pair)
+    torch.testing.assert_close(value.detach(), plain)
+    found = (gradient[0] * (pair[0] - pair[1]).detach()).sum(-1)
+    torch.testing.assert_close(found, (plain[0] - plain[1]).sum(-1), atol=1e-5, rtol=1e-4)
