@@ -35,7 +35,7 @@ def test_every_public_name_resolves_and_is_listed():
 def test_the_public_surface_is_this():
     assert set(interpreto.__all__) == {
         *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
-        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report"),
+        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load"),
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *("ExactShapley", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise", "Consensus"),

@@ -56,4 +56,3 @@ def read_device(value: torch.device | str | int, option: str = "device") -> torc
 
 
 _working: set[torch.device] = set()  # devices on which something was computed
-

@@ -25,7 +25,12 @@ TASKS = {
 
 
 def load(
-    source: Any, *, task: str | None = None, device: torch.device | str | int | None = None, tokenizer: Any = None, **options: Any
+    source: Any,
+    *,
+    task: str | None = None,
+    device: torch.device | str | int | None = None,
+    tokenizer: Any = None,
+    **options: Any,
 ) -> tuple[nn.Module, Any]:
     """Load a model in evaluation mode, and its tokenizer.
 
@@ -107,7 +112,9 @@ def load_for_splitter(model_or_repo_id: Any, tokenizer: Any, automodel: Any, dev
     return model, read_tokenizer(source if tokenizer is None else tokenizer)
 
 
-def _loaded(source: str, task: str | None, options: Mapping[str, Any], automodel: Any = None, *, bare: bool = False) -> nn.Module:
+def _loaded(
+    source: str, task: str | None, options: Mapping[str, Any], automodel: Any = None, *, bare: bool = False
+) -> nn.Module:
     """Return the model of a folder or of the hub; without a head only where ``bare``."""
 
     def read(name: str, offline: bool) -> nn.Module:
