@@ -21,8 +21,10 @@ OURS = (
     "docs/quickstart.md",
     "docs/guides/methods.md",
     "docs/guides/targets.md",
+    "docs/guides/tasks.md",
     "docs/guides/concepts.md",
     "docs/guides/black_boxes.md",
+    "docs/guides/datasets.md",
 )
 FRAME = ("reference/", "performance.md", "tutorials.md", "extending.md")  # made with the site, and checked with it
 

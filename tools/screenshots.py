@@ -28,14 +28,17 @@ import language_model  # noqa: E402
 
 from interpreto import (  # noqa: E402
     Contrast,
+    Explanations,
     IntegratedGradients,
     KernelShap,
     ModelWithSplitPoints,
     Occlusion,
+    Saliency,
     SplitterForClassification,
     demo,
     plot_attributions,
     plot_concepts,
+    report,
 )
 from interpreto.concepts import SemiNMFConcepts, TopKSAEConcepts, concept_dashboard  # noqa: E402
 from interpreto.concepts.interpretations import TopKInputs  # noqa: E402
@@ -138,6 +141,36 @@ def heat_map(file: Path) -> None:
     plot_attributions(explanations, file, backend="matplotlib")
 
 
+@lru_cache
+def rated() -> list[tuple[str, str]]:
+    found = [one for one in demo.load_sentences(split="held-out") if abs(one.score) > 0.5][:120]
+    return [(one.text, "positive" if one.score > 0 else "negative") for one in found]
+
+
+@lru_cache
+def many() -> Explanations:
+    texts, labels = zip(*rated(), strict=True)
+    return Occlusion(*demo.load_classifier())(list(texts), labels=list(labels))
+
+
+def importance() -> str:
+    return many().importance(by="word", min_count=3).to_html()
+
+
+def table() -> str:
+    return many().to_html()
+
+
+def report_page() -> str:
+    model, tokenizer = demo.load_classifier()
+    return report(model, rated(), tokenizer, n_faithfulness=40).to_html()
+
+
+def benchmark() -> str:
+    pair = demo.load_classifier()
+    return Benchmark(*pair).run([KernelShap(*pair), IntegratedGradients(*pair), Saliency(*pair)], movies()[:20]).to_html()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "classifier": classifier,
     "classifier-dark": classifier_dark,
@@ -149,6 +182,10 @@ PAGES: dict[str, Callable[[], str]] = {
     "concepts-local": concepts_of_a_text,
     "concepts-dashboard": concepts_dashboard,
     "curves": curves,
+    "importance": importance,
+    "table": table,
+    "report": report_page,
+    "benchmark": benchmark,
     "terminal": terminal,
 }
 FIGURES: dict[str, Callable[[Path], None]] = {"figure-bars": bars, "figure-heat-map": heat_map}

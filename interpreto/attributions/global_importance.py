@@ -94,6 +94,7 @@ class GlobalImportance(Renderable):
         n_texts: Number of explanations.
         explanations: The explanations, which the occurrences refer to.
         normalized: Whether values are shares of a text's total magnitude.
+        min_count: Texts that a unit must occur in, for a target.
     """
 
     _subject: ClassVar[str] = "importance"
@@ -104,6 +105,7 @@ class GlobalImportance(Renderable):
     n_texts: int
     explanations: tuple[AttributionOutput, ...] = ()
     normalized: bool = False
+    min_count: int = 1
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -217,7 +219,7 @@ def global_importance(
     rows.sort(key=lambda row: (-abs(row.mean), row.unit))
     order = sorted(texts, key=lambda label: (-len(texts[label]), label))
     methods = " + ".join(dict.fromkeys(explanation.method for explanation in explanations))
-    return GlobalImportance(tuple(rows), tuple(order), methods, len(explanations), tuple(explanations), normalize)
+    return GlobalImportance(tuple(rows), tuple(order), methods, len(explanations), tuple(explanations), normalize, least)
 
 
 def _row(unit: str, target: str, places: Sequence[Occurrence], whole: bool) -> UnitImportance:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import html
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from interpreto.metrics.attributions.base import AttributionMetric
 from interpreto.metrics.cost import Cost
 from interpreto.metrics.result import MetricResult
-from interpreto.renderable import visible, visualization
+from interpreto.renderable import Renderable, visible, visualization
 from interpreto.storage import replacing
 
 if TYPE_CHECKING:
@@ -23,11 +22,6 @@ FEW_SAMPLES = 10
 """Number of samples below which a table names it next to an interval."""
 FAILED, UNDEFINED = "failed", "–"
 FACTS = ("method", "metric", "score", "low", "high", "higher_is_better", "n_valid", "n_skipped", "rows", "copies")
-STYLE = (
-    ".interpreto-benchmark{border-collapse:collapse;font:14px system-ui,sans-serif;font-variant-numeric:tabular-nums}"
-    ".interpreto-benchmark th,.interpreto-benchmark td{padding:.3em .7em;text-align:right;border-bottom:1px solid #8884}"
-    ".interpreto-benchmark th:first-child{text-align:left}.interpreto-benchmark .best{font-weight:700}"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +56,9 @@ class Failure:
         return f"{place} failed: {type(self.error).__name__}: {' '.join(str(self.error).split())}"
 
 
-@dataclass(frozen=True, eq=False)
-class BenchmarkTable:
-    """Methods in rows, metrics in columns.
+@dataclass(frozen=True, eq=False, repr=False)
+class BenchmarkTable(Renderable):
+    """Methods in rows, metrics in columns; it draws itself as a page with intervals and curves.
 
     Attributes:
         cells: By method and metric; a metric that is not defined for a method has no cell, nor has one that failed.
@@ -72,6 +66,8 @@ class BenchmarkTable:
         columns: For each metric, whether higher is better; where none is given, as in the cells.
         failures: Methods and metrics that raised an exception.
     """
+
+    _subject: ClassVar[str] = "benchmark"
 
     cells: Mapping[str, Mapping[str, Cell]]
     explaining: Mapping[str, Cost] = field(default_factory=dict)
@@ -86,10 +82,11 @@ class BenchmarkTable:
     @property
     def metrics(self) -> list[str]:
         """Columns."""
-        return list(self._directions)
+        return list(self.directions)
 
     @property
-    def _directions(self) -> dict[str, bool]:
+    def directions(self) -> dict[str, bool]:
+        """Return for each metric whether higher is better."""
         found = {name: cell.result.higher_is_better for row in self.cells.values() for name, cell in row.items()}
         return {**self.columns, **found}
 
@@ -148,28 +145,24 @@ class BenchmarkTable:
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return "\n".join([table, *(f"\n{failure}" for failure in self.failures)])
 
-    def to_html(self, path: str | PathLike[str] | None = None) -> str:
-        """Return a table in HTML, with each cell's interval and cost as its title; written to ``path`` too, when given."""
-        head = "".join(f"<th scope=col>{html.escape(cell)}</th>" for cell in self._header())
-        body = []
-        for name in self.names:
-            first, *others = self._row(name, False, str)
-            cells = [f"<th scope=row>{html.escape(first)}</th>"]
-            names: list[str | None] = [*self.metrics, *([None] if self.explaining else [])]
-            for metric, text in zip(names, others, strict=True):
-                best = ' class="best"' if metric is not None and self._is_best(name, metric) else ""
-                cells.append(f"<td{best} title={html.escape(self._title(name, metric))!r}>{html.escape(text)}</td>")
-            body.append(f"<tr>{''.join(cells)}</tr>")
-        table = f"<table class=interpreto-benchmark><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-        failures = "".join(f"<p>{html.escape(str(failure))}</p>" for failure in self.failures)
-        page = f"<style>{STYLE}</style>{table}{failures}"
-        if path is not None:
-            with replacing(path) as partial:
-                partial.write_text(f"<!doctype html><meta charset=utf-8><title>Benchmark</title>{page}", encoding="utf-8")
-        return page
+    def best(self, metric: str) -> str | None:
+        """Return the method of the best score, baselines aside; None where no method has one."""
+        return next((name for name in self.names if self._is_best(name, metric)), None)
 
-    def _repr_html_(self) -> str:
-        return self.to_html()
+    def as_good_as_the_best(self, metric: str) -> list[str]:
+        """Return the other methods whose 95 % interval of the difference from the best, text by text, contains 0."""
+        first, found = self.best(metric), []
+        for name, row in self.cells.items():
+            if first is None or name == first or is_baseline(name) or metric not in row:
+                continue
+            if _contains_zero(self[first, metric], self[name, metric]):
+                found.append(name)
+        return found
+
+    def failure(self, name: str, metric: str) -> Failure | None:
+        """Return the exception that cost a method its cell; None where there was none."""
+        found = (f for f in self.failures if f.method == name and f.metric in (None, metric))
+        return next(found, None)
 
     def __str__(self) -> str:
         lines = [self._header(), *(self._row(name, False, "{}*".format) for name in self.names)]
@@ -184,7 +177,7 @@ class BenchmarkTable:
     __repr__ = __str__
 
     def _header(self) -> list[str]:
-        arrows = [f"{metric} {'↑' if higher else '↓'}" for metric, higher in self._directions.items()]
+        arrows = [f"{metric} {'↑' if higher else '↓'}" for metric, higher in self.directions.items()]
         return ["method", *arrows, *(["rows per text"] if self.explaining else [])]
 
     def _row(self, name: str, intervals: bool, mark: Callable[[str], str]) -> list[str]:
@@ -194,13 +187,13 @@ class BenchmarkTable:
             cells.append(mark(text) if self._is_best(name, metric) else text)
         if self.explaining:
             spent = self.explaining.get(name)
-            cells.append(UNDEFINED if spent is None else f"{spent.rows / self._texts:.1f}")
+            cells.append(UNDEFINED if spent is None else f"{spent.rows / self.texts:.1f}")
         return cells
 
     def _text(self, name: str, metric: str, intervals: bool) -> str:
         cell = self.cells[name].get(metric)
         if cell is None or math.isnan(cell.result.score):
-            return UNDEFINED if self._failure(name, metric) is None else FAILED
+            return UNDEFINED if self.failure(name, metric) is None else FAILED
         result = cell.result
         text = f"{result.score:.3f}"
         if intervals and result.per_sample is not None:
@@ -210,12 +203,9 @@ class BenchmarkTable:
             return f"{text} ({result.n_valid} of {result.n_valid + result.n_skipped})"
         return f"{text} (n = {result.n_valid})" if intervals and result.n_valid < FEW_SAMPLES else text
 
-    def _failure(self, name: str, metric: str) -> Failure | None:
-        found = (f for f in self.failures if f.method == name and f.metric in (None, metric))
-        return next(found, None)
-
     @property
-    def _texts(self) -> int:
+    def texts(self) -> int:
+        """Return the number of explained texts."""
         results = (cell.result for row in self.cells.values() for cell in row.values())
         return max((result.n_valid + result.n_skipped for result in results), default=1)
 
@@ -230,15 +220,16 @@ class BenchmarkTable:
         pick = max if self.cells[name][metric].result.higher_is_better else min
         return scores[name] == pick(scores.values())
 
-    def _title(self, name: str, metric: str | None) -> str:
-        if metric is None:
-            return ""
-        if metric not in self.cells[name]:
-            failure = self._failure(name, metric)
-            return "not defined for this method" if failure is None else str(failure)
-        cell = self.cells[name][metric]
-        low, high = cell.result.quiet_interval()
-        return f"{cell.result}; 95 % interval [{low:.4g}, {high:.4g}]; {cell.rows} rows through the model"
+
+def _contains_zero(first: MetricResult, other: MetricResult) -> bool:
+    """Return whether two scores may be equal; False where they are not of the same samples."""
+    if first.per_sample is None or other.per_sample is None or len(first.per_sample) != len(other.per_sample):
+        return False
+    both = ~(first.per_sample.isnan() | other.per_sample.isnan())
+    if int(both.sum()) < 2:  # no interval
+        return False
+    low, high = first.difference(other)
+    return low <= 0 <= high
 
 
 def is_baseline(name: str) -> bool:

@@ -107,8 +107,8 @@ def names_of(texts: Sequence[str], codes: Float[Tensor, "n c"]) -> list[tuple[st
     is given to the concept where this is largest, so that no two names share one.
 
     Examples:
-        >>> texts = ["dull plot", "dull film", "dull cast", "kind plot", "kind film", "kind cast"]
-        >>> names_of(texts, torch.tensor([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3))
+        >>> texts = [f"{word} {other}" for word in ("dull", "kind") for other in ("plot", "film", "cast", "end", "hero")]
+        >>> names_of(texts, torch.tensor([[1.0, 0.0]] * 5 + [[0.0, 1.0]] * 5))
         [('dull',), ('kind',)]
     """
     places: dict[str, set[int]] = {}

@@ -14,7 +14,7 @@ from interpreto.models.forward import Forward
 
 BASELINES = ("auto", "zero", "pad", "mask", "unk", "mean")
 NEUTRAL = ("mask", "unk")
-"""Tokens that stand for no word: the first one that a tokenizer has is the ``"auto"`` baseline."""
+"""Tokens that represent no word: the first one that a tokenizer has is the ``"auto"`` baseline."""
 Baseline = str | float | Tensor
 """A name out of `BASELINES`, a number for every coordinate, or a tensor ``(d,)`` or ``(l, d)``."""
 
@@ -37,6 +37,12 @@ class EmbeddingSpace:
     def table(self, ids: Int[Tensor, " l"]) -> Float[Tensor, "l d"]:
         """Return the embeddings of ids; of an encoder-decoder, the encoder's."""
         return self.forward.embeddings.embed(ids, len(ids))
+
+    @property
+    def size(self) -> int:
+        """Return how many tokens have an embedding; some may have been added to the tokenizer alone."""
+        table = self.forward.embeddings.vocabulary
+        return len(self.tokenizer) if table is None else min(len(self.tokenizer), table)
 
     def vector(self, name: str) -> Float[Tensor, " d"]:
         """Return the embedding of that name, one of `BASELINES`."""
@@ -61,14 +67,12 @@ class EmbeddingSpace:
             return torch.zeros_like(self.table(torch.tensor([0]))[0])
         if name != "mean":
             return self.table(torch.tensor([special_id(name, self.tokenizer, "baseline")]))[0]
-        table = self.forward.embeddings.vocabulary  # tokens may have been added to the tokenizer alone
-        size = len(self.tokenizer) if table is None else min(len(self.tokenizer), table)
-        sums = [self.table(part).sum(0) for part in torch.arange(size).split(8192)]  # in parts: vocabularies are large
-        return torch.stack(sums).sum(0) / size
+        sums = [self.table(part).sum(0) for part in torch.arange(self.size).split(8192)]  # in parts: vocabularies are large
+        return torch.stack(sums).sum(0) / self.size
 
 
 def read_baseline(value: object, tokenizer: Any) -> Baseline:
-    """Return a baseline that can be used; ``"auto"`` becomes the name of a token that stands for no word, or ``"mean"``.
+    """Return a baseline that can be used; ``"auto"`` becomes the name of a token that represents no word, or ``"mean"``.
 
     Raises:
         OptionError: there is no such baseline; the message lists those that there are. None is ``"zero"``.

@@ -40,6 +40,11 @@ class Curve:
         """Mean height."""
         return float((self.mean[1:] + self.mean[:-1]).mean() / 2)
 
+    def chance(self) -> Curve:
+        """Return the curve that random orders have on average where the effects of units add up: the straight line."""
+        line = np.linspace(self.mean[0], self.mean[-1], GRID)
+        return Curve("random, if units add up", line, line, line)
+
 
 def read_curves(results: MetricResult | Mapping[str, MetricResult]) -> tuple[str, str, list[Curve]]:
     """Read the curves of one metric off its results.

@@ -27,13 +27,18 @@ class CurveRenderer(Renderer):
     label: str
     curves: Sequence[Curve]
 
+    @property
+    def compared(self) -> Sequence[Curve]:
+        """Return the curves; a single one without a band is next to the line of random orders of units that add up."""
+        return [*self.curves, self.curves[0].chance()] if len(self.curves) == 1 and self.curves[0].low is None else self.curves
+
     def page(self, title: str | None = None) -> str:
         """Return a page with the curves and a table of their areas."""
-        return curve_page(self.metric if title is None else title, self.label, self.curves)
+        return curve_page(self.metric if title is None else title, self.label, self.compared)
 
     def fragment(self) -> str:
         """Return the curves as SVG, and a table of their areas."""
-        return curve_fragment(self.label, self.curves)
+        return curve_fragment(self.label, self.compared)
 
     def text(self) -> str:
         """Return a line of bars per curve."""
@@ -41,7 +46,7 @@ class CurveRenderer(Renderer):
 
     def figure(self) -> Figure:
         """Return the curves on one pair of axes."""
-        return figures("curves").draw_curves(self.label, self.curves)
+        return figures("curves").draw_curves(self.label, self.compared)
 
 
 def renderer(results: MetricResult | Mapping[str, MetricResult]) -> CurveRenderer:

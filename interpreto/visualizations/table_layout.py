@@ -40,24 +40,36 @@ class TextRow:
 
 def text_rows(groups: Sequence[Sequence[AttributionOutput]]) -> list[TextRow]:
     """Return a row per text, from the first of its explanations."""
-    return [_row(i, group[0]) for i, group in enumerate(groups)]
+    confident = has_confidence(groups)
+    return [_row(i, group[0], confident) for i, group in enumerate(groups)]
 
 
-def _row(position: int, explanation: AttributionOutput) -> TextRow:
-    target = shown_target(explanation)
-    prediction, label = getattr(explanation, "prediction", None), getattr(explanation, "label", None)
-    return TextRow(position, explanation.text, target, prediction, label, float(explanation.base_scores[target]))
+def _row(position: int, own: AttributionOutput, confident: bool) -> TextRow:
+    target = shown_target(own)
+    score = own.confidence if confident and own.confidence is not None else float(own.base_scores[target])
+    return TextRow(position, own.text, target, own.prediction, own.label, score)
+
+
+def has_confidence(groups: Sequence[Sequence[AttributionOutput]]) -> bool:
+    """Return whether the probability of every prediction is known."""
+    return all(group[0].confidence is not None for group in groups)
+
+
+def mistakes(explanations: Sequence[AttributionOutput]) -> dict[int, str]:
+    """Return a remark on each explanation whose text the model gets wrong, by position."""
+    return {i: f"wrong: said {own.prediction}, is {own.label}" for i, own in enumerate(explanations) if own.correct is False}
 
 
 def shown_target(explanation: AttributionOutput) -> int:
     """Return the row of the predicted class where it is explained, else the row of the largest score."""
-    prediction = getattr(explanation, "prediction", None)
-    if prediction in explanation.target_labels:
-        return explanation.target_labels.index(prediction)
+    if explanation.prediction in explanation.target_labels:
+        return explanation.target_labels.index(explanation.prediction)
     return 0 if is_generation(explanation) else int(explanation.base_scores.nan_to_num(-1e30).argmax())
 
 
 def score_name(groups: Sequence[Sequence[AttributionOutput]]) -> str:
-    """Return the name of the score of all explanations."""
+    """Return the name of the score of all rows."""
+    if has_confidence(groups):
+        return "confidence"
     names = {score_unit(explanation) for group in groups for explanation in group}
     return names.pop() if len(names) == 1 else "score"

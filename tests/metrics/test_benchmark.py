@@ -106,7 +106,7 @@ class TestTable:
         best = max(("Occlusion", "IntegratedGradients", "Saliency"), key=lambda name: float(table[name, "ABPC"]))
         assert f"**{float(table[best, 'ABPC']):.3f}**" in markdown
         assert "95 % interval" in page
-        assert (tmp_path / "table.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+        assert (tmp_path / "table.html").read_text(encoding="utf-8") == page and page.startswith("<!DOCTYPE html>")
         frame = table.to_dataframe()
         assert frame["rows"].equals(frame["copies"]) and "| rows per text |" in markdown
         assert len(frame) == sum(len(row) for row in table.cells.values())

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
 
+from interpreto import Explanations, Occlusion, Saliency, demo, report
 from interpreto.attributions.output import AttributionOutput
+from interpreto.inputs.samples import Prediction
+from interpreto.metrics import Benchmark
 from interpreto.visualizations import to_html
 from interpreto.visualizations.concepts import concepts_to_html
-from interpreto.visualizations.curves import renderer as curves
+from interpreto.visualizations.curve_layout import GRID, Curve
+from interpreto.visualizations.html.curves import curve_page
 from tests.visualizations.concept_examples import dataset, local
+from tests.visualizations.dashboard_examples import dashboard
 from tests.visualizations.examples import conversation, explanation, film, generation
 
 SENTENCE = ("The", "acting", "is", "wonderful", "but", "the", "story", "is", "rather", "dull", ".")
@@ -54,9 +61,56 @@ def side_by_side() -> list[AttributionOutput]:
     return [additive(), *(additive(name, seed) for seed, name in enumerate(("Occlusion", "IntegratedGradients", "Lime")))]
 
 
-def curve_page() -> str:
+def curve() -> str:
     """Return the page of one deletion curve."""
-    return curves(np.linspace(1, 0, 9)).to_html(title="Deletion")
+    return curve_page("Deletion", "probability (Deletion)", [Curve("Occlusion", np.linspace(1, 0, GRID))])
+
+
+def many_texts(n: int = 40) -> Explanations:
+    """Return texts with predictions and labels, a quarter of them wrong."""
+    words, noise = ("The", "film", "was", "not"), torch.randn(n, 6, generator=torch.Generator().manual_seed(2))
+    found = []
+    for i in range(n):
+        strong, right = ("dull", -1.5) if i % 2 else ("wonderful", 1.2), i % 4 != 1
+        values = torch.cat([0.1 * noise[i, :4], strong[1] + 0.3 * noise[i, 4:5], 0.05 * noise[i, 5:]])[None]
+        one = explanation(
+            [*words, strong[0], f"text{i}"],
+            torch.cat([values, -values]).tolist(),
+            ["positive", "negative"],
+            base_scores=torch.tensor([values.sum(), -values.sum()]),
+            label=("negative" if i % 2 else "positive") if right else "positive",
+        )
+        said = Prediction("negative" if i % 2 else "positive", 0.5 + 0.4 * abs(float(noise[i, 0].tanh())))
+        found.append(replace(one, sample=replace(one.sample, prediction=said)))
+    return Explanations(found)
+
+
+def table_page() -> str:
+    """Return the table of a data set."""
+    return to_html(many_texts())
+
+
+def importance_page() -> str:
+    """Return the words of many texts."""
+    return many_texts().importance(by="word", min_count=3).to_html()
+
+
+@cache
+def report_page() -> str:
+    """Return a report on the embedded classifier."""
+    model, tokenizer = demo.load_classifier()
+    rated = [one for one in demo.load_sentences() if abs(one.score) > 0.5][:60]
+    data = [(one.text, "positive" if one.score > 0 else "negative") for one in rated]
+    return report(model, data, tokenizer, method="occlusion", n_faithfulness=10, nb_concepts=3).to_html()
+
+
+@cache
+def benchmark_page() -> str:
+    """Return the page of a benchmark of two methods."""
+    model, tokenizer = demo.load_classifier()
+    benchmark = Benchmark(model, tokenizer, metrics=["Deletion", "ABPC"])
+    texts = [one.text for one in demo.load_sentences("movie")[:3]]
+    return benchmark.run([Occlusion(model, tokenizer), Saliency(model, tokenizer)], texts).to_html()
 
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -68,6 +122,13 @@ PAGES: dict[str, Callable[[], str]] = {
     "long": lambda: to_html(long_text()),
     "side by side": lambda: to_html(side_by_side()),
     "many": lambda: to_html([film(), answer(), chat(), *side_by_side()]),
+    "curves": curve,
+    "dashboard": lambda: dashboard().to_html(),
+    "table of texts": lambda: to_html([explanation([f"w{i}", "b"], [[0.5, -0.1]], ["pos"]) for i in range(15)]),
     "concepts, global": lambda: concepts_to_html(dataset()),
     "concepts, local": lambda: concepts_to_html(local()),
+    "table": table_page,
+    "importance": importance_page,
+    "report": report_page,
+    "benchmark": benchmark_page,
 }

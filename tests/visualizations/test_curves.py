@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -11,11 +12,15 @@ import torch
 from interpreto import Occlusion, Saliency, demo
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics import ABPC, Benchmark, Deletion, Sparseness
+from interpreto.metrics.benchmark_table import BenchmarkTable, Cell
+from interpreto.metrics.result import MetricResult
 from interpreto.visualizations import plot_curves
 from interpreto.visualizations.curve_layout import GRID, read_curves
+from interpreto.visualizations.curves import renderer
 from interpreto.visualizations.html.curves import to_svg
 from interpreto.visualizations.terminal.curves import to_lines
 from tests.metrics.games import additive, explained, model_of
+from tests.visualizations.test_html import Outline
 
 TEXTS = ["A gorgeous, moving film.", "Dull, and far too long.", "It is what it is."]
 
@@ -108,3 +113,49 @@ def test_what_cannot_be_drawn(table):
     with pytest.raises(OptionError, match="`backend`: got 'svg'"):
         plot_curves(table["Occlusion", "Deletion"], backend="svg")
     assert torch.is_tensor(table["Occlusion", "Deletion"].details["fractions"][0][0])
+
+
+def test_a_single_curve_is_next_to_the_line_of_random_orders():
+    game = model_of(additive((0.4, 0.3, 0.2, 0.1)), 4)
+    result = Deletion(*game, measure="score").run(explained(*game, (4, 3, 2, 1)))
+    figure = plot_curves(result, backend="matplotlib")
+    line, chance = figure.axes[0].lines
+    assert chance.get_label() == "random, if units add up"
+    orders = [[0, *np.cumsum(order)] for order in itertools.permutations((0.4, 0.3, 0.2, 0.1))]  # what is lost, step by step
+    np.testing.assert_allclose(chance.get_ydata()[:: (GRID - 1) // 4], 1 - np.mean(orders, axis=0), atol=1e-6)
+    assert line.get_ydata()[50] < chance.get_ydata()[50]
+    page = renderer(result).to_html()
+    assert page.count("<polyline") == 2 and page.count("<main>") == 1 and "lang=en" in page
+
+
+def test_the_page_of_a_benchmark_has_winners_intervals_and_curves(table, tmp_path):
+    page = table.to_html(tmp_path / "benchmark.html")
+    outline = Outline(page)
+    assert [tag for tag, _ in outline.elements if tag in ("main", "h1")] == ["main", "h1"]
+    assert ("html", (("lang", "en"),)) in outline.elements
+    shown = " ".join(outline.texts)
+    assert "2 methods, 2 metrics, 3 texts" in shown and "Deletion ↓" in shown and "ABPC ↑" in shown
+    best = table.best("Deletion")
+    assert best == min(("Occlusion", "Saliency"), key=lambda name: float(table[name, "Deletion"]))
+    assert page.count('<td class="best"') == 2 and page.count("<polygon") == 2 == page.count("interpreto-curves")
+    low, high = table["Occlusion", "Deletion"].interval()
+    assert f"95 % interval {low:.4g} to {high:.4g}" in page
+    figure = table.plot(backend="matplotlib")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Deletion", "ABPC"]
+    assert table._repr_html_().startswith('<div class="interpreto benchmark">')
+
+
+def test_methods_are_as_good_as_the_best_where_their_difference_may_be_nothing():
+    def result(values):
+        return MetricResult(float(np.mean(values)), torch.tensor(values), {}, True, (None, None), len(values), 0, {}, "ABPC")
+
+    cells = {
+        "best": result([1.0, 2.0, 3.0, 4.0]),
+        "worse": result([0.0, 1.1, 2.0, 3.1]),
+        "alike": result([1.2, 1.6, 3.3, 3.6]),
+        "other texts": result([2.0, 2.0]),
+        "random": result([1.0, 2.0, 3.0, 3.9]),
+    }
+    made = BenchmarkTable({name: {"ABPC": Cell(own, 1)} for name, own in cells.items()})
+    assert made.best("ABPC") == "best" and made.as_good_as_the_best("ABPC") == ["alike"]
+    assert "not clearly better than alike" in made.to_html()

@@ -71,7 +71,7 @@ def test_the_surest_units_are_shown_first_in_every_medium(capsys):
     assert [row.unit for row in surest_first(importance, "negative", 3)] == ["sure", "weak", "wild"]
     plot_importance(importance, backend="terminal")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("negative  words by their mean effect in logit over 4 texts · Occlusion")
+    assert lines[0].startswith("negative  words by their mean effect in logits over 4 texts · Occlusion")
     assert [line.split()[0] for line in lines[1:]] == ["sure", "weak", "wild"] and "+1.15" in lines[1] and "4 texts" in lines[1]
     axes = plot_importance(made, backend="matplotlib").axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["sure (4)", "weak (4)", "wild (4)"]

@@ -14,6 +14,7 @@ from interpreto.visualizations.html.encoding import json_number, packed
 from interpreto.visualizations.html.page import Page
 from interpreto.visualizations.html.static import heading, table
 from interpreto.visualizations.importance_layout import element_of, is_signed, spread, surest_first, unit_of
+from interpreto.visualizations.table_layout import mistakes
 from interpreto.visualizations.text_layout import format_number
 
 UNITS, OCCURRENCES, STATIC = 300, 120, 12
@@ -23,7 +24,7 @@ UNITS, OCCURRENCES, STATIC = 300, 120, 12
 def page_of(importance: GlobalImportance) -> Page:
     """Return the page of importances: a chart per class, and the texts of each unit."""
     groups = group_positions(importance.explanations)
-    part = importance_part(importance, groups)
+    part = importance_part(importance, groups, mistakes(importance.explanations))
     return dataset_page(grouped(importance.explanations, groups), {"importance": part}, importance_static(importance))
 
 
@@ -71,7 +72,7 @@ def importance_part(
         "signed": is_signed(importance),
         "unit": unit_of(importance),
         "element": element_of(importance),
-        "minCount": min((row.n_texts for row in importance.rows), default=1),
+        "minCount": importance.min_count,
         "order": "surest" if any(row.least for row in importance.rows) else "mean",
         "wrong": bool(remarks),
         "facts": [

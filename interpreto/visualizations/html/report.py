@@ -21,7 +21,7 @@ from interpreto.visualizations.html.report_parts import (
 from interpreto.visualizations.html.static import plain
 from interpreto.visualizations.html.table import table_part, table_static
 from interpreto.visualizations.report_summary import percent, summary
-from interpreto.visualizations.table_layout import TextRow, shown_target
+from interpreto.visualizations.table_layout import TextRow, mistakes, shown_target
 
 MISTAKES = 8
 
@@ -34,9 +34,8 @@ def page_of(report: Report) -> Page:
     places = group_positions(report.explanations)
     groups = grouped(report.explanations, places)
     rows = _rows(report, [group for group, _ in places])
-    remarks = {i: _remark(report, i) for i in range(len(report.explanations)) if not report.quality.right[i]}
     parts: dict[str, Any] = {
-        "importance": importance_part(report.importance, places, remarks),
+        "importance": importance_part(report.importance, places, mistakes(report.explanations)),
         "table": table_part(rows, "confidence", percent=True, classes=report.quality.names),
     }
     body = _body(report, [group for group, _ in places], rows)
@@ -53,11 +52,6 @@ def _rows(report: Report, groups: list[int]) -> list[TextRow]:
         TextRow(groups[i], own.text, shown_target(own), own.prediction, own.label, float(report.quality.confidences[i]))
         for i, own in enumerate(report.explanations)
     ]
-
-
-def _remark(report: Report, i: int) -> str:
-    own = report.explanations[i]
-    return f"wrong: said {own.prediction}, is {own.label}"
 
 
 def _body(report: Report, groups: list[int], rows: list[TextRow]) -> str:
@@ -86,7 +80,7 @@ def _summary(report: Report) -> str:
 def _findings(report: Report, groups: list[int]) -> list[Section]:
     quality = report.quality
     left = confusion_section(quality) + class_table(quality)
-    mistakes = report.mistakes(MISTAKES) if not bool(quality.right.all()) else []
+    worst = report.mistakes(MISTAKES) if not bool(quality.right.all()) else []
     sections: list[Section] = [
         (
             "right-and-wrong",
@@ -95,9 +89,9 @@ def _findings(report: Report, groups: list[int]) -> list[Section]:
             f'<div class="pair"><div>{left}</div>{calibration_section(quality)}</div>',
         )
     ]
-    if mistakes:
+    if worst:
         lead = "What the model got wrong while it was most sure, with the words that led it there."
-        sections.append(("mistakes", "Most confident mistakes", lead, mistake_list(report, mistakes, groups)))
+        sections.append(("mistakes", "Most confident mistakes", lead, mistake_list(report, worst, groups)))
     lead = (
         "Mean effect of a word on the score of a class over all texts, with its 95 % interval. Select a word to see its "
         "sentences."

@@ -49,8 +49,9 @@ def _better(low: float, high: float) -> str:
     return "" if math.isnan(low) else f"; better by {_short(low)} to {_short(high)}"
 
 
-def _short(value: float) -> str:
-    return f"{value + 0.0:.2f}".replace("-0.00", "0.00").replace("-", "−")
+def _short(value: float, digits: int = 2) -> str:
+    shown = f"{value:.{digits}f}"
+    return f"{0:.{digits}f}" if float(shown) == 0 else shown.replace("-", "−")
 
 
 def figures_table(heads: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> str:
@@ -151,21 +152,21 @@ def calibration_section(quality: ClassificationQuality) -> str:
     low = max(0.0, math.floor(10 * min(first, *(own.accuracy.interval[0] for own in bins))) / 10)
     span = max(1 - low, 1e-6)
 
-    def x(value: float) -> float:
+    def x(value: int | float) -> float:
         return PAD + (value - low) / span * (SIDE - PAD - 8)
 
-    def y(value: float) -> float:
+    def y(value: int | float) -> float:
         return 8 + (1 - value) / span * (SIDE - PAD - 8)
 
     size = 0.1 if span < 0.55 else 0.2
     ticks = [1 - i * size for i in range(int(span / size + 1e-6) + 1)]
     parts = [
-        f'<line class="rule" x1="{x(low):.1f}" x2="{x(1):.1f}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
+        f'<line class="rule" x1="{x(low):.1f}" x2="{x(1.0):.1f}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
         f'<text class="axis-text" x="{PAD - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{100 * t:.0f} %</text>'
         f'<text class="axis-text" x="{x(t):.1f}" y="{SIDE - PAD + 16}" text-anchor="middle">{100 * t:.0f}</text>'
         for t in ticks
     ]
-    parts.append(f'<line class="guide" x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"/>')
+    parts.append(f'<line class="guide" x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(1.0):.1f}" y2="{y(1.0):.1f}"/>')
     for own in bins:
         a, b = own.accuracy.interval
         at = x(own.confidence)
@@ -259,7 +260,8 @@ def trust_section(table: BenchmarkTable) -> str:
     for name in table.names:
         result = table[name, "ABPC"]
         low, high = result.quiet_interval()
-        rows.append((plain(name, 40), f"{result.score:.3f}", f"{low:.3f} to {high:.3f}", f"{result.n_valid:,}"))
+        ends = f"{_short(low, 3)} to {_short(high, 3)}"
+        rows.append((plain(name, 40), _short(result.score, 3), ends, f"{result.n_valid:,}"))
     numbers = figures_table([("order", False), ("ABPC", True), ("95 % interval", True), ("texts", True)], rows)
     _, label, curves = read_curves({name: table[name, "Deletion"] for name in table.names})
     hint = (

@@ -10,7 +10,7 @@ from interpreto.visualizations.html.dataset import dataset_page
 from interpreto.visualizations.html.encoding import json_number
 from interpreto.visualizations.html.page import Page
 from interpreto.visualizations.html.static import table
-from interpreto.visualizations.table_layout import TextRow, score_name, text_rows
+from interpreto.visualizations.table_layout import TextRow, has_confidence, score_name, text_rows
 from interpreto.visualizations.text_layout import format_number, group_by_text
 
 STATIC = 20
@@ -21,7 +21,9 @@ def page_of(explanations: Sequence[AttributionOutput]) -> Page:
     """Return the page of many texts."""
     groups = group_by_text(explanations)
     rows = text_rows(groups)
-    return dataset_page(groups, {"table": table_part(rows, score_name(groups))}, table_static(rows))
+    return dataset_page(
+        groups, {"table": table_part(rows, score_name(groups), percent=has_confidence(groups))}, table_static(rows)
+    )
 
 
 def table_part(rows: Sequence[TextRow], score: str, *, percent: bool = False, classes: Sequence[str] = ()) -> dict[str, Any]:
