@@ -53,12 +53,9 @@ _HOMES = {
     "TransitionAttention": "attributions.methods",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
-<<<<<<< HEAD
     "load": "models.loading",
-=======
     "attention_view": "attributions.attention.view",
     "plot_attention": "visualizations.attention",
->>>>>>> main
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",

@@ -15,11 +15,8 @@ from interpreto.attributions.perturbations import (
     SequentialPathPerturbator,
 )
 from interpreto.models.embeddings import Baseline, read_baseline
-<<<<<<< HEAD
 from interpreto.models.wrapping import read_model
-=======
 from interpreto.validation import check_choice
->>>>>>> main
 
 
 class IntegratedGradients(AttributionExplainer):
@@ -29,12 +26,6 @@ class IntegratedGradients(AttributionExplainer):
     score gap, a `CompletenessWarning` says how many steps are enough. Tokens in no unit (special ones) are not moved.
 
     Args:
-<<<<<<< HEAD
-        n_perturbations: Number of nodes of the rule.
-        baseline: ``"auto"`` (a token that represents no word: the mask token, else the unknown token; else ``"mean"``), the
-            ``"zero"``, ``"pad"``, ``"mask"``, ``"unk"`` or ``"mean"`` embedding, a number for every coordinate, or a tensor
-            ``(d,)`` or ``(l, d)``.
-=======
         n_perturbations: Number of nodes of the rule; of a sequential path, per token.
         baseline: ``"zero"``, ``"pad"``, ``"mask"``, ``"unk"`` or ``"mean"`` embedding, a number for every coordinate,
             or a tensor ``(d,)`` or ``(l, d)``.
@@ -42,7 +33,6 @@ class IntegratedGradients(AttributionExplainer):
             keep their embeddings; values are then scores lost by replacing single tokens, which sum to no gap.
             ``"discretized"``: near the embeddings of other words.
         strategy: How a discretized path chooses its next word: ``"greedy"`` or ``"maxcount"``.
->>>>>>> main
 
     Examples:
         >>> from interpreto import IntegratedGradients, demo
@@ -64,19 +54,12 @@ class IntegratedGradients(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int = 32,
-<<<<<<< HEAD
         baseline: Baseline | None = "auto",
-        **options: Unpack[Options],
-    ) -> None:
-        model, tokenizer = read_model(model, tokenizer)
-        line = LinearInterpolationPerturbator(read_baseline(baseline, tokenizer), n_perturbations)
-        parts = {"perturbator": line, "aggregator": WeightedMeanAggregator()}
-=======
-        baseline: Baseline | None = "zero",
         path: str = "straight",
         strategy: str = "greedy",
         **options: Unpack[Options],
     ) -> None:
+        model, tokenizer = read_model(model, tokenizer)
         start, count = read_baseline(baseline, tokenizer), n_perturbations
         makers = {
             "straight": lambda: LinearInterpolationPerturbator(start, count),
@@ -84,5 +67,4 @@ class IntegratedGradients(AttributionExplainer):
             "discretized": lambda: DiscretizedPathPerturbator(start, count, strategy=strategy),
         }
         parts = {"perturbator": makers[check_choice(path, "path", makers)](), "aggregator": WeightedMeanAggregator()}
->>>>>>> main
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)
