@@ -421,6 +421,36 @@ class TestConcepts:
         assert code == 2 and message in err
 
 
+class TestReport:
+    def test_one_page_on_a_labeled_file(self, capsys, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        rows = [
+            "review,stars",
+            *(f"{text},{label}" for text, label in (("A gorgeous film.", "positive"), ("Dull.", "negative"))),
+        ]
+        (tmp_path / "t.csv").write_text("\n".join([*rows, "What a waste.,positive"]), encoding="utf-8")
+        asked = ["--column", "review", "--label", "stars", "--method", "occlusion", "--faithfulness", "0", "--concepts", "0"]
+        code, out, err = run(capsys, "report", "t.csv", *asked)
+        assert (code, err) == (0, "") and "page: report.html" in out
+        assert "What a waste." in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["none.csv"], "`DATA`: there is no file 'none.csv'"),
+            (["t.csv", "--label", "labell"], "Did you mean 'label'?"),
+            (["t.csv", "--method", "occlusionn"], "Did you mean 'occlusion'?"),
+            (["t.csv", "-o", "a.csv"], "`--output`: got 'a.csv'; pass a name that ends in .html"),
+            (["t.csv", "--concepts", "-1"], "`--concepts`: got -1"),
+        ],
+    )
+    def test_what_cannot_be(self, capsys, tmp_path, monkeypatch, options, message):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "t.csv").write_text("text,label\nGood.,positive\n", encoding="utf-8")
+        code, _, err = run(capsys, "report", *options)
+        assert code == 2 and message in err and err.count("\n") == 1
+
+
 class TestDemo:
     def test_it_shows_one_text_then_why_methods_disagree_then_how_to_go_on(self, capsys, tmp_path, monkeypatch):
         shown = []
