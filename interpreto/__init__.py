@@ -53,6 +53,7 @@ _HOMES = {
     "TransitionAttention": "attributions.methods",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
+    "load": "models.loading",
     "attention_view": "attributions.attention.view",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
@@ -115,6 +116,7 @@ __all__ = [
     "concepts",
     "demo",
     "errors",
+    "load",
     "metrics",
     "plot_attention",
     "plot_attributions",
@@ -167,6 +169,7 @@ if TYPE_CHECKING:
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
     from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
+    from interpreto.models.loading import load
     from interpreto.models.modes import InferenceModes
     from interpreto.models.similarity import SimilarityModel
     from interpreto.visualizations.attention import plot_attention

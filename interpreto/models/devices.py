@@ -6,6 +6,9 @@ import torch
 from torch import nn
 
 from interpreto.errors import OptionError
+from interpreto.validation import shown
+
+ACCEPTED = "pass 'cpu', 'cuda', 'mps', the number of a CUDA device, a torch.device, or 'auto' for the fastest that there is"
 
 
 def device_of(module: nn.Module) -> torch.device | None:
@@ -20,13 +23,36 @@ def device_of(module: nn.Module) -> torch.device | None:
     return parameter.device
 
 
-def read_device(value: torch.device | str) -> torch.device:
-    """Return a device, given itself or its name.
+def read_device(value: torch.device | str | int, option: str = "device") -> torch.device:
+    """Return a device that computes, given itself, its name, or the number of one of CUDA's.
+
+    Args:
+        value: ``"auto"`` is the fastest that there is: CUDA's, Apple's, else the processor.
+        option: Name of the option, for messages.
 
     Raises:
-        OptionError: there is no such device.
+        OptionError: there is no such device, or nothing can be computed on it here.
+
+    Examples:
+        >>> read_device("cpu")
+        device(type='cpu')
     """
+    if isinstance(value, str) and value == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    if isinstance(value, bool) or not isinstance(value, (str, int, torch.device)):
+        raise OptionError(f"`{option}`: got {shown(value)}; {ACCEPTED}.")
+    name = f"cuda:{value}" if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else value
     try:
-        return torch.device(value)
+        device = torch.device(name)
     except RuntimeError as error:
-        raise OptionError(f"`device`: got {value!r}; pass a torch.device or its name, such as 'cpu' or 'cuda'.") from error
+        raise OptionError(f"`{option}`: got {shown(value)}, which is the name of no device; {ACCEPTED}.") from error
+    try:
+        if device.type not in ("cpu", "meta") and device not in _working:
+            torch.empty(1, device=device).cpu()  # each kind of device has its own error where it is absent
+            _working.add(device)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise OptionError(f"`{option}`: got {shown(value)}, and torch finds no such device here; {ACCEPTED}.") from error
+    return device
+
+
+_working: set[torch.device] = set()  # devices on which something was computed

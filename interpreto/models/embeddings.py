@@ -12,7 +12,9 @@ from interpreto.errors import OptionError, TokenizerError
 from interpreto.inputs.samples import Sample
 from interpreto.models.forward import Forward
 
-BASELINES = ("zero", "pad", "mask", "unk", "mean")
+BASELINES = ("auto", "zero", "pad", "mask", "unk", "mean")
+NEUTRAL = ("mask", "unk")
+"""Tokens that represent no word: the first one that a tokenizer has is the ``"auto"`` baseline."""
 Baseline = str | float | Tensor
 """A name out of `BASELINES`, a number for every coordinate, or a tensor ``(d,)`` or ``(l, d)``."""
 
@@ -70,15 +72,22 @@ class EmbeddingSpace:
 
 
 def read_baseline(value: object, tokenizer: Any) -> Baseline:
-    """Return a baseline that can be used, or raise an error that lists those; None is ``"zero"``."""
+    """Return a baseline that can be used; ``"auto"`` becomes the name of a token that represents no word, or ``"mean"``.
+
+    Raises:
+        OptionError: there is no such baseline; the message lists those that there are. None is ``"zero"``.
+        TokenizerError: the tokenizer has no such token.
+    """
     if value is None:
         return "zero"
+    if isinstance(value, str) and value == "auto":
+        return next((name for name in NEUTRAL if getattr(tokenizer, f"{name}_token_id", None) is not None), "mean")
     if isinstance(value, str):
         if value not in BASELINES:
             raise OptionError(
                 f"`baseline`: got {value!r}; pass one of {', '.join(map(repr, BASELINES))}, a number or a tensor."
             )
-        if value in ("pad", "mask", "unk"):
+        if value not in ("zero", "mean"):
             special_id(value, tokenizer, "baseline")
         return value
     if isinstance(value, Tensor) or (isinstance(value, (int, float)) and not isinstance(value, bool)):

@@ -1,21 +1,90 @@
-"""Models and tokenizers as users give them: objects, repositories, folders."""
+"""Models and tokenizers as users give them: objects, pipelines, folders, ids of the hub."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from interpreto.errors import OptionError, TokenizerError
+from interpreto.errors import ModelError, OptionError
+from interpreto.models.devices import read_device
+from interpreto.models.sources import fetched, find_tokenizer, is_name, read_tokenizer
+from interpreto.validation import check_choice, shown
+
+TASKS = {
+    "classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "masked-lm": "AutoModelForMaskedLM",
+    "generation": "AutoModelForCausalLM",
+}
+"""The class of transformers that loads a model for each task; of an encoder-decoder that generates, another one."""
 
 
-def load(model_or_repo_id: Any, tokenizer: Any, automodel: Any, device_map: Any) -> tuple[nn.Module, Any]:
+def load(
+    source: Any,
+    *,
+    task: str | None = None,
+    device: torch.device | str | int | None = None,
+    tokenizer: Any = None,
+    **options: Any,
+) -> tuple[nn.Module, Any]:
+    """Load a model in evaluation mode, and its tokenizer.
+
+    Args:
+        source: A folder, the id of a model of the hub, or a pipeline. A folder of that name comes first.
+        task: ``"classification"``, ``"generation"``, ``"token-classification"``, ``"question-answering"`` or
+            ``"masked-lm"``; None: that of the class that the config names.
+        device: Where to put it: a `torch.device`, its name, the number of a CUDA device, or ``"auto"``; None: where it is.
+        tokenizer: A tokenizer, or its folder or id, where it is not next to the model.
+        **options: Options of ``from_pretrained``, such as ``dtype`` or ``revision``.
+
+    Returns:
+        What every explainer, splitter and metric takes: ``Method(*load(source))``.
+
+    Raises:
+        ModelError: there is no such folder, the hub cannot be reached, or no model can be read.
+        OptionError: there is no such device or task.
+        TokenizerError: no tokenizer is found.
+
+    Examples:
+        >>> import tempfile
+        >>> from interpreto import Occlusion, demo, load
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for part in demo.load_classifier():
+        ...         _ = part.save_pretrained(folder)
+        ...     explainer = Occlusion(*load(folder))
+        >>> explainer("A gorgeous film.")[0].target_labels
+        ['positive']
+    """
+    place = None if device is None else read_device(device)
+    if task is not None:
+        check_choice(task, "task", TASKS)
+    if is_name(source):
+        model, found = _loaded(os.fspath(source), task, options), None
+    else:
+        model, found = taken_apart(source)
+        if not isinstance(model, nn.Module):
+            raise ModelError(f"`source`: got {shown(source)}; pass a folder, the id of a model of the hub, or a pipeline.")
+    words = find_tokenizer(model) if tokenizer is None and found is None else found if tokenizer is None else tokenizer
+    return (model if place is None else model.to(place)).eval(), read_tokenizer(words)
+
+
+def taken_apart(model: Any, tokenizer: Any = None) -> tuple[Any, Any]:
+    """Return the model and the tokenizer that a pipeline holds; other objects as they are."""
+    if not isinstance(model, nn.Module) and isinstance(inner := getattr(model, "model", None), nn.Module):
+        return inner, getattr(model, "tokenizer", None) if tokenizer is None else tokenizer
+    return model, tokenizer
+
+
+def load_for_splitter(model_or_repo_id: Any, tokenizer: Any, automodel: Any, device_map: Any) -> tuple[nn.Module, Any]:
     """Return the model and its tokenizer; both are left as they are when given as objects.
 
     Args:
-        model_or_repo_id: A model, a repository's id or a folder.
+        model_or_repo_id: A model, a pipeline, a repository's id or a folder.
         tokenizer: Its tokenizer, where that is found, or None: the one next to the model.
         automodel: The class that loads a repository; None: the one its config names.
         device_map: Where a repository's model goes, as in ``from_pretrained``.
@@ -23,23 +92,57 @@ def load(model_or_repo_id: Any, tokenizer: Any, automodel: Any, device_map: Any)
     Raises:
         OptionError: ``automodel`` or ``device_map`` say something else than a model that is loaded already.
         TokenizerError: there is no tokenizer.
+        ModelError: there is no such model.
     """
+    model_or_repo_id, tokenizer = taken_apart(model_or_repo_id, tokenizer)
     if isinstance(model_or_repo_id, nn.Module):
         _check_class(model_or_repo_id, automodel)
         _check_place(model_or_repo_id, device_map)
-        if tokenizer is None:
-            raise TokenizerError("`tokenizer`: got None next to a model; pass the model's tokenizer.")
         # A compiled model may not call hooks; the model that it wraps does, on the same weights.
         model = getattr(model_or_repo_id, "_orig_mod", model_or_repo_id)
-        return model, _tokenizer(tokenizer)
-    if not isinstance(model_or_repo_id, (str, os.PathLike)):
+        return model, read_tokenizer(find_tokenizer(model) if tokenizer is None else tokenizer)
+    if not is_name(model_or_repo_id):
+        swapped = " The model comes first, then its tokenizer." if hasattr(model_or_repo_id, "convert_ids_to_tokens") else ""
         raise OptionError(
-            f"`model_or_repo_id`: got {type(model_or_repo_id).__name__}; pass a model, a repository's id or a folder."
+            f"`model_or_repo_id`: got {type(model_or_repo_id).__name__}; pass a model, a repository's id or a folder.{swapped}"
         )
     source = os.fspath(model_or_repo_id)
     placed = {} if device_map is None else {"device_map": device_map}
-    model = (_own_class(source) if automodel is None else automodel).from_pretrained(source, **placed)
-    return model, _tokenizer(source if tokenizer is None else tokenizer)
+    model = _loaded(source, None, placed, automodel, bare=True)
+    return model, read_tokenizer(source if tokenizer is None else tokenizer)
+
+
+def _loaded(
+    source: str, task: str | None, options: Mapping[str, Any], automodel: Any = None, *, bare: bool = False
+) -> nn.Module:
+    """Return the model of a folder or of the hub; without a head only where ``bare``."""
+
+    def read(name: str, offline: bool) -> nn.Module:
+        loader = automodel or _class_of(name, task, offline, bare)
+        # A class of ours reads the config by itself, and knows no other options.
+        return loader.from_pretrained(name, **options, **({"local_files_only": True} if offline else {}))
+
+    return fetched(source, read, "model")
+
+
+def _class_of(source: str, task: str | None, offline: bool, bare: bool) -> Any:
+    """Return the class that loads a model: that of the task, else the one that the config names."""
+    import transformers  # noqa: PLC0415  # slow to import
+
+    config = transformers.AutoConfig.from_pretrained(source, local_files_only=offline)
+    if task is not None:
+        encodes = task == "generation" and getattr(config, "is_encoder_decoder", False)
+        return getattr(transformers, "AutoModelForSeq2SeqLM" if encodes else TASKS[task])
+    named = [name for name in config.architectures or [] if hasattr(transformers, name)]
+    if named and (bare or "For" in named[0] or named[0].endswith("HeadModel")):
+        return getattr(transformers, named[0])
+    if bare:
+        return transformers.AutoModel
+    found = f"names {named[0]}, a model without a head" if named else "names no class of transformers"
+    raise ModelError(
+        f"`model`: the config of {shown(source)} {found}; say what it is for by interpreto.load({source!r}, task=...), with "
+        f"one of {', '.join(map(repr, TASKS))}."
+    )
 
 
 def _check_class(model: nn.Module, automodel: Any) -> None:
@@ -87,28 +190,5 @@ class AnyLanguageModel:
 
     @staticmethod
     def from_pretrained(source: str, **placed: Any) -> nn.Module:
-        import transformers  # noqa: PLC0415  # slow to import
-
-        encodes = transformers.AutoConfig.from_pretrained(source).is_encoder_decoder
-        automodel = transformers.AutoModelForSeq2SeqLM if encodes else transformers.AutoModelForCausalLM
-        return automodel.from_pretrained(source, **placed)
-
-
-def _tokenizer(value: Any) -> Any:
-    if isinstance(value, (str, os.PathLike)):
-        from transformers import AutoTokenizer  # noqa: PLC0415  # slow to import, and models come with it
-
-        return AutoTokenizer.from_pretrained(os.fspath(value))
-    if not callable(value) or not hasattr(value, "convert_ids_to_tokens"):
-        raise TokenizerError(
-            f"`tokenizer`: got {type(value).__name__}; pass a Hugging Face tokenizer, a repository or a folder."
-        )
-    return value
-
-
-def _own_class(source: str) -> Any:
-    """Return the class that a repository's config names, with its head; else the bare model."""
-    import transformers  # noqa: PLC0415
-
-    names = transformers.AutoConfig.from_pretrained(source).architectures or []
-    return next((getattr(transformers, name) for name in names if hasattr(transformers, name)), transformers.AutoModel)
+        offline = bool(placed.get("local_files_only", False))
+        return _class_of(source, "generation", offline, bare=False).from_pretrained(source, **placed)

@@ -8,30 +8,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interpreto.errors import ModelError, TokenizerError
+from interpreto.errors import ModelError
 from interpreto.models.black_box import BlackBox
 from interpreto.models.huggingface import HuggingFaceModel
+from interpreto.models.loading import load, taken_apart
 from interpreto.models.options import EngineOptions
+from interpreto.models.sources import find_tokenizer, is_name, is_tokenizer, read_tokenizer
 from interpreto.models.wrappers import unwrapped
 
 
 def read_model(model: Any, tokenizer: Any = None) -> tuple[Any, Any]:
-    """Return the module (or `BlackBox`) and the tokenizer that a user means; pipelines and processors hold them.
+    """Return the module (or `BlackBox`) and the tokenizer that a user means.
+
+    Args:
+        model: A module, a `BlackBox`, a pipeline, or a folder or an id, from which it is loaded.
+        tokenizer: A tokenizer, a processor that holds one, or its folder or id; None: that of the pipeline, or the one that
+            lies where the model came from.
 
     Raises:
         ModelError, TokenizerError: for other objects, saying what to pass.
     """
-    if not isinstance(model, (nn.Module, BlackBox)) and isinstance(getattr(model, "model", None), nn.Module):
-        model, tokenizer = model.model, getattr(model, "tokenizer", None) if tokenizer is None else tokenizer  # a pipeline
-    if not _is_tokenizer(tokenizer) and _is_tokenizer(inner := getattr(tokenizer, "tokenizer", None)):
-        tokenizer = inner  # a processor
+    if is_name(model):
+        return read_model(*load(model, tokenizer=tokenizer))
+    model, tokenizer = taken_apart(model, tokenizer)
     if not isinstance(model, (nn.Module, BlackBox)):
-        raise ModelError(f"`model`: got {_shown(model)}; {_hint(model)}")
+        raise ModelError(f"`model`: got {type(model).__name__}; {_hint(model)}")
     if tokenizer is None and not isinstance(model, BlackBox):
-        raise TokenizerError("`tokenizer`: got None; pass the model's tokenizer: AutoTokenizer.from_pretrained(...).")
-    if tokenizer is not None and not _is_tokenizer(tokenizer):
-        raise TokenizerError(f"`tokenizer`: got {_shown(tokenizer)}; pass a Hugging Face tokenizer.")
-    return unwrapped(model), tokenizer
+        tokenizer = find_tokenizer(model)
+    return unwrapped(model), None if tokenizer is None else read_tokenizer(tokenizer)
 
 
 def as_model(
@@ -48,19 +52,9 @@ def as_model(
     return HuggingFaceModel(model, tokenizer, device=device, options=options, outputs=outputs)
 
 
-def _is_tokenizer(value: Any) -> bool:
-    return hasattr(value, "convert_ids_to_tokens")
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else type(value).__name__
-
-
 def _hint(value: Any) -> str:
-    if isinstance(value, str):
-        return f"load it first: AutoModelForSequenceClassification.from_pretrained({value!r})."
-    if _is_tokenizer(value):
+    if is_tokenizer(value):
         return "the model comes first, then its tokenizer."
     if callable(value):
         return "a function from texts to scores is explained as BlackBox(function)."
-    return "pass a Hugging Face model, a module with its interface, a pipeline, or a BlackBox."
+    return "pass a Hugging Face model, its folder or id, a module with its interface, a pipeline, or a BlackBox."

@@ -107,7 +107,7 @@ def test_gradient_methods_of_an_additive_model_are_its_gradient(additive, tokeni
 
 def test_integrated_gradients_of_a_cubic_is_exact(tokenizer):
     model = problems.Cubic(len(tokenizer)).eval()
-    explanation = IntegratedGradients(model, tokenizer, n_perturbations=2, granularity="token")(TEXTS[0], 0)[0]
+    explanation = IntegratedGradients(model, tokenizer, n_perturbations=2, baseline="zero", granularity="token")(TEXTS[0], 0)[0]
     inside = explanation.sample.units.index >= 0
     wanted = (model.embedding(explanation.sample.input_ids[inside]) @ model.head.weight[0]).pow(3)
     torch.testing.assert_close(explanation.attributions[0], wanted.detach(), rtol=1e-4, atol=1e-4)

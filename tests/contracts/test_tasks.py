@@ -77,7 +77,7 @@ def test_gradients_equal_autograd(task, family):
     case, inputs, model, tokenizer = built(task, family)
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     once = InputXGradient(model, tokenizer)(inputs)
-    paths = IntegratedGradients(model, tokenizer, n_perturbations=NODES)(inputs)
+    paths = IntegratedGradients(model, tokenizer, baseline="zero", n_perturbations=NODES)(inputs)
     for explanation, path in zip(once, paths, strict=True):
         sample = explanation.sample
         own = embedded(model, sample)

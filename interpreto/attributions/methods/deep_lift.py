@@ -14,6 +14,7 @@ from interpreto.attributions.perturbations import BackgroundPerturbator, Baselin
 from interpreto.attributions.perturbations.background import Background
 from interpreto.models.backward_rules import DeepLiftRules
 from interpreto.models.embeddings import Baseline, read_baseline
+from interpreto.models.wrapping import read_model
 
 
 class DeepLift(AttributionExplainer):
@@ -24,8 +25,7 @@ class DeepLift(AttributionExplainer):
     `CompletenessWarning` says so.
 
     Args:
-        baseline: ``"auto"`` (the ``"mask"`` embedding of models that have one, else ``"mean"``), or as in
-            `IntegratedGradients`.
+        baseline: As in `IntegratedGradients`.
 
     Examples:
         >>> from interpreto import DeepLift, demo
@@ -49,8 +49,7 @@ class DeepLift(AttributionExplainer):
         baseline: Baseline | None = "auto",
         **options: Unpack[Options],
     ) -> None:
-        if baseline == "auto":
-            baseline = "mean" if getattr(tokenizer, "mask_token_id", None) is None else "mask"
+        model, tokenizer = read_model(model, tokenizer)
         pair = BaselinePerturbator(read_baseline(baseline, tokenizer))
         parts = {"perturbator": pair, "aggregator": MeanAggregator(), "evidence": Gradients(DeepLiftRules)}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)
@@ -90,6 +89,7 @@ class DeepLiftShap(AttributionExplainer):
         n_baselines: int | None = None,
         **options: Unpack[Options],
     ) -> None:
+        model, tokenizer = read_model(model, tokenizer)
         count = (8 if background is None else max(1, len(background))) if n_baselines is None else n_baselines
         pairs = BackgroundPerturbator(background, count, tokenizer, between=False)
         parts = {"perturbator": pairs, "aggregator": MeanAggregator(), "evidence": Gradients(DeepLiftRules)}

@@ -11,6 +11,7 @@ from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import BackgroundPerturbator
 from interpreto.attributions.perturbations.background import Background
+from interpreto.models.wrapping import read_model
 
 
 class ExpectedGradients(AttributionExplainer):
@@ -43,6 +44,7 @@ class ExpectedGradients(AttributionExplainer):
         n_perturbations: int = 32,
         **options: Unpack[Options],
     ) -> None:
+        model, tokenizer = read_model(model, tokenizer)
         points = BackgroundPerturbator(background, n_perturbations, tokenizer, between=True)
         parts = {"perturbator": points, "aggregator": MeanAggregator()}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)

@@ -11,6 +11,7 @@ from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import GradientShapPerturbator
 from interpreto.models.embeddings import Baseline, read_baseline
+from interpreto.models.wrapping import read_model
 
 
 class GradientShap(AttributionExplainer):
@@ -40,10 +41,11 @@ class GradientShap(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int = 32,
-        baseline: Baseline | None = "zero",
+        baseline: Baseline | None = "auto",
         noise_std: float = 0.1,
         **options: Unpack[Options],
     ) -> None:
+        model, tokenizer = read_model(model, tokenizer)
         points = GradientShapPerturbator(read_baseline(baseline, tokenizer), n_perturbations, std=noise_std)
         parts = {"perturbator": points, "aggregator": MeanAggregator()}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)

@@ -15,6 +15,7 @@ from interpreto.attributions.perturbations import (
     SequentialPathPerturbator,
 )
 from interpreto.models.embeddings import Baseline, read_baseline
+from interpreto.models.wrapping import read_model
 from interpreto.validation import check_choice
 
 
@@ -35,9 +36,9 @@ class IntegratedGradients(AttributionExplainer):
 
     Examples:
         >>> from interpreto import IntegratedGradients, demo
-        >>> explanation = IntegratedGradients(*demo.load_classifier(), baseline="mask")("A gorgeous, moving film.")[0]
-        >>> bool(explanation.residual.abs() < 0.05)
-        True
+        >>> explanation = IntegratedGradients(*demo.load_classifier())("A gorgeous, moving film.")[0]
+        >>> explanation.baseline, bool(explanation.residual.abs() < 0.05)
+        ('mask', True)
 
     References:
         Sundararajan et al., ICML 2017, https://arxiv.org/abs/1703.01365; sequential paths: Enguehard, Findings of ACL 2023,
@@ -53,11 +54,12 @@ class IntegratedGradients(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int = 32,
-        baseline: Baseline | None = "zero",
+        baseline: Baseline | None = "auto",
         path: str = "straight",
         strategy: str = "greedy",
         **options: Unpack[Options],
     ) -> None:
+        model, tokenizer = read_model(model, tokenizer)
         start, count = read_baseline(baseline, tokenizer), n_perturbations
         makers = {
             "straight": lambda: LinearInterpolationPerturbator(start, count),

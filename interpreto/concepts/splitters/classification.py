@@ -23,7 +23,7 @@ from interpreto.models.activations import ActivationRecorder
 from interpreto.models.classifier_head import find_head_input, run_on
 from interpreto.models.hook_points import refuse_decoders
 from interpreto.models.interventions import Edit, frozen
-from interpreto.models.loading import load
+from interpreto.models.loading import load_for_splitter
 from interpreto.progress import tqdm
 
 MEAN = GranularityAggregationStrategy.MEAN
@@ -80,7 +80,7 @@ class SplitterForClassification(ModelSplitter):
         automodel = None
         if not isinstance(model_or_repo_id, nn.Module):
             from transformers import AutoModelForSequenceClassification as automodel  # noqa: PLC0415, N813  # slow to import
-        model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
+        model, tokenizer = load_for_splitter(model_or_repo_id, tokenizer, automodel, device_map)
         ids = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.cls_token_id)
         self._filler = next((i for i in ids if i is not None), 0)
         recorder = ActivationRecorder(model, tokenizer, [], batch_size, backend)

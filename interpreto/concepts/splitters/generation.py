@@ -24,7 +24,7 @@ from interpreto.inputs.units import GranularityAggregationStrategy, Span
 from interpreto.models.activations import ActivationRecorder
 from interpreto.models.generate import Written, write
 from interpreto.models.hook_points import STACKS, HookPoint, Stack, find_hook_points
-from interpreto.models.loading import AnyLanguageModel, load
+from interpreto.models.loading import AnyLanguageModel, load_for_splitter
 from interpreto.models.tasks import Generation, GenerationRequest, resolve_task
 from interpreto.progress import tqdm
 from interpreto.validation import check_count
@@ -92,7 +92,7 @@ class SplitterForGeneration(TokenSplitter):
         truncation: bool = False,
     ) -> None:
         automodel = None if isinstance(model_or_repo_id, nn.Module) else AnyLanguageModel
-        model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
+        model, tokenizer = load_for_splitter(model_or_repo_id, tokenizer, automodel, device_map)
         task = resolve_task(model, tokenizer, None, None)
         if not isinstance(task, Generation):
             raise TaskError(

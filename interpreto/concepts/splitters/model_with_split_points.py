@@ -17,7 +17,7 @@ from interpreto.inputs.streaming import encodings
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.activations import ActivationRecorder
 from interpreto.models.hook_points import find_hook_points, refuse_decoders
-from interpreto.models.loading import load
+from interpreto.models.loading import load_for_splitter
 from interpreto.progress import tqdm
 
 
@@ -66,7 +66,7 @@ class ModelWithSplitPoints(TokenSplitter):
         backend: str = "hooks",
         truncation: bool = False,
     ) -> None:
-        model, tokenizer = load(model_or_repo_id, tokenizer, automodel, device_map)
+        model, tokenizer = load_for_splitter(model_or_repo_id, tokenizer, automodel, device_map)
         points = find_hook_points(model, split_points)
         refuse_decoders(model, points)
         super().__init__(ActivationRecorder(model, tokenizer, points, batch_size, backend, truncation=truncation))

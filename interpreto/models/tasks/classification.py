@@ -160,6 +160,7 @@ class Classification(Task):
         """Return what the model decides, given all its outputs for an input."""
         if self.kind == "multi-label":
             return Prediction(", ".join(self.label(int(i)) for i in (logits > 0).nonzero()[:, 0]))
+        logits = logits.detach()
         best = int(logits.argmax())
         certain = self.kind == "single-label" and len(logits) > 1
         return Prediction(self.label(best), float(logits.double().softmax(-1)[best]) if certain else None)
