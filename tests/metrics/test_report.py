@@ -151,3 +151,16 @@ def test_what_cannot_be_reported():
         report(model, DATA[:2], tokenizer, method="gradients")
     with pytest.raises(TaskError, match="single-label classifier"):
         report(tiny.chat_lm()[0], [("A film.", "good")], tiny.chat_lm()[1])
+
+
+def test_a_black_box_has_a_report_without_concepts():
+    from interpreto import BlackBox
+
+    def score(texts: list[str]) -> list[list[float]]:
+        return [[float("dull" in text), float("kind" in text)] for text in texts]
+
+    data = [("A dull film.", "bad"), ("A kind film.", "good"), ("A dull end.", "good")]
+    made = report(BlackBox(score, labels=["bad", "good"]), data, method="occlusion", n_faithfulness=3)
+    assert made.quality.accuracy.hits == 2 and made.mistakes() == [2]
+    assert made.concepts is None and "no activations" in made.remarks[-1]
+    assert "n/a" in made.to_html() or made.quality.calibration
