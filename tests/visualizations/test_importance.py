@@ -45,7 +45,7 @@ def test_facts_that_all_explanations_share_are_in_the_page_once():
 
 
 def test_explanations_of_one_text_by_two_methods_share_its_card():
-    again = explanation(["dull", "Dull", "fine", "text0"], [[1.0] * 4, [0.0] * 4], ["negative", "positive"])
+    again = explanation(["dull", "Dull", "fine", "text0"], [[1.0] * 4, [0.0] * 4], ["negative", "positive"])  # other values
     both = Explanations([*texts(2), again])
     page = payload(both.importance().to_html())
     assert [len(group) for group in page["deck"]["groups"]] == [2, 1]

@@ -31,14 +31,14 @@ def page_of(importance: GlobalImportance) -> Page:
 def group_positions(explanations: Sequence[AttributionOutput]) -> list[tuple[int, int]]:
     """Return for each explanation the position of its text among distinct texts, and its own among those of that text.
 
-    A text that occurs again, explained by the same method for the same targets, has the place of the first.
+    An explanation that repeats an earlier one has its place.
     """
     texts: dict[str, int] = {}
     members: dict[str, dict[tuple[object, ...], int]] = {}
     places = []
     for own in explanations:
         known = members.setdefault(own.text, {})
-        member = known.setdefault((own.method, own.granularity, *own.target_labels), len(known))
+        member = known.setdefault((own.method, *own.target_labels, own.attributions.numpy().tobytes()), len(known))
         places.append((texts.setdefault(own.text, len(texts)), member))
     return places
 
