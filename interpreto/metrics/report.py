@@ -103,7 +103,8 @@ def report(
         tokenizer: The tokenizer; None: the model's own, where it can be found.
         text: Column of the texts; None: found by its name.
         label: Column of the labels, which are names or ids of classes; None: found by its name.
-        method: Name or class of the attribution method; None: integrated gradients.
+        method: Name or class of the attribution method; None: integrated gradients, from the embedding of the mask token
+            where there is one.
         max_texts: Number of texts at most, a random sample of the data; None: all.
         n_faithfulness: Texts whose explanations are compared with random orders; 0: none.
         nb_concepts: Number of concepts of the last hidden layer; 0: none.
@@ -135,6 +136,9 @@ def report(
     used = everything.sample(max_texts, check_seed(random_state))
     cls = _method(method)
     explainer = cls(model, tokenizer, batch_size, random_state=random_state, **options)
+    if method is None and getattr(explainer.tokenizer, "mask_token", None) is not None:
+        options = {"baseline": "mask", **options}
+        explainer = cls(model, tokenizer, batch_size, random_state=random_state, **options)
     names = _classes(explainer)
     labels = _labels(used, names)
     step(f"explaining {len(used):,} texts")
