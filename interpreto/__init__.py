@@ -12,9 +12,9 @@ __version__ = "0.2.0"
 _HOMES = {
     "Alti": "attributions.methods",
     "AttentionRollout": "attributions.methods",
+    "AttnLrp": "attributions.methods",
     "AttributionExplainer": "attributions.base",
     "AttributionOutput": "attributions.output",
-    "AttnLrp": "attributions.methods",
     "Banzhaf": "attributions.methods",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
@@ -39,12 +39,13 @@ _HOMES = {
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
+    "PartitionShap": "attributions.methods",
     "PermutationShap": "attributions.methods",
     "RawAttention": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
-    "SmoothGrad": "attributions.methods",
     "SimilarityModel": "models.similarity",
+    "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
     "SplitterForClassification": "concepts.splitters",
     "SplitterForGeneration": "concepts.splitters",
@@ -52,6 +53,8 @@ _HOMES = {
     "TransitionAttention": "attributions.methods",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
+    "attention_view": "attributions.attention.view",
+    "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
@@ -92,6 +95,7 @@ __all__ = [
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
+    "PartitionShap",
     "PermutationShap",
     "RawAttention",
     "Rise",
@@ -106,11 +110,13 @@ __all__ = [
     "ValueZeroing",
     "VarGrad",
     "__version__",
+    "attention_view",
     "attributions",
     "concepts",
     "demo",
     "errors",
     "metrics",
+    "plot_attention",
     "plot_attributions",
     "plot_concepts",
     "plot_curves",
@@ -120,6 +126,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from interpreto import attributions, concepts, demo, errors, metrics
+    from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
@@ -142,6 +149,7 @@ if TYPE_CHECKING:
         Lime,
         LimeWithPrior,
         Occlusion,
+        PartitionShap,
         PermutationShap,
         RawAttention,
         Rise,
@@ -161,6 +169,7 @@ if TYPE_CHECKING:
     from interpreto.models.black_box import BlackBox
     from interpreto.models.modes import InferenceModes
     from interpreto.models.similarity import SimilarityModel
+    from interpreto.visualizations.attention import plot_attention
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves

@@ -68,6 +68,16 @@ METHODS = (
         "https://doi.org/10.1515/9781400881970-018",
     ),
     MethodSummary(
+        "PartitionShap",
+        "scores",
+        True,
+        "max(500, 4u)",
+        "f(x) − f(all masked)",
+        False,
+        "Owen, 1977",
+        "https://doi.org/10.1007/978-3-642-45494-3_7",
+    ),
+    MethodSummary(
         "PermutationShap",
         "scores",
         True,

@@ -11,7 +11,7 @@ ALL_FAMILIES = ("Occlusion", "KernelShap", "IntegratedGradients")  # methods tha
 ALL_METHODS = ("bert", "xlnet", "gpt2", "t5")  # families that it tries with every method
 SIBLINGS = (
     *("DeepLiftShap", "ExpectedGradients", "RawAttention", "TransitionAttention", "ValueZeroing"),
-    *("PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise"),
+    *("PartitionShap", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise"),
 )
 """Methods whose parts another method has too: on one family."""
 ONE_PASS = ("gpt2", "t5")  # families whose targets it also explains one pass each

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import interpreto
 from interpreto import Contrast, Explanations, KernelShap, Occlusion, demo
 from interpreto.cli import main
 from interpreto.cli.arguments import COMMANDS, COMPARED_BY, METHODS
@@ -30,11 +32,9 @@ def run(capsys, *arguments):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_explains(capsys, method):
-    code, out, err = (
-        run(capsys, "explain", TEXT, "--method", method, "--steps", "64")
-        if method not in ("occlusion", "saliency", "input-x-gradient")
-        else run(capsys, "explain", TEXT, "--method", method)
-    )
+    taken = inspect.signature(getattr(interpreto, METHODS[method])).parameters
+    steps = ("--steps", "64") if {"n_perturbations", "n_token_perturbations"} & set(taken) else ()
+    code, out, err = run(capsys, "explain", TEXT, "--method", method, *steps)
     assert (code, err) == (0, "")
     assert out.startswith("positive") and "gorgeous" in out and METHODS[method] in out
 
@@ -419,6 +419,36 @@ class TestConcepts:
         (tmp_path / "t.txt").write_text("Good.\n", encoding="utf-8")
         code, _, err = run(capsys, "concepts", str(tmp_path / "t.txt"), *options)
         assert code == 2 and message in err
+
+
+class TestReport:
+    def test_one_page_on_a_labeled_file(self, capsys, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        rows = [
+            "review,stars",
+            *(f"{text},{label}" for text, label in (("A gorgeous film.", "positive"), ("Dull.", "negative"))),
+        ]
+        (tmp_path / "t.csv").write_text("\n".join([*rows, "What a waste.,positive"]), encoding="utf-8")
+        asked = ["--column", "review", "--label", "stars", "--method", "occlusion", "--faithfulness", "0", "--concepts", "0"]
+        code, out, err = run(capsys, "report", "t.csv", *asked)
+        assert (code, err) == (0, "") and "page: report.html" in out
+        assert "What a waste." in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["none.csv"], "`DATA`: there is no file 'none.csv'"),
+            (["t.csv", "--label", "labell"], "Did you mean 'label'?"),
+            (["t.csv", "--method", "occlusionn"], "Did you mean 'occlusion'?"),
+            (["t.csv", "-o", "a.csv"], "`--output`: got 'a.csv'; pass a name that ends in .html"),
+            (["t.csv", "--concepts", "-1"], "`--concepts`: got -1"),
+        ],
+    )
+    def test_what_cannot_be(self, capsys, tmp_path, monkeypatch, options, message):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "t.csv").write_text("text,label\nGood.,positive\n", encoding="utf-8")
+        code, _, err = run(capsys, "report", *options)
+        assert code == 2 and message in err and err.count("\n") == 1
 
 
 class TestDemo:

@@ -21,6 +21,7 @@ OURS = (
     "docs/quickstart.md",
     "docs/guides/methods.md",
     "docs/guides/targets.md",
+    "docs/guides/tasks.md",
     "docs/guides/concepts.md",
     "docs/guides/black_boxes.md",
     "docs/guides/datasets.md",

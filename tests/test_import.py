@@ -35,10 +35,11 @@ def test_every_public_name_resolves_and_is_listed():
 def test_the_public_surface_is_this():
     assert set(interpreto.__all__) == {
         *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
+        *("attention_view", "plot_attention"),
         *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report"),
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
-        *("ExactShapley", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise", "Consensus"),
+        *("ExactShapley", "PartitionShap", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise", "Consensus"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
         *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("Alti", "ValueZeroing"),

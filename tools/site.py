@@ -17,12 +17,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models are small, and numbers the same wherever the site is made
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
@@ -41,12 +44,14 @@ POLICY = re.compile(r"script-src '(sha256-[^']+)'")
 FRAMED = """(() => {
   const root = document.documentElement;
   const tell = (facts) => parent.postMessage({ interpreto: facts }, "*");
+  const measure = () => tell({ height: Math.ceil(root.getBoundingClientRect().height) });
   addEventListener("message", ({ data }) => {
     if (!data || !data.scheme) return;
     for (const node of [root, document.body, ...document.querySelectorAll(".interpreto")]) node.style.colorScheme = data.scheme;
     tell({ scheme: data.scheme });
+    measure();
   });
-  new ResizeObserver(() => tell({ height: Math.ceil(root.getBoundingClientRect().height) })).observe(root);
+  new ResizeObserver(measure).observe(root);
   tell({ ready: true });
 })();"""
 """Tells the page around a frame its height, and takes the color scheme from it."""
@@ -136,9 +141,13 @@ def registry() -> str:
 
 def framed(page: str) -> str:
     """Return a page that tells the one around it its height and follows its color scheme; it runs no other script more."""
-    digest = base64.b64encode(hashlib.sha256(FRAMED.encode()).digest()).decode()
-    allowed = POLICY.sub(lambda found: f"script-src '{found[1]}' 'sha256-{digest}'", page)
-    return allowed.replace("</body>", f"<script>{FRAMED}</script></body>")
+    digest = f"'sha256-{base64.b64encode(hashlib.sha256(FRAMED.encode()).digest()).decode()}'"
+    if "script-src" in page:
+        allowed = POLICY.sub(lambda found: f"script-src '{found[1]}' {digest}", page)
+    else:  # it has no script of its own
+        allowed = page.replace("default-src 'none';", f"default-src 'none'; script-src {digest};", 1)
+    script = f"<script>{FRAMED}</script>"
+    return allowed.replace("</body>", f"{script}</body>") if "</body>" in allowed else allowed + script
 
 
 def tutorials() -> Iterator[tuple[str, str]]:

@@ -30,7 +30,8 @@ class Options(TypedDict, total=False):
         call.
     tqdm_bar: Show the number of forward passes.
     task: Task of the model, where its config does not tell: ``"single-label"``, ``"multi-label"``, ``"regression"``,
-        ``"generation"``.
+        ``"generation"``, ``"token-classification"``, ``"question-answering"``, ``"fill-mask"``,
+        ``"next-sentence-prediction"``.
     truncation: Explain the beginning of texts that are longer than the model takes, instead of refusing them.
     shortcuts: Optimizations of the engine: an `EngineOptions`.
     """

@@ -214,6 +214,45 @@ def compare(  # noqa: PLR0917  # the options, as typer reads them
 
 @program.command(
     epilog=_examples(
+        "interpreto report interpreto-demo/sentences.csv --open",
+        "interpreto report reviews.csv --column review --label stars --model DIR -o report.html",
+    )
+)
+def report(  # noqa: PLR0917  # the options, as typer reads them
+    file: Annotated[str, typer.Argument(metavar="DATA", help="A .csv, .tsv, .jsonl, .json or .parquet with texts and labels.")],
+    column: Column = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the labels. Default: label, target, class, …", rich_help_panel=WHAT),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(metavar="N", help="Number of texts, a random sample of the data.", rich_help_panel=WHAT)
+    ] = 1000,
+    model: Model = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", help="One of `interpreto methods`. Default: integrated-gradients.", rich_help_panel=HOW),
+    ] = None,
+    granularity: Granularity = "word",
+    faithfulness: Annotated[
+        int,
+        typer.Option(metavar="N", help="Texts on which explanations are compared with random ones.", rich_help_panel=HOW),
+    ] = 200,
+    concepts: Annotated[int, typer.Option(metavar="N", help="Number of concepts; 0: none.", rich_help_panel=HOW)] = 6,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    device: Device = None,
+    truncation: Truncation = False,
+    output: Output = None,
+    html: Html = None,
+    open_page: Open = False,
+) -> int:
+    """Write one page on a classifier and a labeled data set: what it gets wrong, why, and what it goes by."""
+    return _run("report", locals())
+
+
+@program.command(
+    epilog=_examples(
         "interpreto concepts reviews.csv --open",
         "interpreto concepts reviews.csv --model DIR --number 24 --block 4 -o concepts.html",
     )

@@ -6,7 +6,7 @@ import inspect
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import interpreto
@@ -19,7 +19,7 @@ from interpreto.cli.output import read_outputs, write_json
 from interpreto.cli.texts import check_text, read_chat, read_text
 from interpreto.errors import InterpretoWarning, OptionError
 from interpreto.inputs.targets import Contrast
-from interpreto.models.tasks import Generation, resolve_task
+from interpreto.models.tasks import Classification, Generation, Task, TokenClassification, resolve_task
 from interpreto.renderable import visible
 from interpreto.validation import check_choice
 from interpreto.visualizations.attributions import to_html
@@ -59,7 +59,7 @@ def run(arguments: Arguments) -> int:
 
 def _explained(explainer: Any, inputs: Sequence[Any], arguments: Arguments) -> Explanations:
     """Explain the inputs, print them, then the warnings."""
-    targets = _targets(arguments, len(inputs), isinstance(explainer.task, Generation))
+    targets = _targets(arguments, len(inputs), explainer.task)
     asked = {
         "roles": arguments.roles,
         "aggregate": arguments.rows,
@@ -118,13 +118,14 @@ def _inputs(arguments: Arguments) -> list[Any]:
     return inputs
 
 
-def _targets(arguments: Arguments, n: int, generates: bool) -> list[Any] | None:
+def _targets(arguments: Arguments, n: int, task: Task) -> list[Any] | None:
     """Return a target per input, as its task reads them."""
     if arguments.target is None:
         if arguments.against is not None:
             raise OptionError("`--against`: got an alternative without a `--target` to set it against.")
         return None
-    read = str if generates else _class
+    generates = isinstance(task, Generation)
+    read = _reader_of(task)
     if arguments.against is not None:
         contrasts = [Contrast(read(target), read(arguments.against)) for target in arguments.target]
         return [contrasts[0] if generates and len(contrasts) == 1 else contrasts] * n
@@ -133,6 +134,13 @@ def _targets(arguments: Arguments, n: int, generates: bool) -> list[Any] | None:
     if len(arguments.target) > 1:
         raise OptionError(f"`--target`: got {len(arguments.target)} texts; a language model has one continuation.")
     return [arguments.target[0]] * n
+
+
+def _reader_of(task: Task) -> Callable[[str], Any]:
+    """Return how a task reads a target: ``word: tag`` is a place and its tag, a number a class."""
+    if isinstance(task, TokenClassification):
+        return lambda value: tuple(part.strip() for part in value.rsplit(":", 1))
+    return _class if isinstance(task, Classification) else str
 
 
 def _class(value: str) -> int | str:

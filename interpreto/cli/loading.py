@@ -11,6 +11,8 @@ import transformers
 
 from interpreto import demo
 from interpreto.errors import ModelError, OptionError
+from interpreto.models.sentence_transformers import MODULES
+from interpreto.models.similarity import SimilarityModel
 from interpreto.validation import shown
 
 
@@ -72,10 +74,17 @@ def _loaded(name: str) -> tuple[Any, Any]:
 
 
 def _read(source: str) -> tuple[Any, Any]:
+    if (Path(source) / MODULES).is_file():
+        model = SimilarityModel.from_folder(source)
+        return model, model.tokenizer
     config = transformers.AutoConfig.from_pretrained(source)
     kinds = {
         "AutoModelForSeq2SeqLM": transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
         "AutoModelForCausalLM": transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
+        "AutoModelForTokenClassification": transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+        "AutoModelForQuestionAnswering": transformers.MODEL_FOR_QUESTION_ANSWERING_MAPPING,
+        "AutoModelForMaskedLM": transformers.MODEL_FOR_MASKED_LM_MAPPING,
+        "AutoModelForNextSentencePrediction": transformers.MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING,
     }
     declared, kind = set(config.architectures or []), "AutoModelForSequenceClassification"
     for name, mapping in kinds.items():

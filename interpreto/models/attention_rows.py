@@ -298,14 +298,14 @@ class _Sums:
 def _cut(run: Run, i: int, t: int, scores: Tensor, read: Tensor, rows: Sequence[Rows]) -> Done:  # noqa: PLR0917  # of one batch
     """Return one run of a batch, on the CPU, without the tokens that pad it and the scores that it does not have."""
     length = int(plain_rows(run.sample, 1, run.readout).lengths[0]) - run.sample.source
-    own = torch.stack([each.own[i] for each in rows[:t]])[:, :length].cpu()
+    own = torch.stack([each.own[i] for each in rows[:t]])[:, :length].detach().cpu()
     source = [each.source[i] for each in rows[:t] if each.source is not None]
     return Done(
         run,
         scores[i, :t].cpu(),
         read[i, :t, :length].cpu(),
         own,
-        torch.stack(source)[:, : run.sample.source or length].cpu() if source else None,
+        torch.stack(source)[:, : run.sample.source or length].detach().cpu() if source else None,
     )
 
 

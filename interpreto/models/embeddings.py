@@ -36,6 +36,12 @@ class EmbeddingSpace:
         """Return the embeddings of ids; of an encoder-decoder, the encoder's."""
         return self.forward.embeddings.embed(ids, len(ids))
 
+    @property
+    def size(self) -> int:
+        """Return how many tokens have an embedding; some may have been added to the tokenizer alone."""
+        table = self.forward.embeddings.vocabulary
+        return len(self.tokenizer) if table is None else min(len(self.tokenizer), table)
+
     def vector(self, name: str) -> Float[Tensor, " d"]:
         """Return the embedding of that name, one of `BASELINES`."""
         if name not in self._named:
@@ -59,10 +65,8 @@ class EmbeddingSpace:
             return torch.zeros_like(self.table(torch.tensor([0]))[0])
         if name != "mean":
             return self.table(torch.tensor([special_id(name, self.tokenizer, "baseline")]))[0]
-        table = self.forward.embeddings.vocabulary  # tokens may have been added to the tokenizer alone
-        size = len(self.tokenizer) if table is None else min(len(self.tokenizer), table)
-        sums = [self.table(part).sum(0) for part in torch.arange(size).split(8192)]  # in parts: vocabularies are large
-        return torch.stack(sums).sum(0) / size
+        sums = [self.table(part).sum(0) for part in torch.arange(self.size).split(8192)]  # in parts: vocabularies are large
+        return torch.stack(sums).sum(0) / self.size
 
 
 def read_baseline(value: object, tokenizer: Any) -> Baseline:

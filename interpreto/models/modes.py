@@ -18,6 +18,9 @@ Mode = Callable[[Tensor], Tensor]
 class InferenceModes(Choice):
     """Named transformations of the logits. Any other function of the logits, row by row, can be passed instead.
 
+    ``ENTROPY`` is that of the prediction, the same for all columns. ``KL_DIVERGENCE`` is how far the context moves a language
+    model's prediction of each token: from what it predicts without the prompt, which takes one pass more per text.
+
     Examples:
         >>> import torch
         >>> InferenceModes.SOFTMAX(torch.zeros(1, 4))
@@ -28,9 +31,21 @@ class InferenceModes(Choice):
     SOFTMAX = "softmax"
     LOG_SOFTMAX = "log_softmax"
     SIGMOID = "sigmoid"
+    ENTROPY = "entropy"
+    KL_DIVERGENCE = "kl_divergence"
 
     def __call__(self, logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
-        """Return the scores ``(b, c)`` of logits ``(b, c)``."""
+        """Return the scores ``(b, c)`` of logits ``(b, c)``.
+
+        Raises:
+            OptionError: of a divergence, which logits alone do not determine.
+        """
+        if self is InferenceModes.KL_DIVERGENCE:
+            raise OptionError(
+                "`inference_mode`: 'kl_divergence' compares generations with and without a prompt; use 'entropy'."
+            )
+        if self is InferenceModes.ENTROPY:
+            return entropy(logits)[..., None].expand_as(logits)
         if self is InferenceModes.SOFTMAX:
             return logits.softmax(-1)
         if self is InferenceModes.LOG_SOFTMAX:
@@ -40,9 +55,30 @@ class InferenceModes(Choice):
     @property
     def unit(self) -> str:
         """Return the unit of measurement of the scores."""
-        return {"logits": "logit", "softmax": "probability", "log_softmax": "log-probability (nats)", "sigmoid": "probability"}[
-            self.value
-        ]
+        return UNITS[self.value]
+
+
+UNITS = {
+    "logits": "logit",
+    "softmax": "probability",
+    "log_softmax": "log-probability (nats)",
+    "sigmoid": "probability",
+    "entropy": "entropy (nats)",
+    "kl_divergence": "KL divergence (nats)",
+}
+"""Units of measurement of the named modes."""
+
+
+def entropy(logits: Float[Tensor, "*b c"]) -> Float[Tensor, "*b"]:
+    """Return the entropy of the softmax of each row, in nats.
+
+    Examples:
+        >>> import torch
+        >>> entropy(torch.zeros(1, 4)).exp()
+        tensor([4.])
+    """
+    log_p = logits.log_softmax(-1)
+    return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
 
 
 def read_mode(value: InferenceModes | str | Mode) -> Mode:

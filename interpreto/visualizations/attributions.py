@@ -12,7 +12,7 @@ from interpreto.aliases import aliases
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError, OptionError
 from interpreto.validation import shown
-from interpreto.visualizations.display import Renderer, check_backend, figures
+from interpreto.visualizations.display import Renderer, check_backend, figures, save_figure
 from interpreto.visualizations.html.attributions import page_of
 from interpreto.visualizations.html.page import Page
 from interpreto.visualizations.html.table import page_of as table_page
@@ -127,6 +127,7 @@ def plot_attributions(
     *,
     class_names: Any = None,
     backend: str = "auto",
+    kind: str = "auto",
 ) -> Any:
     """Show explanations: as HTML in a notebook, as text in a terminal, or as a figure for print.
 
@@ -136,6 +137,7 @@ def plot_attributions(
         class_names: Names of the classes, by id, in place of the model's own.
         backend: ``"notebook"``, ``"terminal"`` or ``"matplotlib"`` (bars of the largest units, or a heat map of a
             generation); ``"auto"`` is the notebook whose kernel runs this, else the terminal.
+        kind: ``"waterfall"`` draws matplotlib's figure as steps from the reference to the score; ``"auto"`` as above.
 
     Returns:
         The ``matplotlib.figure.Figure`` for ``"matplotlib"``, else None.
@@ -152,5 +154,15 @@ def plot_attributions(
         positive ...
     """
     check_backend(backend)
+    if kind not in ("auto", "waterfall"):
+        raise OptionError(f"`kind`: got {kind!r}; pass one of 'auto', 'waterfall'.")
     shown = renderer(explanations)
+    if kind == "waterfall":
+        if backend != "matplotlib":
+            raise OptionError(f"`kind`: 'waterfall' is a figure; pass backend='matplotlib', not {backend!r}.")
+        named = shown if class_names is None else shown.renamed(class_names)
+        figure = figures("attributions").draw_waterfalls(named.explanations)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
     return (shown if class_names is None else shown.renamed(class_names)).show(path, backend=backend)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from interpreto.inputs.units import Span
 from interpreto.models.modes import InferenceModes
 from interpreto.renderable import visible
 from interpreto.rounding import noise_of
+from interpreto.visualizations.marks import Segment, marked
 
 SAME_CHARACTER = "·"
 """Shown for a token that shares its character with the token before, such as the bytes of an emoji."""
@@ -41,26 +42,10 @@ Kind = Literal["text", "frozen", "message", "answer"]
 """Kind of a block: a text or prompt, a part of the chat template, a message of a chat, the explained answer."""
 
 
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of the text that the model read.
-
-    Attributes:
-        text: Its characters, or a name for a unit that has none.
-        unit: The unit that it belongs to; None outside of all units.
-        named: True where ``text`` is a name, such as ``[CLS]``, and no part of the text.
-        row: The row whose target it is; None where it is no target.
-    """
-
-    text: str
-    unit: int | None = None
-    named: bool = False
-    row: int | None = None
-
-
 def segments_of(explanation: AttributionOutput) -> list[Segment]:
-    """Return an explanation's text, cut at its units and at the targets of a generation."""
-    return split_at_targets(split_at_units(explanation.text, explanation.spans, explanation.elements), explanation.target_spans)
+    """Return an explanation's text, cut at its units and at its targets; names mark targets that the model read."""
+    cut = split_at_units(explanation.text, explanation.spans, explanation.elements)
+    return split_at_targets(cut, explanation.target_spans) if is_generation(explanation) else marked(cut, explanation)
 
 
 def split_at_units(text: str, spans: Sequence[Span], elements: Sequence[str]) -> list[Segment]:

@@ -10,6 +10,7 @@ FEW = {
     "Lime": {"n_perturbations": 60},
     "KernelShap": {"n_perturbations": 60},
     "Sobol": {"n_perturbations": 4},
+    "PartitionShap": {"n_perturbations": 60},
     "PermutationShap": {"n_perturbations": 60},
     "Banzhaf": {"n_perturbations": 60},
     "GLime": {"n_perturbations": 60},

@@ -15,8 +15,10 @@ from interpreto.inputs.samples import Prediction
 from interpreto.metrics import Benchmark
 from interpreto.visualizations import to_html
 from interpreto.visualizations.concepts import concepts_to_html
-from interpreto.visualizations.curves import renderer as curves
+from interpreto.visualizations.curve_layout import GRID, Curve
+from interpreto.visualizations.html.curves import curve_page
 from tests.visualizations.concept_examples import dataset, local
+from tests.visualizations.dashboard_examples import dashboard
 from tests.visualizations.examples import conversation, explanation, film, generation
 
 SENTENCE = ("The", "acting", "is", "wonderful", "but", "the", "story", "is", "rather", "dull", ".")
@@ -59,9 +61,9 @@ def side_by_side() -> list[AttributionOutput]:
     return [additive(), *(additive(name, seed) for seed, name in enumerate(("Occlusion", "IntegratedGradients", "Lime")))]
 
 
-def curve_page() -> str:
+def curve() -> str:
     """Return the page of one deletion curve."""
-    return curves(np.linspace(1, 0, 9)).to_html(title="Deletion")
+    return curve_page("Deletion", "probability (Deletion)", [Curve("Occlusion", np.linspace(1, 0, GRID))])
 
 
 def many_texts(n: int = 40) -> Explanations:
@@ -120,6 +122,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "long": lambda: to_html(long_text()),
     "side by side": lambda: to_html(side_by_side()),
     "many": lambda: to_html([film(), answer(), chat(), *side_by_side()]),
+    "curves": curve,
+    "dashboard": lambda: dashboard().to_html(),
+    "table of texts": lambda: to_html([explanation([f"w{i}", "b"], [[0.5, -0.1]], ["pos"]) for i in range(15)]),
     "concepts, global": lambda: concepts_to_html(dataset()),
     "concepts, local": lambda: concepts_to_html(local()),
     "table": table_page,

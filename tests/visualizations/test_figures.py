@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import warnings
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import matplotlib
 import numpy as np
@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from interpreto.errors import InputError
+from interpreto.errors import InputError, OptionError
 from interpreto.visualizations import plot_attributions
+from interpreto.visualizations.latex import to_latex
 from tests.visualizations.examples import INJECTIONS, additive, conversation, explanation, film, generation
 
 
@@ -176,3 +177,28 @@ def test_nothing_of_pyplot_is_touched():
         "print('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+def test_a_waterfall_leads_from_the_reference_to_the_score():
+    figure = plot_attributions(additive(30), backend="matplotlib", kind="waterfall")
+    (axes,) = figure.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[0] == "score with every word hidden" and names[-3:] == ["20 other words", "residual", "score of the text"]
+    ends = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
+    assert ends[0][0] == pytest.approx(0.5) and ends[-1][1] == pytest.approx(float(additive(30).base_scores), rel=1e-5)
+    assert all(a[1] == pytest.approx(b[0], abs=1e-5) for a, b in pairwise(ends))
+
+
+def test_what_does_not_add_up_has_no_waterfall():
+    with pytest.raises(InputError, match="do not add up"):
+        plot_attributions(film(), backend="matplotlib", kind="waterfall")
+    with pytest.raises(OptionError, match=r"`kind`: got 'pie'"):
+        plot_attributions(film(), backend="matplotlib", kind="pie")
+    with pytest.raises(OptionError, match="backend='matplotlib'"):
+        plot_attributions(film(), backend="terminal", kind="waterfall")
+
+
+def test_latex_has_colors_and_no_letter_of_a_text_has_a_meaning_for_it():
+    text = to_latex(explanation(["a_b", "50%", "\\x{"], [[1.0, -0.5, 0.0]]))
+    assert "{\\strut a\\_b}" in text and "\\textit{50\\%}" in text and "\\textbackslash{}x\\{" in text
+    assert text.count("\\colorbox[HTML]") == 2

@@ -12,6 +12,7 @@ from interpreto.attributions.methods.integrated_gradients import IntegratedGradi
 from interpreto.attributions.methods.kernel_shap import KernelShap
 from interpreto.attributions.methods.lime import Lime
 from interpreto.attributions.methods.occlusion import Occlusion
+from interpreto.attributions.methods.partition_shap import PartitionShap
 from interpreto.attributions.methods.raw_attention import RawAttention
 from interpreto.attributions.methods.relevance import AttnLrp
 from interpreto.attributions.methods.saliency import InputXGradient, Saliency
@@ -42,6 +43,7 @@ __all__ = [
     "Lime",
     "LimeWithPrior",
     "Occlusion",
+    "PartitionShap",
     "PermutationShap",
     "RawAttention",
     "Rise",

@@ -9,8 +9,13 @@ from typing_extensions import Unpack
 from interpreto.attributions.aggregations import WeightedMeanAggregator
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
-from interpreto.attributions.perturbations import LinearInterpolationPerturbator
+from interpreto.attributions.perturbations import (
+    DiscretizedPathPerturbator,
+    LinearInterpolationPerturbator,
+    SequentialPathPerturbator,
+)
 from interpreto.models.embeddings import Baseline, read_baseline
+from interpreto.validation import check_choice
 
 
 class IntegratedGradients(AttributionExplainer):
@@ -20,9 +25,13 @@ class IntegratedGradients(AttributionExplainer):
     score gap, a `CompletenessWarning` says how many steps are enough. Tokens in no unit (special ones) are not moved.
 
     Args:
-        n_perturbations: Number of nodes of the rule.
+        n_perturbations: Number of nodes of the rule; of a sequential path, per token.
         baseline: ``"zero"``, ``"pad"``, ``"mask"``, ``"unk"`` or ``"mean"`` embedding, a number for every coordinate,
             or a tensor ``(d,)`` or ``(l, d)``.
+        path: ``"straight"``: the line from the baseline to the input. ``"sequential"``: a line for each token, while the others
+            keep their embeddings; values are then scores lost by replacing single tokens, which sum to no gap.
+            ``"discretized"``: near the embeddings of other words.
+        strategy: How a discretized path chooses its next word: ``"greedy"`` or ``"maxcount"``.
 
     Examples:
         >>> from interpreto import IntegratedGradients, demo
@@ -31,7 +40,8 @@ class IntegratedGradients(AttributionExplainer):
         True
 
     References:
-        Sundararajan et al., ICML 2017, https://arxiv.org/abs/1703.01365.
+        Sundararajan et al., ICML 2017, https://arxiv.org/abs/1703.01365; sequential paths: Enguehard, Findings of ACL 2023,
+        https://arxiv.org/abs/2305.15853; discretized paths: Sanyal and Ren, EMNLP 2021, https://arxiv.org/abs/2108.13654.
     """
 
     exact_in_the_limit = True
@@ -44,8 +54,15 @@ class IntegratedGradients(AttributionExplainer):
         *,
         n_perturbations: int = 32,
         baseline: Baseline | None = "zero",
+        path: str = "straight",
+        strategy: str = "greedy",
         **options: Unpack[Options],
     ) -> None:
-        line = LinearInterpolationPerturbator(read_baseline(baseline, tokenizer), n_perturbations)
-        parts = {"perturbator": line, "aggregator": WeightedMeanAggregator()}
+        start, count = read_baseline(baseline, tokenizer), n_perturbations
+        makers = {
+            "straight": lambda: LinearInterpolationPerturbator(start, count),
+            "sequential": lambda: SequentialPathPerturbator(start, count),
+            "discretized": lambda: DiscretizedPathPerturbator(start, count, strategy=strategy),
+        }
+        parts = {"perturbator": makers[check_choice(path, "path", makers)](), "aggregator": WeightedMeanAggregator()}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)

@@ -15,6 +15,7 @@ from interpreto.attributions.perturbations.embeddings import (
     LinearInterpolationPerturbator,
 )
 from interpreto.attributions.perturbations.masks import OcclusionPerturbator, RandomMaskedTokenPerturbator
+from interpreto.attributions.perturbations.paths import DiscretizedPathPerturbator, SequentialPathPerturbator
 from interpreto.attributions.perturbations.shap import ShapTokenPerturbator
 from interpreto.attributions.perturbations.sobol import SequenceSamplers, SobolTokenPerturbator
 
@@ -23,6 +24,7 @@ IdsPerturbator = MaskPerturbator
 __all__ = [
     "BackgroundPerturbator",
     "BaselinePerturbator",
+    "DiscretizedPathPerturbator",
     "EmbeddingsPerturbator",
     "GaussianNoisePerturbator",
     "GradientShapPerturbator",
@@ -34,6 +36,7 @@ __all__ = [
     "Perturbator",
     "RandomMaskedTokenPerturbator",
     "SequenceSamplers",
+    "SequentialPathPerturbator",
     "ShapTokenPerturbator",
     "SobolTokenPerturbator",
     "UntouchedPerturbator",

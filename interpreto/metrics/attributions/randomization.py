@@ -144,7 +144,8 @@ class RandomLogit(ExplainerMetric):
                 raise OptionError("`explanations`: a contrast has no other target; pass explanations of classes or of texts.")
         if isinstance(task, Generation):
             return [sample.with_targets(targets) for sample, targets in zip(samples, self._other_tokens(samples), strict=True)]
-        assert isinstance(task, Classification)
+        if not isinstance(task, Classification):
+            raise OptionError(f"`explainer`: another target is drawn for classes and texts, not for {task.name}.")
         return [sample.with_targets(_other_classes(sample, task, self._classes(), self.random_state)) for sample in samples]
 
     def _classes(self) -> int:

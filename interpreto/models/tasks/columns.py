@@ -25,6 +25,6 @@ def _scores(mode: Mode, logits: Float[Tensor, "r v"], ids: Int[Tensor, "r 1"]) -
     if mode in (InferenceModes.LOG_SOFTMAX, InferenceModes.SOFTMAX):
         log_probability = logits.gather(1, ids)[:, 0] - logits.logsumexp(1)
         return log_probability if mode is InferenceModes.LOG_SOFTMAX else log_probability.exp()
-    if isinstance(mode, InferenceModes):
+    if isinstance(mode, InferenceModes) and mode is not InferenceModes.ENTROPY:
         return mode(logits.gather(1, ids))[:, 0]
     return apply_mode(mode, logits).gather(1, ids)[:, 0]

@@ -23,6 +23,7 @@ from interpreto.models.generate import Written, write
 from interpreto.models.modes import Mode, mode_name
 from interpreto.models.tasks.base import AGGREGATES, GenerationRequest, Task
 from interpreto.models.tasks.columns import read_columns
+from interpreto.models.tasks.divergence import Divergence
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +46,19 @@ class Generation(Task):
         encodes: An encoder reads the prompt and a decoder the target (T5, BART).
         config: The model's config, which names the first token of an encoder-decoder's target.
         max_length: Largest number of tokens that the model takes.
+        divergence: Scores predictions by what they are without the context, in place of the mode.
     """
 
-    def __init__(
-        self, mode: Mode, tokenizer: Any, encodes: bool = False, config: Any = None, max_length: int | None = None
+    def __init__(  # noqa: PLR0917  # as it grew
+        self,
+        mode: Mode,
+        tokenizer: Any,
+        encodes: bool = False,
+        config: Any = None,
+        max_length: int | None = None,
+        divergence: Divergence | None = None,
     ) -> None:
+        self.divergence = divergence
         self.mode, self.encodes, self.max_length = mode, encodes, _longest(config, max_length) if encodes else max_length
         self.name, self.mode_name = "sequence-to-sequence generation" if encodes else "generation", mode_name(mode)
         start = getattr(config, "decoder_start_token_id", None) if encodes else None
@@ -142,12 +151,20 @@ class Generation(Task):
         self, encoding: TokenizedInput, target: Target, request: GenerationRequest, cut: Callable[[Tokens], Units]
     ) -> Targets:
         if isinstance(target, Rival):
+            if self.divergence is not None:
+                raise TargetError(
+                    "`targets`: a contrast of divergences has no meaning; pass one text, or another inference_mode."
+                )
             return self._against(encoding, target)
         assert encoding.prompt is not None
         positions = encoding.prompt - 1 + torch.arange(len(target.ids))
         weights, labels, spans = _rows(target.tokens, request.aggregate, cut)
         shift = len(encoding.tokens.text) - len(target.tokens.text)
-        return Targets((Readout(target.ids, positions, weights),), labels, tuple((a + shift, b + shift) for a, b in spans))
+        found = Targets((Readout(target.ids, positions, weights),), labels, tuple((a + shift, b + shift) for a, b in spans))
+        if self.divergence is None:
+            return found
+        frozen = (cut(encoding.tokens).index < 0).long()
+        return self.divergence.targets(found, encoding.input_ids, frozen, encoding.prompt, encoding.source)
 
     def _against(self, encoding: TokenizedInput, rival: Rival) -> Targets:
         """Return the targets of log P(a) − log P(b), in which the tokens that both begin with cancel."""
@@ -175,6 +192,8 @@ class Generation(Task):
         """Return the scores of target tokens."""
         if ids is None:
             raise TaskError("`task`: a generation is scored for its targets; none were read.")
+        if self.divergence is not None:
+            return self.divergence.read(logits, ids)
         return read_columns(self.mode, logits, ids)
 
 

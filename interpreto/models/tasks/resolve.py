@@ -15,6 +15,7 @@ from interpreto.models.modes import InferenceModes, Mode
 from interpreto.models.similarity import SimilarityModel
 from interpreto.models.tasks.base import Task
 from interpreto.models.tasks.classification import Classification
+from interpreto.models.tasks.divergence import Divergence
 from interpreto.models.tasks.generation import Generation
 from interpreto.models.tasks.masked_lm import MaskedLM
 from interpreto.models.tasks.question_answering import QuestionAnswering
@@ -87,7 +88,11 @@ def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task
     config, named = getattr(model, "config", None), _declared(model) if task is None else task
     if named == "generation":
         chosen = InferenceModes.LOG_SOFTMAX if mode is None else mode
-        return Generation(chosen, tokenizer, bool(getattr(config, "is_encoder_decoder", False)), config, longest)
+        divergence = Divergence(model, tokenizer) if mode is InferenceModes.KL_DIVERGENCE else None
+        encodes = bool(getattr(config, "is_encoder_decoder", False))
+        return Generation(chosen, tokenizer, encodes, config, longest, divergence)
+    if mode is InferenceModes.KL_DIVERGENCE:
+        raise OptionError(f"`inference_mode`: 'kl_divergence' is a score of generations, and this model does {named}.")
     if named in HEADS:
         return HEADS[named][1](model, tokenizer, mode)
     id2label = _names_of(model)

@@ -10,15 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-from interpreto.attributions.output import AttributionOutput
+from interpreto.attributions.output import AttributionOutput, unit_name
+from interpreto.errors import InputError
 from interpreto.visualizations.figures.drawing import Drawing, Panel, arrange, every_nth, short_name, titled
 from interpreto.visualizations.text_layout import (
+    adds_up,
     color_scale,
     format_number,
     group_by_text,
     is_generation,
     ranked_rows,
     ranked_units,
+    reference_name,
+    score_name,
     score_unit,
     value_unit,
     without_noise,
@@ -30,6 +34,25 @@ LABELS = 80  # names per axis
 FOR, AGAINST, ABSENT = "#d9730d", "#2a6fc9", "#d8d8d8"
 DIVERGING = LinearSegmentedColormap.from_list("interpreto", [AGAINST, "#ffffff", FOR]).with_extremes(bad=ABSENT)
 RISING = LinearSegmentedColormap.from_list("interpreto_rising", ["#ffffff", FOR]).with_extremes(bad=ABSENT)
+
+
+def draw_waterfalls(explanations: Sequence[AttributionOutput]) -> Drawing:
+    """Return a figure with a panel per text and method: from the reference to the score of the first row, unit by unit.
+
+    Raises:
+        InputError: The values of an explanation do not add up to its score.
+    """
+    panels = []
+    for explanation in map(without_noise, explanations):
+        row = ranked_rows(explanation)[0]
+        if not adds_up(explanation, row):
+            raise InputError(
+                f"`explanations`: values of {explanation.method} do not add up to the score, so that no waterfall leads to it; "
+                "pass those of KernelShap or IntegratedGradients, or leave `kind` out."
+            )
+        count = min(TOP, explanation.attributions.shape[1]) + 4
+        panels.append([Panel(6.4, 1.1 + 0.27 * count, partial(_waterfall, explanation, row))])
+    return arrange(panels)
 
 
 def draw(explanations: Sequence[AttributionOutput]) -> Drawing:
@@ -92,6 +115,31 @@ def _bars(explanation: AttributionOutput, target: int, axes: Axes) -> None:
     axes.tick_params(axis="y", length=0)
     score = f"{format_number(float(explanation.base_scores[target]))} {score_unit(explanation)}"
     titled(axes, f"{short_name(explanation.target_labels[target], 30)}: {score}", short_name(explanation.method, 30))
+
+
+def _waterfall(explanation: AttributionOutput, target: int, axes: Axes) -> None:
+    assert explanation.reference_scores is not None and explanation.residual is not None
+    units = ranked_units(explanation, target)
+    values = explanation.attributions[target].double()
+    rest = units[TOP:]
+    steps = [(short_name(explanation.elements[unit], 24), float(values[unit])) for unit in units[:TOP]]
+    if rest:
+        steps.append((f"{len(rest)} other {unit_name(explanation.granularity, len(rest))}", float(values[rest].sum())))
+    steps.append(("residual", float(explanation.residual[target])))
+    here = float(explanation.reference_scores[target])
+    names = [reference_name(explanation), *(name for name, _ in steps), score_name(explanation)]
+    axes.plot([here], [0], marker="|", markersize=12, color="#202020")
+    for place, (_, size) in enumerate(steps, start=1):
+        axes.barh(place, size, left=here, color=FOR if size >= 0 else AGAINST, height=0.72)
+        here += size
+    axes.plot([here], [len(names) - 1], marker="|", markersize=12, color="#202020")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(score_unit(explanation))
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    titled(axes, short_name(explanation.target_labels[target], 30), short_name(explanation.method, 30))
 
 
 def _heat_map(explanation: AttributionOutput, axes: Axes) -> ScalarMappable:

@@ -16,12 +16,17 @@ STYLE = (
     "@media(prefers-color-scheme:dark){body{background:#16181c;color:#e8e8e8}}"
 )
 
+GUIDE = (
+    "<details><summary>How to read this</summary><p>From left to right, more and more units are removed, in the order in "
+    "which an explanation ranks them. The table has the mean height of each curve.</p></details>"
+)
+
 
 def curve_page(title: str, label: str, curves: Sequence[Curve]) -> str:
     """Return a self-contained page."""
     return (
         '<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">'
-        f"<title>{plain(title)}</title><style>{STYLE}</style><body><main><h1>{plain(title)}</h1>"
+        f"<title>{plain(title)}</title><style>{STYLE}</style><body><main><h1>{plain(title)}</h1>{GUIDE}"
         f"{to_svg(label, curves)}{_areas(curves)}</main></body></html>"
     )
 

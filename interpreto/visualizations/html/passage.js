@@ -57,7 +57,7 @@ class Passage {
   }
 
   segment([content, unit, named, , marks], inside) {
-    const node = make("span", unit === null ? "" : named ? "unit named" : "unit", visible(content));
+    const node = make("span", unit === null ? (named ? "mark" : "") : named ? "unit named" : "unit", visible(content));
     if (unit === null) return node;
     if (marks & 4) node.classList.add("continues");
     if (marks & 8) node.classList.add("continued");

@@ -161,12 +161,12 @@ def calibration_section(quality: ClassificationQuality) -> str:
     size = 0.1 if span < 0.55 else 0.2
     ticks = [1 - i * size for i in range(int(span / size + 1e-6) + 1)]
     parts = [
-        f'<line class="rule" x1="{x(low):.1f}" x2="{x(1):.1f}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
+        f'<line class="rule" x1="{x(low):.1f}" x2="{x(1.0):.1f}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
         f'<text class="axis-text" x="{PAD - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{100 * t:.0f} %</text>'
         f'<text class="axis-text" x="{x(t):.1f}" y="{SIDE - PAD + 16}" text-anchor="middle">{100 * t:.0f}</text>'
         for t in ticks
     ]
-    parts.append(f'<line class="guide" x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"/>')
+    parts.append(f'<line class="guide" x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(1.0):.1f}" y2="{y(1.0):.1f}"/>')
     for own in bins:
         a, b = own.accuracy.interval
         at = x(own.confidence)

@@ -47,7 +47,7 @@ def table(rows: Sequence[Sequence[str]], *heads: str) -> str:
     body = "".join(
         f"<tr><th>{plain(name)}</th>{''.join(f'<td>{plain(cell)}</td>' for cell in cells)}</tr>" for name, *cells in rows
     )
-    return f"<table><thead><tr><th></th>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table><thead><tr><td></td>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def plain(text: str, length: int = 80) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from interpreto.renderable import visible
 from interpreto.visualizations.colors import ATTRIBUTIONS, Color, blend
-from interpreto.visualizations.text_layout import Segment
+from interpreto.visualizations.marks import BRACKETS, Segment
 
 BAR = 16
 """Cells of a full bar."""
@@ -98,7 +98,9 @@ def bars(
 
 
 def segment_text(segment: Segment) -> str:
-    """Return a segment as it is printed; names are set off by spaces."""
+    """Return a segment as it is printed; names are set off by spaces, but for the brackets around targets."""
+    if segment.named and segment.text[:1] in BRACKETS:
+        return visible(segment.text)
     return f" {visible(segment.text)} " if segment.named else visible(segment.text)
 
 
