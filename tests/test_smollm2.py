@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interpreto import Contrast, IntegratedGradients, KernelShap, Occlusion
+from interpreto import AttnLrp, Contrast, IntegratedGradients, KernelShap, Occlusion
 from interpreto.errors import CompletenessWarning
 from interpreto.metrics import Benchmark
 
@@ -45,6 +45,16 @@ def test_the_country_tells_its_capital(example, smollm2):
 def test_the_subject_and_not_the_attractor_speaks_for_the_verb(example, smollm2):
     assert len(example.AGREEMENT) == 20
     assert example.agreement(*smollm2) >= 16
+
+
+def test_one_backward_pass_of_relevance_finds_the_subject(example, smollm2):
+    prompts = [f"{start} {attractor}" for _, start, attractor, _, _ in example.AGREEMENT]
+    contrasts = [Contrast(right, wrong) for *_, right, wrong in example.AGREEMENT]
+    won = 0
+    for (subject, _, attractor, _, _), output in zip(example.AGREEMENT, AttnLrp(*smollm2)(prompts, contrasts), strict=True):
+        values = dict(zip(output.elements, output.attributions[0].tolist(), strict=True))
+        won += values[subject] > values[attractor]
+    assert won >= 18
 
 
 def test_a_chat_is_explained_by_its_messages(smollm2):
