@@ -224,7 +224,7 @@ def global_importance(
 
 
 def least_count(texts: int) -> int:
-    """Return how many texts a unit shall occur in by default: three of fifty or more, two of ten or more, else one."""
+    """Return the default of ``min_count`` for a number of texts: 3 of fifty or more, 2 of ten or more, else 1."""
     return 3 if texts >= MANY else 2 if texts >= SOME else 1
 
 
