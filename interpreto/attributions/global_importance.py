@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LEVEL = 0.95  # of the intervals
 PARTS = 3  # units on which a text's explanations disagree most
 COLUMNS = ("target", "unit", "mean", "low", "high", "mean_magnitude", "n_texts", "n_occurrences")
+MANY, SOME = 50, 10  # texts
 WEIGHTINGS = ("text", "occurrence")
 Keyed = list[tuple[str, tuple[int, ...]]]
 """Keys of a text's units, each with the positions of the units that it consists of."""
@@ -220,6 +221,11 @@ def global_importance(
     order = sorted(texts, key=lambda label: (-len(texts[label]), label))
     methods = " + ".join(dict.fromkeys(explanation.method for explanation in explanations))
     return GlobalImportance(tuple(rows), tuple(order), methods, len(explanations), tuple(explanations), normalize, least)
+
+
+def least_count(texts: int) -> int:
+    """Return the default of ``min_count`` for a number of texts: 3 of fifty or more, 2 of ten or more, else 1."""
+    return 3 if texts >= MANY else 2 if texts >= SOME else 1
 
 
 def _row(unit: str, target: str, places: Sequence[Occurrence], whole: bool) -> UnitImportance:

@@ -13,15 +13,16 @@ import torch
 from interpreto.attributions import methods
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.explanations import Explanations
-from interpreto.attributions.global_importance import GlobalImportance
+from interpreto.attributions.global_importance import GlobalImportance, least_count
 from interpreto.attributions.output import AttributionOutput
-from interpreto.errors import InputError, InterpretoError, OptionError, TaskError
+from interpreto.errors import InputError, InterpretoError, ModelError, OptionError, TaskError
 from interpreto.inputs.labeled_texts import LabeledTexts, read_labeled_texts
 from interpreto.metrics.benchmark import Benchmark
 from interpreto.metrics.benchmark_table import BenchmarkTable
 from interpreto.metrics.classification import ClassificationQuality
 from interpreto.metrics.report_facts import called, data_facts, model_facts, model_name, version_facts
 from interpreto.metrics.text_concepts import TextConcepts, text_concepts
+from interpreto.models.black_box import BlackBox
 from interpreto.models.tasks import Classification
 from interpreto.registry import METHODS, find_method
 from interpreto.renderable import Renderable
@@ -102,7 +103,8 @@ def report(
         tokenizer: The tokenizer; None: the model's own, where it can be found.
         text: Column of the texts; None: found by its name.
         label: Column of the labels, which are names or ids of classes; None: found by its name.
-        method: Name or class of the attribution method; None: integrated gradients.
+        method: Name or class of the attribution method; None: integrated gradients, from the embedding of the mask token
+            where there is one.
         max_texts: Number of texts at most, a random sample of the data; None: all.
         n_faithfulness: Texts whose explanations are compared with random orders; 0: none.
         nb_concepts: Number of concepts of the last hidden layer; 0: none.
@@ -134,6 +136,9 @@ def report(
     used = everything.sample(max_texts, check_seed(random_state))
     cls = _method(method)
     explainer = cls(model, tokenizer, batch_size, random_state=random_state, **options)
+    if method is None and getattr(explainer.tokenizer, "mask_token", None) is not None:
+        options = {"baseline": "mask", **options}
+        explainer = cls(model, tokenizer, batch_size, random_state=random_state, **options)
     names = _classes(explainer)
     labels = _labels(used, names)
     step(f"explaining {len(used):,} texts")
@@ -144,19 +149,12 @@ def report(
     remarks: list[str] = []
     step("comparing the explanations with random orders")
     faithfulness = _attempt(
-        "Faithfulness", n_faithfulness, remarks, lambda: _faithfulness(explainer, explanations, n_faithfulness, random_state)
+        "Faithfulness", n_faithfulness, remarks, lambda n: _faithfulness(explainer, explanations, n, random_state)
     )
     step("looking for concepts")
-    concepts = _attempt(
-        "Concepts",
-        nb_concepts,
-        remarks,
-        lambda: text_concepts(
-            explainer.forward.model, explainer.tokenizer, used.texts, names, nb_concepts, random_state=random_state
-        ),
-    )
+    concepts = _attempt("Concepts", nb_concepts, remarks, lambda c: _concepts(explainer, used, names, c, random_state))
     by = "word" if explanations[0].granularity in ("word", "token") else "unit"
-    importance = explanations.importance(by, min_count=_least_count(len(used)))
+    importance = explanations.importance(by, min_count=least_count(len(used)))
     run = (
         *model_facts(explainer.model),
         *data_facts(everything, used),
@@ -230,13 +228,13 @@ def _explained(explainer: AttributionExplainer, data: LabeledTexts, labels: Sequ
     return found
 
 
-def _attempt(name: str, wanted: int, remarks: list[str], compute: Callable[[], Any]) -> Any:
+def _attempt(name: str, wanted: int, remarks: list[str], compute: Callable[[int], Any]) -> Any:
     """Return what is computed; None where it is not wanted or not possible, with a remark."""
     if not wanted:
         remarks.append(f"{name}: left out, as asked.")
         return None
     try:
-        return compute()
+        return compute(wanted)
     except (InterpretoError, ImportError) as error:
         remarks.append(f"{name}: left out. {error}")
         return None
@@ -248,7 +246,7 @@ def _faithfulness(explainer: AttributionExplainer, explanations: Explanations, m
     picked = sorted(torch.randperm(len(explanations), generator=generator)[:most].tolist())
     chosen = [_of_prediction(explanations[i]) for i in picked]
     benchmark = Benchmark(
-        explainer.forward.model,
+        _model(explainer),
         explainer.tokenizer,
         list(METRICS),
         explainer.batch_size,
@@ -256,6 +254,20 @@ def _faithfulness(explainer: AttributionExplainer, explanations: Explanations, m
         random_state=random_state,
     )
     return benchmark.run({chosen[0].method: chosen})
+
+
+def _concepts(
+    explainer: AttributionExplainer, data: LabeledTexts, names: Sequence[str], c: int, random_state: int
+) -> TextConcepts:
+    model = _model(explainer)
+    if isinstance(model, BlackBox):
+        raise ModelError("`model`: a BlackBox has no activations, in which concepts are found.")
+    return text_concepts(model, explainer.tokenizer, data.texts, names, c, random_state=random_state)
+
+
+def _model(explainer: AttributionExplainer) -> Any:
+    """Return the model as a metric takes it."""
+    return explainer.model if isinstance(explainer.model, BlackBox) else explainer.forward.model
 
 
 def _of_prediction(explanation: AttributionOutput) -> AttributionOutput:
@@ -269,7 +281,3 @@ def _of_prediction(explanation: AttributionOutput) -> AttributionOutput:
         target_labels=[explanation.target_labels[i]],
         **{name: None if value is None else value[i : i + 1] for name, value in numbers.items()},
     )
-
-
-def _least_count(texts: int) -> int:
-    return 3 if texts >= 50 else 2 if texts >= 10 else 1  # few texts have few words in common

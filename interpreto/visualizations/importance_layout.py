@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from interpreto.attributions.explanations import Explanations
-from interpreto.attributions.global_importance import GlobalImportance, Occurrence, UnitImportance
+from interpreto.attributions.global_importance import GlobalImportance, Occurrence, UnitImportance, least_count
 from interpreto.attributions.output import AttributionOutput, unit_name
 from interpreto.errors import InputError
 from interpreto.visualizations.text_layout import value_unit
-
-MANY, SOME = 50, 10
-"""Texts from which on a unit must occur in three, and in two, of them."""
 
 
 def read_importance(
@@ -34,11 +31,6 @@ def read_importance(
         if not isinstance(explanation, AttributionOutput):
             raise InputError(f"`explanations[{i}]`: got {type(explanation).__name__}; pass a list of AttributionOutput.")
     return Explanations(found).importance(by, least_count(len(found)) if min_count is None else min_count)
-
-
-def least_count(texts: int) -> int:
-    """Return the number of texts that a unit must occur in, of a number of texts."""
-    return 3 if texts >= MANY else 2 if texts >= SOME else 1
 
 
 def is_signed(importance: GlobalImportance) -> bool:

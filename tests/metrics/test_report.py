@@ -21,8 +21,8 @@ def found():
         *(demo.load_classifier()[0], DATA, demo.load_classifier()[1]),
         method="occlusion",
         max_texts=None,
-        n_faithfulness=10,
-        nb_concepts=3,
+        n_faithfulness=6,
+        nb_concepts=2,
         on_step=steps.append,
     )
     assert len(steps) == 4
@@ -53,7 +53,7 @@ def test_explanations_are_those_of_the_method_for_every_class(found):
 def test_faithfulness_is_measured_on_the_predictions(found):
     table = found.faithfulness
     assert table is not None and table.names == ["Occlusion", "random"]
-    assert table["Occlusion", "ABPC"].n_valid == 10 and table["Occlusion", "ABPC"].score > table["random", "ABPC"].score
+    assert table["Occlusion", "ABPC"].n_valid == 6 and table["Occlusion", "ABPC"].score > table["random", "ABPC"].score
     low, high = table.margin("ABPC", "Occlusion")
     assert low < table["Occlusion", "ABPC"].score - table["random", "ABPC"].score < high
 
@@ -132,7 +132,7 @@ def test_concepts_are_named_by_words_of_their_texts():
 
 def test_effects_of_concepts_are_what_the_head_loses_without_them(found):
     concepts = found.concepts
-    assert concepts is not None and len(concepts.concepts) == 3 and 0 < concepts.explained <= 1
+    assert concepts is not None and len(concepts.concepts) == 2 and 0 < concepts.explained <= 1
     sizes = [float((concept.effects - concept.effects.mean()).abs().max()) for concept in concepts.concepts]
     assert sizes == sorted(sizes, reverse=True)
     for concept in concepts.concepts:
@@ -151,3 +151,16 @@ def test_what_cannot_be_reported():
         report(model, DATA[:2], tokenizer, method="gradients")
     with pytest.raises(TaskError, match="single-label classifier"):
         report(tiny.chat_lm()[0], [("A film.", "good")], tiny.chat_lm()[1])
+
+
+def test_a_black_box_has_a_report_without_concepts():
+    from interpreto import BlackBox
+
+    def score(texts: list[str]) -> list[list[float]]:
+        return [[float("dull" in text), float("kind" in text)] for text in texts]
+
+    data = [("A dull film.", "bad"), ("A kind film.", "good"), ("A dull end.", "good")]
+    made = report(BlackBox(score, labels=["bad", "good"]), data, method="occlusion", n_faithfulness=3)
+    assert made.quality.accuracy.hits == 2 and made.mistakes() == [2]
+    assert made.concepts is None and "no activations" in made.remarks[-1]
+    assert "n/a" in made.to_html() or made.quality.calibration

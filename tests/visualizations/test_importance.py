@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from interpreto import Explanations, plot_importance
+from interpreto.attributions.global_importance import least_count
 from interpreto.errors import InputError, OptionError
 from interpreto.visualizations.html.importance import OCCURRENCES
-from interpreto.visualizations.importance_layout import least_count, spread, surest_first
+from interpreto.visualizations.importance_layout import spread, surest_first
 from interpreto.visualizations.table_layout import MANY, text_rows
 from tests.visualizations.examples import INJECTIONS, explanation, film, generation
 from tests.visualizations.test_html import Outline, numbers, payload
@@ -44,7 +45,7 @@ def test_facts_that_all_explanations_share_are_in_the_page_once():
 
 
 def test_explanations_of_one_text_by_two_methods_share_its_card():
-    again = explanation(["dull", "Dull", "fine", "text0"], [[1.0] * 4, [0.0] * 4], ["negative", "positive"])
+    again = explanation(["dull", "Dull", "fine", "text0"], [[1.0] * 4, [0.0] * 4], ["negative", "positive"])  # other values
     both = Explanations([*texts(2), again])
     page = payload(both.importance().to_html())
     assert [len(group) for group in page["deck"]["groups"]] == [2, 1]
@@ -124,3 +125,10 @@ def test_what_cannot_be_shown():
         plot_importance(texts(), backend="svg")
     with pytest.raises(OptionError, match="`by`: got 'lemma'"):
         plot_importance(texts(), by="lemma")
+
+
+def test_a_text_that_occurs_twice_has_one_card_and_all_its_occurrences():
+    page = payload((texts(2) + texts(1)).importance().to_html())
+    assert [len(group) for group in page["deck"]["groups"]] == [1, 1]
+    unit = next(unit for unit in page["parts"]["importance"]["classes"][0]["units"] if unit["unit"] == "fine")
+    assert [place[:2] for place in unit["places"]] == [[0, 0], [1, 0], [0, 0]]

@@ -29,22 +29,26 @@ def page_of(importance: GlobalImportance) -> Page:
 
 
 def group_positions(explanations: Sequence[AttributionOutput]) -> list[tuple[int, int]]:
-    """Return for each explanation the position of its text among distinct texts, and its own among those of that text."""
+    """Return for each explanation the position of its text among distinct texts, and its own among those of that text.
+
+    An explanation that repeats an earlier one has its place.
+    """
     texts: dict[str, int] = {}
-    counts: dict[str, int] = {}
+    members: dict[str, dict[tuple[object, ...], int]] = {}
     places = []
-    for explanation in explanations:
-        text = explanation.text
-        counts[text] = counts.get(text, -1) + 1
-        places.append((texts.setdefault(text, len(texts)), counts[text]))
+    for own in explanations:
+        known = members.setdefault(own.text, {})
+        member = known.setdefault((own.method, *own.target_labels, own.attributions.numpy().tobytes()), len(known))
+        places.append((texts.setdefault(own.text, len(texts)), member))
     return places
 
 
 def grouped(explanations: Sequence[AttributionOutput], places: Sequence[tuple[int, int]]) -> list[list[AttributionOutput]]:
     """Return explanations by text, at the places of `group_positions`."""
     groups: list[list[AttributionOutput]] = [[] for _ in range(1 + max((group for group, _ in places), default=-1))]
-    for explanation, (group, _) in zip(explanations, places, strict=True):
-        groups[group].append(explanation)
+    for explanation, (group, member) in zip(explanations, places, strict=True):
+        if member == len(groups[group]):
+            groups[group].append(explanation)
     return groups
 
 
