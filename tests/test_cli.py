@@ -133,7 +133,7 @@ def test_a_chat_that_is_none_is_refused(capsys, tmp_path):
         (["--method", "occlusion", "--steps", "9"], "`--steps`: occlusion has no such option"),
         (["--model", "/no/such/folder"], "/no/such/folder"),
         (["--mode", "softmx"], "`inference_mode`: got 'softmx'"),
-        (["--model", "no-such-model"], "`--model`: there is no folder 'no-such-model', and the Hugging Face hub gave no model"),
+        (["--model", "no-such-model"], "`--model`: there is no folder 'no-such-model', nothing of that name was downloaded"),
         (["--device", "cuda:99"], "`--device`: got 'cuda:99'"),
         (["--device", "gpu"], "`--device`: got 'gpu'"),
         (["--method", "kernel-shup"], "`--method`: there is no method 'kernel-shup'. Did you mean 'kernel-shap'?"),

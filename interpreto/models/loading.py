@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import nn
 
 from interpreto.errors import ModelError, OptionError
 from interpreto.models.devices import read_device
+from interpreto.models.sentence_transformers import MODULES
+from interpreto.models.similarity import SimilarityModel
 from interpreto.models.sources import fetched, find_tokenizer, is_name, read_tokenizer
 from interpreto.validation import check_choice, shown
 
@@ -19,6 +22,8 @@ TASKS = {
     "token-classification": "AutoModelForTokenClassification",
     "question-answering": "AutoModelForQuestionAnswering",
     "masked-lm": "AutoModelForMaskedLM",
+    "fill-mask": "AutoModelForMaskedLM",
+    "next-sentence-prediction": "AutoModelForNextSentencePrediction",
     "generation": "AutoModelForCausalLM",
 }
 """The class of transformers that loads a model for each task; of an encoder-decoder that generates, another one."""
@@ -35,9 +40,10 @@ def load(
     """Load a model in evaluation mode, and its tokenizer.
 
     Args:
-        source: A folder, the id of a model of the hub, or a pipeline. A folder of that name comes first.
-        task: ``"classification"``, ``"generation"``, ``"token-classification"``, ``"question-answering"`` or
-            ``"masked-lm"``; None: that of the class that the config names.
+        source: A folder, the id of a model of the hub, or a pipeline. A folder of that name comes first; one that
+            sentence-transformers wrote becomes a `SimilarityModel`.
+        task: One of `TASKS`, such as ``"classification"``, ``"generation"`` or ``"fill-mask"``; None: that of the class that
+            the config names.
         device: Where to put it: a `torch.device`, its name, the number of a CUDA device, or ``"auto"``; None: where it is.
         tokenizer: A tokenizer, or its folder or id, where it is not next to the model.
         **options: Options of ``from_pretrained``, such as ``dtype`` or ``revision``.
@@ -63,7 +69,10 @@ def load(
     place = None if device is None else read_device(device)
     if task is not None:
         check_choice(task, "task", TASKS)
-    if is_name(source):
+    if is_name(source) and task is None and (Path(source).expanduser() / MODULES).is_file():
+        similarity = SimilarityModel.from_folder(source)
+        model, found = similarity, similarity.tokenizer
+    elif is_name(source):
         model, found = _loaded(os.fspath(source), task, options), None
     else:
         model, found = taken_apart(source)
