@@ -402,7 +402,11 @@ OPTIONS: dict[str, Case] = {
         r"`batch_size`: got 0; pass a whole number of at least 1",
         lambda: explain(TEXT, batch_size=0),
     ),
-    "device": (OptionError, r"`device`: got 'gpu', which is the name of no device; .*'cuda'", lambda: explain(TEXT, device="gpu")),
+    "device": (
+        OptionError,
+        r"`device`: got 'gpu', which is the name of no device; .*'cuda'",
+        lambda: explain(TEXT, device="gpu"),
+    ),
     "n_perturbations": (
         OptionError,
         r"`n_perturbations`: got 0; pass a whole number of at least 1",
