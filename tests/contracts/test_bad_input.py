@@ -384,7 +384,7 @@ OPTIONS: dict[str, Case] = {
     ),
     "baseline": (
         OptionError,
-        r"`baseline`: got 'black'; pass one of 'zero', 'pad', .*, a number or a tensor",
+        r"`baseline`: got 'black'; pass one of 'auto', 'zero', 'pad', .*, a number or a tensor",
         lambda: IntegratedGradients(*bert(), baseline="black"),
     ),
     "baseline of another shape": (
@@ -402,7 +402,11 @@ OPTIONS: dict[str, Case] = {
         r"`batch_size`: got 0; pass a whole number of at least 1",
         lambda: explain(TEXT, batch_size=0),
     ),
-    "device": (OptionError, r"`device`: got 'gpu'; .*'cuda'", lambda: explain(TEXT, device="gpu")),
+    "device": (
+        OptionError,
+        r"`device`: got 'gpu', which is the name of no device; .*'cuda'",
+        lambda: explain(TEXT, device="gpu"),
+    ),
     "n_perturbations": (
         OptionError,
         r"`n_perturbations`: got 0; pass a whole number of at least 1",
