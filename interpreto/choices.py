@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from enum import Enum
 from typing import TypeVar
 
@@ -47,5 +48,7 @@ def read_member(kind: type[Member], value: object, option: str) -> Member:
         for member in kind:
             if value.lower().replace("-", "_") in (member.name.lower(), str(member.value).lower()):
                 return member
-    accepted = ", ".join(f"{member.name.lower()!r}" for member in kind)
-    raise OptionError(f"`{option}`: got {shown(value)}; pass a {kind.__name__} or one of {accepted}.")
+    names = [member.name.lower() for member in kind]
+    near = difflib.get_close_matches(str(value).lower(), names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise OptionError(f"`{option}`: got {shown(value)}; pass a {kind.__name__} or one of {', '.join(map(repr, names))}.{hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from interpreto.attributions.aggregations.base import Aggregator
 from interpreto.attributions.evidence import Evidence, Explained, Parts, evidence_of
 from interpreto.attributions.explanations import Explanations
 from interpreto.attributions.labels import check_labels, is_one, labeled
-from interpreto.attributions.options import Settings
+from interpreto.attributions.options import OTHER_NAMES, Settings
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import (
     EmbeddingsPerturbator,
@@ -81,6 +82,14 @@ class AttributionExplainer:
     exact_in_the_limit = False  # True: more steps close the gap between the scores and their sum
     exact = False  # True: there is no gap, unless the model has an operation without a rule
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Accept the names that other libraries have for the number of perturbed inputs, where a method has that option."""
+        super().__init_subclass__(**arguments)
+        if "__init__" in vars(cls):
+            known = inspect.signature(cls.__init__).parameters
+            others = {other: name for other, name in OTHER_NAMES.items() if name in known and other not in known}
+            cls.__init__ = aliases(**others)(cls.__init__)
+
     def __init__(  # noqa: PLR0917  # in the reference's order
         self,
         model: Any,
@@ -88,7 +97,7 @@ class AttributionExplainer:
         batch_size: int | None = None,
         perturbator: Perturbator | None = None,
         aggregator: Aggregator | None = None,
-        device: torch.device | str | None = None,
+        device: torch.device | str | int | None = None,
         *,
         use_gradient: bool | None = None,
         replacement: str | int = "auto",
@@ -96,7 +105,7 @@ class AttributionExplainer:
         evidence: Evidence | None = None,
         **options: Any,
     ) -> None:
-        self.settings = settings = Settings.read({"device": device, **options}, type(self).__name__)
+        self.settings = settings = Settings.read({"device": device, **options}, type(self))
         self.batch_size = None if batch_size is None else check_count(batch_size, "batch_size")
         self.perturbator = perturbator or (InputPerturbator() if use_gradient else UntouchedPerturbator())
         self.aggregator = aggregator
@@ -139,7 +148,7 @@ class AttributionExplainer:
         """Return the forward pass of a Hugging Face model; a `BlackBox` has none."""
         return self.model.forward
 
-    @aliases(model_inputs="inputs")
+    @aliases(model_inputs="inputs", texts="inputs", target="targets")
     def explain(
         self,
         inputs: Any,
@@ -157,10 +166,10 @@ class AttributionExplainer:
         Args:
             inputs: A text, a pair of texts (a tuple), a chat, a dict or `BatchEncoding` of tensors (any batch size,
                 padded or not), a 1-D or 2-D tensor of ids, or a list of any of these.
-            targets: Of a classifier: None (its own prediction), a class id or name for all inputs, or for each input an
-                id, a name, a list of them or a 1-D tensor; a tensor ``(n, t)``. Of a language model: None (what it
-                generates), a text or ids that follow the input, or a list with one of these for each input. Of both, a
-                `Contrast` of two.
+            targets: Of a classifier: None (its own prediction), ``"all"`` classes, a class id or name for all inputs, or for
+                each input an id, a name, a list of them or a 1-D tensor; a tensor ``(n, t)``. Of a language model: None
+                (what it generates), a text or ids that follow the input, or a list with one of these for each input. Of
+                both, a `Contrast` of two.
             labels: True class of each input of a classifier, an id or a name: kept as `AttributionOutput.label`, which tells
                 with `AttributionOutput.prediction` where the model is right. Not used in the explanation.
             spans: Character ranges ``(start, end)`` that are the units, for one input, or a list of such lists; all
@@ -194,7 +203,7 @@ class AttributionExplainer:
 
     __call__ = explain
 
-    @aliases(model_inputs="inputs")
+    @aliases(model_inputs="inputs", texts="inputs", target="targets")
     def stream(
         self,
         inputs: Any,

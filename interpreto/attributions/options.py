@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from dataclasses import dataclass, field, fields
 from typing import Any, TypedDict
 
@@ -15,6 +16,36 @@ from interpreto.models.modes import InferenceModes, Mode, read_mode
 from interpreto.models.options import EngineOptions
 from interpreto.models.tasks import Task
 from interpreto.validation import check_optional_seed, shown
+
+OTHER_NAMES = {
+    "progress": "tqdm_bar",
+    "show_progress": "tqdm_bar",
+    "progress_bar": "tqdm_bar",
+    "seed": "random_state",
+    "n_samples": "n_perturbations",
+    "nsamples": "n_perturbations",
+    "num_samples": "n_perturbations",
+    "max_evals": "n_perturbations",
+    "n_steps": "n_perturbations",
+    "num_steps": "n_perturbations",
+}
+"""Names that other libraries have for an option, and the present one, by which they are accepted."""
+PARTS = ("self", "model", "tokenizer", "batch_size", "options")
+
+
+def own_options(method: type) -> list[str]:
+    """Return the names of the options that a method has besides those of every method."""
+    parameters = inspect.signature(method.__init__).parameters.values()
+    return [p.name for p in parameters if p.name not in PARTS and p.kind is not inspect.Parameter.VAR_KEYWORD]
+
+
+def _unknown(name: str, method: type, shared: list[str]) -> str:
+    """Return the message of an option that a method does not have."""
+    own = own_options(method)
+    near = difflib.get_close_matches(OTHER_NAMES.get(name, name), [*own, *shared], n=1)
+    hint = f" Did you mean `{near[0]}`?" if near else ""
+    of_its_own = f"; its own are {', '.join(own)}" if own else ""
+    return f"`{name}`: {method.__name__} has no such option; those of every method are {', '.join(shared)}{of_its_own}.{hint}"
 
 
 class Options(TypedDict, total=False):
@@ -39,7 +70,7 @@ class Options(TypedDict, total=False):
     granularity: Granularity | str | Splitter
     granularity_aggregation_strategy: GranularityAggregationStrategy | str | None
     inference_mode: InferenceModes | str | Mode | None
-    device: torch.device | str | None
+    device: torch.device | str | int | None
     random_state: int | None
     tqdm_bar: bool
     task: str | Task | None
@@ -62,18 +93,26 @@ class Settings:
     shortcuts: EngineOptions = field(default_factory=EngineOptions)
 
     @staticmethod
-    def read(options: dict[str, Any], method: str) -> Settings:
+    def read(options: dict[str, Any], method: type) -> Settings:
         """Validate the options of a method.
 
+        Args:
+            options: Those of every method, also under their `OTHER_NAMES`.
+            method: The class, whose own options a message names.
+
         Raises:
-            OptionError: an option is unknown, or its value is not valid.
+            OptionError: an option is unknown or given twice, or its value is not valid.
         """
         known = [f.name for f in fields(Settings)]
-        for name in options:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean `{near[0]}`?" if near else ""
-                raise OptionError(f"`{name}`: {method} has no such option; those of every method are {', '.join(known)}.{hint}")
+        options = {name: value for name, value in options.items() if name != "device" or value is not None}
+        for name in list(options):
+            present = OTHER_NAMES.get(name, name)
+            if present not in known:
+                raise OptionError(_unknown(name, method, known))
+            if present != name:
+                if present in options:
+                    raise OptionError(f"`{name}`: another spelling of `{present}`, which is given too; pass one of them.")
+                options[present] = options.pop(name)
         strategy = options.get("granularity_aggregation_strategy")
         if strategy is not None:
             strategy = read_member(GranularityAggregationStrategy, strategy, "granularity_aggregation_strategy")

@@ -24,6 +24,7 @@ def load_model(model: str | None, device: str | None = None) -> tuple[Any, Any]:
         OptionError: There is no such device.
     """
     place = None if device is None else read_device(device)
+    found: Any
     try:
         found, tokenizer = demo.load_classifier() if model is None else load(model)
     except (ModelError, TokenizerError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -141,7 +142,9 @@ class Benchmark:
             return metric
         found = getattr(known, metric, None) if isinstance(metric, str) and metric in NAMES else metric
         if not isinstance(found, type) or not issubclass(found, AttributionMetric) or inspect.isabstract(found):
-            raise OptionError(f"`metrics`: got {metric!r}; pass a metric, its class, or its name: {', '.join(NAMES)}.")
+            near = difflib.get_close_matches(metric, NAMES, n=1) if isinstance(metric, str) else []
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise OptionError(f"`metrics`: got {metric!r}; pass a metric, its class, or its name: {', '.join(NAMES)}.{hint}")
         made: Any = found
         if found.needs == "rationales":
             raise OptionError(

@@ -44,7 +44,7 @@ class Forward:
     def __init__(
         self,
         model: nn.Module,
-        device: torch.device | str | None = None,
+        device: torch.device | str | int | None = None,
         kept_logits: bool = True,
         outputs: Callable[..., Tensor] | None = None,
     ) -> None:

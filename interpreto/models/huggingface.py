@@ -48,7 +48,7 @@ class HuggingFaceModel:
         model: Any,
         tokenizer: Any,
         *,
-        device: torch.device | str | None = None,
+        device: torch.device | str | int | None = None,
         options: EngineOptions | None = None,
         outputs: Callable[..., Tensor] | None = None,
     ) -> None:

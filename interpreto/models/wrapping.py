@@ -42,7 +42,7 @@ def as_model(
     model: Any,
     tokenizer: Any,
     *,
-    device: torch.device | str | None = None,
+    device: torch.device | str | int | None = None,
     options: EngineOptions | None = None,
     outputs: Callable[..., Tensor] | None = None,
 ) -> HuggingFaceModel | BlackBox:

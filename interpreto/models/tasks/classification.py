@@ -73,6 +73,8 @@ class Classification(Task):
     def read_targets(self, targets: object, encodings: Sequence[TokenizedInput], single: bool) -> list[Targets] | None:
         if self.pairs:
             self._check_pairs(encodings)
+        if isinstance(targets, str) and targets == "all" and "all" not in self.id2label.values() and self.id2label:
+            targets = [list(self.id2label)] * len(encodings)
         rows = read_classes(targets, len(encodings), single=single, shared=self.shared)
         if rows is None:
             return None
