@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 import warnings
+from typing import Any
 
 from tqdm import TqdmWarning
 
@@ -10,4 +14,51 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", TqdmWarning)  # without ipywidgets a notebook shows the bar of a terminal, which will do
     from tqdm.auto import tqdm
 
-__all__ = ["tqdm"]
+SECONDS = 2.0  # before a bar that nobody asked for is shown
+OFTEN = 0.2  # seconds between two counts of passes
+
+
+def progress_bar(iterable: Any = None, *, shown: bool | None, **options: Any) -> Any:
+    """Return a progress bar, which is gone when it is done.
+
+    Args:
+        iterable: What it counts; None: it is updated.
+        shown: True or False; None: after two seconds, where standard error is a terminal and the environment does not set
+            ``INTERPRETO_PROGRESS=0``.
+        **options: Of tqdm, such as ``total``, which adds the time that is left.
+    """
+    wanted = _is_terminal() if shown is None else shown
+    return tqdm(iterable, disable=not wanted, delay=SECONDS if shown is None else 0, leave=False, **options)
+
+
+class Passes:
+    """Count of the model's passes, written behind a bar of texts.
+
+    Args:
+        bar: The bar.
+    """
+
+    def __init__(self, bar: Any) -> None:
+        self.bar, self.count = bar, 0
+        self._next = time.monotonic() + getattr(bar, "delay", 0.0)
+
+    def __call__(self, passes: int = 1) -> None:
+        """Count passes, and show the number now and then."""
+        self.count += passes
+        self._show(last=False)
+
+    def text_done(self) -> None:
+        """Count a text."""
+        self.bar.update()
+        self._show(last=True)
+
+    def _show(self, last: bool) -> None:
+        now = time.monotonic()
+        asked_for = last and not getattr(self.bar, "delay", 0.0)
+        if not self.bar.disable and (asked_for or now >= self._next):
+            self._next = now + OFTEN
+            self.bar.set_postfix_str(f"{self.count} passes")
+
+
+def _is_terminal() -> bool:
+    return os.environ.get("INTERPRETO_PROGRESS", "1") != "0" and bool(getattr(sys.stderr, "isatty", bool)())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +41,7 @@ from interpreto.models.protocol import require
 from interpreto.models.report import EngineReport
 from interpreto.models.tasks import Generation, resolve_task
 from interpreto.models.wrapping import as_model, read_model
-from interpreto.progress import tqdm
+from interpreto.progress import Passes, progress_bar
 
 SAMPLES_TOGETHER = 256  # at most, between which the model is left as it was
 TOKENS_TOGETHER = 131_072  # of their perturbed inputs, about
@@ -242,7 +242,7 @@ class AttributionExplainer:
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
         classes = None if labels is None else check_labels(labels, inputs, self.task)
-        outputs = self._outputs(reader.samples(inputs, targets, spans, roles, request))
+        outputs = self._outputs(reader.samples(inputs, targets, spans, roles, request), _number_of(inputs))
         return outputs if classes is None else labeled(outputs, labels, is_one(inputs), classes)
 
     def explain_frame(
@@ -293,18 +293,23 @@ class AttributionExplainer:
 
         Units, ids and targets stay as they are: the granularity of this explainer plays no part.
         """
-        return Explanations(self._outputs(samples))
+        return Explanations(self._outputs(samples, len(samples)))
 
-    def _outputs(self, samples: Iterable[Sample]) -> Iterator[AttributionOutput]:
+    def _outputs(self, samples: Iterable[Sample], total: int | None = None) -> Iterator[AttributionOutput]:
         """Yield explanations; samples are explained some at a time, so that their perturbed inputs share batches."""
         parts = Parts(self.perturbator, self.aggregator, self.task, self._generator, self.strategy)
-        with tqdm(desc=type(self).__name__, unit=" passes", disable=not self.settings.tqdm_bar) as bar:
+        shown = self.settings.tqdm_bar
+        with progress_bar(desc=type(self).__name__, unit=" texts", total=total, shown=shown) as bar:
+            passes = Passes(bar)
             model = self.model.configured(
-                self.task.read, replacement=self.replacement, batch_size=self.batch_size, on_pass=bar.update
+                self.task.read, replacement=self.replacement, batch_size=self.batch_size, on_pass=passes
             )
             for some in windows(samples, _cost, TOKENS_TOGETHER):
                 with model.session():
-                    outputs = list(map(self._output, self.evidence.estimates(model, some, parts)))
+                    outputs = []
+                    for explained in self.evidence.estimates(model, some, parts):
+                        outputs.append(self._output(explained))
+                        passes.text_done()
                 for output in outputs:
                     if self.exact_in_the_limit or self.exact:
                         self._check_completeness(output)
@@ -381,6 +386,13 @@ class AttributionExplainer:
         else:
             generator.manual_seed(self.settings.random_state)
         return generator
+
+
+def _number_of(inputs: Any) -> int | None:
+    """Return the number of inputs, for the progress; None where it shows only as they are read."""
+    if is_one(inputs):
+        return 1
+    return len(inputs) if isinstance(inputs, Sized) and not isinstance(inputs, Mapping) else None
 
 
 def within_reach(values: Float[Tensor, "t x"], sample: Sample) -> Float[Tensor, "t u"]:

@@ -59,7 +59,7 @@ class Options(TypedDict, total=False):
     device: Device on which the model is run during a call; None: its own.
     random_state: Seed of the draws of each input, whose result does not depend on the other inputs; None: a new seed per
         call.
-    tqdm_bar: Show the number of forward passes.
+    tqdm_bar: Show the progress; None: after two seconds, in a terminal.
     task: Task of the model, where its config does not tell: ``"single-label"``, ``"multi-label"``, ``"regression"``,
         ``"generation"``, ``"token-classification"``, ``"question-answering"``, ``"fill-mask"``,
         ``"next-sentence-prediction"``.
@@ -72,7 +72,7 @@ class Options(TypedDict, total=False):
     inference_mode: InferenceModes | str | Mode | None
     device: torch.device | str | int | None
     random_state: int | None
-    tqdm_bar: bool
+    tqdm_bar: bool | None
     task: str | Task | None
     truncation: bool
     shortcuts: EngineOptions
@@ -87,7 +87,7 @@ class Settings:
     inference_mode: Any = None
     device: Any = None
     random_state: int | None = 0
-    tqdm_bar: bool = False
+    tqdm_bar: bool | None = None
     task: Any = None
     truncation: bool = False
     shortcuts: EngineOptions = field(default_factory=EngineOptions)

@@ -32,7 +32,7 @@ from interpreto.errors import FileError, ModelError, OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.units import Span
 from interpreto.models import fingerprint
-from interpreto.progress import tqdm
+from interpreto.progress import progress_bar
 from interpreto.storage import PARTIAL, alone_with, replacing
 from interpreto.validation import check_count
 
@@ -193,7 +193,7 @@ class ActivationStore:
         samples: Iterable[Sample],
         activations_of: Callable[[Sequence[Sample]], Tensor],
         config: StoreConfig,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
     ) -> ActivationStore:
         """Write the activations of samples, or go on where an interrupted call stopped.
 
@@ -204,7 +204,7 @@ class ActivationStore:
             samples: Read once, as they come. Those of finished shards are read again, but not run again.
             activations_of: Activations ``(u, d)`` of all units of some samples, in order.
             config: Whose activations they are.
-            tqdm_bar: Show the rows written.
+            tqdm_bar: Show the rows written; None: after two seconds, in a terminal.
         """
         check_count(config.rows_per_shard, "rows_per_shard")
         folder = Path(path).expanduser()
@@ -212,7 +212,7 @@ class ActivationStore:
         with alone_with(folder / LOCK):
             _open(folder, config)
             rows, width, dtype, number = [], 0, "", 0
-            with tqdm(desc="activations", unit=" rows", disable=not tqdm_bar) as bar:
+            with progress_bar(desc="activations", unit=" rows", shown=tqdm_bar) as bar:
                 for shard, part in enumerate(_parts(samples, config.rows_per_shard)):
                     found = _finished(folder, shard, part) or _write_shard(folder, shard, part, number, activations_of(part))
                     rows.append(found["rows"])

@@ -70,7 +70,7 @@ class FittableModel(ConceptModel):
     """A concept model that learns by a `fit` of its own. Sparse autoencoders are trained by the trainer instead."""
 
     @abstractmethod
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Learn the concepts; what was learned before is replaced."""
 
 

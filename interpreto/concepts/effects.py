@@ -35,7 +35,7 @@ class ConceptEffects(ABC):
         aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         concepts_x_gradients: bool = True,
         normalization: bool = True,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
         batch_size: int | None = None,
         *,
         inference_mode: Any = None,
@@ -59,7 +59,7 @@ class ConceptEffects(ABC):
             concepts_x_gradients: Multiply by the concepts.
             normalization: Divide, for each input and target, by the sum of the sizes over units and concepts: sizes then sum
                 to 1, or are all 0.
-            tqdm_bar: Show the texts done.
+            tqdm_bar: Show the texts done; None: after two seconds, in a terminal.
             batch_size: Texts per pass; None: as the splitter has it.
             inference_mode: The score; see `InferenceModes`. None: logits of a classifier, log-probabilities of a language
                 model.
@@ -97,7 +97,7 @@ class ConceptEffects(ABC):
         *,
         aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         n_steps: int = 32,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
         batch_size: int | None = None,
         inference_mode: Any = None,
     ) -> list[Float[Tensor, ...]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from interpreto.concepts.downstream import Downstream, DownstreamBatch
 from interpreto.errors import ModelError
 from interpreto.inputs.samples import Sample
-from interpreto.progress import tqdm
+from interpreto.progress import progress_bar
 from interpreto.validation import check_choice, check_count
 
 Method = Literal["gradient", "gradient_x_concept", "integrated_gradients", "ablation"]
@@ -28,7 +28,7 @@ def effects_of(
     *,
     n_steps: int = 32,
     batch_size: int | None = None,
-    tqdm_bar: bool = False,
+    tqdm_bar: bool | None = None,
 ) -> list[Float[Tensor, "t g c"]]:
     """Compute the effect of each concept of each unit on the targets of samples.
 
@@ -38,7 +38,7 @@ def effects_of(
         method: One of `METHODS`; see `ConceptExplainer.concept_output_attribution`.
         n_steps: Points of the integral.
         batch_size: Texts per pass; None: as the splitter has it.
-        tqdm_bar: Show the texts done.
+        tqdm_bar: Show the texts done; None: after two seconds, in a terminal.
 
     Returns:
         A tensor ``(t, g, c)`` for each sample, in order, on the CPU.
@@ -48,7 +48,7 @@ def effects_of(
         ModelError: no gradient passes through the decoder, or effects are not finite.
     """
     effect, budget = _effect(downstream, method, n_steps), downstream.splitter.budget(batch_size)
-    with tqdm(desc=method, unit=" texts", total=len(samples), disable=not tqdm_bar) as bar:
+    with progress_bar(desc=method, unit=" texts", total=len(samples), shown=tqdm_bar) as bar:
 
         def step(picked: list[int]) -> list[Tensor]:
             batch = downstream.batch([samples[i] for i in picked], budget)

@@ -30,7 +30,7 @@ from interpreto.metrics.benchmark_table import (
 )
 from interpreto.metrics.cost import Cost, counted
 from interpreto.metrics.result import MetricResult
-from interpreto.progress import tqdm
+from interpreto.progress import progress_bar
 from interpreto.validation import check_count, check_seed, takes_old_names
 
 DEFAULT = (
@@ -70,7 +70,7 @@ class Benchmark:
             first method's order reversed.
         n_random: Number of shuffles (old name: ``random_draws``).
         random_state: Seed for shuffling the random baseline.
-        tqdm_bar: Show the progress.
+        tqdm_bar: Show the progress; None: after two seconds, in a terminal.
         **options: See `GameMetric`.
 
     Raises:
@@ -98,7 +98,7 @@ class Benchmark:
         baselines: Sequence[str] = BASELINES,
         n_random: int = 5,
         random_state: int = 0,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
         **options: Any,
     ) -> None:
         self.game = Game(model, tokenizer, batch_size, replacement=replacement, tqdm_bar=tqdm_bar, **options)
@@ -161,7 +161,7 @@ class Benchmark:
         if inputs is None and isinstance(next(iter(methods.values())), AttributionExplainer):
             raise InputError("`inputs`: got none, and explainers among the methods; pass what they shall explain.")
         found: dict[str, list[AttributionOutput]] = {}
-        for name, method in tqdm(methods.items(), desc="explaining", unit=" methods", disable=not self.tqdm_bar):
+        for name, method in progress_bar(methods.items(), desc="explaining", unit=" methods", shown=self.tqdm_bar):
             if not isinstance(method, AttributionExplainer):
                 found[name] = read_explanations(method)
                 continue
@@ -208,7 +208,7 @@ class Benchmark:
         for together in games.values():
             _fill_together(together, draws, done)
         alone = [metric for metric in self.metrics if not isinstance(metric, GameMetric)]
-        for metric in tqdm(alone, desc="metrics", unit=" metrics", disable=not self.tqdm_bar):
+        for metric in progress_bar(alone, desc="metrics", unit=" metrics", shown=self.tqdm_bar):
             for name, own in draws.items():
                 explainer = explainers.get(name)
                 if metric.needs != "explainer":

@@ -99,7 +99,7 @@ class ExternalModel(FittableModel, ForeignModel):
         self.learned = True
         self._probe()
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Learn the concepts by the model's own ``fit``.
 
         Raises:

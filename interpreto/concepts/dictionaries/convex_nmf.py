@@ -42,7 +42,7 @@ class ConvexNMF(Dictionary):
         self.register_buffer("candidates", torch.empty(0, dtype=torch.int64))
         self.register_buffer("weights", torch.empty(0, dtype=torch.float32))
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Alternate sweeps for the codes and the paper's update for the weights; neither raises the error."""
         rows = activations.read()
         scale = root_mean_square(rows)

@@ -67,7 +67,7 @@ class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
         self: Learner,
         activations: AnyActivations,
         overwrite: bool = False,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
         **concept_model_options: Any,
     ) -> Learner:
         """Learn the concepts, and return the explainer.
@@ -75,7 +75,7 @@ class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
         Args:
             activations: ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`.
             overwrite: Learn anew what has been learned.
-            tqdm_bar: Show the progress.
+            tqdm_bar: Show the progress; None: after two seconds, in a terminal.
             **concept_model_options: Options of the concept model, in place of those that the explainer was made with.
 
         Raises:

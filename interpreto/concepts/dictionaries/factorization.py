@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.concepts.solvers.coordinate_descent import Descent
-from interpreto.progress import tqdm
+from interpreto.progress import progress_bar
 
 MAX_SWEEPS = 4
 CHECK_EVERY = 10
@@ -40,12 +40,12 @@ def descend(
     max_iter: int,
     tolerance: float,
     *,
-    tqdm_bar: bool,
+    tqdm_bar: bool | None,
     name: str,
 ) -> list[float]:
     """Run steps until `CHECK_EVERY` of them lower the error by less than the fraction ``tolerance``; return the errors seen."""
     errors: list[float] = []
-    for i in tqdm(range(max_iter), desc=name, disable=not tqdm_bar):
+    for i in progress_bar(range(max_iter), desc=name, shown=tqdm_bar):
         step()
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == max_iter:
             errors.append(error())

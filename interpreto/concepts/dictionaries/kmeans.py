@@ -60,7 +60,7 @@ class KMeans(Dictionary):
         self.has_differentiable_encoder = temperature > 0
         self.register_buffer("deviation", torch.empty(0, dtype=torch.float32))
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Cluster the rows."""
         check_at_most(self.nb_concepts, activations.n, "one for each row")
         rows = activations.read()

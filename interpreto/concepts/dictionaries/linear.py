@@ -47,7 +47,7 @@ def leading_eigenvectors(matrix: Float[Tensor, "d d"], count: int) -> Float[Tens
 class PCA(LinearConcepts):
     """Principal components: the orthogonal directions of largest variance. A store is read a batch at a time."""
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Diagonalize the covariance."""
         check_at_most(self.nb_concepts, min(activations.n, activations.d), f"rows {activations.n}, width {activations.d}")
         mean, covariance = activations.moments()
@@ -58,7 +58,7 @@ class PCA(LinearConcepts):
 class SVD(LinearConcepts):
     """Right singular vectors: as principal components, of rows that are not centered. A store is read a batch at a time."""
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Diagonalize the matrix of second moments."""
         check_at_most(self.nb_concepts, min(activations.n, activations.d), f"rows {activations.n}, width {activations.d}")
         mean, covariance = activations.moments()
@@ -80,7 +80,7 @@ class ICA(LinearConcepts):
         self.max_iter = max_iter
         self.tolerance = tolerance
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Whiten the rows, and rotate them until their components are as independent as possible.
 
         Raises:
@@ -148,7 +148,7 @@ class SparsePCA(LinearConcepts):
         self.max_iter = max_iter
         self.batch_size = batch_size
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Learn the components of the rows, scaled to a variance of 1."""
         rows = activations.read().double()
         center, scale = rows.mean(0), spread(rows)

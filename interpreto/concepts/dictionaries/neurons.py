@@ -34,7 +34,7 @@ class Neurons(FittableModel):
         """Return True once the width is known: there is nothing else to learn."""
         return self.width.numel() > 0
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Take the width of the activations."""
         self.nb_concepts = activations.d
         self.width = torch.zeros((), dtype=activations.dtype, device=activations.device)

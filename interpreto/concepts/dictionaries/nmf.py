@@ -38,7 +38,7 @@ class NMF(Dictionary):
         self.max_iter = max_iter
         self.tolerance = tolerance
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Alternate exact updates of codes and atoms, from the singular vectors' positive parts."""
         check_at_most(self.nb_concepts, activations.n, "one for each row")
         rows = self._positive(activations.read())

@@ -31,7 +31,7 @@ class SemiNMF(Dictionary):
         self.max_iter = max_iter
         self.tolerance = tolerance
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Alternate least squares for the atoms and non-negative sweeps for the codes, from the clusters of the rows."""
         check_at_most(self.nb_concepts, activations.n, "one for each row")
         rows = activations.read()

@@ -38,7 +38,7 @@ class SparseCoding(Dictionary):
         self.batch_size = batch_size
         self.register_buffer("scale", torch.empty(0, dtype=torch.float32))
 
-    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool) -> None:
+    def fit(self, activations: Activations, random_state: int, tqdm_bar: bool | None) -> None:
         """Learn the atoms of the centered rows, scaled to a variance of 1."""
         rows = activations.read().double()
         center, scale = rows.mean(0), spread(rows)

@@ -21,7 +21,7 @@ from interpreto.errors import InputError, OptionError
 from interpreto.inputs.forms import is_single
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.units import GranularityAggregationStrategy
-from interpreto.progress import tqdm
+from interpreto.progress import progress_bar
 from interpreto.validation import check_batch_size, check_count, is_whole
 
 CODES = 2**22  # concepts × rows that are held at once
@@ -50,7 +50,7 @@ class TopKInputs:
         ngrams: Take the distinct runs of consecutive words of the inputs, each as an input of its own: a number, or
             the fewest and the most. None: units as they are in the inputs.
         min_count: Least number of times that a run of words occurs.
-        tqdm_bar: Show the rows done.
+        tqdm_bar: Show the rows done; None: after two seconds, in a terminal.
         use_unique_words: Another spelling of ``ngrams``: a number n is ``(1, n)``, True is 1.
         unique_words_kwargs: ``{"count_min_threshold": n}`` is another spelling of ``min_count=n``.
         concept_encoding_batch_size: Rows that are encoded at a time; None: as many as a budget of numbers holds.
@@ -85,7 +85,7 @@ class TopKInputs:
         *,
         ngrams: int | tuple[int, int] | None = None,
         min_count: int = 1,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
         use_unique_words: int | bool | None = None,
         unique_words_kwargs: Mapping[str, Any] | None = None,
         concept_encoding_batch_size: int | None = None,
@@ -139,7 +139,7 @@ class TopKInputs:
             )
         concepts = _read_indices(concepts_indices, self.concept_explainer.nb_concepts)
         ranking = Ranking(len(concepts), self.k)
-        with tqdm(desc="interpretation", unit=" rows", disable=not self.tqdm_bar) as bar, torch.no_grad():
+        with progress_bar(desc="interpretation", unit=" rows", shown=self.tqdm_bar) as bar, torch.no_grad():
             for texts, codes in self._codes(inputs, latent_activations, concepts_activations):
                 ranking.add(texts, codes[:, concepts])
                 bar.update(len(texts))

@@ -87,7 +87,7 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
         self: SAE,
         activations: AnyActivations,
         overwrite: bool = False,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
         *,
         nb_epochs: int = 20,
         batch_size: int = 512,
@@ -109,7 +109,7 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
         Args:
             activations: ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`, which is streamed.
             overwrite: Train anew what was trained.
-            tqdm_bar: Show the progress.
+            tqdm_bar: Show the progress; None: after two seconds, in a terminal.
             nb_epochs: Passes over the activations.
             batch_size: Rows per step.
             lr: Learning rate of Adam, warmed up, and decayed linearly to 0 over the last fifth of the steps.

@@ -19,7 +19,7 @@ from interpreto.concepts.saes.base import Autoencoder
 from interpreto.concepts.saes.checkpoint import read_checkpoint, write_checkpoint
 from interpreto.concepts.saes.record import Progress, TrainingRecord
 from interpreto.errors import ModelError, OutlierWarning
-from interpreto.progress import tqdm
+from interpreto.progress import progress_bar
 from interpreto.storage import check_writable
 from interpreto.validation import check_count, check_positive, check_probability
 
@@ -67,7 +67,7 @@ class TrainingOptions:
 
 
 def train(
-    model: Autoencoder, activations: Activations, options: TrainingOptions, random_state: int, tqdm_bar: bool
+    model: Autoencoder, activations: Activations, options: TrainingOptions, random_state: int, tqdm_bar: bool | None
 ) -> list[TrainingRecord]:
     """Train a model anew, or from its checkpoint.
 
@@ -108,13 +108,13 @@ class _Training:
         fired = torch.zeros(model.nb_concepts, dtype=torch.bool, device=device)
         self.progress = Progress(0, torch.zeros(6, dtype=torch.float64, device=device), fired, [])
 
-    def run(self, tqdm_bar: bool) -> list[TrainingRecord]:
+    def run(self, tqdm_bar: bool | None) -> list[TrainingRecord]:
         """Run the steps that are left, and return the history."""
         path = None if self.options.checkpoint is None else Path(self.options.checkpoint)
         if path is not None and path.exists():
             read_checkpoint(path, self.facts(), self.model, self.optimizer, self.progress)
         every = self.options.checkpoint_every or self.steps_per_epoch
-        with tqdm(total=self.steps, initial=self.progress.step, desc=type(self.model).__name__, disable=not tqdm_bar) as bar:
+        with progress_bar(total=self.steps, initial=self.progress.step, desc=type(self.model).__name__, shown=tqdm_bar) as bar:
             while self.progress.step < self.steps:
                 for rows in self.rest_of_epoch():
                     self.step(self.model.normalized(rows))

@@ -196,7 +196,7 @@ class ModelSplitter(ABC):
         *,
         dtype: torch.dtype | None = None,
         rows_per_shard: int = 65_536,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
     ) -> ActivationStore:
         """Write the activations of a stream of inputs to a folder, shard by shard; an interrupted call may be repeated.
 
@@ -208,7 +208,7 @@ class ModelSplitter(ABC):
             split_point: The split point, if there are several.
             dtype: Dtype of the stored activations; None: the model's.
             rows_per_shard: Rows after which a shard ends, at the end of a text. Memory holds one shard.
-            tqdm_bar: Show the number of rows.
+            tqdm_bar: Show the number of rows; None: after two seconds, in a terminal.
 
         Returns:
             The store.

@@ -24,7 +24,7 @@ from interpreto.models.classifier_head import find_head_input, run_on
 from interpreto.models.hook_points import refuse_decoders
 from interpreto.models.interventions import Edit, frozen
 from interpreto.models.loading import load_for_splitter
-from interpreto.progress import tqdm
+from interpreto.progress import progress_bar
 
 MEAN = GranularityAggregationStrategy.MEAN
 _PROBE = "It is so, and it was so."
@@ -91,14 +91,14 @@ class SplitterForClassification(ModelSplitter):
         super().__init__(ActivationRecorder(model, tokenizer, [self._head.point], batch_size, backend, truncation=truncation))
 
     def get_activations(
-        self, inputs: Any, tqdm_bar: bool = False, *, dtype: torch.dtype | None = None
+        self, inputs: Any, tqdm_bar: bool | None = None, *, dtype: torch.dtype | None = None
     ) -> ActivationsAndPredictions:
         """Return the input of the head for each text, and the predicted class, on the CPU.
 
         Args:
             inputs: Texts, pairs, chats, tensors of ids, dicts or `BatchEncoding` of any number of rows, or any iterable
                 of these: a list, a column of a ``datasets.Dataset``, a generator.
-            tqdm_bar: Show the number of texts.
+            tqdm_bar: Show the number of texts; None: after two seconds, in a terminal.
             dtype: Dtype of the activations; None: the model's.
 
         Returns:
@@ -107,7 +107,7 @@ class SplitterForClassification(ModelSplitter):
         rows = (self._row(encoding) for encoding in encodings(self.reader, inputs))
         total = len(inputs) if isinstance(inputs, (list, tuple)) else None
         activations, classes = [], []
-        with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
+        with progress_bar(desc="activations", unit=" texts", total=total, shown=tqdm_bar) as bar:
             for reading in self._recorder.read(rows, MEAN, on_rows=bar.update):
                 with torch.no_grad():
                     classes.append(self.activations_to_outputs(reading.activations[0]).argmax(-1).cpu())

@@ -26,7 +26,7 @@ from interpreto.models.generate import Written, write
 from interpreto.models.hook_points import STACKS, HookPoint, Stack, find_hook_points
 from interpreto.models.loading import AnyLanguageModel, load_for_splitter
 from interpreto.models.tasks import Generation, GenerationRequest, resolve_task
-from interpreto.progress import tqdm
+from interpreto.progress import progress_bar
 from interpreto.validation import check_count
 
 Part = Literal["all", "prompt", "generated"]
@@ -124,7 +124,7 @@ class SplitterForGeneration(TokenSplitter):
         activation_granularity: Any = ActivationGranularity.TOKEN,
         aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         *,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
         dtype: torch.dtype | None = None,
         flatten_activations: bool = True,
         include_special_tokens: bool = False,
@@ -139,7 +139,7 @@ class SplitterForGeneration(TokenSplitter):
             activation_granularity: Unit of a row: an `ActivationGranularity`, its name, any `Granularity`, or a function
                 from a text to character ranges.
             aggregation_strategy: Pooling of the activations of a unit's tokens; None: the mean.
-            tqdm_bar: Show the number of texts.
+            tqdm_bar: Show the number of texts; None: after two seconds, in a terminal.
             dtype: Dtype of the activations; None: the model's.
             flatten_activations: One tensor of all inputs' units. False: a list with one ``(g, d)`` per input.
             include_special_tokens: Another spelling of granularity ``ALL_TOKENS``.
@@ -152,7 +152,7 @@ class SplitterForGeneration(TokenSplitter):
         counts: list[int] = []
         strategy, total = read_strategy(aggregation_strategy), len(inputs) if isinstance(inputs, (list, tuple)) else None
         rows = (counted(SplitInput.of(sample), counts) for sample in self.iter_read(inputs, activation_granularity))
-        with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
+        with progress_bar(desc="activations", unit=" texts", total=total, shown=tqdm_bar) as bar:
             activations = self._joined(list(self._recorder.read(rows, strategy, dtype=dtype, on_rows=bar.update)))
         return activations if flatten_activations else of_each(activations, counts)
 

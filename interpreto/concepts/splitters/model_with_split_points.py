@@ -18,7 +18,7 @@ from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.activations import ActivationRecorder
 from interpreto.models.hook_points import find_hook_points, refuse_decoders
 from interpreto.models.loading import load_for_splitter
-from interpreto.progress import tqdm
+from interpreto.progress import progress_bar
 
 
 class ModelWithSplitPoints(TokenSplitter):
@@ -77,7 +77,7 @@ class ModelWithSplitPoints(TokenSplitter):
         activation_granularity: Any = ActivationGranularity.TOKEN,
         aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         *,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
         include_predicted_classes: bool = False,
         dtype: torch.dtype | None = None,
         flatten_activations: bool = True,
@@ -90,7 +90,7 @@ class ModelWithSplitPoints(TokenSplitter):
             activation_granularity: Unit of a row: an `ActivationGranularity`, its name, any `Granularity`, or a function
                 from a text to character ranges.
             aggregation_strategy: Pooling of the activations of a unit's tokens.
-            tqdm_bar: Show the number of texts.
+            tqdm_bar: Show the number of texts; None: after two seconds, in a terminal.
             include_predicted_classes: Return the classes ``(n,)`` that a classifier predicts too, from the same pass.
             dtype: Dtype of the activations; None: the model's.
             flatten_activations: One tensor of all inputs' units. False: a list with one ``(g, d)`` per input.
@@ -108,7 +108,7 @@ class ModelWithSplitPoints(TokenSplitter):
         counts: list[int] = []
         rows = (counted(reader.row(encoding, i), counts) for i, encoding in enumerate(stream))
         total = len(inputs) if isinstance(inputs, (list, tuple)) else None
-        with tqdm(desc="activations", unit=" texts", total=total, disable=not tqdm_bar) as bar:
+        with progress_bar(desc="activations", unit=" texts", total=total, shown=tqdm_bar) as bar:
             readouts = list(
                 self._recorder.read(rows, strategy, dtype=dtype, with_logits=include_predicted_classes, on_rows=bar.update)
             )

@@ -147,7 +147,7 @@ class GameMetric(AttributionMetric):
         replacement: What replaces masked units; see `Replacement`. ``"auto"``: the mask token, else ``"mean"``.
         inference_mode: The explained score, where it is a function of yours; else the explanations tell.
         task: The model's task, where its config does not tell.
-        tqdm_bar: Show the number of forward passes.
+        tqdm_bar: Show the progress; None: after two seconds, in a terminal.
     """
 
     needs = "model"
@@ -173,7 +173,7 @@ class GameMetric(AttributionMetric):
         replacement: str | int = "auto",
         inference_mode: Any = None,
         task: Any = None,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
     ) -> None:
         more: dict[str, Any] = {"replacement": replacement, "inference_mode": inference_mode, "task": task}
         self.game = Game.of(model, tokenizer, batch_size, device=device, tqdm_bar=tqdm_bar, **more)

@@ -22,7 +22,7 @@ from interpreto.models.lengths import longest_input
 from interpreto.models.modes import InferenceModes, read_mode
 from interpreto.models.scorer import unique_rows
 from interpreto.models.wrapping import as_model, read_model
-from interpreto.progress import tqdm
+from interpreto.progress import progress_bar
 from interpreto.validation import check_batch_size
 
 SAME_MODEL_TOLERANCE = 0.02
@@ -80,7 +80,7 @@ class Game:
         device: Where to run the model; None: where it is.
         inference_mode: The explained score, where it is a function of the user's.
         task: The model's task, where its config does not tell.
-        tqdm_bar: Show the number of forward passes.
+        tqdm_bar: Show the progress; None: after two seconds, in a terminal.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Game:
         device: Any = None,
         inference_mode: Any = None,
         task: Any = None,
-        tqdm_bar: bool = False,
+        tqdm_bar: bool | None = None,
     ) -> None:
         if model is None:
             raise OptionError("`model`: this metric runs the explained model; pass it and its tokenizer.")
@@ -135,7 +135,7 @@ class Game:
             return []
         groups = [_Group(self.measures, [queries[i] for i in members], members) for members in _by_game(queries)]
         by_query: dict[int, Scores] = {}
-        with tqdm(desc="metrics", unit=" passes", disable=not self.tqdm_bar) as bar:
+        with progress_bar(desc="metrics", unit=" passes", shown=self.tqdm_bar) as bar:
 
             def count() -> None:
                 self.passes += 1

@@ -16,7 +16,7 @@ from interpreto.metrics.attributions.game import Game
 from interpreto.metrics.attributions.readouts import PROBABILITY
 from interpreto.metrics.result import MetricResult
 from interpreto.models.protocol import require
-from interpreto.progress import tqdm
+from interpreto.progress import progress_bar
 from interpreto.statistics import noise_of
 from interpreto.validation import check_count, check_seed
 
@@ -66,7 +66,7 @@ class SoftMetric(AttributionMetric):
         game = self.game
         samples = [self._read(case) for case in cases]
         found: list[CaseResult] = []
-        bar = tqdm(desc=type(self).__name__, unit=" passes", disable=not game.tqdm_bar)
+        bar = progress_bar(desc=type(self).__name__, unit=" passes", shown=game.tqdm_bar)
         require(game.model, "gradients", type(self).__name__)
         model: Any = game.model.configured(game.measures.read, batch_size=game.batch_size, on_pass=bar.update)
         with model.session(), bar:
