@@ -15,7 +15,20 @@ SIBLINGS = (
 )
 """Methods whose parts another method has too: on one family."""
 ONE_PASS = ("gpt2", "t5")  # families whose targets it also explains one pass each
+COSTLY = ("BidirectionalAttention", "TransitionAttention", "ValueZeroing", "Alti")
+"""Methods of many passes, whose contracts are slow; their closed forms are not."""
+LOOPS = {
+    "tests/contracts/test_generation.py::test_nothing_is_changed": ("gpt2",),
+    "tests/contracts/test_hands_off.py::test_nothing_is_changed": ("bert",),
+    "tests/contracts/test_invariance.py::test_base_scores_are_the_models_own": ("bert",),
+    "tests/contracts/test_hands_off.py::test_the_callers_modes_change_no_number": ("bert-no_grad", "bert-autocast"),
+    "tests/attributions/test_generation.py::test_a_contrast_is_the_difference_of_two_scores": ("gpt2",),
+}
+"""Tests that try every method on one family, or a family's methods one by one, and where the fast lane runs them."""
 HEAVY = (
+    "tests/contracts/test_generation.py::test_every_batch_size_gives_the_same[2]",
+    "tests/contracts/test_invariance.py::test_targets_together_are_targets_alone",
+    "tests/attributions/test_generation.py::test_a_contrast_of_classes_is_the_difference_of_two_scores",
     "tests/concepts/solvers/test_solvers.py::test_codes_of_more_atoms_than_dimensions_are_optimal_and_each_row_s_own[60-30]",
     "tests/contracts/test_generation.py::test_every_batch_size_gives_the_same[4]",
     *(
@@ -37,10 +50,15 @@ def is_slow(item: pytest.Item) -> bool:
     """Return True for the part of a full product of methods and families that pairs of them already cover, and for the rest."""
     if item.nodeid.startswith(HEAVY):
         return True
+    for test, kept in LOOPS.items():
+        if item.nodeid.startswith(test):
+            return not any(name in item.nodeid.partition("[")[2] for name in kept)
     params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     method, family = getattr(params.get("method"), "__name__", None), params.get("family")
     if params.get("name") == "one_pass":
         return family not in ONE_PASS
+    if method in COSTLY and item.nodeid.startswith("tests/contracts/"):
+        return True
     if method in SIBLINGS:
         return isinstance(family, str) and family != "bert"
     return method is not None and isinstance(family, str) and method not in ALL_FAMILIES and family not in ALL_METHODS

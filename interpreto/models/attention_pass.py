@@ -202,9 +202,9 @@ def outermost_blocks(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def reading(model: nn.Module, reader: LayerReader, gradients: bool) -> Iterator[None]:
-    """Context manager in which a reader watches a model, with or without a graph."""
-    with torch.set_grad_enabled(gradients), reader.listening(model), watching(model, reader):
+def reading(model: nn.Module, reader: LayerReader) -> Iterator[None]:
+    """Context manager in which a reader watches a model."""
+    with reader.listening(model), watching(model, reader):
         yield
 
 

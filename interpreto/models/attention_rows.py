@@ -186,7 +186,8 @@ class AttentionScorer:
         """Return the outputs that a batch is read at."""
         with (
             nullcontext() if given is None else self.forward.given(batch, given),
-            reading(self.forward.model, reader, gradients),
+            torch.set_grad_enabled(gradients),
+            reading(self.forward.model, reader),
         ):
             outputs = self.runner.read(self.forward(batch), columns([run.readout for run in runs]))
         self.runner.on_pass()

@@ -112,7 +112,7 @@ def test_masks_of_a_wrong_shape_are_refused(setting):
         def masks(self, u, generator):
             return torch.full((2, u), 0.5)
 
-    with pytest.raises(OptionError, match=r"`perturbator`: Wrong.masks answered \(2, 5\); it must answer zeros and ones"):
+    with pytest.raises(OptionError, match=r"`perturbator`: Wrong.masks returned \(2, 5\); it must return zeros and ones"):
         AttributionExplainer(*setting, perturbator=Wrong(), aggregator=KeptMean())(TEXT)
 
 

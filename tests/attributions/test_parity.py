@@ -75,7 +75,8 @@ def test_gradient_shap_is_captums_with_the_noise_fixed(monkeypatch):
     monkeypatch.setattr(np.random, "uniform", lambda low, high, size: alphas.flatten().numpy())
     wanted = Captum(forward).attribute(x, torch.zeros_like(x), n_samples=8, stdevs=1.0, target=0).sum(-1)
     monkeypatch.undo()
-    explainer = GradientShap(model, tokenizer, n_perturbations=8, noise_std=0.2, granularity="all_tokens")
+    options = {"n_perturbations": 8, "noise_std": 0.2, "granularity": "all_tokens", "baseline": "zero"}
+    explainer = GradientShap(model, tokenizer, **options)
     torch.testing.assert_close(explainer(TEXT, 0)[0].attributions, wanted.detach().float(), rtol=1e-3, atol=1e-4)
 
 

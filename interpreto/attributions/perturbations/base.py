@@ -38,7 +38,7 @@ class MaskPerturbator(Perturbator):
         mask = torch.as_tensor(self.masks(u, generator), dtype=torch.float32)
         if mask.ndim != 2 or mask.shape[1] != u or not ((mask == 0) | (mask == 1)).all():
             raise OptionError(
-                f"`perturbator`: {type(self).__name__}.masks answered {tuple(mask.shape)}; "
+                f"`perturbator`: {type(self).__name__}.masks returned {tuple(mask.shape)}; "
                 f"it must return zeros and ones of shape (perturbed inputs, {u})."
             )
         return MaskVariants(sample, over_units(mask, sample))

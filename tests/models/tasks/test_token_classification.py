@@ -9,13 +9,13 @@ import torch
 import transformers
 from torch import nn
 
-from interpreto import Contrast, InputXGradient, Occlusion, Sobol
+from interpreto import Contrast, InputXGradient, Occlusion
 from interpreto.errors import OptionError, TargetError
 from interpreto.metrics import Deletion
 from interpreto.models.tasks import TokenClassification
 from interpreto.models.tasks.token_classification import entities
 from tests import tiny
-from tests.contracts.zoo import METHODS
+from tests.contracts.zoo import ATTENTION_METHODS, METHODS
 from tests.tiny_tasks import TAGGERS, TAGS
 
 TEXT = "Paris is the capital of France, and Rome is not."
@@ -45,7 +45,11 @@ def bert():
     return TAGGERS["bert"]()
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m is not Sobol], ids=lambda m: m.__name__)  # which draws few shares
+NOISY = ("Sobol", "Banzhaf", "Rise", "LimeWithPrior")  # few draws of others' scores, mean scores, a penalty
+PER_TOKEN = [m for m in METHODS if m.__name__ not in NOISY and m not in ATTENTION_METHODS]  # the model has no attention
+
+
+@pytest.mark.parametrize("method", PER_TOKEN, ids=lambda m: m.__name__)
 def test_a_word_that_tags_itself_owes_nothing_to_the_others(method):
     tokenizer = tiny.wordpiece()
     model = PerToken(len(tokenizer))
