@@ -7,21 +7,21 @@ import torch
 
 torch.set_num_threads(1)
 
-ALL_FAMILIES = ("Occlusion", "KernelShap", "IntegratedGradients")  # methods that the fast lane tries on every family
-ALL_METHODS = ("bert", "xlnet", "gpt2", "t5")  # families that it tries with every method
+ALL_FAMILIES = ("Occlusion", "IntegratedGradients")  # methods that the fast lane tries on every family
+ALL_METHODS = ("bert", "gpt2", "t5")  # families that it tries with every method
 SIBLINGS = (
     *("DeepLiftShap", "ExpectedGradients", "RawAttention", "TransitionAttention", "ValueZeroing"),
     *("PartitionShap", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise"),
 )
 """Methods whose parts another method has too: on one family."""
-ONE_PASS = ("gpt2", "t5")  # families whose targets it also explains one pass each
+ONE_PASS = ("gpt2",)  # families whose targets it also explains one pass each
 COSTLY = ("BidirectionalAttention", "TransitionAttention", "ValueZeroing", "Alti")
 """Methods of many passes, whose contracts are slow; their closed forms are not."""
 LOOPS = {
-    "tests/contracts/test_generation.py::test_nothing_is_changed": ("gpt2",),
-    "tests/contracts/test_hands_off.py::test_nothing_is_changed": ("bert",),
-    "tests/contracts/test_invariance.py::test_base_scores_are_the_models_own": ("bert",),
-    "tests/contracts/test_hands_off.py::test_the_callers_modes_change_no_number": ("bert-no_grad", "bert-autocast"),
+    "tests/contracts/test_generation.py::test_nothing_is_changed": ("gpt2]",),
+    "tests/contracts/test_hands_off.py::test_nothing_is_changed": ("bert]",),
+    "tests/contracts/test_invariance.py::test_base_scores_are_the_models_own": ("bert]",),
+    "tests/contracts/test_hands_off.py::test_the_callers_modes_change_no_number": ("bert-autocast",),
     "tests/attributions/test_generation.py::test_a_contrast_is_the_difference_of_two_scores": ("gpt2",),
 }
 """Tests that try every method on one family, or a family's methods one by one, and where the fast lane runs them."""
@@ -42,6 +42,11 @@ HEAVY = (
     "tests/metrics/test_generations.py::test_batches_prefixes_and_company_change_nothing[t5]",
     "tests/models/test_scorer.py::test_a_thousand_texts_hold_a_bounded_number_of_copies",
     "tests/test_guides.py::test_a_page_prints_what_it_shows[docs/guides/concepts.md]",
+    "tests/test_guides.py::test_a_page_prints_what_it_shows[docs/guides/datasets.md]",
+    "tests/test_import.py::test_pythons_own_generator_is_left_alone",
+    "tests/concepts/test_splitters.py::TestHandsOff::test_extractions_leave_no_tensors_behind",
+    "tests/concepts/dictionaries/test_dictionaries.py::test_overcomplete_is_loaded_without_its_top_level",
+    "tests/models/test_scorer.py::test_batches_are_halved_when_the_memory_runs_out[None-",
     "tests/versions/",  # `make test-versions` runs them with the pinned release too
 )
 
@@ -52,7 +57,7 @@ def is_slow(item: pytest.Item) -> bool:
         return True
     for test, kept in LOOPS.items():
         if item.nodeid.startswith(test):
-            return not any(name in item.nodeid.partition("[")[2] for name in kept)
+            return not item.nodeid.partition("[")[2].startswith(kept)
     params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     method, family = getattr(params.get("method"), "__name__", None), params.get("family")
     if params.get("name") == "one_pass":
