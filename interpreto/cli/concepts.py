@@ -11,13 +11,12 @@ from interpreto.cli.hints import did_you_mean
 from interpreto.cli.loading import load_model
 from interpreto.cli.output import read_outputs, write_json
 from interpreto.cli.texts import read_texts
-from interpreto.concepts.interpretations import TopKInputs
+from interpreto.concepts.dashboard import concept_dashboard
 from interpreto.concepts.splitters import ModelWithSplitPoints
 from interpreto.concepts.summaries import global_concepts
 from interpreto.concepts.views import GlobalConcepts
 from interpreto.errors import OptionError
 from interpreto.validation import check_count, shown
-from interpreto.visualizations.concepts import concepts_to_html
 
 ENDINGS = (".html", ".json")
 
@@ -30,13 +29,13 @@ def run(arguments: Arguments) -> int:
     texts, _ = read_texts(arguments.file, arguments.column, None, arguments.limit)
     model, tokenizer = load_model(arguments.model, arguments.device)
     splitter = ModelWithSplitPoints(model, [_block(model, arguments.block)], tokenizer=tokenizer)
-    activations = splitter.get_activations(texts, activation_granularity=arguments.granularity, tqdm_bar=arguments.progress)
+    activations = splitter.get_activations(
+        texts, activation_granularity=arguments.granularity, tqdm_bar=arguments.progress or None
+    )
     explainer = kind(splitter, nb_concepts=arguments.number, random_state=arguments.seed).fit(activations)
-    names = TopKInputs(concept_explainer=explainer, activation_granularity=arguments.granularity)
     view = global_concepts(
         explainer,
         texts,
-        interpretation=names,
         latent_activations=activations,
         k_concepts=arguments.number,
         activation_granularity=arguments.granularity,
@@ -44,7 +43,7 @@ def run(arguments: Arguments) -> int:
     print(view)
     outputs.write(
         {
-            ".html": lambda path: concepts_to_html(view, path, title=f"Concepts of {len(texts)} texts"),
+            ".html": lambda path: concept_dashboard(explainer, texts, activation_granularity=unit).to_html(path),
             ".json": lambda path: write_json(as_json(view), path),
         }
     )
