@@ -29,16 +29,15 @@ def run(arguments: Arguments) -> int:
     texts, _ = read_texts(arguments.file, arguments.column, None, arguments.limit)
     model, tokenizer = load_model(arguments.model, arguments.device)
     splitter = ModelWithSplitPoints(model, [_block(model, arguments.block)], tokenizer=tokenizer)
-    activations = splitter.get_activations(
-        texts, activation_granularity=arguments.granularity, tqdm_bar=arguments.progress or None
-    )
+    unit, progress = arguments.granularity, arguments.progress or None
+    activations = splitter.get_activations(texts, activation_granularity=unit, tqdm_bar=progress)
     explainer = kind(splitter, nb_concepts=arguments.number, random_state=arguments.seed).fit(activations)
     view = global_concepts(
         explainer,
         texts,
         latent_activations=activations,
         k_concepts=arguments.number,
-        activation_granularity=arguments.granularity,
+        activation_granularity=unit,
     )
     print(view)
     outputs.write(
