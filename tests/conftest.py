@@ -22,7 +22,10 @@ LOOPS = {
     "tests/contracts/test_hands_off.py::test_nothing_is_changed": ("bert]",),
     "tests/contracts/test_invariance.py::test_base_scores_are_the_models_own": ("bert]",),
     "tests/contracts/test_hands_off.py::test_the_callers_modes_change_no_number": ("bert-autocast",),
-    "tests/attributions/test_generation.py::test_a_contrast_is_the_difference_of_two_scores": ("gpt2",),
+    "tests/attributions/test_generation.py::test_a_contrast_is_the_difference_of_two_scores": (
+        "llama-KernelShap",
+        "llama-InputXGradient",
+    ),
 }
 """Tests that try every method on one family, or a family's methods one by one, and where the fast lane runs them."""
 HEAVY = (

@@ -82,7 +82,9 @@ def test_methods_beat_chance_on_the_tokens_that_it_writes(smollm2, monkeypatch):
         "KernelShap": KernelShap(model, tokenizer, n_perturbations=32).explain_samples(samples),
     }
     with pytest.warns(CompletenessWarning):  # so few steps from zero, which the model's normalization makes a jump
-        found["IntegratedGradients"] = IntegratedGradients(model, tokenizer, n_perturbations=16).explain_samples(samples)
+        found["IntegratedGradients"] = IntegratedGradients(
+            model, tokenizer, n_perturbations=16, baseline="zero"
+        ).explain_samples(samples)
     table = Benchmark(model, tokenizer, metrics=["ABPC", "LogOdds"]).run(found)
     for name in found:
         assert table.margin("ABPC", name)[0] > 0, name

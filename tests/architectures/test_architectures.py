@@ -172,7 +172,7 @@ def test_an_architecture_equals_the_loop(name):
     masks = {"replacement": token}
     methods = {Occlusion: masks, KernelShap: masks | {"n_perturbations": 64}}
     if family.gradients:
-        methods |= {InputXGradient: {}, IntegratedGradients: {"n_perturbations": STEPS}}
+        methods |= {InputXGradient: {}, IntegratedGradients: {"n_perturbations": STEPS, "baseline": "zero"}}
     found = {method: explained(family, method, model, tokenizer, **options)[0] for method, options in methods.items()}
     for method in (Occlusion, InputXGradient) if family.gradients else (Occlusion,):
         together = explained(family, method, model, tokenizer, TEXTS, **methods[method])

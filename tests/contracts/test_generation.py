@@ -27,7 +27,8 @@ def assert_same(a, b, bound):
         if x is not None:
             assert torch.equal(x.isnan(), y.isnan())
             scale = max(5.0, float(x.nan_to_num().abs().max()))
-            assert float((x - y).nan_to_num().abs().max()) <= bound * scale, name
+            amplified = 10 if name == "standard_error" else 1  # a difference of close values
+            assert float((x - y).nan_to_num().abs().max()) <= bound * amplified * scale, name
 
 
 @pytest.mark.parametrize("family", GENERATORS)

@@ -17,8 +17,8 @@ TEXTS = list(tiny.SENTENCES[1:5])
 
 
 def tolerance(wanted):
-    """1e-5 of what the model's scores are made of: tiny models with steep weights have gradients in the hundreds."""
-    return 1e-5 * max(1.0, float(wanted.abs().max()))
+    """2e-5 of what the model's scores are made of: tiny models with steep weights have gradients in the hundreds."""
+    return 2e-5 * max(1.0, float(wanted.abs().max()))
 
 
 def assert_same(a, b):

@@ -70,7 +70,8 @@ class BanzhafAggregator(Aggregator):
         def estimate(scores: Tensor, mask: Tensor) -> Estimate:
             values = scores.double()
             if whole:
-                return Estimate(banzhaf_values(values[: 2 ** mask.shape[1]]))
+                exact = banzhaf_values(values[: 2 ** mask.shape[1]])
+                return Estimate(exact, torch.zeros_like(exact))
             with_less_without = (1 - 2 * mask[0::2].double())[:, None] * (values[0::2] - values[1::2])[..., None]
             error = _variance_of_mean(with_less_without).sqrt() * t_ratio(len(with_less_without) - 1)
             return Estimate(with_less_without.mean(0), error)
