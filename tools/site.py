@@ -144,8 +144,12 @@ def framed(page: str) -> str:
     digest = f"'sha256-{base64.b64encode(hashlib.sha256(FRAMED.encode()).digest()).decode()}'"
     if "script-src" in page:
         allowed = POLICY.sub(lambda found: f"script-src '{found[1]}' {digest}", page)
-    else:  # it has no script of its own
+    elif "default-src 'none';" in page:  # it has no script of its own
         allowed = page.replace("default-src 'none';", f"default-src 'none'; script-src {digest};", 1)
+    else:  # and no policy
+        policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {digest}"
+        head = f'<meta charset=utf-8><meta http-equiv="Content-Security-Policy" content="{policy}">'
+        allowed = page.replace("<meta charset=utf-8>", head, 1)
     script = f"<script>{FRAMED}</script>"
     return allowed.replace("</body>", f"{script}</body>") if "</body>" in allowed else allowed + script
 
