@@ -24,6 +24,7 @@ from interpreto import (
     demo,
     plot_attributions,
 )
+from interpreto.attributions.options import OTHER_NAMES
 from interpreto.concepts import NMFConcepts, PCAConcepts, TopKInputs, load_concepts
 from interpreto.errors import InterpretoError
 from interpreto.metrics import Benchmark, Deletion
@@ -168,6 +169,22 @@ def test_it_names_the_remedy(given, call, remedy):
         call(given)
     assert re.search(remedy, str(caught.value)), str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("name", [name for name, present in OTHER_NAMES.items() if present == "n_perturbations"])
+def test_another_name_of_an_option_sets_it(given, name):
+    own = KernelShap(given.model, given.tokenizer, n_perturbations=64)(TEXT)[0]
+    explainer = KernelShap(given.model, given.tokenizer, **{name: 64})
+    assert explainer.perturbator.n_perturbations == 64
+    assert torch.equal(explainer(TEXT)[0].attributions, own.attributions)
+
+
+def test_what_is_found_or_read_otherwise_explains_the_same(given):
+    own = given.output.attributions
+    for call in ("a folder in place of the model", "a pipeline", "load", "texts", "progress", "device auto"):
+        assert torch.allclose(RIGHT[call](given)[0].attributions, own, atol=1e-6), call
+    assert [one.target_labels for one in RIGHT["a series of names"](given)] == [["positive"], ["negative"]]
+    assert RIGHT["all classes"](given)[0].target_labels == ["negative", "positive"]
 
 
 def test_there_are_more_than_those_of_the_first_walk():

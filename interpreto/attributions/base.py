@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import Any
@@ -15,6 +13,7 @@ from torch import Generator, Tensor
 
 from interpreto.aliases import aliases
 from interpreto.attributions.aggregations.base import Aggregator
+from interpreto.attributions.completeness import check_completeness
 from interpreto.attributions.evidence import Evidence, Explained, Parts, evidence_of
 from interpreto.attributions.explanations import Explanations
 from interpreto.attributions.labels import check_labels, is_one, labeled
@@ -28,7 +27,7 @@ from interpreto.attributions.perturbations.base import (
     check_count,
 )
 from interpreto.attributions.reading import SampleReader
-from interpreto.errors import CompletenessWarning, OptionError
+from interpreto.errors import OptionError
 from interpreto.inputs.frames import read_columns
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
@@ -45,8 +44,6 @@ from interpreto.progress import Passes, progress_bar
 
 SAMPLES_TOGETHER = 256  # at most, between which the model is left as it was
 TOKENS_TOGETHER = 131_072  # of their perturbed inputs, about
-TOLERANCE = 0.05  # share of the score gap that an integral may miss before it warns
-ROUNDING = 1e-3  # of a score: gaps that exact methods are not held to
 
 
 class AttributionExplainer:
@@ -312,7 +309,7 @@ class AttributionExplainer:
                         passes.text_done()
                 for output in outputs:
                     if self.exact_in_the_limit or self.exact:
-                        self._check_completeness(output)
+                        check_completeness(output, self.exact, getattr(self.perturbator, "n_perturbations", 1))
                     yield output
 
     @property
@@ -353,30 +350,6 @@ class AttributionExplainer:
             residual=None if residual is None else residual.float(),
             standard_error=None if error is None else error.float(),
         )
-
-    def _check_completeness(self, output: AttributionOutput) -> None:
-        """Warn of an integral that misses more than its share of the score gap, and say how many steps would do."""
-        if output.reference_scores is None or output.residual is None:
-            return
-        gap = (output.base_scores - output.reference_scores).abs().clamp(min=1e-6)
-        if self.exact:  # a small gap of large scores is rounding
-            gap = torch.maximum(gap, ROUNDING * torch.maximum(output.base_scores.abs(), output.reference_scores.abs()))
-        missed = float((output.residual.abs() / gap).max())
-        if missed > TOLERANCE:
-            steps = getattr(self.perturbator, "n_perturbations", 1)
-            enough = 2 ** math.ceil(math.log2(steps * missed / TOLERANCE))
-            remedy = (
-                "The model has operations without a rule, such as max pooling; use IntegratedGradients or a mask method."
-                if self.exact
-                else f"As the error falls at least as 1 / steps, n_perturbations={enough} would do; so may another `baseline`, "
-                "closer to the inputs."
-            )
-            warnings.warn(
-                f"{output.method}: the attributions of {output.text[:40]!r} miss {missed:.0%} of the score gap "
-                f"{float(gap.max()):.3g}. {remedy}",
-                CompletenessWarning,
-                stacklevel=4,
-            )
 
     def _generator(self) -> Generator:
         """Return a fresh generator for each input, so that its draws do not depend on the inputs before it."""

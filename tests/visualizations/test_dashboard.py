@@ -123,7 +123,7 @@ class TestBrowser:
             histograms = browser.run("$$('.card svg[role=img]').length")
             assert histograms == 2 and hacked(browser) == (False, histograms, 0, []), bad
 
-    def test_letters_stay_legible_in_the_dark(self, browser):
+    def test_the_ground_is_dark_in_the_dark(self, browser):
         browser.open(dashboard().to_html())
         browser.prefer("dark")
         ground = browser.run("getComputedStyle($('.detail')).backgroundColor")

@@ -109,3 +109,22 @@ def test_tokens_of_a_generation_and_black_boxes():
     box = BlackBox(lambda texts: [[float("good" in text), float("film" in text)] for text in texts])
     found = PartitionShap(box)("a good film", [0, 1])[0]
     torch.testing.assert_close(found.attributions, torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), atol=1e-6, rtol=0)
+
+
+def test_the_rounds_of_several_texts_share_batches():
+    model, tokenizer = tiny.CLASSIFIERS["bert"]()
+    texts, passes = ["the film was not good", "a story so dull", "it was great"], []
+    counting = model.register_forward_hook(lambda *_: passes.append(1))
+
+    def counted(call):
+        passes.clear()
+        return [one.attributions for one in call()], len(passes)
+
+    explainer = PartitionShap(model, tokenizer)
+    explainer(texts, 0)  # the first call measures the model
+    together, shared = counted(lambda: explainer(texts, 0))
+    alone, own = counted(lambda: [explainer(text, 0)[0] for text in texts])
+    counting.remove()
+    assert shared < own
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
