@@ -10,6 +10,7 @@ from interpreto import _moved
 __version__ = "0.2.0"
 
 _HOMES = {
+    "AllLayersSplitter": "concepts.lenses.all_layers",
     "Alti": "attributions.methods",
     "AttentionRollout": "attributions.methods",
     "AttnLrp": "attributions.methods",
@@ -36,6 +37,7 @@ _HOMES = {
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
+    "LogitLens": "concepts.lenses.logit_lens",
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
@@ -53,13 +55,14 @@ _HOMES = {
     "TransitionAttention": "attributions.methods",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
-    "load": "models.loading",
     "attention_view": "attributions.attention.view",
+    "load": "models.loading",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
+    "plot_lens": "visualizations.lens",
     "report": "metrics.report",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
@@ -67,6 +70,7 @@ ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.starts
 _MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
 
 __all__ = [
+    "AllLayersSplitter",
     "Alti",
     "AttentionRollout",
     "AttnLrp",
@@ -93,6 +97,7 @@ __all__ = [
     "KernelShap",
     "Lime",
     "LimeWithPrior",
+    "LogitLens",
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
@@ -123,6 +128,7 @@ __all__ = [
     "plot_concepts",
     "plot_curves",
     "plot_importance",
+    "plot_lens",
     "report",
 ]
 
@@ -164,6 +170,8 @@ if TYPE_CHECKING:
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput
+    from interpreto.concepts.lenses.all_layers import AllLayersSplitter
+    from interpreto.concepts.lenses.logit_lens import LogitLens
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
@@ -177,6 +185,7 @@ if TYPE_CHECKING:
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
     from interpreto.visualizations.importance import plot_importance
+    from interpreto.visualizations.lens import plot_lens
 
 
 def __getattr__(name: str) -> Any:
