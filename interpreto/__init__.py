@@ -64,7 +64,7 @@ _HOMES = {
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
-_MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
+_MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics")
 
 __all__ = [
     "Alti",
@@ -116,6 +116,7 @@ __all__ = [
     "concepts",
     "demo",
     "errors",
+    "judges",
     "load",
     "metrics",
     "plot_attention",
@@ -127,7 +128,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from interpreto import attributions, concepts, demo, errors, metrics
+    from interpreto import attributions, concepts, demo, errors, judges, metrics
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.consensus import Consensus

@@ -46,7 +46,7 @@ def test_the_public_surface_is_this():
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
         *("BlackBox", "Contrast", "Explanations", "SimilarityModel"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
-        *("attributions", "concepts", "demo", "errors", "metrics", "__version__"),
+        *("attributions", "concepts", "demo", "errors", "judges", "metrics", "__version__"),
     }
 
 
