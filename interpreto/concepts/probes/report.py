@@ -1,4 +1,4 @@
-"""How well probes read concepts on texts that they were not fitted on, next to controls."""
+"""Report of probes: performance on texts that they were not fitted on, next to controls."""
 
 from __future__ import annotations
 
