@@ -19,9 +19,11 @@ _HOMES = {
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
     "Consensus": "attributions.consensus",
+    "ContextCite": "attributions.methods",
     "Contrast": "inputs.targets",
     "DeepLift": "attributions.methods",
     "DeepLiftShap": "attributions.methods",
+    "Documents": "inputs.documents",
     "ExactShapley": "attributions.methods",
     "ExpectedGradients": "attributions.methods",
     "Explanations": "attributions.explanations",
@@ -76,9 +78,11 @@ __all__ = [
     "BidirectionalAttention",
     "BlackBox",
     "Consensus",
+    "ContextCite",
     "Contrast",
     "DeepLift",
     "DeepLiftShap",
+    "Documents",
     "ExactShapley",
     "ExpectedGradients",
     "Explanations",
@@ -139,6 +143,7 @@ if TYPE_CHECKING:
         AttnLrp,
         Banzhaf,
         BidirectionalAttention,
+        ContextCite,
         DeepLift,
         DeepLiftShap,
         ExactShapley,
@@ -166,6 +171,7 @@ if TYPE_CHECKING:
     )
     from interpreto.attributions.output import AttributionOutput
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+    from interpreto.inputs.documents import Documents
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
     from interpreto.metrics.report import report
