@@ -20,9 +20,11 @@ _HOMES = {
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
     "Consensus": "attributions.consensus",
+    "ContextCite": "attributions.methods",
     "Contrast": "inputs.targets",
     "DeepLift": "attributions.methods",
     "DeepLiftShap": "attributions.methods",
+    "Documents": "inputs.documents",
     "ExactShapley": "attributions.methods",
     "ExpectedGradients": "attributions.methods",
     "Explanations": "attributions.explanations",
@@ -67,7 +69,7 @@ _HOMES = {
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
-_MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
+_MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics")
 
 __all__ = [
     "AllLayersSplitter",
@@ -80,9 +82,11 @@ __all__ = [
     "BidirectionalAttention",
     "BlackBox",
     "Consensus",
+    "ContextCite",
     "Contrast",
     "DeepLift",
     "DeepLiftShap",
+    "Documents",
     "ExactShapley",
     "ExpectedGradients",
     "Explanations",
@@ -121,6 +125,7 @@ __all__ = [
     "concepts",
     "demo",
     "errors",
+    "judges",
     "load",
     "metrics",
     "plot_attention",
@@ -133,7 +138,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from interpreto import attributions, concepts, demo, errors, metrics
+    from interpreto import attributions, concepts, demo, errors, judges, metrics
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.consensus import Consensus
@@ -144,6 +149,7 @@ if TYPE_CHECKING:
         AttnLrp,
         Banzhaf,
         BidirectionalAttention,
+        ContextCite,
         DeepLift,
         DeepLiftShap,
         ExactShapley,
@@ -173,6 +179,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.lenses.all_layers import AllLayersSplitter
     from interpreto.concepts.lenses.logit_lens import LogitLens
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+    from interpreto.inputs.documents import Documents
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
     from interpreto.metrics.report import report
