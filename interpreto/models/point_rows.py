@@ -1,4 +1,4 @@
-"""Rows of points: samples whose embeddings are given, and what is found at them."""
+"""Rows of points: samples whose embeddings are given, and the results at them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Aim = Callable[[Sample, Float[Tensor, "r k"]], tuple[Sample, Float[Tensor, "r t"
 
 @dataclass(eq=False)
 class AtInput:
-    """What is found of a sample at its input.
+    """Results for a sample at its input.
 
     Attributes:
         variants: With their targets, once these are known.
