@@ -28,7 +28,7 @@ from interpreto.attributions.methods import (
     SquareGrad,
     VarGrad,
 )
-from interpreto.attributions.options import Options
+from interpreto.attributions.options import GradientOptions, Options
 from interpreto.attributions.output import AttributionOutput
 from interpreto.models.modes import InferenceModes
 
@@ -45,6 +45,7 @@ __all__ = [
     "ExpectedGradients",
     "GLime",
     "GlobalAttribution",
+    "GradientOptions",
     "GradientShap",
     "InferenceModes",
     "InputXGradient",

@@ -50,8 +50,14 @@ class EmbeddingSpace:
             self._named[name] = self._find(name)
         return self._named[name]
 
-    def baseline(self, value: Baseline, embeddings: Float[Tensor, "l d"]) -> Float[Tensor, "l d"]:
-        """Return the baseline that an option asks for, for every token."""
+    def baseline(self, value: Baseline, embeddings: Float[Tensor, "l d"], sample: Sample | None = None) -> Float[Tensor, "l d"]:
+        """Return the baseline that an option asks for, for every token.
+
+        Args:
+            value: The option.
+            embeddings: Those of the sample.
+            sample: The sample; at a hook point, activations of a baseline depend on it.
+        """
         if isinstance(value, str):
             return self.vector(value).expand_as(embeddings)
         value = torch.as_tensor(value, dtype=embeddings.dtype, device=embeddings.device)

@@ -20,6 +20,7 @@ from interpreto.models.batching import TOKENS_A_PASS, Budget
 from interpreto.models.embeddings import EmbeddingSpace
 from interpreto.models.forward import Forward
 from interpreto.models.gradients import GradientReducer, MakesReducer
+from interpreto.models.hidden_states import HiddenStates, find_hook_point
 from interpreto.models.hook_points import HookPoint
 from interpreto.models.masking import Replacement, read_replacement
 from interpreto.models.options import EngineOptions
@@ -41,6 +42,7 @@ class HuggingFaceModel:
         device: Where to run it; None: where it is.
         options: Optimizations.
         outputs: Takes what a task reads out of what the model returns; None: its logits.
+        at: Module whose activations are moved in the place of embeddings: its path, or a block's number; None: embeddings.
     """
 
     provides: frozenset[Need] = frozenset(("scores", "gradients", "record", "attention"))
@@ -53,10 +55,13 @@ class HuggingFaceModel:
         device: torch.device | str | int | None = None,
         options: EngineOptions | None = None,
         outputs: Callable[..., Tensor] | None = None,
+        at: object = None,
     ) -> None:
         self.options = EngineOptions() if options is None else options
         self.forward = Forward(model, device, self.options.kept_logits, outputs)
         self.tokenizer, self.space = tokenizer, EmbeddingSpace(self.forward, tokenizer)
+        if at is not None:
+            self.space = HiddenStates(self.forward, tokenizer, find_hook_point(self.forward.model, at))
         self._replacement: Replacement | None = None
         self._runner: RowRunner | None = None
         self._recorders: dict[tuple[Any, ...], ActivationRecorder] = {}
@@ -122,13 +127,13 @@ class HuggingFaceModel:
 
     def scores_at(self, points: Sequence[tuple[Sample, Tensor]]) -> list[Tensor]:
         """Return the scores ``(r, t)`` of each sample with its embeddings replaced by each of ``(r, l, d)``."""
-        return PointScorer(self.runner).scores(points)
+        return self._points().scores(points)
 
     def gradients(
         self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer], rules: MakesRules | None = None
     ) -> None:
         """Hand the gradients at each sample's points to its reducer, by backward rules if there are any."""
-        PointScorer(self.runner, None if rules is None else rules()).gradients(variants, reducers)
+        self._points(rules).gradients(variants, reducers)
 
     def gradients_at_inputs(
         self,
@@ -139,7 +144,11 @@ class HuggingFaceModel:
         rules: MakesRules | None = None,
     ) -> list[AtInput]:
         """Return the targets, scores and gradients of samples at their inputs, out of the same forward passes."""
-        return PointScorer(self.runner, None if rules is None else rules()).gradients_at_inputs(variants, asked, aim, reducer)
+        return self._points(rules).gradients_at_inputs(variants, asked, aim, reducer)
+
+    def _points(self, rules: MakesRules | None = None) -> PointScorer:
+        hidden = self.space if isinstance(self.space, HiddenStates) else None
+        return PointScorer(self.runner, None if rules is None else rules(), hidden)
 
     def attention(self, samples: Sequence[Sample], rule: AttentionRule, aim: Aim) -> list[Attended]:
         """Return what a rule makes of the attention of each sample: a row per score."""

@@ -34,7 +34,7 @@ class BaselinePerturbator(EmbeddingsPerturbator):
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
-        step = on_units(embeddings - space.baseline(self.baseline, embeddings), sample)
+        step = on_units(embeddings - space.baseline(self.baseline, embeddings, sample), sample)
         return EmbeddingVariants(sample, embeddings[None], step[None], baseline=embeddings - step)
 
 
@@ -76,7 +76,7 @@ class BackgroundPerturbator(EmbeddingsPerturbator):
             return [self._embedded(ids, sample, space) for ids in drawn]
         order = torch.cat([torch.randperm(len(known), generator=generator) for _ in range(-(-p // len(known)))])[:p].tolist()
         if isinstance(known, Tensor):
-            return [space.baseline(known[i], x) for i in order]
+            return [space.baseline(known[i], x, sample) for i in order]
         found = {i: self._embedded(known[i].repeat(-(-size // len(known[i])))[:size], sample, space) for i in set(order)}
         return [found[i] for i in order]
 

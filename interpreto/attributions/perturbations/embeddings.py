@@ -28,7 +28,7 @@ class LinearInterpolationPerturbator(EmbeddingsPerturbator):
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
-        step = on_units(embeddings - space.baseline(self.baseline, embeddings), sample)
+        step = on_units(embeddings - space.baseline(self.baseline, embeddings, sample), sample)
         nodes, weights = np.polynomial.legendre.leggauss(self.n_perturbations)
         alphas = torch.from_numpy((nodes + 1) / 2).to(embeddings)
         points = embeddings - (1 - alphas)[:, None, None] * step
@@ -71,7 +71,7 @@ class GradientShapPerturbator(EmbeddingsPerturbator):
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
         p = self.n_perturbations
-        start = embeddings - on_units(embeddings - space.baseline(self.baseline, embeddings), sample)
+        start = embeddings - on_units(embeddings - space.baseline(self.baseline, embeddings, sample), sample)
         noise = torch.randn(p, *embeddings.shape, generator=generator, dtype=torch.float32).to(embeddings)
         alphas = torch.rand(p, 1, 1, generator=generator, dtype=torch.float32).to(embeddings)
         step = embeddings + on_units(noise, sample) * (self.std * embeddings.std()) - start

@@ -37,7 +37,7 @@ class SequentialPathPerturbator(EmbeddingsPerturbator):
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
         x = space.embed(sample)
-        step = on_units(x - space.baseline(self.baseline, x), sample)
+        step = on_units(x - space.baseline(self.baseline, x, sample), sample)
         moved = sample.units.free.nonzero()[:, 0].to(x.device)
         alone = torch.zeros(len(moved), *x.shape, dtype=x.dtype, device=x.device)
         alone[torch.arange(len(moved)), moved] = step[moved]
@@ -73,7 +73,7 @@ class DiscretizedPathPerturbator(EmbeddingsPerturbator):
 
     def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
         x = space.embed(sample)
-        start = x - on_units(x - space.baseline(self.baseline, x), sample)
+        start = x - on_units(x - space.baseline(self.baseline, x, sample), sample)
         free = sample.units.free.to(x.device)
         vocabulary = torch.cat([space.table(ids) for ids in torch.arange(space.size).split(8192)])
         path = x.repeat(self.n_perturbations + 1, 1, 1)
