@@ -17,6 +17,7 @@ _HOMES = {
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
+    "Erasure": "probes.erasure",
     "ICAConcepts": "dictionaries.linear",
     "JumpReLUSAEConcepts": "saes.explainers",
     "KMeansConcepts": "dictionaries.kmeans",
@@ -49,6 +50,7 @@ __all__ = [
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
+    "Erasure",
     "ICAConcepts",
     "JumpReLUSAEConcepts",
     "KMeansConcepts",
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+    from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
