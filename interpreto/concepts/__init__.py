@@ -36,6 +36,8 @@ _HOMES = {
     "VanillaSAEConcepts": "saes.explainers",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "tcav": "probes.tcav",
+    "TCAVResult": "probes.tcav",
 }
 
 __all__ = [
@@ -63,12 +65,14 @@ __all__ = [
     "SVDConcepts",
     "SemiNMFConcepts",
     "SparsePCAConcepts",
+    "TCAVResult",
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
     "VanillaSAEConcepts",
     "concept_dashboard",
     "load_concepts",
+    "tcav",
 ]
 
 if TYPE_CHECKING:
@@ -87,6 +91,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
+    from interpreto.concepts.probes.tcav import TCAVResult, tcav
     from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
         JumpReLUSAEConcepts,
