@@ -10,6 +10,7 @@ from interpreto import _moved
 __version__ = "0.2.0"
 
 _HOMES = {
+    "AllLayersSplitter": "concepts.lenses.all_layers",
     "Alti": "attributions.methods",
     "AttentionRollout": "attributions.methods",
     "AttnLrp": "attributions.methods",
@@ -19,9 +20,11 @@ _HOMES = {
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
     "Consensus": "attributions.consensus",
+    "ContextCite": "attributions.methods",
     "Contrast": "inputs.targets",
     "DeepLift": "attributions.methods",
     "DeepLiftShap": "attributions.methods",
+    "Documents": "inputs.documents",
     "ExactShapley": "attributions.methods",
     "ExpectedGradients": "attributions.methods",
     "Explanations": "attributions.explanations",
@@ -36,6 +39,7 @@ _HOMES = {
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
+    "LogitLens": "concepts.lenses.logit_lens",
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
@@ -53,20 +57,22 @@ _HOMES = {
     "TransitionAttention": "attributions.methods",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
-    "load": "models.loading",
     "attention_view": "attributions.attention.view",
+    "load": "models.loading",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
+    "plot_lens": "visualizations.lens",
     "report": "metrics.report",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
-_MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
+_MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics")
 
 __all__ = [
+    "AllLayersSplitter",
     "Alti",
     "AttentionRollout",
     "AttnLrp",
@@ -76,9 +82,11 @@ __all__ = [
     "BidirectionalAttention",
     "BlackBox",
     "Consensus",
+    "ContextCite",
     "Contrast",
     "DeepLift",
     "DeepLiftShap",
+    "Documents",
     "ExactShapley",
     "ExpectedGradients",
     "Explanations",
@@ -93,6 +101,7 @@ __all__ = [
     "KernelShap",
     "Lime",
     "LimeWithPrior",
+    "LogitLens",
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
@@ -116,6 +125,7 @@ __all__ = [
     "concepts",
     "demo",
     "errors",
+    "judges",
     "load",
     "metrics",
     "plot_attention",
@@ -123,11 +133,12 @@ __all__ = [
     "plot_concepts",
     "plot_curves",
     "plot_importance",
+    "plot_lens",
     "report",
 ]
 
 if TYPE_CHECKING:
-    from interpreto import attributions, concepts, demo, errors, metrics
+    from interpreto import attributions, concepts, demo, errors, judges, metrics
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.consensus import Consensus
@@ -138,6 +149,7 @@ if TYPE_CHECKING:
         AttnLrp,
         Banzhaf,
         BidirectionalAttention,
+        ContextCite,
         DeepLift,
         DeepLiftShap,
         ExactShapley,
@@ -164,7 +176,10 @@ if TYPE_CHECKING:
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput
+    from interpreto.concepts.lenses.all_layers import AllLayersSplitter
+    from interpreto.concepts.lenses.logit_lens import LogitLens
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+    from interpreto.inputs.documents import Documents
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
     from interpreto.metrics.report import report
@@ -177,6 +192,7 @@ if TYPE_CHECKING:
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
     from interpreto.visualizations.importance import plot_importance
+    from interpreto.visualizations.lens import plot_lens
 
 
 def __getattr__(name: str) -> Any:

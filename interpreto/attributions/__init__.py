@@ -6,6 +6,7 @@ from interpreto.attributions.global_attribution import GlobalAttribution
 from interpreto.attributions.methods import (
     AttnLrp,
     Banzhaf,
+    ContextCite,
     DeepLift,
     DeepLiftShap,
     ExactShapley,
@@ -37,6 +38,7 @@ __all__ = [
     "AttributionOutput",
     "Banzhaf",
     "Consensus",
+    "ContextCite",
     "DeepLift",
     "DeepLiftShap",
     "ExactShapley",
