@@ -7,7 +7,7 @@ from interpreto.visualizations.dots import Dot, DotRenderer
 
 GUIDE = (
     "Each row is a concept and an output. The dot is the mean change of the output's score per step from examples without the "
-    "concept to examples with it, with its 95 % interval; grey dots are those of random vectors, made from shuffled examples. "
+    "concept to examples with it, with its 95 % interval; gray dots are those of random vectors, made from shuffled examples. "
     "A filled dot is told from these by a permutation test, corrected for the number of rows. The share of texts whose score "
     "rises is shown, and not tested."
 )
