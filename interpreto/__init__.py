@@ -46,6 +46,7 @@ _HOMES = {
     "RawAttention": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
+    "ServedModel": "models.served",
     "SimilarityModel": "models.similarity",
     "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
@@ -105,6 +106,7 @@ __all__ = [
     "RawAttention",
     "Rise",
     "Saliency",
+    "ServedModel",
     "SimilarityModel",
     "SmoothGrad",
     "Sobol",
@@ -177,6 +179,7 @@ if TYPE_CHECKING:
     from interpreto.models.black_box import BlackBox
     from interpreto.models.loading import load
     from interpreto.models.modes import InferenceModes
+    from interpreto.models.served import ServedModel
     from interpreto.models.similarity import SimilarityModel
     from interpreto.visualizations.attention import plot_attention
     from interpreto.visualizations.attributions import plot_attributions
