@@ -13,13 +13,17 @@ _HOMES = {
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
     "ConceptExplainer": "base",
+    "ConceptLabel": "interpretations.concept_label",
+    "ConceptLabels": "interpretations.concept_label",
     "ConceptModel": "concept_model",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
     "ICAConcepts": "dictionaries.linear",
     "JumpReLUSAEConcepts": "saes.explainers",
+    "Interpretation": "interpretations.base",
     "KMeansConcepts": "dictionaries.kmeans",
+    "KeywordLabels": "interpretations.keyword_labels",
     "MpSAEConcepts": "saes.explainers",
     "NMFConcepts": "dictionaries.nmf",
     "NeuronsAsConcepts": "dictionaries.neurons",
@@ -45,13 +49,17 @@ __all__ = [
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
     "ConceptExplainer",
+    "ConceptLabel",
+    "ConceptLabels",
     "ConceptModel",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
     "ICAConcepts",
+    "Interpretation",
     "JumpReLUSAEConcepts",
     "KMeansConcepts",
+    "KeywordLabels",
     "MpSAEConcepts",
     "NMFConcepts",
     "NeuronsAsConcepts",
@@ -82,6 +90,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.interpretations.base import Interpretation
+    from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
+    from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.saes.explainers import (
