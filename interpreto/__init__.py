@@ -33,6 +33,7 @@ _HOMES = {
     "InferenceModes": "models.modes",
     "InputXGradient": "attributions.methods",
     "IntegratedGradients": "attributions.methods",
+    "InteractionOutput": "attributions.interaction_output",
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
@@ -44,6 +45,7 @@ _HOMES = {
     "RawAttention": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
+    "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
     "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
@@ -60,6 +62,7 @@ _HOMES = {
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
+    "plot_interactions": "visualizations.interactions",
     "report": "metrics.report",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
@@ -90,6 +93,7 @@ __all__ = [
     "InferenceModes",
     "InputXGradient",
     "IntegratedGradients",
+    "InteractionOutput",
     "KernelShap",
     "Lime",
     "LimeWithPrior",
@@ -101,6 +105,7 @@ __all__ = [
     "RawAttention",
     "Rise",
     "Saliency",
+    "ShapleyInteractions",
     "SimilarityModel",
     "SmoothGrad",
     "Sobol",
@@ -123,6 +128,7 @@ __all__ = [
     "plot_concepts",
     "plot_curves",
     "plot_importance",
+    "plot_interactions",
     "report",
 ]
 
@@ -132,6 +138,7 @@ if TYPE_CHECKING:
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
+    from interpreto.attributions.interaction_output import InteractionOutput
     from interpreto.attributions.methods import (
         Alti,
         AttentionRollout,
@@ -164,6 +171,7 @@ if TYPE_CHECKING:
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput
+    from interpreto.attributions.shapley_interactions import ShapleyInteractions
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
@@ -177,6 +185,7 @@ if TYPE_CHECKING:
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
     from interpreto.visualizations.importance import plot_importance
+    from interpreto.visualizations.interactions import plot_interactions
 
 
 def __getattr__(name: str) -> Any:

@@ -40,6 +40,7 @@ def test_the_public_surface_is_this():
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *("ExactShapley", "PartitionShap", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise", "Consensus"),
+        *("ShapleyInteractions", "InteractionOutput", "plot_interactions"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
         *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("Alti", "ValueZeroing"),
