@@ -10,6 +10,7 @@ from interpreto import _moved
 __version__ = "0.2.0"
 
 _HOMES = {
+    "AllLayersSplitter": "concepts.lenses.all_layers",
     "Alti": "attributions.methods",
     "AttentionRollout": "attributions.methods",
     "AttnLrp": "attributions.methods",
@@ -19,9 +20,11 @@ _HOMES = {
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
     "Consensus": "attributions.consensus",
+    "ContextCite": "attributions.methods",
     "Contrast": "inputs.targets",
     "DeepLift": "attributions.methods",
     "DeepLiftShap": "attributions.methods",
+    "Documents": "inputs.documents",
     "ExactShapley": "attributions.methods",
     "ExpectedGradients": "attributions.methods",
     "Explanations": "attributions.explanations",
@@ -37,6 +40,7 @@ _HOMES = {
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
+    "LogitLens": "concepts.lenses.logit_lens",
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
@@ -55,21 +59,23 @@ _HOMES = {
     "TransitionAttention": "attributions.methods",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
-    "load": "models.loading",
     "attention_view": "attributions.attention.view",
+    "load": "models.loading",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
     "plot_interactions": "visualizations.interactions",
+    "plot_lens": "visualizations.lens",
     "report": "metrics.report",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
-_MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
+_MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics")
 
 __all__ = [
+    "AllLayersSplitter",
     "Alti",
     "AttentionRollout",
     "AttnLrp",
@@ -79,9 +85,11 @@ __all__ = [
     "BidirectionalAttention",
     "BlackBox",
     "Consensus",
+    "ContextCite",
     "Contrast",
     "DeepLift",
     "DeepLiftShap",
+    "Documents",
     "ExactShapley",
     "ExpectedGradients",
     "Explanations",
@@ -97,6 +105,7 @@ __all__ = [
     "KernelShap",
     "Lime",
     "LimeWithPrior",
+    "LogitLens",
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
@@ -121,6 +130,7 @@ __all__ = [
     "concepts",
     "demo",
     "errors",
+    "judges",
     "load",
     "metrics",
     "plot_attention",
@@ -129,11 +139,12 @@ __all__ = [
     "plot_curves",
     "plot_importance",
     "plot_interactions",
+    "plot_lens",
     "report",
 ]
 
 if TYPE_CHECKING:
-    from interpreto import attributions, concepts, demo, errors, metrics
+    from interpreto import attributions, concepts, demo, errors, judges, metrics
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.consensus import Consensus
@@ -145,6 +156,7 @@ if TYPE_CHECKING:
         AttnLrp,
         Banzhaf,
         BidirectionalAttention,
+        ContextCite,
         DeepLift,
         DeepLiftShap,
         ExactShapley,
@@ -172,7 +184,10 @@ if TYPE_CHECKING:
     )
     from interpreto.attributions.output import AttributionOutput
     from interpreto.attributions.shapley_interactions import ShapleyInteractions
+    from interpreto.concepts.lenses.all_layers import AllLayersSplitter
+    from interpreto.concepts.lenses.logit_lens import LogitLens
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+    from interpreto.inputs.documents import Documents
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
     from interpreto.metrics.report import report
@@ -186,6 +201,7 @@ if TYPE_CHECKING:
     from interpreto.visualizations.curves import plot_curves
     from interpreto.visualizations.importance import plot_importance
     from interpreto.visualizations.interactions import plot_interactions
+    from interpreto.visualizations.lens import plot_lens
 
 
 def __getattr__(name: str) -> Any:

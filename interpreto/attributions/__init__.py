@@ -7,6 +7,7 @@ from interpreto.attributions.interaction_output import InteractionOutput
 from interpreto.attributions.methods import (
     AttnLrp,
     Banzhaf,
+    ContextCite,
     DeepLift,
     DeepLiftShap,
     ExactShapley,
@@ -39,6 +40,7 @@ __all__ = [
     "AttributionOutput",
     "Banzhaf",
     "Consensus",
+    "ContextCite",
     "DeepLift",
     "DeepLiftShap",
     "ExactShapley",

@@ -27,11 +27,12 @@ from interpreto.attributions.perturbations.base import (
     check_count,
 )
 from interpreto.attributions.reading import SampleReader
+from interpreto.attributions.refinement import read_finer, read_outputs, refined
 from interpreto.errors import OptionError
 from interpreto.inputs.frames import read_columns
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
-from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter
 from interpreto.models.batching import windows
 from interpreto.models.black_box import BlackBox
 from interpreto.models.embeddings import Baseline
@@ -78,6 +79,7 @@ class AttributionExplainer:
 
     exact_in_the_limit = False  # True: more steps close the gap between the scores and their sum
     exact = False  # True: there is no gap, unless the model has an operation without a rule
+    explains_answers = False  # True: a generation is explained as a whole, by its prompt, unless a call says otherwise
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Accept the names that other libraries have for the number of perturbed inputs, where a method has that option."""
@@ -264,10 +266,12 @@ class AttributionExplainer:
             roles: As in `explain`.
             **call: ``aggregate``, ``attribute_targets`` and ``generation_kwargs``, as in `explain`.
         """
+        aggregate, attribute_targets = call.get("aggregate"), call.get("attribute_targets")
+        if self.explains_answers and isinstance(self.task, Generation):
+            aggregate = "sequence" if aggregate is None else aggregate
+            attribute_targets = False if attribute_targets is None else attribute_targets
         request = self.task.request(
-            aggregate=call.get("aggregate"),
-            attribute_targets=call.get("attribute_targets"),
-            generation_kwargs=call.get("generation_kwargs"),
+            aggregate=aggregate, attribute_targets=attribute_targets, generation_kwargs=call.get("generation_kwargs")
         )
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
@@ -323,6 +327,42 @@ class AttributionExplainer:
         """
         return Explanations(output for output, _ in self._outputs(samples, len(samples)))
 
+    def refine(self, outputs: Any, granularity: Granularity | str | Splitter = Granularity.WORD, top: int = 3) -> Explanations:
+        """Explain the strongest units of explanations at a finer granularity, with everything else left as it is.
+
+        The number of passes is that of a text that consists of these units alone: of a long context, only what matters is cut
+        into sentences or words. Values are this method's for the parts, while all other units are present. They do not divide
+        those of the units that were cut: where values sum to a score gap, it is that of all these units together. Values
+        that sum at each level are those of `PartitionShap`.
+
+        Args:
+            outputs: Explanations of this model, by any method: one, or a list.
+            granularity: Size of the parts: as the option of that name.
+            top: Number of units of each explanation that are cut: those of largest magnitude over all targets.
+
+        Returns:
+            One `AttributionOutput` per explanation, for the same targets.
+
+        Raises:
+            InputError, OptionError: an argument is not valid, or this method does not mask units.
+
+        Examples:
+            >>> from interpreto import Occlusion, demo
+            >>> explainer = Occlusion(*demo.load_classifier(), granularity="sentence")
+            >>> coarse = explainer("It rained all day. The film was wonderful. We went home by bus.")
+            >>> explainer.refine(coarse, "word", top=1)[0].elements
+            ['The', 'film', 'was', 'wonderful', '.']
+        """
+        if self.evidence.needs != "scores":
+            raise OptionError(
+                f"`refine`: {type(self).__name__} needs as many passes for words as for sentences; pass `granularity` when "
+                "you make the explainer."
+            )
+        finer, top = read_finer(granularity, top)
+        samples = [refined(output, finer, top) for output in read_outputs(outputs)]
+        name = finer.value if isinstance(finer, Granularity) else "custom"
+        return Explanations(replace(output, granularity=name) for output, _ in self._outputs(samples, len(samples)))
+
     def _outputs(self, samples: Iterable[Sample], total: int | None = None) -> Iterator[tuple[AttributionOutput, Estimate]]:
         """Yield explanations and estimates; samples are explained some at a time, so that their inputs share batches."""
         parts = Parts(self.perturbator, self.aggregator, self.task, self._generator, self.strategy)
@@ -372,7 +412,7 @@ class AttributionExplainer:
             method=type(self).__name__,
             granularity=granularity.value if isinstance(granularity, Granularity) else "custom",
             granularity_aggregation_strategy=self.strategy.value if self.evidence.pools else None,
-            inference_mode=self.task.mode_name,
+            inference_mode=explained.mode_name or self.task.mode_name,
             base_scores=base.float(),
             signed=self.signed,
             replacement=None if self.replacement is None else self.replacement.name,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.attributions.aggregations.base import Aggregator, Estimate, jackknife, jackknife_in_logarithms
+from interpreto.attributions.links import Link
 from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, Perturbator
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
@@ -36,12 +37,14 @@ class Explained:
         estimate: Values of the units, or of the tokens that some score depends on.
         base: ``(t,)`` scores of the untouched input.
         residual: ``(t,)`` part of the score gap that the values leave unexplained, where it is known already.
+        mode_name: Name of the score that is explained; None: that of the task.
     """
 
     sample: Sample
     estimate: Estimate
     base: Float[Tensor, " t"]
     residual: Float[Tensor, " t"] | None = None
+    mode_name: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,20 +118,31 @@ class Evidence(ABC):
 
 
 class Scores(Evidence):
-    """Scores of inputs in which units are masked."""
+    """Scores of inputs in which units are masked.
+
+    Args:
+        link: Function of the scores that is explained in their place, where it applies; None: they are explained.
+    """
 
     needs: ClassVar[Need] = "scores"
+
+    def __init__(self, link: Link | None = None) -> None:
+        self.link = link
 
     def estimates(self, model: Any, samples: Sequence[Sample], parts: Parts) -> Iterator[Explained]:
         made = (parts.perturbator(sample, parts.generator()) for sample in samples)  # type: ignore[operator]
         asked = (replace(v, sample=parts.asked(v.sample)) for v in made)
         for given, (v, outputs) in zip(samples, model.scores(asked), strict=True):
             sample, scores = parts.with_targets(given, outputs)
+            assert sample.targets is not None
+            linked = self.link is not None and self.link.applies(parts.task, sample.targets)
+            if self.link is not None and linked:
+                scores = self.link.function(scores)
             players = MaskVariants(sample, v.mask[:, : sample.players], v.weights, v.groups)
             estimate = (
                 self._as_they_are(scores[1:], players) if parts.aggregator is None else parts.estimate(scores[1:], players)
             )
-            yield Explained(sample, estimate, scores[0])
+            yield Explained(sample, estimate, scores[0], mode_name=self.link.name if self.link and linked else None)
 
     @staticmethod
     def _as_they_are(scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:

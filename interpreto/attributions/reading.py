@@ -87,7 +87,16 @@ class SampleReader:
             if target is None
             else self.task.targets(joined, target, request, lambda tokens: segment(tokens, self.granularity))
         )
-        return Sample(joined.tokens.text, joined.input_ids, units, joined.extras, targets, joined.source, joined.prompt)
+        return Sample(
+            joined.tokens.text,
+            joined.input_ids,
+            units,
+            joined.extras,
+            targets,
+            joined.source,
+            joined.prompt,
+            offsets=joined.tokens.offsets,
+        )
 
 
 def _parts(inputs: Any, targets: Any, spans: Any) -> Iterator[tuple[Any, Any, Any, bool]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "ActivationSource": "activations",
     "BatchTopKSAEConcepts": "saes.explainers",
+    "CAVConcepts": "probes.explainer",
     "Cockatiel": "dictionaries.nmf",
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
@@ -23,6 +24,7 @@ _HOMES = {
     "NMFConcepts": "dictionaries.nmf",
     "NeuronsAsConcepts": "dictionaries.neurons",
     "PCAConcepts": "dictionaries.linear",
+    "ProbeConcepts": "probes.explainer",
     "SAEExplainer": "saes.explainers",
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
@@ -38,6 +40,7 @@ _HOMES = {
 __all__ = [
     "ActivationSource",
     "BatchTopKSAEConcepts",
+    "CAVConcepts",
     "Cockatiel",
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
@@ -53,6 +56,7 @@ __all__ = [
     "NMFConcepts",
     "NeuronsAsConcepts",
     "PCAConcepts",
+    "ProbeConcepts",
     "SAEExplainer",
     "SVDConcepts",
     "SemiNMFConcepts",
@@ -79,6 +83,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+    from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
         JumpReLUSAEConcepts,

@@ -134,6 +134,7 @@ class Sample:
         source: Number of tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
         prompt: Tokens before the explained target, where the target is part of the text; None: it is not.
         prediction: What the model decides for the input; None while it has not been run, and where it decides nothing.
+        offsets: Characters of each token in the text; empty where they are not known, as in explanations read from files.
     """
 
     text: str
@@ -144,6 +145,7 @@ class Sample:
     source: int = 0
     prompt: int | None = None
     prediction: Prediction | None = None
+    offsets: tuple[Span, ...] = ()
 
     def __len__(self) -> int:
         return len(self.input_ids)
