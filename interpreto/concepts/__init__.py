@@ -17,6 +17,7 @@ _HOMES = {
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
+    "Erasure": "probes.erasure",
     "ICAConcepts": "dictionaries.linear",
     "JumpReLUSAEConcepts": "saes.explainers",
     "KMeansConcepts": "dictionaries.kmeans",
@@ -35,6 +36,8 @@ _HOMES = {
     "VanillaSAEConcepts": "saes.explainers",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "tcav": "probes.tcav",
+    "TCAVResult": "probes.tcav",
 }
 
 __all__ = [
@@ -49,6 +52,7 @@ __all__ = [
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
+    "Erasure",
     "ICAConcepts",
     "JumpReLUSAEConcepts",
     "KMeansConcepts",
@@ -61,12 +65,14 @@ __all__ = [
     "SVDConcepts",
     "SemiNMFConcepts",
     "SparsePCAConcepts",
+    "TCAVResult",
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
     "VanillaSAEConcepts",
     "concept_dashboard",
     "load_concepts",
+    "tcav",
 ]
 
 if TYPE_CHECKING:
@@ -83,7 +89,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+    from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
+    from interpreto.concepts.probes.tcav import TCAVResult, tcav
     from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
         JumpReLUSAEConcepts,
