@@ -10,6 +10,7 @@ from interpreto import _moved
 __version__ = "0.2.0"
 
 _HOMES = {
+    "AllLayersSplitter": "concepts.lenses.all_layers",
     "Alti": "attributions.methods",
     "AttentionRollout": "attributions.methods",
     "AttnLrp": "attributions.methods",
@@ -35,9 +36,11 @@ _HOMES = {
     "InferenceModes": "models.modes",
     "InputXGradient": "attributions.methods",
     "IntegratedGradients": "attributions.methods",
+    "InteractionOutput": "attributions.interaction_output",
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
+    "LogitLens": "concepts.lenses.logit_lens",
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
@@ -46,6 +49,7 @@ _HOMES = {
     "RawAttention": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
+    "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
     "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
@@ -55,13 +59,15 @@ _HOMES = {
     "TransitionAttention": "attributions.methods",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
-    "load": "models.loading",
     "attention_view": "attributions.attention.view",
+    "load": "models.loading",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
+    "plot_interactions": "visualizations.interactions",
+    "plot_lens": "visualizations.lens",
     "report": "metrics.report",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
@@ -69,6 +75,7 @@ ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.starts
 _MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics")
 
 __all__ = [
+    "AllLayersSplitter",
     "Alti",
     "AttentionRollout",
     "AttnLrp",
@@ -94,9 +101,11 @@ __all__ = [
     "InferenceModes",
     "InputXGradient",
     "IntegratedGradients",
+    "InteractionOutput",
     "KernelShap",
     "Lime",
     "LimeWithPrior",
+    "LogitLens",
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
@@ -105,6 +114,7 @@ __all__ = [
     "RawAttention",
     "Rise",
     "Saliency",
+    "ShapleyInteractions",
     "SimilarityModel",
     "SmoothGrad",
     "Sobol",
@@ -128,6 +138,8 @@ __all__ = [
     "plot_concepts",
     "plot_curves",
     "plot_importance",
+    "plot_interactions",
+    "plot_lens",
     "report",
 ]
 
@@ -137,6 +149,7 @@ if TYPE_CHECKING:
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
+    from interpreto.attributions.interaction_output import InteractionOutput
     from interpreto.attributions.methods import (
         Alti,
         AttentionRollout,
@@ -170,6 +183,9 @@ if TYPE_CHECKING:
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput
+    from interpreto.attributions.shapley_interactions import ShapleyInteractions
+    from interpreto.concepts.lenses.all_layers import AllLayersSplitter
+    from interpreto.concepts.lenses.logit_lens import LogitLens
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.targets import Contrast
@@ -184,6 +200,8 @@ if TYPE_CHECKING:
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
     from interpreto.visualizations.importance import plot_importance
+    from interpreto.visualizations.interactions import plot_interactions
+    from interpreto.visualizations.lens import plot_lens
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,7 @@ _HOMES = {
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
+    "Erasure": "probes.erasure",
     "ICAConcepts": "dictionaries.linear",
     "JumpReLUSAEConcepts": "saes.explainers",
     "Interpretation": "interpretations.base",
@@ -39,6 +40,8 @@ _HOMES = {
     "VanillaSAEConcepts": "saes.explainers",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "tcav": "probes.tcav",
+    "TCAVResult": "probes.tcav",
 }
 
 __all__ = [
@@ -55,6 +58,7 @@ __all__ = [
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
+    "Erasure",
     "ICAConcepts",
     "Interpretation",
     "JumpReLUSAEConcepts",
@@ -69,12 +73,14 @@ __all__ = [
     "SVDConcepts",
     "SemiNMFConcepts",
     "SparsePCAConcepts",
+    "TCAVResult",
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
     "VanillaSAEConcepts",
     "concept_dashboard",
     "load_concepts",
+    "tcav",
 ]
 
 if TYPE_CHECKING:
@@ -94,7 +100,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
     from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+    from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
+    from interpreto.concepts.probes.tcav import TCAVResult, tcav
     from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
         JumpReLUSAEConcepts,
