@@ -22,23 +22,6 @@ WORDS = [
     *("river", "stone", "cloud", "apple", "chair", "music", "paper", "light"),
     *("glass", "table", "horse", "green", "quiet", "early", "winter", "garden"),
 ]
-    "river",
-    "stone",
-    "cloud",
-    "apple",
-    "chair",
-    "music",
-    "paper",
-    "light",
-    "glass",
-    "table",
-    "horse",
-    "green",
-    "quiet",
-    "early",
-    "winter",
-    "garden",
-]
 
 
 def planted(n: int = 240, seed: int = 0) -> tuple[list[str], torch.Tensor]:
