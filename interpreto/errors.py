@@ -8,6 +8,7 @@ InterpretoError
 ├── ModelError        a model that cannot be run or read as asked
 │   └── TaskError     a model whose kind of output is not known or not covered
 ├── EndpointError     a server that cannot be reached, or sends something else than asked for
+├── JudgeError        a judge of labels that is spent, or worse than chance
 └── FileError         a file that is none of ours, is damaged, or cannot be written
 
 InterpretoWarning
@@ -59,6 +60,10 @@ class EndpointError(InterpretoError, RuntimeError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class JudgeError(InterpretoError, RuntimeError):
+    """A judge of labels cannot be asked: its budget is spent, or its answers to known cases are worse than chance."""
 
 
 class FileError(InterpretoError, ValueError, OSError):

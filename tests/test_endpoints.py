@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.servers import Reply, serving
 KEY = "sk-secret-0123"
 
 
-def client(url: str, **options: object) -> Endpoint:
+def client(url: str, **options: Any) -> Endpoint:
     return Endpoint(url, first_wait=0.0, **{"retries": 3, **options})
 
 

@@ -13,13 +13,18 @@ _HOMES = {
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
     "ConceptExplainer": "base",
+    "ConceptLabel": "interpretations.concept_label",
+    "ConceptLabels": "interpretations.concept_label",
     "ConceptModel": "concept_model",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
+    "Erasure": "probes.erasure",
     "ICAConcepts": "dictionaries.linear",
     "JumpReLUSAEConcepts": "saes.explainers",
+    "Interpretation": "interpretations.base",
     "KMeansConcepts": "dictionaries.kmeans",
+    "KeywordLabels": "interpretations.keyword_labels",
     "MpSAEConcepts": "saes.explainers",
     "NMFConcepts": "dictionaries.nmf",
     "NeuronsAsConcepts": "dictionaries.neurons",
@@ -35,6 +40,8 @@ _HOMES = {
     "VanillaSAEConcepts": "saes.explainers",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "tcav": "probes.tcav",
+    "TCAVResult": "probes.tcav",
 }
 
 __all__ = [
@@ -45,13 +52,18 @@ __all__ = [
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
     "ConceptExplainer",
+    "ConceptLabel",
+    "ConceptLabels",
     "ConceptModel",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
+    "Erasure",
     "ICAConcepts",
+    "Interpretation",
     "JumpReLUSAEConcepts",
     "KMeansConcepts",
+    "KeywordLabels",
     "MpSAEConcepts",
     "NMFConcepts",
     "NeuronsAsConcepts",
@@ -61,12 +73,14 @@ __all__ = [
     "SVDConcepts",
     "SemiNMFConcepts",
     "SparsePCAConcepts",
+    "TCAVResult",
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
     "VanillaSAEConcepts",
     "concept_dashboard",
     "load_concepts",
+    "tcav",
 ]
 
 if TYPE_CHECKING:
@@ -82,8 +96,13 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.interpretations.base import Interpretation
+    from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
+    from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+    from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
+    from interpreto.concepts.probes.tcav import TCAVResult, tcav
     from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
         JumpReLUSAEConcepts,
