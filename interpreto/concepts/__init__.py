@@ -29,10 +29,12 @@ _HOMES = {
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
-    "TopKSAEConcepts": "saes.explainers",
+    "TokenChange": "interpretations.token_change",
     "TopKInputs": "interpretations.topk_inputs",
+    "TopKSAEConcepts": "saes.explainers",
     "TrainingRecord": "saes.record",
     "VanillaSAEConcepts": "saes.explainers",
+    "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
 }
@@ -61,10 +63,12 @@ __all__ = [
     "SVDConcepts",
     "SemiNMFConcepts",
     "SparsePCAConcepts",
+    "TokenChange",
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
     "VanillaSAEConcepts",
+    "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
 ]
@@ -82,7 +86,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+    from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
