@@ -173,7 +173,25 @@ class Gradients(Evidence):
         variants = (parts.perturbator(sample, model.space, parts.generator()) for sample in samples)  # type: ignore[operator]
         limit = SAMPLES_HELD * (model.runner.budget.rows or model.runner.budget.tokens)
         for window in windows(variants, lambda v: model.runner.cost(v.sample, len(v.points)), limit):
-            yield from self._window(model, window, parts)
+            yield from (self._at_inputs if self._stays(model, window, parts) else self._window)(model, window, parts)
+
+    def _stays(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> bool:
+        """Return True where one pass serves scores and gradients: points are inputs, baselines are run next to them."""
+        if not getattr(parts.perturbator, "stays", False):
+            return False
+        paired, kind = self.rules is not None and self.rules().paired, _kind(parts)
+        if any(v.baseline is not None for v in window) and not paired:
+            return False
+        if self.rules is not None and model.forward.low_precision:  # rules are written out, and round more than kernels do
+            return False
+        return all(v.sample.targets is None or len(v.sample.targets) <= _together(v, kind) for v in window)
+
+    def _at_inputs(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> Iterator[Explained]:
+        """Read scores, predictions and gradients from the same passes."""
+        asked = [parts.asked(v.sample) for v in window]
+        for at in model.gradients_at_inputs(window, asked, parts.with_targets, _kind(parts), self.rules):
+            estimate = self._reduced(at.reducer, at.variants, parts)
+            yield self._pooled(estimate, at.variants, at.variants.sample, at.ends, parts.strategy)
 
     def _window(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> Iterator[Explained]:
         """Score the inputs and baselines first, which also tells predictions; then read the gradients."""
@@ -188,7 +206,7 @@ class Gradients(Evidence):
 
     def _values(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> list[Estimate]:
         """Return the values of tokens; of samples with very many targets, block by block."""
-        kind = ContractedGradients if parts.aggregator is None else parts.aggregator.reducer
+        kind = _kind(parts)
         blocks = [block for v in window for block in _blocks(v, kind)]
         reducers = [kind(v, len(v.sample.targets)) for v in blocks]  # type: ignore[arg-type]  # all have targets now
         if len(blocks) == len(window):
@@ -248,11 +266,21 @@ def evidence_of(perturbator: Perturbator) -> Evidence:
     return Gradients() if isinstance(perturbator, EmbeddingsPerturbator) else Scores()
 
 
+def _kind(parts: Parts) -> type[GradientReducer]:
+    """Return what takes the gradients of a method."""
+    return ContractedGradients if parts.aggregator is None else parts.aggregator.reducer
+
+
+def _together(v: EmbeddingVariants, kind: type[GradientReducer]) -> int:
+    """Return for how many targets the reduced gradients fit in memory."""
+    return max(1, NUMBERS_HELD // max(1, kind.held(v)))
+
+
 def _blocks(v: EmbeddingVariants, kind: type[GradientReducer]) -> list[EmbeddingVariants]:
     """Return the variants once for each block of targets whose reduced gradients fit in memory."""
     targets = v.sample.targets
     assert targets is not None
-    size = max(1, NUMBERS_HELD // max(1, kind.held(v)))
+    size = _together(v, kind)
     if size >= len(targets):
         return [v]
     starts = range(0, len(targets), size)

@@ -13,13 +13,18 @@ _HOMES = {
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
     "ConceptExplainer": "base",
+    "ConceptLabel": "interpretations.concept_label",
+    "ConceptLabels": "interpretations.concept_label",
     "ConceptModel": "concept_model",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
+    "Erasure": "probes.erasure",
     "ICAConcepts": "dictionaries.linear",
     "JumpReLUSAEConcepts": "saes.explainers",
+    "Interpretation": "interpretations.base",
     "KMeansConcepts": "dictionaries.kmeans",
+    "KeywordLabels": "interpretations.keyword_labels",
     "MpSAEConcepts": "saes.explainers",
     "NMFConcepts": "dictionaries.nmf",
     "NeuronsAsConcepts": "dictionaries.neurons",
@@ -37,6 +42,8 @@ _HOMES = {
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "tcav": "probes.tcav",
+    "TCAVResult": "probes.tcav",
 }
 
 __all__ = [
@@ -47,13 +54,18 @@ __all__ = [
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
     "ConceptExplainer",
+    "ConceptLabel",
+    "ConceptLabels",
     "ConceptModel",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
+    "Erasure",
     "ICAConcepts",
+    "Interpretation",
     "JumpReLUSAEConcepts",
     "KMeansConcepts",
+    "KeywordLabels",
     "MpSAEConcepts",
     "NMFConcepts",
     "NeuronsAsConcepts",
@@ -63,6 +75,7 @@ __all__ = [
     "SVDConcepts",
     "SemiNMFConcepts",
     "SparsePCAConcepts",
+    "TCAVResult",
     "TokenChange",
     "TopKInputs",
     "TopKSAEConcepts",
@@ -71,6 +84,7 @@ __all__ = [
     "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
+    "tcav",
 ]
 
 if TYPE_CHECKING:
@@ -86,10 +100,15 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.interpretations.base import Interpretation
+    from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
+    from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
     from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
+    from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
+    from interpreto.concepts.probes.tcav import TCAVResult, tcav
     from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
         JumpReLUSAEConcepts,

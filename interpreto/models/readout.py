@@ -157,7 +157,7 @@ def _at_head(layers: Layers, head: nn.Module, hidden: Float[Tensor, "n d"]) -> T
 
 
 def _filler(layers: Layers, length: int) -> SplitInput:
-    """Return a row of so many tokens; of an encoder-decoder, of its decoder."""
+    """Return a row of a number of tokens; of an encoder-decoder, of its decoder."""
     source = SOURCE if layers.last.stack == "decoder" else 0
     ids = torch.zeros(length + source, dtype=torch.long)
     return SplitInput(ids, torch.full_like(ids, -1), 0, {}, source)

@@ -51,7 +51,7 @@ class TopKInputs(Interpretation):
         ngrams: Take the distinct runs of consecutive words of the inputs, each as an input of its own: a number, or
             the fewest and the most. None: units as they are in the inputs.
         min_count: Least number of times that a run of words occurs.
-        tqdm_bar: Show the rows done; None: after two seconds, in a terminal.
+        tqdm_bar: Show the rows done; None: after two seconds, in terminals and notebooks.
         use_unique_words: Another spelling of ``ngrams``: a number n is ``(1, n)``, True is 1.
         unique_words_kwargs: ``{"count_min_threshold": n}`` is another spelling of ``min_count=n``.
         concept_encoding_batch_size: Rows that are encoded at a time; None: as many as a budget of numbers holds.

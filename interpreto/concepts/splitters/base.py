@@ -219,7 +219,7 @@ class ModelSplitter(ABC):
             split_point: The split point, if there are several.
             dtype: Dtype of the stored activations; None: the model's.
             rows_per_shard: Rows after which a shard ends, at the end of a text. Memory holds one shard.
-            tqdm_bar: Show the number of rows; None: after two seconds, in a terminal.
+            tqdm_bar: Show the number of rows; None: after two seconds, in terminals and notebooks.
 
         Returns:
             The store.

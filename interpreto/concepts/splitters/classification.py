@@ -99,7 +99,7 @@ class SplitterForClassification(ModelSplitter):
         Args:
             inputs: Texts, pairs, chats, tensors of ids, dicts or `BatchEncoding` of any number of rows, or any iterable
                 of these: a list, a column of a ``datasets.Dataset``, a generator.
-            tqdm_bar: Show the number of texts; None: after two seconds, in a terminal.
+            tqdm_bar: Show the number of texts; None: after two seconds, in terminals and notebooks.
             dtype: Dtype of the activations; None: the model's.
 
         Returns:

@@ -80,7 +80,7 @@ class Game:
         device: Where to run the model; None: where it is.
         inference_mode: The explained score, where it is a function of the user's.
         task: The model's task, where its config does not tell.
-        tqdm_bar: Show the progress; None: after two seconds, in a terminal.
+        tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
     """
 
     def __init__(
