@@ -11,6 +11,7 @@ from interpreto import ModelWithSplitPoints, SplitterForClassification, Splitter
 from interpreto.concepts import DictionaryLearningExplainer, NeuronsAsConcepts
 from interpreto.concepts.concept_model import Dictionary
 from interpreto.concepts.interpretations import TokenChange, VocabularyProjection
+from interpreto.concepts.labels import read_labels
 from interpreto.errors import InputError, ModelError, OptionError
 from interpreto.models.readout import final_norm_gain
 from tests import tiny, tiny_tasks
@@ -189,3 +190,13 @@ def test_wrong_calls_say_what_to_do(wrong):
     call, error, message = WRONG[wrong]
     with pytest.raises(error, match=message):
         call(NeuronsAsConcepts(ModelWithSplitPoints(model, 0, tokenizer=tokenizer)))
+
+
+def test_plots_and_the_dashboard_take_their_tokens():
+    model, tokenizer = tiny.CAUSAL_LMS["gpt2"]()
+    splitter = ModelWithSplitPoints(model, 1, tokenizer=tokenizer)
+    explainer = of(splitter, directions())
+    found = VocabularyProjection(explainer, k=2)
+    for interpretation in (found, found.interpret(), TokenChange(explainer, k=2)):
+        labels = read_labels(explainer, interpretation, [1, 3], splitter.samples(TEXTS), inputs=TEXTS, granularity="word")
+        assert {concept: len(label) for concept, label in labels.items()} == {1: 2, 3: 2}

@@ -12,7 +12,7 @@ from torch import Tensor
 from interpreto.concepts.base import ConceptExplainer
 from interpreto.concepts.interpretations.base import Interpretation
 from interpreto.concepts.interpretations.topk_inputs import read_indices
-from interpreto.concepts.labels import Names
+from interpreto.concepts.output_names import Names
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.errors import OptionError
 from interpreto.models.layers import Layers
