@@ -27,11 +27,14 @@ from interpreto.attributions.perturbations.base import (
     check_count,
 )
 from interpreto.attributions.reading import SampleReader
+from interpreto.choices import Choice
 from interpreto.errors import OptionError
 from interpreto.inputs.frames import read_columns
+from interpreto.inputs.image_processors import ImageProcessor
+from interpreto.inputs.images import ImageReader
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
-from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+from interpreto.inputs.units import GranularityAggregationStrategy, check_of_texts
 from interpreto.models.batching import windows
 from interpreto.models.black_box import BlackBox
 from interpreto.models.embeddings import Baseline
@@ -130,7 +133,10 @@ class AttributionExplainer:
         """Return what reads inputs."""
         granularity, generates = self.settings.granularity, isinstance(self.task, Generation)
         if isinstance(self.model, BlackBox) and self.tokenizer is None:
-            return self.model.reader(granularity)
+            return self.model.reader(check_of_texts(granularity))
+        if isinstance(self.tokenizer, ImageProcessor):
+            return ImageReader(self.tokenizer, granularity)
+        check_of_texts(granularity)
         ends = not isinstance(self.task, Generation) or self.task.encodes
         reader = InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
         return reader if self.task.reads is None else self.task.reads(reader)
@@ -332,14 +338,15 @@ class AttributionExplainer:
         if residual is None and reference is not None:
             residual = (base - reference).double() - values.double().nansum(-1)
         error = None if estimate.standard_error is None else within_reach(estimate.standard_error, sample)
-        granularity, baseline = self.settings.granularity, getattr(self.perturbator, "baseline", None)
+        granularity = getattr(self.encode, "granularity", self.settings.granularity)
+        baseline = getattr(self.perturbator, "baseline", None)
         return AttributionOutput(
             attributions=values.detach().float(),
             sample=sample,
             target_labels=list(sample.targets.labels),
             model_task=self.task.name,
             method=type(self).__name__,
-            granularity=granularity.value if isinstance(granularity, Granularity) else "custom",
+            granularity=granularity.value if isinstance(granularity, Choice) else "custom",
             granularity_aggregation_strategy=self.strategy.value if self.evidence.pools else None,
             inference_mode=self.task.mode_name,
             base_scores=base.float(),

@@ -25,6 +25,7 @@ from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed_rows
 from interpreto.models.secants import Pairs
 from interpreto.models.watching import observed
+from interpreto.models.wrappers import model_name
 
 COLUMNS = "XLNet"  # models whose tensors hold the batch in their second dimension
 READ_TOGETHER = 2**21  # outputs of pairs that are read at once: half of what tasks read in one part
@@ -54,7 +55,7 @@ class PointScorer:
 
         def scores_of(picked: list[int]) -> Tensor:
             with torch.no_grad():
-                scores = self._scores([owners[i] for i in picked], pad_sequence([flat[i] for i in picked], batch_first=True))
+                scores = self._scores([owners[i] for i in picked], padded_points([flat[i] for i in picked]))
             self.runner.on_pass()
             return scores
 
@@ -91,7 +92,9 @@ class PointScorer:
                     found = self._backward(scores, given, _directions(scores, block, {b: counts[b] for b in rows}))
                     for j, copies, inside in _runs(picked, rows, places):
                         for k, gradients in zip(block[: counts[inside[0]] - start], found, strict=False):
-                            reducers[j].add(copies, k, gradients[inside, : len(variants[j].sample)])
+                            reducers[j].add(
+                                copies, k, gradients[inside, : len(variants[j].sample), : variants[j].points.shape[2]]
+                            )
                 for b in chosen:
                     reached[picked[b]] = min(last, counts[b])
                 start = min((reached[i] for b, i in enumerate(picked) if reached[i] < counts[b]), default=end)
@@ -104,7 +107,7 @@ class PointScorer:
                 map_batches(lengths, add_gradients, self.budget, mixes)
 
     def _differentiable(
-        self, owners: Sequence[Sample], given: Float[Tensor, "b l d"], starts: Sequence[Float[Tensor, "_ d"]]
+        self, owners: Sequence[Sample], given: Float[Tensor, "b l d"], starts: Sequence[Float[Tensor, "_ _"]]
     ) -> Float[Tensor, "b t"]:
         """Return the scores of rows, for backward passes by the rules."""
         if self.rules is None or not self.rules.paired:
@@ -147,7 +150,7 @@ class PointScorer:
         except RuntimeError as error:
             if any(said in str(error) for said in NO_GRADIENT):
                 raise ModelError(
-                    f"`model`: {type(self.forward.model).__name__} gives no gradients at its embeddings, as quantized models "
+                    f"`model`: {model_name(self.forward.model)} gives no gradients at its embeddings, as quantized models "
                     f"give none ({str(error).splitlines()[0]:.80}). Explain it by a mask method, such as Occlusion."
                 ) from error
             raise
@@ -223,9 +226,11 @@ class PointScorer:
             yield
 
 
-def padded_points(points: Sequence[Float[Tensor, "_ d"]]) -> Float[Tensor, "b l d"]:
-    """Return points of unequal lengths as one tensor, which has no graph."""
-    return pad_sequence(list(points), batch_first=True).detach()
+def padded_points(points: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "b l d"]:
+    """Return points of unequal lengths or widths as one tensor, which has no graph."""
+    width = max(point.shape[1] for point in points)
+    wide = [torch.nn.functional.pad(point, (0, width - point.shape[1])) for point in points]
+    return pad_sequence(wide, batch_first=True).detach()
 
 
 def _start(variants: EmbeddingVariants, i: int) -> Float[Tensor, "l d"]:
