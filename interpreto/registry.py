@@ -111,6 +111,9 @@ METHODS = (
     MethodSummary(
         "Rise", "scores", False, "max(200, 4u)", "", True, "Petsiuk et al., 2018", "https://arxiv.org/abs/1806.07421"
     ),
+    MethodSummary(
+        "ContextCite", "scores", True, "64", "", False, "Cohen-Wang et al., 2024", "https://arxiv.org/abs/2409.00729"
+    ),
     MethodSummary("Saliency", "gradients", False, "1", "", False, "Simonyan et al., 2013", "https://arxiv.org/abs/1312.6034"),
     MethodSummary(
         "InputXGradient", "gradients", True, "1", "", False, "Shrikumar et al., 2016", "https://arxiv.org/abs/1605.01713"

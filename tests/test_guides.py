@@ -24,6 +24,7 @@ OURS = (
     "docs/guides/tasks.md",
     "docs/guides/concepts.md",
     "docs/guides/black_boxes.md",
+    "docs/guides/long_contexts.md",
     "docs/guides/datasets.md",
 )
 FRAME = ("reference/", "performance.md", "tutorials.md", "extending.md")  # made with the site, and checked with it

@@ -36,17 +36,29 @@ def test_the_public_surface_is_this():
     assert set(interpreto.__all__) == {
         *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
         *("attention_view", "plot_attention"),
+        *("AllLayersSplitter", "LogitLens", "plot_lens"),
         *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load"),
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
-        *("ExactShapley", "PartitionShap", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise", "Consensus"),
+        *(
+            "ExactShapley",
+            "PartitionShap",
+            "PermutationShap",
+            "Banzhaf",
+            "GLime",
+            "LimeWithPrior",
+            "Rise",
+            "Consensus",
+            "ContextCite",
+        ),
+        *("ShapleyInteractions", "InteractionOutput", "plot_interactions"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
         *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("Alti", "ValueZeroing"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
-        *("BlackBox", "Contrast", "Explanations", "SimilarityModel"),
+        *("BlackBox", "Contrast", "Documents", "Explanations", "ServedModel", "SimilarityModel"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
-        *("attributions", "concepts", "demo", "errors", "metrics", "__version__"),
+        *("attributions", "concepts", "demo", "errors", "judges", "metrics", "__version__"),
     }
 
 

@@ -61,7 +61,7 @@ class Options(TypedDict, total=False):
     device: Device on which the model is run during a call; None: its own.
     random_state: Seed of the draws of each input, whose result does not depend on the other inputs; None: a new seed per
         call.
-    tqdm_bar: Show the progress; None: after two seconds, in a terminal.
+    tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
     task: Task of the model, where its config does not tell: ``"single-label"``, ``"multi-label"``, ``"regression"``,
         ``"generation"``, ``"token-classification"``, ``"question-answering"``, ``"fill-mask"``,
         ``"next-sentence-prediction"``.

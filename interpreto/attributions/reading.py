@@ -18,6 +18,7 @@ from interpreto.inputs.targets import Contrast
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Granularity, Span, Splitter, check_of_texts
 from interpreto.models.protocol import Model
+from interpreto.models.served import ServedModel
 from interpreto.models.tasks import GenerationRequest, Task
 
 TOGETHER = 64  # inputs that are read at a time
@@ -65,9 +66,10 @@ class SampleReader:
         encodings = self.encode(inputs, roles, first) if first else self.encode(inputs, roles)
         ranges = read_spans(spans, len(encodings))
         found = self.task.read_targets(targets, encodings, single)
-        if found is None and (forward := getattr(self.model, "forward", None)) is not None:
+        writer: Any = self.model if isinstance(self.model, ServedModel) else getattr(self.model, "forward", None)
+        if found is None and writer is not None:
             with self.model.session():
-                found = self.task.own_targets(forward, encodings, request)
+                found = self.task.own_targets(writer, encodings, request)
         return [
             self._sample(
                 first + i, encoding, None if found is None else found[i], request, None if ranges is None else ranges[i]
@@ -92,7 +94,7 @@ class SampleReader:
             if target is None
             else self.task.targets(joined, target, request, lambda tokens: segment(tokens, check_of_texts(self.granularity)))
         )
-        places = {"source": joined.source, "prompt": joined.prompt, "picture": joined.picture}
+        places = {"source": joined.source, "prompt": joined.prompt, "picture": joined.picture, "offsets": joined.tokens.offsets}
         return Sample(joined.tokens.text, joined.input_ids, units, joined.extras, targets, **places)
 
 

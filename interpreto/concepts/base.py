@@ -71,11 +71,14 @@ class ConceptExplainer(ConceptEffects, ABC):
         """Learn the concepts, and return the explainer."""
 
     @abstractmethod
-    def displacement(self, concepts: Float[Tensor, "u c"]) -> Callable[[Tensor], Tensor]:
+    def displacement(
+        self, concepts: Float[Tensor, "u c"], activations: Float[Tensor, "u d"] | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """Return the change of the activations as a function of changed concepts.
 
         Args:
             concepts: Concepts of ``u`` units, as the model has them.
+            activations: The activations of these units, where they are known.
 
         Returns:
             A function of changed concepts ``(m·u, c)``, ``m`` times those of the units, to what they add to the units'
@@ -263,25 +266,55 @@ class ConceptAutoEncoderExplainer(ConceptExplainer):
         """Return True if gradients pass through the decoder."""
         return self.has_differentiable_concept_decoder
 
-    def decode_concepts(self, concepts: Float[Tensor, ...]) -> Float[Tensor, "n d"]:
+    def decode_concepts(
+        self, concepts: Float[Tensor, ...], activations: Float[Tensor, ...] | None = None
+    ) -> Float[Tensor, "n d"]:
         """Reconstruct activations ``(n, d)`` from concepts ``(n, c)``; differentiable where the concept model is.
 
+        Args:
+            concepts: Amount of each concept in each row.
+            activations: The rows ``(n, d)`` whose concepts these are, or were before they were changed. Only concept models
+                that normalize each row by itself need them.
+
         Raises:
-            ModelError: the concepts have not been learned.
-            InputError: the concepts are of another number or shape.
+            ModelError: the concepts have not been learned, or do not suffice without the activations.
+            InputError: the concepts, or the activations, are of another number or shape.
         """
         self.check_fitted()
+        model = self.concept_model
         if concepts.ndim != 2 or concepts.shape[1] != self.nb_concepts:
             raise InputError(f"`concepts`: got shape {tuple(concepts.shape)}; pass (n, {self.nb_concepts}).")
-        return self.concept_model.decode(concepts.to(self.device, self.concept_model.dtype))
+        given = concepts.to(self.device, model.dtype)
+        if model.decodes_alone:
+            return model.decode(given)
+        if activations is None:
+            raise ModelError(
+                f"`activations`: {type(model).__name__} normalizes each row by itself, so that concepts alone do not say how "
+                "large it was; pass the rows too, as in decode_concepts(concepts, activations)."
+            )
+        if activations.ndim != 2 or len(activations) != len(concepts):
+            raise InputError(f"`activations`: got shape {tuple(activations.shape)}; pass ({len(concepts)}, d), one per row.")
+        return model.decode(given, activations.to(self.device, model.dtype))
 
     concepts_to_activations = decode_concepts
 
-    def displacement(self, concepts: Float[Tensor, "u c"]) -> Callable[[Tensor], Tensor]:
+    def displacement(
+        self, concepts: Float[Tensor, "u c"], activations: Float[Tensor, "u d"] | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """Return ``changed -> decode(changed) − decode(concepts)``."""
         with torch.no_grad():
-            decoded = self.decode_concepts(concepts)
-        return lambda changed: self.decode_concepts(changed) - decoded.repeat(len(changed) // max(1, len(decoded)), 1)
+            decoded = self.decode_concepts(concepts, activations)
+
+        def by(changed: Tensor) -> Tensor:
+            m = len(changed) // max(1, len(decoded))
+            return self.decode_concepts(changed, repeated(activations, m)) - decoded.repeat(m, 1)
+
+        return by
+
+
+def repeated(rows: Tensor | None, m: int) -> Tensor | None:
+    """Return rows ``m`` times, one after the other; None of none."""
+    return None if rows is None else rows.repeat(m, 1)
 
 
 def _read_split_point(splitter: Any, split_point: str | None) -> str | None:

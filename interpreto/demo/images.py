@@ -126,10 +126,10 @@ def digits_of(split: str) -> tuple[Any, Any]:
 
 
 def drawn(digits: Any, labels: Any, generator: Any) -> DigitImage:
-    """Return a random digit in a random color at a random place on a random background."""
+    """Return a random digit in a random color, at a random place of the grid of patches, on a random background."""
     texture = str(generator.choice(list(TEXTURES)))
     i = int(generator.integers(len(digits)))
-    top, left = (int(v) for v in generator.integers(0, SIDE - DIGIT + 1, 2))
+    top, left = (int(v) * PATCH for v in generator.integers(0, (SIDE - DIGIT) // PATCH + 1, 2))
     dark, light = generator.uniform(0.0, 0.35, 3), generator.uniform(0.4, 0.7, 3)
     weights = TEXTURES[texture](generator)[..., None]
     image = dark * (1 - weights) + light * weights

@@ -100,7 +100,7 @@ class Granularity(Choice):
     ``WORD``: Unicode words (UAX 29), the same for every tokenizer; a punctuation mark is a separate unit, and scripts
     without spaces (Thai, Lao, Khmer) are cut into characters, as the standard has no dictionary. ``SENTENCE``,
     ``PARAGRAPH``: by punctuation and blank lines. ``TURN``: a message of a chat; a text is one turn, and so are each text
-    of a pair and the explained answer.
+    of a pair and the explained answer. ``DOCUMENT``: the same, by the name that it has for `Documents`.
 
     Wherever a granularity is expected, its value as a string and any function ``text -> [(start, end), ...]`` are accepted.
 
@@ -116,6 +116,7 @@ class Granularity(Choice):
     SENTENCE = "sentence"
     PARAGRAPH = "paragraph"
     TURN = "turn"
+    DOCUMENT = "document"
 
     def split(self, text: str) -> list[Span]:
         """Return the character ranges of the units of a text.
@@ -135,6 +136,7 @@ _CUTTERS: dict[Granularity, Callable[[str], list[Span]]] = {
     Granularity.SENTENCE: sentences,
     Granularity.PARAGRAPH: paragraphs,
     Granularity.TURN: lambda text: [(0, len(text))],
+    Granularity.DOCUMENT: lambda text: [(0, len(text))],
 }
 
 

@@ -19,7 +19,7 @@ from interpreto.models.attention_pass import Felt, Last, LayerReader, Seen, oute
 from interpreto.models.batching import map_batches
 from interpreto.models.forward import Batch, promoted
 from interpreto.models.measurements import check_causal, check_model
-from interpreto.models.points import padded_points
+from interpreto.models.point_rows import padded_points
 from interpreto.models.rows import RowRunner, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed
 from interpreto.models.value_zeroing import BlockCalls, shares_of, zeroed

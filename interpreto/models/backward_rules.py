@@ -16,15 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from interpreto.models import secants
-from interpreto.models.secants import Function, Pairs
+from interpreto.models.secants import ELEMENTWISE_PRODUCTS, MATRIX_PRODUCTS, Function, Pairs
 from interpreto.models.watching import Watcher, causal_mask, expand_heads, is_activation, variable
 
-PRODUCTS: frozenset[Function] = frozenset(
-    {
-        *(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.einsum),
-        *(torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.multiply, Tensor.multiply),
-    }
-)
+PRODUCTS: frozenset[Function] = MATRIX_PRODUCTS | ELEMENTWISE_PRODUCTS | {torch.einsum}
 ACTIVATIONS: frozenset[Function] = frozenset(
     {
         *(F.gelu, F.silu, F.relu, torch.relu, Tensor.relu, F.elu, F.leaky_relu, F.relu6, F.mish, F.hardswish, F.celu, F.selu),
@@ -154,7 +149,7 @@ class DeepLiftRules(BackwardRules):
         super().__init__()
         self._closed: str | None = None  # the mixture of experts that is running
 
-    def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:  # noqa: PLR0911  # a rule each
         """Return the function's value, with the slope between input and baseline."""
         options = _apart(function, options)
         if not torch.is_grad_enabled() or self._closed is not None:
@@ -165,17 +160,33 @@ class DeepLiftRules(BackwardRules):
             equation, first, second = arguments
             if variable(first) and variable(second):
                 return secants.product(self.pairs, lambda a, b: torch.einsum(equation, a, b), first, second)
+        if (
+            function is torch.addmm
+            and len(arguments) == 3
+            and not options
+            and variable(arguments[1])
+            and not variable(arguments[2])
+        ):
+            return secants.linear(self.pairs, arguments[1], arguments[2].T, arguments[0])
         if arguments and variable(arguments[0]):
             return self._of_variable(function, arguments, options)
         if function in QUOTIENTS and len(arguments) == 2 and variable(arguments[1]):
             return arguments[0] * secants.elementwise(self.pairs, torch.reciprocal, arguments[1])
         return function(*arguments, **options)
 
+    def _added_product(self, bias: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Return the linear layer of GPT-2, which adds a matrix product."""
+        if variable(bias) or variable(second) or not variable(first):
+            return torch.addmm(bias, first, second)
+        return secants.linear(self.pairs, first, second.T, bias)
+
     def _of_variable(  # noqa: PLR0911  # a rule each
         self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]
     ) -> Any:
         """Return the value of a function whose first argument depends on the input."""
         pairs, first, others = self.pairs, arguments[0], arguments[1:]
+        if function is F.linear and not any(map(variable, (*others, *options.values()))):
+            return secants.linear(pairs, *arguments, **options)
         if function is F.layer_norm or (RMS_NORM is not None and function is RMS_NORM):
             return _normalization(function, arguments, options, self._scaled)
         if function in SOFTMAX:
@@ -189,6 +200,8 @@ class DeepLiftRules(BackwardRules):
             return secants.elementwise(pairs, torch.reciprocal, first) * others[0]
         if function in MAX_POOLS:
             return self._max_pool(function, arguments, options)
+        if function in SQUARES or (function in POWERS and others == (2,)):
+            return secants.square(pairs, first)
         if function in ELEMENTWISE:
             return secants.elementwise(pairs, lambda v: function(v, *others, **options), first)
         if function in POWERS and isinstance(others[0], (int, float)):
@@ -258,7 +271,7 @@ class DeepLiftRules(BackwardRules):
         return product(secants.softmax(self.pairs, scores, -1), value)
 
     def _scaled(self, x: Tensor, eps: float, dims: tuple[int, ...]) -> Tensor:
-        variance = secants.elementwise(self.pairs, torch.square, x).mean(dims, keepdim=True)
+        variance = secants.square(self.pairs, x).mean(dims, keepdim=True)
         scale = secants.elementwise(self.pairs, lambda v: torch.rsqrt(v + eps), variance)
         return secants.product(self.pairs, torch.mul, x, scale)
 

@@ -19,11 +19,13 @@ from interpreto.models.attention_rows import Aim, AttentionScorer
 from interpreto.models.batching import TOKENS_A_PASS, Budget
 from interpreto.models.domains import ready, replacement_of, space_of
 from interpreto.models.forward import Forward
-from interpreto.models.gradients import GradientReducer
+from interpreto.models.gradients import GradientReducer, MakesReducer
 from interpreto.models.hook_points import HookPoint
 from interpreto.models.image_space import PictureReplacement
 from interpreto.models.masking import Replacement
 from interpreto.models.options import EngineOptions
+from interpreto.models.point_rows import Aim as PointAim
+from interpreto.models.point_rows import AtInput
 from interpreto.models.points import PointScorer
 from interpreto.models.protocol import MakesRules, Need, Recorded
 from interpreto.models.report import EngineLog
@@ -130,6 +132,17 @@ class HuggingFaceModel:
     ) -> None:
         """Hand the gradients at each sample's points to its reducer, by backward rules if there are any."""
         PointScorer(self.runner, None if rules is None else rules()).gradients(variants, reducers)
+
+    def gradients_at_inputs(
+        self,
+        variants: Sequence[EmbeddingVariants],
+        asked: Sequence[Sample],
+        aim: PointAim,
+        reducer: MakesReducer,
+        rules: MakesRules | None = None,
+    ) -> list[AtInput]:
+        """Return the targets, scores and gradients of samples at their inputs, out of the same forward passes."""
+        return PointScorer(self.runner, None if rules is None else rules()).gradients_at_inputs(variants, asked, aim, reducer)
 
     def attention(self, samples: Sequence[Sample], rule: AttentionRule, aim: Aim) -> list[Attended]:
         """Return what a rule makes of the attention of each sample: a row per score."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
@@ -17,10 +17,11 @@ from interpreto.inputs.samples import EmbeddingVariants, Readout, Sample
 from interpreto.models.backward_rules import BackwardRules
 from interpreto.models.batch import Batch
 from interpreto.models.batching import TOKENS_A_PASS, Budget, is_out_of_memory, map_batches
-from interpreto.models.gradients import GradientReducer
+from interpreto.models.gradients import GradientReducer, MakesReducer
 from interpreto.models.logits import promoted
 from interpreto.models.measurements import check_model
 from interpreto.models.padding import agree
+from interpreto.models.point_rows import Aim, AtInput, PointRows, by_sample, directions_of, padded_points, start_of
 from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed_rows
 from interpreto.models.secants import Pairs
@@ -70,49 +71,115 @@ class PointScorer:
 
     def gradients(self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer]) -> None:
         """Hand the gradients at each sample's points to its reducer, some scores at a time, never all at once."""
-        places = [(j, i) for j, v in enumerate(variants) for i in range(len(v.points))]
-        reached = [0] * len(places)  # scores done, so that rows of a batch cut in its middle go on where they were
+        rows = PointRows.of(variants)
 
         def add_gradients(picked: list[int]) -> None:
-            owners = [variants[places[i][0]].sample for i in picked]
-            counts = [0 if owner.targets is None else len(owner.targets) for owner in owners]
-            given = padded_points([variants[j].points[i] for j, i in (places[r] for r in picked)]).requires_grad_()
-            with torch.enable_grad():
-                scores = self._differentiable(owners, given, [_start(variants[j], i) for j, i in (places[r] for r in picked)])
-            self.runner.on_pass()
+            owners = [variants[rows.places[i][0]].sample for i in picked]
+            given, scores = self._pass(owners, rows, picked)
             finite(scores.detach(), owners[0])
-            start, end = min(reached[i] for i in picked), max(counts)
-            while start < end:
-                chosen = [b for b, i in enumerate(picked) if reached[i] <= start < counts[b]]
-                last = min(end, start + self._together(given))
-                for rows in [chosen] if self.runner.options.shared_backward else [[b] for b in chosen]:
-                    if len(rows) > 1:
-                        self.forward.log.use("shared_backward")
-                    block = range(start, min(last, max(counts[b] for b in rows)))
-                    found = self._backward(scores, given, _directions(scores, block, {b: counts[b] for b in rows}))
-                    for j, copies, inside in _runs(picked, rows, places):
-                        for k, gradients in zip(block[: counts[inside[0]] - start], found, strict=False):
-                            reducers[j].add(
-                                copies, k, gradients[inside, : len(variants[j].sample), : variants[j].points.shape[2]]
-                            )
-                for b in chosen:
-                    reached[picked[b]] = min(last, counts[b])
-                start = min((reached[i] for b, i in enumerate(picked) if reached[i] < counts[b]), default=end)
+            counts = [0 if owner.targets is None else len(owner.targets) for owner in owners]
+            self._hand_over(scores[: len(picked)], given, counts, (rows, picked), lambda j: reducers[j])
 
-        rows = concatenated([self._plain(v.sample, len(v.points)) for v in variants])
-        with self._padding([v.sample for v in variants]):
+        self._in_batches([v.sample for v in variants], variants, add_gradients)
+
+    def gradients_at_inputs(
+        self, variants: Sequence[EmbeddingVariants], asked: Sequence[Sample], aim: Aim, reducer: MakesReducer
+    ) -> list[AtInput]:
+        """Return the targets, scores and gradients of samples at their inputs; each forward pass serves all three.
+
+        Args:
+            variants: Whose points are the inputs themselves; of paired rules, with a baseline for each point.
+            asked: The samples as they are run, which may lack targets.
+            aim: Finds the targets of a sample, and their scores.
+            reducer: Makes what takes the gradients of a sample.
+        """
+        rows, found = PointRows.of(variants), [AtInput(v) for v in variants]
+
+        def add_gradients(picked: list[int]) -> None:
+            owners = [asked[rows.places[i][0]] for i in picked]
+            given, outputs = self._pass(owners, rows, picked)
+            scores = []
+            for b, (i, owner) in enumerate(zip(picked, owners, strict=True)):
+                at, point = found[rows.places[i][0]], rows.places[i][1]
+                own = outputs[b :: len(picked)]
+                own = finite(own if owner.targets is None else own[:, : len(owner.targets)], owner)
+                scores.append(self._aimed(at, own, aim))
+                at.reducer = reducer(at.variants, scores[-1].shape[1]) if at.reducer is None else at.reducer
+                at.scores[point] = scores[-1].detach().cpu()
+            counts = [len(own[0]) for own in scores]
+            together = pad_sequence([own[0] for own in scores], batch_first=True)
+            self._hand_over(together, given, counts, (rows, picked), lambda j: found[j].reducer)
+
+        self._in_batches(asked, variants, add_gradients)
+        return found
+
+    def _aimed(self, at: AtInput, outputs: Float[Tensor, "r k"], aim: Aim) -> Float[Tensor, "r t"]:
+        """Return the scores of a sample's targets, which are found once: at its input, and at its baseline if it has one."""
+        paired = self.rules if self.rules is not None and self.rules.paired else None
+        if paired is not None:
+            paired.pairs = Pairs(len(outputs))
+        with nullcontext() if paired is None else paired:
+            sample, scores = aim(at.variants.sample, outputs)
+        if at.reducer is None:
+            at.variants = replace(at.variants, sample=sample)
+        return promoted(scores)
+
+    def _pass(
+        self, owners: Sequence[Sample], rows: PointRows, picked: Sequence[int]
+    ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "r t"]]:
+        """Return the points of some rows and their scores, those of the baselines behind them where rules are paired."""
+        points = [rows.variants[j].points[i] for j, i in (rows.places[r] for r in picked)]
+        given = padded_points(points).requires_grad_()
+        with torch.enable_grad():
+            if self.rules is None or not self.rules.paired:
+                scores = self._scores(owners, given)
+            else:
+                starts = [start_of(rows.variants[j], i) for j, i in (rows.places[r] for r in picked)]
+                scores = self._scores([*owners, *owners], torch.cat([given, padded_points(starts)]))
+        self.runner.on_pass()
+        return given, scores
+
+    def _hand_over(
+        self,
+        scores: Float[Tensor, "b t"],
+        given: Float[Tensor, "b l d"],
+        counts: Sequence[int],
+        batch: tuple[PointRows, list[int]],
+        reducer: Callable[[int], GradientReducer | None],
+    ) -> None:
+        """Hand the gradients of a batch's scores to the samples' reducers, by blocks of scores that share a backward pass."""
+        rows, picked = batch
+        reached, places = rows.reached, rows.places
+        start, end = min(reached[i] for i in picked), max(counts)
+        while start < end:
+            chosen = [b for b, i in enumerate(picked) if reached[i] <= start < counts[b]]
+            last = min(end, start + self._together(given))
+            for some in [chosen] if self.runner.options.shared_backward else [[b] for b in chosen]:
+                if len(some) > 1:
+                    self.forward.log.use("shared_backward")
+                block = range(start, min(last, max(counts[b] for b in some)))
+                found = self._backward(scores, given, directions_of(scores, block, {b: counts[b] for b in some}))
+                for j, copies, inside in by_sample(picked, some, places):
+                    own = reducer(j)
+                    assert own is not None
+                    for k, gradients in zip(block[: counts[inside[0]] - start], found, strict=False):
+                        own.add(
+                            copies, k, gradients[inside, : len(rows.variants[j].sample), : rows.variants[j].points.shape[2]]
+                        )
+            for b in chosen:
+                reached[picked[b]] = min(last, counts[b])
+            start = min((reached[i] for b, i in enumerate(picked) if reached[i] < counts[b]), default=end)
+
+    def _in_batches(
+        self, samples: Sequence[Sample], variants: Sequence[EmbeddingVariants], step: Callable[[list[int]], None]
+    ) -> None:
+        """Apply a step to the points of all samples in batches, watched by the rules if there are any."""
+        rows = concatenated([self._plain(sample, len(v.points)) for sample, v in zip(samples, variants, strict=True)])
+        with self._padding(samples):
             lengths = rows.lengths.tolist()
             mixes = self.runner.may_mix(rows, lengths)
             with nullcontext() if self.rules is None else observed(self.forward.model, self.rules):
-                map_batches(lengths, add_gradients, self.budget, mixes)
-
-    def _differentiable(
-        self, owners: Sequence[Sample], given: Float[Tensor, "b l d"], starts: Sequence[Float[Tensor, "_ _"]]
-    ) -> Float[Tensor, "b t"]:
-        """Return the scores of rows, for backward passes by the rules."""
-        if self.rules is None or not self.rules.paired:
-            return self._scores(owners, given)
-        return self._scores([*owners, *owners], torch.cat([given, padded_points(starts)]))[: len(owners)]
+                map_batches(lengths, step, self.budget, mixes)
 
     def _together(self, given: Float[Tensor, "b l d"]) -> int:
         """Return how many scores share a backward pass: as many as fill a batch with their copies of these rows."""
@@ -226,19 +293,6 @@ class PointScorer:
             yield
 
 
-def padded_points(points: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "b l d"]:
-    """Return points of unequal lengths or widths as one tensor, which has no graph."""
-    width = max(point.shape[1] for point in points)
-    wide = [torch.nn.functional.pad(point, (0, width - point.shape[1])) for point in points]
-    return pad_sequence(wide, batch_first=True).detach()
-
-
-def _start(variants: EmbeddingVariants, i: int) -> Float[Tensor, "l d"]:
-    """Return where the direction of a point comes from; the point itself where it has none."""
-    along = variants.direction
-    return variants.points[i] if along is None else variants.points[i] - along[i if len(along) > 1 else 0]
-
-
 def _halved(budget: Budget) -> Budget:
     return replace(budget, rows=None if budget.rows is None else max(1, budget.rows // 2), tokens=max(1, budget.tokens // 2))
 
@@ -254,29 +308,3 @@ def _by_column(logits: Tensor, ids: Int[Tensor, "b k"]) -> Iterator[tuple[Tensor
 
 def _padded(scores: Float[Tensor, "b t"], width: int) -> Float[Tensor, "b w"]:
     return torch.nn.functional.pad(scores, (0, max(0, width - scores.shape[1])))
-
-
-def _directions(scores: Float[Tensor, "b t"], block: range, counts: Mapping[int, int]) -> Float[Tensor, "k b t"]:
-    """Return, for each score of a block, the direction that sums it over the rows that have it.
-
-    Args:
-        scores: Of all rows.
-        block: Numbers of scores.
-        counts: The rows that are asked, each with its number of scores.
-    """
-    directions = scores.new_zeros(len(block), *scores.shape)
-    for i, k in enumerate(block):
-        directions[i, [row for row, count in counts.items() if k < count], k] = 1.0
-    return directions
-
-
-def _runs(picked: list[int], chosen: list[int], places: list[tuple[int, int]]) -> Iterator[tuple[int, list[int], list[int]]]:
-    """Yield the chosen rows of a batch by sample: its number, the points, and their places in the batch."""
-    by_sample: dict[int, tuple[list[int], list[int]]] = {}
-    for b in chosen:
-        sample, copy = places[picked[b]]
-        copies, inside = by_sample.setdefault(sample, ([], []))
-        copies.append(copy)
-        inside.append(b)
-    for sample, (copies, inside) in by_sample.items():
-        yield sample, copies, inside

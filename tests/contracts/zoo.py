@@ -16,6 +16,7 @@ FEW = {
     "GLime": {"n_perturbations": 60},
     "LimeWithPrior": {"n_perturbations": 60},
     "Rise": {"n_perturbations": 30},
+    "ContextCite": {"n_perturbations": 30, "granularity": "word", "replacement": "auto"},
     "IntegratedGradients": {"n_perturbations": 5, "baseline": "mean"},
     "SmoothGrad": {"n_perturbations": 5},
     "SquareGrad": {"n_perturbations": 5},

@@ -3,6 +3,7 @@
 from interpreto.attributions.methods.alti import Alti
 from interpreto.attributions.methods.attention_rollout import AttentionRollout
 from interpreto.attributions.methods.bidirectional_attention import BidirectionalAttention
+from interpreto.attributions.methods.context_cite import ContextCite
 from interpreto.attributions.methods.deep_lift import DeepLift, DeepLiftShap
 from interpreto.attributions.methods.expected_gradients import ExpectedGradients
 from interpreto.attributions.methods.games import Banzhaf, ExactShapley, PermutationShap
@@ -30,6 +31,7 @@ __all__ = [
     "AttnLrp",
     "Banzhaf",
     "BidirectionalAttention",
+    "ContextCite",
     "DeepLift",
     "DeepLiftShap",
     "ExactShapley",

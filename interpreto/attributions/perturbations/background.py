@@ -27,6 +27,8 @@ class BaselinePerturbator(EmbeddingsPerturbator):
         baseline: A `Baseline`.
     """
 
+    stays = True
+
     def __init__(self, baseline: Any = "zero") -> None:
         self.baseline = check_baseline(baseline)
 
@@ -52,6 +54,7 @@ class BackgroundPerturbator(EmbeddingsPerturbator):
 
     def __init__(self, background: Background, n_perturbations: int, tokenizer: Any, *, between: bool) -> None:
         self.n_perturbations, self.between = check_count(n_perturbations, "n_perturbations"), between
+        self.stays = not between
         self.background = read_background(background, tokenizer)
         self.vocabulary = ordinary_ids(tokenizer) if self.background is None else None
 

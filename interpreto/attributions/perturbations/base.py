@@ -60,7 +60,12 @@ class EmbeddingsPerturbator(Perturbator):
     """Move the embeddings; a subclass chooses where to, and the direction along which gradients are contracted.
 
     Tokens in no unit keep their embeddings, so that only effects of units are attributed.
+
+    Attributes:
+        stays: Every point is the input itself, so that its score is read from the pass that its gradient needs.
     """
+
+    stays: bool = False
 
     @abstractmethod
     def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants: ...
@@ -75,6 +80,8 @@ class UntouchedPerturbator(MaskPerturbator):
 
 class InputPerturbator(EmbeddingsPerturbator):
     """Return the input alone, for its gradient: contracted with the input, or as a norm."""
+
+    stays = True
 
     def __init__(self, input_x_gradient: bool = False) -> None:
         self.input_x_gradient = input_x_gradient

@@ -90,7 +90,7 @@ class ModelWithSplitPoints(TokenSplitter):
             activation_granularity: Unit of a row: an `ActivationGranularity`, its name, any `Granularity`, or a function
                 from a text to character ranges.
             aggregation_strategy: Pooling of the activations of a unit's tokens.
-            tqdm_bar: Show the number of texts; None: after two seconds, in a terminal.
+            tqdm_bar: Show the number of texts; None: after two seconds, in terminals and notebooks.
             include_predicted_classes: Return the classes ``(n,)`` that a classifier predicts too, from the same pass.
             dtype: Dtype of the activations; None: the model's.
             flatten_activations: One tensor of all inputs' units. False: a list with one ``(g, d)`` per input.
