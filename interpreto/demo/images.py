@@ -14,8 +14,6 @@ from interpreto.validation import check_count
 if TYPE_CHECKING:
     from transformers import ViTForImageClassification
 
-    from interpreto.inputs.image_processors import ImageProcessor
-
 SIDE, PATCH = 64, 8
 DIGIT = 24
 """Side of a drawn digit: a digit of scikit-learn has 8 pixels, each drawn three times as large."""
@@ -42,7 +40,7 @@ class DigitImage:
     texture: str
 
 
-def load_image_classifier() -> tuple[ViTForImageClassification, ImageProcessor]:
+def load_image_classifier() -> tuple[ViTForImageClassification, DigitProcessor]:
     """Load the embedded classifier of digits, in float32 and evaluation mode, and its processor.
 
     A vision transformer of 4 layers and 96 dimensions that reads 64 × 64 pixels in patches of 8, with the labels ``0`` to
@@ -64,17 +62,10 @@ def load_image_classifier() -> tuple[ViTForImageClassification, ImageProcessor]:
         with torch.random.fork_rng(devices=[]):
             model = ViTForImageClassification(ViTConfig.from_json_file(folder / "config.json"))
         model.load_state_dict(load_file(folder / "model.safetensors"))  # copies float16 into the float32 parameters
-    return model.eval(), image_processor()
+    return model.eval(), DigitProcessor()
 
 
-def image_processor() -> ImageProcessor:
-    """Return the processor of the embedded image classifier: it resizes to 64 × 64 pixels and normalizes."""
-    from interpreto.inputs.image_processors import ImageProcessor  # noqa: PLC0415
-
-    return ImageProcessor(DemoProcessor(), patch=PATCH, channels=3)
-
-
-class DemoProcessor:
+class DigitProcessor:
     """Resize an image to 64 × 64 pixels and normalize it; what the embedded image classifier reads."""
 
     image_mean, image_std = (MEAN,) * 3, (STD,) * 3
