@@ -1,4 +1,4 @@
-"""The tuned lens: a linear map after each layer, fitted so that the last layers answer as the whole model does."""
+"""Tuned lens: a linear map after each layer, fitted so that the last layers give the output of the whole model."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ class TunedLens(Lens):
             InputError: there is no text with a token besides its first.
             OptionError: an option is out of range.
         """
-        check_count(nb_epochs, "nb_epochs", 0), check_positive(lr, "lr"), check_choice(start, "start", STARTS)
+        check_positive(lr, "lr")
+        check_count(nb_epochs, "nb_epochs", 0)
+        check_choice(start, "start", STARTS)
         size, seed = check_count(batch_size, "batch_size"), check_seed(random_state)
         rows = [SplitInput.of(sample) for sample in self.splitter.samples(inputs, self._granularity)]
         rows = [row for row in rows if self._kept(row)]
@@ -189,7 +191,7 @@ class TunedLens(Lens):
         return mask
 
     def _batches(self, rows: Sequence[SplitInput], size: int, order: Sequence[int] | None = None) -> Iterator[list[SplitInput]]:
-        """Yield batches of at most so many rows: of one length where the model cannot pad."""
+        """Yield batches of at most ``size`` rows: single rows where the model cannot pad."""
         order = range(len(rows)) if order is None else order
         mixed = self._layers.recorder.may_mix(rows) if len(rows) > 1 else True
         for i in range(0, len(order), size):
