@@ -23,7 +23,7 @@ VALUES = ("completeness", "accuracy", "probability", "logit")
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """What a classifier gives from coalitions of concepts.
+    """Outcomes of a classifier that is given coalitions of concepts.
 
     Attributes:
         totals: Sum over the texts of each class of their values, ``(s, k)``.
