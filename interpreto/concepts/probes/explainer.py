@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.concepts.base import ConceptExplainer
+from interpreto.concepts.activations import Activations, read_activations
+from interpreto.concepts.base import AnyActivations, ConceptExplainer
 from interpreto.concepts.probes.fits import FITS, LinearScores, class_means
 from interpreto.concepts.probes.labeled_rows import LabeledRows, read_labeled, split_texts
 from interpreto.concepts.probes.probe import Probe
@@ -90,6 +91,15 @@ class LabeledConcepts(ConceptExplainer):
         if self._report is None:
             raise ModelError("This explainer has no report; it is made by `fit(activations, labels)`, unless cv=0.")
         return self._report
+
+    @property
+    def has_report(self) -> bool:
+        """Return True if there is a `report`."""
+        return self._report is not None
+
+    def read(self, activations: AnyActivations) -> Activations:
+        """Return activations of the explainer's split point."""
+        return read_activations(activations, self.split_point, self.device)
 
     @property
     def has_differentiable_displacement(self) -> bool:
