@@ -20,9 +20,10 @@ _HOMES = {
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
     "Erasure": "probes.erasure",
+    "FFNValues": "dictionaries.ffn_values",
     "ICAConcepts": "dictionaries.linear",
-    "JumpReLUSAEConcepts": "saes.explainers",
     "Interpretation": "interpretations.base",
+    "JumpReLUSAEConcepts": "saes.explainers",
     "KMeansConcepts": "dictionaries.kmeans",
     "KeywordLabels": "interpretations.keyword_labels",
     "MpSAEConcepts": "saes.explainers",
@@ -34,6 +35,7 @@ _HOMES = {
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
+    "TCAVResult": "probes.tcav",
     "TokenChange": "interpretations.token_change",
     "TopKInputs": "interpretations.topk_inputs",
     "TopKSAEConcepts": "saes.explainers",
@@ -42,8 +44,8 @@ _HOMES = {
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "parameter_directions": "dictionaries.ffn_values",
     "tcav": "probes.tcav",
-    "TCAVResult": "probes.tcav",
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
     "Erasure",
+    "FFNValues",
     "ICAConcepts",
     "Interpretation",
     "JumpReLUSAEConcepts",
@@ -84,6 +87,7 @@ __all__ = [
     "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
+    "parameter_directions",
     "tcav",
 ]
 
@@ -94,6 +98,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+    from interpreto.concepts.dictionaries.ffn_values import FFNValues, parameter_directions
     from interpreto.concepts.dictionaries.kmeans import KMeansConcepts
     from interpreto.concepts.dictionaries.linear import ICAConcepts, PCAConcepts, SparsePCAConcepts, SVDConcepts
     from interpreto.concepts.dictionaries.neurons import NeuronsAsConcepts
