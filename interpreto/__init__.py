@@ -49,6 +49,7 @@ _HOMES = {
     "RawAttention": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
+    "ServedModel": "models.served",
     "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
     "SmoothGrad": "attributions.methods",
@@ -57,6 +58,7 @@ _HOMES = {
     "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
     "TransitionAttention": "attributions.methods",
+    "TunedLens": "concepts.lenses.tuned_lens",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
@@ -114,6 +116,7 @@ __all__ = [
     "RawAttention",
     "Rise",
     "Saliency",
+    "ServedModel",
     "ShapleyInteractions",
     "SimilarityModel",
     "SmoothGrad",
@@ -122,6 +125,7 @@ __all__ = [
     "SplitterForGeneration",
     "SquareGrad",
     "TransitionAttention",
+    "TunedLens",
     "ValueZeroing",
     "VarGrad",
     "__version__",
@@ -186,6 +190,7 @@ if TYPE_CHECKING:
     from interpreto.attributions.shapley_interactions import ShapleyInteractions
     from interpreto.concepts.lenses.all_layers import AllLayersSplitter
     from interpreto.concepts.lenses.logit_lens import LogitLens
+    from interpreto.concepts.lenses.tuned_lens import TunedLens
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.targets import Contrast
@@ -194,6 +199,7 @@ if TYPE_CHECKING:
     from interpreto.models.black_box import BlackBox
     from interpreto.models.loading import load
     from interpreto.models.modes import InferenceModes
+    from interpreto.models.served import ServedModel
     from interpreto.models.similarity import SimilarityModel
     from interpreto.visualizations.attention import plot_attention
     from interpreto.visualizations.attributions import plot_attributions

@@ -28,18 +28,21 @@ from interpreto.attributions.perturbations.base import (
 )
 from interpreto.attributions.reading import SampleReader
 from interpreto.attributions.refinement import read_finer, read_outputs, refined
+from interpreto.choices import Choice
 from interpreto.errors import OptionError
 from interpreto.inputs.frames import read_columns
+from interpreto.inputs.image_processors import ImageProcessor
+from interpreto.inputs.images import ImageReader
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
-from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, check_of_texts
 from interpreto.models.batching import windows
-from interpreto.models.black_box import BlackBox
 from interpreto.models.embeddings import Baseline
 from interpreto.models.lengths import longest_input
 from interpreto.models.protocol import require
 from interpreto.models.report import EngineReport
-from interpreto.models.tasks import Generation, resolve_task
+from interpreto.models.tasks import resolve_task
+from interpreto.models.text_model import TextModel
 from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import Passes, progress_bar
 
@@ -51,9 +54,9 @@ class AttributionExplainer:
     """Explains a model's outputs by the units of its input: a perturbator, the model, an aggregator.
 
     Args:
-        model: A Hugging Face classifier or language model, any module with its interface, a pipeline, or a `BlackBox`. Left
-            as it was after every call.
-        tokenizer: Its tokenizer; a fast one, to explain texts. A `BlackBox` needs none.
+        model: A Hugging Face classifier or language model, any module with its interface, a pipeline, a `BlackBox`, or a
+            `ServedModel`. Left as it was after every call.
+        tokenizer: Its tokenizer; a fast one, to explain texts. A `BlackBox` and a `ServedModel` need none.
         batch_size: Rows per forward pass; None: as many as a token budget holds, halved when the memory runs out.
         perturbator: Makes the perturbed inputs; None: the input alone.
         aggregator: Turns their scores into attributions; None: the scores as they are.
@@ -130,10 +133,13 @@ class AttributionExplainer:
 
     def _reader(self, longest: int | None) -> Any:
         """Return what reads inputs."""
-        granularity, generates = self.settings.granularity, isinstance(self.task, Generation)
-        if isinstance(self.model, BlackBox) and self.tokenizer is None:
-            return self.model.reader(granularity)
-        ends = not isinstance(self.task, Generation) or self.task.encodes
+        granularity, generates = self.settings.granularity, self.task.generates
+        if isinstance(self.model, TextModel) and self.tokenizer is None:
+            return self.model.reader(check_of_texts(granularity))
+        if isinstance(self.tokenizer, ImageProcessor):
+            return ImageReader(self.tokenizer, granularity)
+        check_of_texts(granularity)
+        ends = not generates or self.task.encodes
         reader = InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
         return reader if self.task.reads is None else self.task.reads(reader)
 
@@ -267,7 +273,7 @@ class AttributionExplainer:
             **call: ``aggregate``, ``attribute_targets`` and ``generation_kwargs``, as in `explain`.
         """
         aggregate, attribute_targets = call.get("aggregate"), call.get("attribute_targets")
-        if self.explains_answers and isinstance(self.task, Generation):
+        if self.explains_answers and self.task.generates:
             aggregate = "sequence" if aggregate is None else aggregate
             attribute_targets = False if attribute_targets is None else attribute_targets
         request = self.task.request(
@@ -403,14 +409,15 @@ class AttributionExplainer:
         if residual is None and reference is not None:
             residual = (base - reference).double() - values.double().nansum(-1)
         error = None if estimate.standard_error is None else within_reach(estimate.standard_error, sample)
-        granularity, baseline = self.settings.granularity, getattr(self.perturbator, "baseline", None)
+        granularity = getattr(self.encode, "granularity", self.settings.granularity)
+        baseline = getattr(self.perturbator, "baseline", None)
         return AttributionOutput(
             attributions=values.detach().float(),
             sample=sample,
             target_labels=list(sample.targets.labels),
             model_task=self.task.name,
             method=type(self).__name__,
-            granularity=granularity.value if isinstance(granularity, Granularity) else "custom",
+            granularity=granularity.value if isinstance(granularity, Choice) else "custom",
             granularity_aggregation_strategy=self.strategy.value if self.evidence.pools else None,
             inference_mode=explained.mode_name or self.task.mode_name,
             base_scores=base.float(),

@@ -38,10 +38,12 @@ _HOMES = {
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
     "ThemeLabels": "interpretations.judged_labels",
-    "TopKSAEConcepts": "saes.explainers",
+    "TokenChange": "interpretations.token_change",
     "TopKInputs": "interpretations.topk_inputs",
+    "TopKSAEConcepts": "saes.explainers",
     "TrainingRecord": "saes.record",
     "VanillaSAEConcepts": "saes.explainers",
+    "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
     "tcav": "probes.tcav",
@@ -82,10 +84,12 @@ __all__ = [
     "SparsePCAConcepts",
     "TCAVResult",
     "ThemeLabels",
+    "TokenChange",
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
     "VanillaSAEConcepts",
+    "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
     "tcav",
@@ -109,7 +113,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.interpretations.judged_labels import ExplainLabels, OutputLabels, ThemeLabels
     from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
     from interpreto.concepts.interpretations.llm_labels import LLMLabels
+    from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+    from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav

@@ -5,7 +5,9 @@ from interpreto.concepts.interpretations.concept_label import ConceptLabel, Conc
 from interpreto.concepts.interpretations.judged_labels import ExplainLabels, OutputLabels, ThemeLabels
 from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
 from interpreto.concepts.interpretations.llm_labels import LLMLabels
+from interpreto.concepts.interpretations.token_change import TokenChange
 from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
 
 __all__ = [
     "ConceptLabel",
@@ -17,5 +19,7 @@ __all__ = [
     "LabelScore",
     "OutputLabels",
     "ThemeLabels",
+    "TokenChange",
     "TopKInputs",
+    "VocabularyProjection",
 ]
