@@ -16,19 +16,24 @@ _HOMES = {
     "ConceptLabel": "interpretations.concept_label",
     "ConceptLabels": "interpretations.concept_label",
     "ConceptModel": "concept_model",
+    "ConceptShap": "concept_shap",
+    "ConceptShapResult": "concept_shap",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
     "Erasure": "probes.erasure",
     "FFNValues": "dictionaries.ffn_values",
+    "ExplainLabels": "interpretations.judged_labels",
     "ICAConcepts": "dictionaries.linear",
     "Interpretation": "interpretations.base",
     "JumpReLUSAEConcepts": "saes.explainers",
     "KMeansConcepts": "dictionaries.kmeans",
     "KeywordLabels": "interpretations.keyword_labels",
+    "LLMLabels": "interpretations.llm_labels",
     "MpSAEConcepts": "saes.explainers",
     "NMFConcepts": "dictionaries.nmf",
     "NeuronsAsConcepts": "dictionaries.neurons",
+    "OutputLabels": "interpretations.judged_labels",
     "PCAConcepts": "dictionaries.linear",
     "ProbeConcepts": "probes.explainer",
     "SAEExplainer": "saes.explainers",
@@ -36,6 +41,7 @@ _HOMES = {
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
     "TCAVResult": "probes.tcav",
+    "ThemeLabels": "interpretations.judged_labels",
     "TokenChange": "interpretations.token_change",
     "TopKInputs": "interpretations.topk_inputs",
     "TopKSAEConcepts": "saes.explainers",
@@ -59,19 +65,24 @@ __all__ = [
     "ConceptLabel",
     "ConceptLabels",
     "ConceptModel",
+    "ConceptShap",
+    "ConceptShapResult",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
     "Erasure",
+    "ExplainLabels",
     "FFNValues",
     "ICAConcepts",
     "Interpretation",
     "JumpReLUSAEConcepts",
     "KMeansConcepts",
     "KeywordLabels",
+    "LLMLabels",
     "MpSAEConcepts",
     "NMFConcepts",
     "NeuronsAsConcepts",
+    "OutputLabels",
     "PCAConcepts",
     "ProbeConcepts",
     "SAEExplainer",
@@ -79,6 +90,7 @@ __all__ = [
     "SemiNMFConcepts",
     "SparsePCAConcepts",
     "TCAVResult",
+    "ThemeLabels",
     "TokenChange",
     "TopKInputs",
     "TopKSAEConcepts",
@@ -95,6 +107,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
     from interpreto.concepts.concept_model import ConceptModel
+    from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
@@ -107,7 +120,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
     from interpreto.concepts.interpretations.base import Interpretation
     from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
+    from interpreto.concepts.interpretations.judged_labels import ExplainLabels, OutputLabels, ThemeLabels
     from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
+    from interpreto.concepts.interpretations.llm_labels import LLMLabels
     from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
