@@ -33,6 +33,7 @@ FACTS: dict[str, tuple[type, ...]] = {
     "replacement": (str, int, type(None)),
     "baseline": (str, type(None)),
     "label": (str, type(None)),
+    "stopped": (str, type(None)),
 }
 """Attributes of an explanation that are no tensors, and their types."""
 PLACES: dict[str, tuple[type, ...]] = {
@@ -46,7 +47,7 @@ PLACES: dict[str, tuple[type, ...]] = {
     "confidence": (float, int, type(None)),
 }
 """Facts of the sample, and their types."""
-LATER = ("label", "prediction", "confidence")
+LATER = ("label", "stopped", "prediction", "confidence")
 """Facts that files of earlier versions lack; they are None there."""
 
 
