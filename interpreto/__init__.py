@@ -49,6 +49,7 @@ _HOMES = {
     "RawAttention": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
+    "ServedModel": "models.served",
     "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
     "SmoothGrad": "attributions.methods",
@@ -114,6 +115,7 @@ __all__ = [
     "RawAttention",
     "Rise",
     "Saliency",
+    "ServedModel",
     "ShapleyInteractions",
     "SimilarityModel",
     "SmoothGrad",
@@ -194,6 +196,7 @@ if TYPE_CHECKING:
     from interpreto.models.black_box import BlackBox
     from interpreto.models.loading import load
     from interpreto.models.modes import InferenceModes
+    from interpreto.models.served import ServedModel
     from interpreto.models.similarity import SimilarityModel
     from interpreto.visualizations.attention import plot_attention
     from interpreto.visualizations.attributions import plot_attributions

@@ -19,10 +19,10 @@ UNITS, GAMES, DRAWS = 12, 10, 20
 BUDGETS = (200, 500, 1000, 2000)
 TOLERANCE, SENTENCES, SHORTEST, LONGEST = 0.05, 200, 9, 13
 
-INTERACTIONS = f"""Estimates of interactions of order 2 against exact values: {GAMES} random games of {UNITS} units (main effects, all pairs, 15
-interactions of three to five units, squashed), {DRAWS} draws each. The error is the mean distance to the exact value, in shares
-of the mean magnitude of the exact values; the coverage is the share of values within 1.96 standard errors (nominal 95 %).
-All 4,096 coalitions are exact.
+INTERACTIONS = f"""Estimates of interactions of order 2 against exact values: {GAMES} random games of {UNITS} units (main
+effects, all pairs, 15 interactions of three to five units, squashed), {DRAWS} draws each. The error is the mean distance to the
+exact value, in shares of the mean magnitude of the exact values; the coverage is the share of values within 1.96 standard
+errors (nominal 95 %). All 4,096 coalitions are exact.
 
 | index | {" | ".join(f"error, n = {n:,}" for n in BUDGETS)} | {" | ".join(f"coverage, n = {n:,}" for n in BUDGETS)} |
 | --- |{" ---: |" * (2 * len(BUDGETS))}
@@ -31,12 +31,13 @@ All 4,096 coalitions are exact.
 `make tables` computes it again.
 """
 
-PRECISION = f"""Sampling with `tolerance={TOLERANCE}` on {SENTENCES} held-out sentences of {SHORTEST} to {LONGEST} units, against the exact values of all
-coalitions. A unit matters if its exact value is more than {TOLERANCE:.0%} of the score gap; an error is within if it is at most
-{TOLERANCE:.0%} of the gap.
+COLUMNS = ("rows per text", "without", "texts that reached it", "units that matter within", "all units within")
+PRECISION = f"""Sampling with `tolerance={TOLERANCE}`, and without one, on {SENTENCES} held-out sentences of {SHORTEST} to {LONGEST}
+units, against the exact values of all coalitions. A unit matters if its exact value is more than {TOLERANCE:.0%} of the score
+gap; an error is within if it is at most {TOLERANCE:.0%} of the gap. The last column is of the texts that reached the tolerance.
 
-| method | rows per text | without a tolerance | texts that reached it | units that matter within | all units within | within, of texts that reached it |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| method | {" | ".join(COLUMNS)} | all units within, reached |
+| --- |{" ---: |" * (len(COLUMNS) + 1)}
 {{rows}}
 
 `make tables` computes it again.

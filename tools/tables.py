@@ -1,6 +1,6 @@
 """Writes the measured tables of the documentation: methods × metrics, on the embedded classifier and on SmolLM2.
 
-python -W ignore tools/tables.py [classifier] [generation] [calibration] [games]
+python -W ignore tools/tables.py [classifier] [generation] [calibration] [tcav] [games]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from calibration import calibration
 from game_tables import interactions_table, tolerance_table
+from tcav import table as tcav_table
 
 import interpreto
 from interpreto import demo
@@ -77,7 +78,7 @@ PROMPTS = (
 
 def main() -> None:
     torch.set_num_threads(2)
-    asked = sys.argv[1:] or ["classifier", "generation", "calibration", "games"]
+    asked = sys.argv[1:] or ["classifier", "generation", "calibration", "tcav", "games"]
     TABLES.mkdir(exist_ok=True)
     if "classifier" in asked:
         write("methods.md", classifier())
@@ -88,6 +89,8 @@ def main() -> None:
     if "games" in asked:
         write("interactions.md", interactions_table())
         write("tolerance.md", tolerance_table())
+    if "tcav" in asked:
+        write("tcav.md", tcav_table())
 
 
 def classifier() -> str:

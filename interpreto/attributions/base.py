@@ -34,12 +34,12 @@ from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter
 from interpreto.models.batching import windows
-from interpreto.models.black_box import BlackBox
 from interpreto.models.embeddings import Baseline
 from interpreto.models.lengths import longest_input
 from interpreto.models.protocol import require
 from interpreto.models.report import EngineReport
-from interpreto.models.tasks import Generation, resolve_task
+from interpreto.models.tasks import resolve_task
+from interpreto.models.text_model import TextModel
 from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import Passes, progress_bar
 
@@ -51,9 +51,9 @@ class AttributionExplainer:
     """Explains a model's outputs by the units of its input: a perturbator, the model, an aggregator.
 
     Args:
-        model: A Hugging Face classifier or language model, any module with its interface, a pipeline, or a `BlackBox`. Left
-            as it was after every call.
-        tokenizer: Its tokenizer; a fast one, to explain texts. A `BlackBox` needs none.
+        model: A Hugging Face classifier or language model, any module with its interface, a pipeline, a `BlackBox`, or a
+            `ServedModel`. Left as it was after every call.
+        tokenizer: Its tokenizer; a fast one, to explain texts. A `BlackBox` and a `ServedModel` need none.
         batch_size: Rows per forward pass; None: as many as a token budget holds, halved when the memory runs out.
         perturbator: Makes the perturbed inputs; None: the input alone.
         aggregator: Turns their scores into attributions; None: the scores as they are.
@@ -130,10 +130,10 @@ class AttributionExplainer:
 
     def _reader(self, longest: int | None) -> Any:
         """Return what reads inputs."""
-        granularity, generates = self.settings.granularity, isinstance(self.task, Generation)
-        if isinstance(self.model, BlackBox) and self.tokenizer is None:
+        granularity, generates = self.settings.granularity, self.task.generates
+        if isinstance(self.model, TextModel) and self.tokenizer is None:
             return self.model.reader(granularity)
-        ends = not isinstance(self.task, Generation) or self.task.encodes
+        ends = not generates or self.task.encodes
         reader = InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
         return reader if self.task.reads is None else self.task.reads(reader)
 
@@ -265,7 +265,7 @@ class AttributionExplainer:
     ) -> Iterator[Sample]:
         """Return the samples of a call, which are read as they are asked for."""
         aggregate, attribute_targets = call.get("aggregate"), call.get("attribute_targets")
-        if self.explains_answers and isinstance(self.task, Generation):
+        if self.explains_answers and self.task.generates:
             aggregate = "sequence" if aggregate is None else aggregate
             attribute_targets = False if attribute_targets is None else attribute_targets
         request = self.task.request(

@@ -17,6 +17,7 @@ from interpreto.inputs.targets import Contrast
 from interpreto.inputs.text import TokenizedInput
 from interpreto.inputs.units import Granularity, Span, Splitter
 from interpreto.models.protocol import Model
+from interpreto.models.served import ServedModel
 from interpreto.models.tasks import GenerationRequest, Task
 
 TOGETHER = 64  # inputs that are read at a time
@@ -62,9 +63,10 @@ class SampleReader:
         encodings = self.encode(inputs, roles, first) if first else self.encode(inputs, roles)
         ranges = read_spans(spans, len(encodings))
         found = self.task.read_targets(targets, encodings, single)
-        if found is None and (forward := getattr(self.model, "forward", None)) is not None:
+        writer: Any = self.model if isinstance(self.model, ServedModel) else getattr(self.model, "forward", None)
+        if found is None and writer is not None:
             with self.model.session():
-                found = self.task.own_targets(forward, encodings, request)
+                found = self.task.own_targets(writer, encodings, request)
         return [
             self._sample(
                 first + i, encoding, None if found is None else found[i], request, None if ranges is None else ranges[i]

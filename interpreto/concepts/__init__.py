@@ -13,6 +13,8 @@ _HOMES = {
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
     "ConceptExplainer": "base",
+    "ConceptLabel": "interpretations.concept_label",
+    "ConceptLabels": "interpretations.concept_label",
     "ConceptModel": "concept_model",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
@@ -20,7 +22,9 @@ _HOMES = {
     "Erasure": "probes.erasure",
     "ICAConcepts": "dictionaries.linear",
     "JumpReLUSAEConcepts": "saes.explainers",
+    "Interpretation": "interpretations.base",
     "KMeansConcepts": "dictionaries.kmeans",
+    "KeywordLabels": "interpretations.keyword_labels",
     "MpSAEConcepts": "saes.explainers",
     "NMFConcepts": "dictionaries.nmf",
     "NeuronsAsConcepts": "dictionaries.neurons",
@@ -30,10 +34,12 @@ _HOMES = {
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
-    "TopKSAEConcepts": "saes.explainers",
+    "TokenChange": "interpretations.token_change",
     "TopKInputs": "interpretations.topk_inputs",
+    "TopKSAEConcepts": "saes.explainers",
     "TrainingRecord": "saes.record",
     "VanillaSAEConcepts": "saes.explainers",
+    "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
     "tcav": "probes.tcav",
@@ -48,14 +54,18 @@ __all__ = [
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
     "ConceptExplainer",
+    "ConceptLabel",
+    "ConceptLabels",
     "ConceptModel",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
     "Erasure",
     "ICAConcepts",
+    "Interpretation",
     "JumpReLUSAEConcepts",
     "KMeansConcepts",
+    "KeywordLabels",
     "MpSAEConcepts",
     "NMFConcepts",
     "NeuronsAsConcepts",
@@ -66,10 +76,12 @@ __all__ = [
     "SemiNMFConcepts",
     "SparsePCAConcepts",
     "TCAVResult",
+    "TokenChange",
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
     "VanillaSAEConcepts",
+    "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
     "tcav",
@@ -88,7 +100,12 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.interpretations.base import Interpretation
+    from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
+    from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
+    from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+    from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interpreto.aliases import aliases
-from interpreto.concepts.labels import Names
 from interpreto.concepts.lenses.all_layers import AllLayersSplitter
 from interpreto.concepts.lenses.output import LensOutput
 from interpreto.concepts.lenses.targets import followed
+from interpreto.concepts.output_names import Names
 from interpreto.concepts.outputs import task_of
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.splitters.generation import SplitterForGeneration
