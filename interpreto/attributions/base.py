@@ -28,11 +28,14 @@ from interpreto.attributions.perturbations.base import (
 )
 from interpreto.attributions.reading import SampleReader
 from interpreto.attributions.refinement import read_finer, read_outputs, refined
+from interpreto.choices import Choice
 from interpreto.errors import OptionError
 from interpreto.inputs.frames import read_columns
+from interpreto.inputs.image_processors import ImageProcessor
+from interpreto.inputs.images import ImageReader
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
-from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, check_of_texts
 from interpreto.models.batching import windows
 from interpreto.models.embeddings import Baseline
 from interpreto.models.lengths import longest_input
@@ -132,7 +135,10 @@ class AttributionExplainer:
         """Return what reads inputs."""
         granularity, generates = self.settings.granularity, self.task.generates
         if isinstance(self.model, TextModel) and self.tokenizer is None:
-            return self.model.reader(granularity)
+            return self.model.reader(check_of_texts(granularity))
+        if isinstance(self.tokenizer, ImageProcessor):
+            return ImageReader(self.tokenizer, granularity)
+        check_of_texts(granularity)
         ends = not generates or self.task.encodes
         reader = InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
         return reader if self.task.reads is None else self.task.reads(reader)
@@ -401,14 +407,15 @@ class AttributionExplainer:
         if residual is None and reference is not None:
             residual = (base - reference).double() - values.double().nansum(-1)
         error = None if estimate.standard_error is None else within_reach(estimate.standard_error, sample)
-        granularity, baseline = self.settings.granularity, getattr(self.perturbator, "baseline", None)
+        granularity = getattr(self.encode, "granularity", self.settings.granularity)
+        baseline = getattr(self.perturbator, "baseline", None)
         return AttributionOutput(
             attributions=values.detach().float(),
             sample=sample,
             target_labels=list(sample.targets.labels),
             model_task=self.task.name,
             method=type(self).__name__,
-            granularity=granularity.value if isinstance(granularity, Granularity) else "custom",
+            granularity=granularity.value if isinstance(granularity, Choice) else "custom",
             granularity_aggregation_strategy=self.strategy.value if self.evidence.pools else None,
             inference_mode=explained.mode_name or self.task.mode_name,
             base_scores=base.float(),
