@@ -16,6 +16,8 @@ _HOMES = {
     "ConceptLabel": "interpretations.concept_label",
     "ConceptLabels": "interpretations.concept_label",
     "ConceptModel": "concept_model",
+    "ConceptShap": "concept_shap",
+    "ConceptShapResult": "concept_shap",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
@@ -57,6 +59,8 @@ __all__ = [
     "ConceptLabel",
     "ConceptLabels",
     "ConceptModel",
+    "ConceptShap",
+    "ConceptShapResult",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
@@ -91,6 +95,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
     from interpreto.concepts.concept_model import ConceptModel
+    from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
