@@ -32,9 +32,10 @@ errors (nominal 95 %). All 4,096 coalitions are exact.
 """
 
 COLUMNS = ("rows per text", "without", "texts that reached it", "units that matter within", "all units within")
-PRECISION = f"""Sampling with `tolerance={TOLERANCE}`, and without one, on {SENTENCES} held-out sentences of {SHORTEST} to
-{LONGEST} units, against the exact values of all coalitions. A unit matters if its exact value is more than {TOLERANCE:.0%} of the score
-gap; an error is within if it is at most {TOLERANCE:.0%} of the gap. The last column is of the texts that reached the tolerance.
+PRECISION = f"""Sampling with `tolerance={TOLERANCE}`, and without one, on {SENTENCES} held-out sentences of
+{SHORTEST} to {LONGEST} units, against the exact values of all coalitions. A unit matters if its exact value is more
+than {TOLERANCE:.0%} of the score gap; an error is within if it is at most {TOLERANCE:.0%} of the gap. The last column is of
+the texts that reached the tolerance.
 
 | method | {" | ".join(COLUMNS)} | all units within, reached |
 | --- |{" ---: |" * (len(COLUMNS) + 1)}
