@@ -59,6 +59,7 @@ _HOMES = {
     "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
     "TransitionAttention": "attributions.methods",
+    "TunedLens": "concepts.lenses.tuned_lens",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
@@ -126,6 +127,7 @@ __all__ = [
     "SplitterForGeneration",
     "SquareGrad",
     "TransitionAttention",
+    "TunedLens",
     "ValueZeroing",
     "VarGrad",
     "__version__",
@@ -191,6 +193,7 @@ if TYPE_CHECKING:
     from interpreto.attributions.shapley_interactions import ShapleyInteractions
     from interpreto.concepts.lenses.all_layers import AllLayersSplitter
     from interpreto.concepts.lenses.logit_lens import LogitLens
+    from interpreto.concepts.lenses.tuned_lens import TunedLens
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.targets import Contrast

@@ -36,7 +36,7 @@ def test_the_public_surface_is_this():
     assert set(interpreto.__all__) == {
         *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
         *("attention_view", "plot_attention"),
-        *("AllLayersSplitter", "LogitLens", "plot_lens"),
+        *("AllLayersSplitter", "LogitLens", "TunedLens", "plot_lens"),
         *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load"),
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),

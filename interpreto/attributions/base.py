@@ -28,11 +28,14 @@ from interpreto.attributions.perturbations.base import (
 )
 from interpreto.attributions.reading import SampleReader
 from interpreto.attributions.refinement import read_finer, read_outputs, refined
+from interpreto.choices import Choice
 from interpreto.errors import OptionError
 from interpreto.inputs.frames import read_columns
+from interpreto.inputs.image_processors import ImageProcessor
+from interpreto.inputs.images import ImageReader
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
-from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, check_of_texts
 from interpreto.models.batching import windows
 from interpreto.models.embeddings import Baseline
 from interpreto.models.lengths import longest_input
@@ -132,7 +135,10 @@ class AttributionExplainer:
         """Return what reads inputs."""
         granularity, generates = self.settings.granularity, self.task.generates
         if isinstance(self.model, TextModel) and self.tokenizer is None:
-            return self.model.reader(granularity)
+            return self.model.reader(check_of_texts(granularity))
+        if isinstance(self.tokenizer, ImageProcessor):
+            return ImageReader(self.tokenizer, granularity)
+        check_of_texts(granularity)
         ends = not generates or self.task.encodes
         reader = InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
         return reader if self.task.reads is None else self.task.reads(reader)
@@ -236,16 +242,8 @@ class AttributionExplainer:
             [['positive'], ['negative']]
         """
         classes = None if labels is None else check_labels(labels, inputs, self.task)
-        found = self.estimates(
-            inputs,
-            targets,
-            spans=spans,
-            roles=roles,
-            aggregate=aggregate,
-            attribute_targets=attribute_targets,
-            generation_kwargs=generation_kwargs,
-        )
-        outputs = (output for output, _ in found)
+        call = {"aggregate": aggregate, "attribute_targets": attribute_targets, "generation_kwargs": generation_kwargs}
+        outputs = self._outputs(self._samples(inputs, targets, spans, roles, call), _number_of(inputs))
         return outputs if classes is None else labeled(outputs, labels, is_one(inputs), classes)
 
     def estimates(
@@ -266,6 +264,12 @@ class AttributionExplainer:
             roles: As in `explain`.
             **call: ``aggregate``, ``attribute_targets`` and ``generation_kwargs``, as in `explain`.
         """
+        return self._outputs(self._samples(inputs, targets, spans, roles, call), _number_of(inputs), estimates=True)
+
+    def _samples(
+        self, inputs: Any, targets: Any, spans: Any, roles: Sequence[str] | None, call: Mapping[str, Any]
+    ) -> Iterator[Sample]:
+        """Return the samples of a call, which are read as they are asked for."""
         aggregate, attribute_targets = call.get("aggregate"), call.get("attribute_targets")
         if self.explains_answers and self.task.generates:
             aggregate = "sequence" if aggregate is None else aggregate
@@ -275,7 +279,7 @@ class AttributionExplainer:
         )
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
-        return self._outputs(reader.samples(inputs, targets, spans, roles, request), _number_of(inputs))
+        return reader.samples(inputs, targets, spans, roles, request)
 
     def explain_frame(
         self,
@@ -325,7 +329,7 @@ class AttributionExplainer:
 
         Units, ids and targets stay as they are: the granularity of this explainer plays no part.
         """
-        return Explanations(output for output, _ in self._outputs(samples, len(samples)))
+        return Explanations(self._outputs(samples, len(samples)))
 
     def refine(self, outputs: Any, granularity: Granularity | str | Splitter = Granularity.WORD, top: int = 3) -> Explanations:
         """Explain the strongest units of explanations at a finer granularity, with everything else left as it is.
@@ -361,10 +365,10 @@ class AttributionExplainer:
         finer, top = read_finer(granularity, top)
         samples = [refined(output, finer, top) for output in read_outputs(outputs)]
         name = finer.value if isinstance(finer, Granularity) else "custom"
-        return Explanations(replace(output, granularity=name) for output, _ in self._outputs(samples, len(samples)))
+        return Explanations(replace(output, granularity=name) for output in self._outputs(samples, len(samples)))
 
-    def _outputs(self, samples: Iterable[Sample], total: int | None = None) -> Iterator[tuple[AttributionOutput, Estimate]]:
-        """Yield explanations and estimates; samples are explained some at a time, so that their inputs share batches."""
+    def _outputs(self, samples: Iterable[Sample], total: int | None = None, estimates: bool = False) -> Iterator[Any]:
+        """Yield explanations, with their estimates if asked for; some samples at a time, so that inputs share batches."""
         parts = Parts(self.perturbator, self.aggregator, self.task, self._generator, self.strategy)
         shown = self.settings.tqdm_bar
         with progress_bar(desc=type(self).__name__, unit=" texts", total=total, shown=shown) as bar:
@@ -381,7 +385,7 @@ class AttributionExplainer:
                 for output, estimate in outputs:
                     if self.exact_in_the_limit or self.exact:
                         check_completeness(output, self.exact, getattr(self.perturbator, "n_perturbations", 1))
-                    yield output, estimate
+                    yield (output, estimate) if estimates else output
 
     @property
     def strategy(self) -> GranularityAggregationStrategy:
@@ -403,14 +407,15 @@ class AttributionExplainer:
         if residual is None and reference is not None:
             residual = (base - reference).double() - values.double().nansum(-1)
         error = None if estimate.standard_error is None else within_reach(estimate.standard_error, sample)
-        granularity, baseline = self.settings.granularity, getattr(self.perturbator, "baseline", None)
+        granularity = getattr(self.encode, "granularity", self.settings.granularity)
+        baseline = getattr(self.perturbator, "baseline", None)
         return AttributionOutput(
             attributions=values.detach().float(),
             sample=sample,
             target_labels=list(sample.targets.labels),
             model_task=self.task.name,
             method=type(self).__name__,
-            granularity=granularity.value if isinstance(granularity, Granularity) else "custom",
+            granularity=granularity.value if isinstance(granularity, Choice) else "custom",
             granularity_aggregation_strategy=self.strategy.value if self.evidence.pools else None,
             inference_mode=explained.mode_name or self.task.mode_name,
             base_scores=base.float(),
@@ -420,6 +425,7 @@ class AttributionExplainer:
             reference_scores=None if reference is None else reference.float(),
             residual=None if residual is None else residual.float(),
             standard_error=None if error is None else error.float(),
+            stopped=estimate.stopped,
         )
 
     def _generator(self) -> Generator:
