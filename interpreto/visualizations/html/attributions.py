@@ -111,6 +111,7 @@ def _facts(explanation: AttributionOutput) -> dict[str, Any]:
         ("Pooling", explanation.granularity_aggregation_strategy),
         ("Baseline", explanation.baseline),
         ("Replacement", f"token {replacement}" if isinstance(replacement, int) else replacement),
+        ("Sampling", explanation.stopped),
     ]
     return {
         "elements": explanation.elements,

@@ -161,4 +161,6 @@ def _facts(explanation: AttributionOutput) -> Text:
         facts.append(f"baseline {explanation.baseline}")
     if explanation.replacement is not None:
         facts.append(f"replacement {explanation.replacement}")
+    if explanation.stopped is not None:
+        facts.append(explanation.stopped)
     return Text(" · ".join(map(one_line, facts)), "dim")
