@@ -249,16 +249,8 @@ class AttributionExplainer:
             [['positive'], ['negative']]
         """
         classes = None if labels is None else check_labels(labels, inputs, self.task)
-        found = self.estimates(
-            inputs,
-            targets,
-            spans=spans,
-            roles=roles,
-            aggregate=aggregate,
-            attribute_targets=attribute_targets,
-            generation_kwargs=generation_kwargs,
-        )
-        outputs = (output for output, _ in found)
+        call = {"aggregate": aggregate, "attribute_targets": attribute_targets, "generation_kwargs": generation_kwargs}
+        outputs = self._outputs(self._samples(inputs, targets, spans, roles, call), _number_of(inputs))
         return outputs if classes is None else labeled(outputs, labels, is_one(inputs), classes)
 
     def estimates(
@@ -279,6 +271,12 @@ class AttributionExplainer:
             roles: As in `explain`.
             **call: ``aggregate``, ``attribute_targets`` and ``generation_kwargs``, as in `explain`.
         """
+        return self._outputs(self._samples(inputs, targets, spans, roles, call), _number_of(inputs), estimates=True)
+
+    def _samples(
+        self, inputs: Any, targets: Any, spans: Any, roles: Sequence[str] | None, call: Mapping[str, Any]
+    ) -> Iterator[Sample]:
+        """Return the samples of a call, which are read as they are asked for."""
         aggregate, attribute_targets = call.get("aggregate"), call.get("attribute_targets")
         if self.explains_answers and self.task.generates:
             aggregate = "sequence" if aggregate is None else aggregate
@@ -288,7 +286,7 @@ class AttributionExplainer:
         )
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
-        return self._outputs(reader.samples(inputs, targets, spans, roles, request), _number_of(inputs))
+        return reader.samples(inputs, targets, spans, roles, request)
 
     def explain_frame(
         self,
@@ -338,7 +336,7 @@ class AttributionExplainer:
 
         Units, ids and targets stay as they are: the granularity of this explainer plays no part.
         """
-        return Explanations(output for output, _ in self._outputs(samples, len(samples)))
+        return Explanations(self._outputs(samples, len(samples)))
 
     def refine(self, outputs: Any, granularity: Granularity | str | Splitter = Granularity.WORD, top: int = 3) -> Explanations:
         """Explain the strongest units of explanations at a finer granularity, with everything else left as it is.
@@ -374,10 +372,10 @@ class AttributionExplainer:
         finer, top = read_finer(granularity, top)
         samples = [refined(output, finer, top) for output in read_outputs(outputs)]
         name = finer.value if isinstance(finer, Granularity) else "custom"
-        return Explanations(replace(output, granularity=name) for output, _ in self._outputs(samples, len(samples)))
+        return Explanations(replace(output, granularity=name) for output in self._outputs(samples, len(samples)))
 
-    def _outputs(self, samples: Iterable[Sample], total: int | None = None) -> Iterator[tuple[AttributionOutput, Estimate]]:
-        """Yield explanations and estimates; samples are explained some at a time, so that their inputs share batches."""
+    def _outputs(self, samples: Iterable[Sample], total: int | None = None, estimates: bool = False) -> Iterator[Any]:
+        """Yield explanations, with their estimates if asked for; some samples at a time, so that inputs share batches."""
         parts = Parts(self.perturbator, self.aggregator, self.task, self._generator, self.strategy)
         shown = self.settings.tqdm_bar
         with progress_bar(desc=type(self).__name__, unit=" texts", total=total, shown=shown) as bar:
@@ -394,7 +392,7 @@ class AttributionExplainer:
                 for output, estimate in outputs:
                     if self.exact_in_the_limit or self.exact:
                         check_completeness(output, self.exact, getattr(self.perturbator, "n_perturbations", 1))
-                    yield output, estimate
+                    yield (output, estimate) if estimates else output
 
     @property
     def strategy(self) -> GranularityAggregationStrategy:
@@ -435,6 +433,7 @@ class AttributionExplainer:
             residual=None if residual is None else residual.float(),
             hook_point=self._hook_point,
             standard_error=None if error is None else error.float(),
+            stopped=estimate.stopped,
         )
 
     @property

@@ -22,20 +22,26 @@ _HOMES = {
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
     "Erasure": "probes.erasure",
+    "FFNValues": "dictionaries.ffn_values",
+    "ExplainLabels": "interpretations.judged_labels",
     "ICAConcepts": "dictionaries.linear",
-    "JumpReLUSAEConcepts": "saes.explainers",
     "Interpretation": "interpretations.base",
+    "JumpReLUSAEConcepts": "saes.explainers",
     "KMeansConcepts": "dictionaries.kmeans",
     "KeywordLabels": "interpretations.keyword_labels",
+    "LLMLabels": "interpretations.llm_labels",
     "MpSAEConcepts": "saes.explainers",
     "NMFConcepts": "dictionaries.nmf",
     "NeuronsAsConcepts": "dictionaries.neurons",
+    "OutputLabels": "interpretations.judged_labels",
     "PCAConcepts": "dictionaries.linear",
     "ProbeConcepts": "probes.explainer",
     "SAEExplainer": "saes.explainers",
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
+    "TCAVResult": "probes.tcav",
+    "ThemeLabels": "interpretations.judged_labels",
     "TokenChange": "interpretations.token_change",
     "TopKInputs": "interpretations.topk_inputs",
     "TopKSAEConcepts": "saes.explainers",
@@ -44,8 +50,8 @@ _HOMES = {
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "parameter_directions": "dictionaries.ffn_values",
     "tcav": "probes.tcav",
-    "TCAVResult": "probes.tcav",
 }
 
 __all__ = [
@@ -65,14 +71,18 @@ __all__ = [
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
     "Erasure",
+    "ExplainLabels",
+    "FFNValues",
     "ICAConcepts",
     "Interpretation",
     "JumpReLUSAEConcepts",
     "KMeansConcepts",
     "KeywordLabels",
+    "LLMLabels",
     "MpSAEConcepts",
     "NMFConcepts",
     "NeuronsAsConcepts",
+    "OutputLabels",
     "PCAConcepts",
     "ProbeConcepts",
     "SAEExplainer",
@@ -80,6 +90,7 @@ __all__ = [
     "SemiNMFConcepts",
     "SparsePCAConcepts",
     "TCAVResult",
+    "ThemeLabels",
     "TokenChange",
     "TopKInputs",
     "TopKSAEConcepts",
@@ -88,6 +99,7 @@ __all__ = [
     "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
+    "parameter_directions",
     "tcav",
 ]
 
@@ -99,6 +111,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+    from interpreto.concepts.dictionaries.ffn_values import FFNValues, parameter_directions
     from interpreto.concepts.dictionaries.kmeans import KMeansConcepts
     from interpreto.concepts.dictionaries.linear import ICAConcepts, PCAConcepts, SparsePCAConcepts, SVDConcepts
     from interpreto.concepts.dictionaries.neurons import NeuronsAsConcepts
@@ -107,7 +120,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
     from interpreto.concepts.interpretations.base import Interpretation
     from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
+    from interpreto.concepts.interpretations.judged_labels import ExplainLabels, OutputLabels, ThemeLabels
     from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
+    from interpreto.concepts.interpretations.llm_labels import LLMLabels
     from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.interpretations.vocabulary import VocabularyProjection

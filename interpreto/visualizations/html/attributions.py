@@ -112,6 +112,7 @@ def _facts(explanation: AttributionOutput) -> dict[str, Any]:
         ("Baseline", explanation.baseline),
         ("Activations of", explanation.hook_point),
         ("Replacement", f"token {replacement}" if isinstance(replacement, int) else replacement),
+        ("Sampling", explanation.stopped),
     ]
     return {
         "elements": explanation.elements,

@@ -163,4 +163,6 @@ def _facts(explanation: AttributionOutput) -> Text:
         facts.append(f"activations of {explanation.hook_point}")
     if explanation.replacement is not None:
         facts.append(f"replacement {explanation.replacement}")
+    if explanation.stopped is not None:
+        facts.append(explanation.stopped)
     return Text(" · ".join(map(one_line, facts)), "dim")
