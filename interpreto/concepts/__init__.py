@@ -26,6 +26,7 @@ _HOMES = {
     "NeuronsAsConcepts": "dictionaries.neurons",
     "PCAConcepts": "dictionaries.linear",
     "ProbeConcepts": "probes.explainer",
+    "PublishedSAEConcepts": "pretrained.explainer",
     "SAEExplainer": "saes.explainers",
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
@@ -36,6 +37,8 @@ _HOMES = {
     "VanillaSAEConcepts": "saes.explainers",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "load_sae": "pretrained.load",
+    "push_to_hub": "pretrained.export",
     "tcav": "probes.tcav",
     "TCAVResult": "probes.tcav",
 }
@@ -61,6 +64,7 @@ __all__ = [
     "NeuronsAsConcepts",
     "PCAConcepts",
     "ProbeConcepts",
+    "PublishedSAEConcepts",
     "SAEExplainer",
     "SVDConcepts",
     "SemiNMFConcepts",
@@ -72,6 +76,8 @@ __all__ = [
     "VanillaSAEConcepts",
     "concept_dashboard",
     "load_concepts",
+    "load_sae",
+    "push_to_hub",
     "tcav",
 ]
 
@@ -89,6 +95,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+    from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
+    from interpreto.concepts.pretrained.export import push_to_hub
+    from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from interpreto.errors import ModelError, OptionError
 
 Stack = Literal["encoder", "decoder"]
+Side = Literal["output", "input"]
+INPUT = ":input"
+"""The ending of a split point that is what its module is given, as in ``"model.layers.3.mlp:input"``."""
 STACKS: tuple[Stack, ...] = ("encoder", "decoder")
 
 
@@ -27,12 +30,20 @@ class HookPoint:
 
     name: str
     module: nn.Module
-    side: Literal["output", "input"] = "output"
+    side: Side = "output"
     stack: Stack | None = None
 
 
 def find_hook_points(model: nn.Module, split_points: object) -> list[HookPoint]:
-    """Return the hook points of split points, in the order given, each once."""
+    """Return the hook points of split points, in the order given, each once.
+
+    Args:
+        model: The model.
+        split_points: Paths of modules or numbers of blocks: their outputs; with ``":input"`` after it, what it is given.
+
+    Raises:
+        OptionError: the model has no such module; the message lists its neighbors.
+    """
     single = isinstance(split_points, (str, Integral))
     if not single and not isinstance(split_points, Iterable):
         raise OptionError(f"`split_points`: got {split_points!r}; pass a module's path, a block's number, or a list of these.")
@@ -40,8 +51,20 @@ def find_hook_points(model: nn.Module, split_points: object) -> list[HookPoint]:
     if not asked:
         raise OptionError("`split_points`: got an empty list; pass the path of at least one module, or a block's number.")
     modules = dict(model.named_modules())
-    names = dict.fromkeys(_resolve(model, modules, point) for point in asked)
-    return [HookPoint(name, modules[name], stack=_stack_of(model, modules[name])) for name in names]
+    places = dict.fromkeys(_resolve_side(model, modules, point) for point in asked)
+    return [
+        HookPoint(name if side == "output" else f"{name}{INPUT}", modules[name], side, _stack_of(model, modules[name]))
+        for name, side in places
+    ]
+
+
+def _resolve_side(model: nn.Module, modules: Mapping[str, nn.Module], point: object) -> tuple[str, Side]:
+    """Return the path of a split point's module, and whether its output or its first input is meant."""
+    if isinstance(point, str) and point not in modules:
+        path, _, side = point.rpartition(":")
+        if path and side in ("input", "output"):
+            return _resolve(model, modules, int(path) if path.lstrip("-").isdecimal() else path), side
+    return _resolve(model, modules, point), "output"
 
 
 def _resolve(model: nn.Module, modules: Mapping[str, nn.Module], point: object) -> str:
