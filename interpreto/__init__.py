@@ -36,6 +36,7 @@ _HOMES = {
     "InferenceModes": "models.modes",
     "InputXGradient": "attributions.methods",
     "IntegratedGradients": "attributions.methods",
+    "InteractionOutput": "attributions.interaction_output",
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
@@ -48,6 +49,8 @@ _HOMES = {
     "RawAttention": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
+    "ServedModel": "models.served",
+    "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
     "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
@@ -55,6 +58,7 @@ _HOMES = {
     "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
     "TransitionAttention": "attributions.methods",
+    "TunedLens": "concepts.lenses.tuned_lens",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
@@ -64,6 +68,7 @@ _HOMES = {
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
+    "plot_interactions": "visualizations.interactions",
     "plot_lens": "visualizations.lens",
     "report": "metrics.report",
 }
@@ -98,6 +103,7 @@ __all__ = [
     "InferenceModes",
     "InputXGradient",
     "IntegratedGradients",
+    "InteractionOutput",
     "KernelShap",
     "Lime",
     "LimeWithPrior",
@@ -110,6 +116,8 @@ __all__ = [
     "RawAttention",
     "Rise",
     "Saliency",
+    "ServedModel",
+    "ShapleyInteractions",
     "SimilarityModel",
     "SmoothGrad",
     "Sobol",
@@ -117,6 +125,7 @@ __all__ = [
     "SplitterForGeneration",
     "SquareGrad",
     "TransitionAttention",
+    "TunedLens",
     "ValueZeroing",
     "VarGrad",
     "__version__",
@@ -133,6 +142,7 @@ __all__ = [
     "plot_concepts",
     "plot_curves",
     "plot_importance",
+    "plot_interactions",
     "plot_lens",
     "report",
 ]
@@ -143,6 +153,7 @@ if TYPE_CHECKING:
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
+    from interpreto.attributions.interaction_output import InteractionOutput
     from interpreto.attributions.methods import (
         Alti,
         AttentionRollout,
@@ -176,8 +187,10 @@ if TYPE_CHECKING:
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput
+    from interpreto.attributions.shapley_interactions import ShapleyInteractions
     from interpreto.concepts.lenses.all_layers import AllLayersSplitter
     from interpreto.concepts.lenses.logit_lens import LogitLens
+    from interpreto.concepts.lenses.tuned_lens import TunedLens
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.targets import Contrast
@@ -186,12 +199,14 @@ if TYPE_CHECKING:
     from interpreto.models.black_box import BlackBox
     from interpreto.models.loading import load
     from interpreto.models.modes import InferenceModes
+    from interpreto.models.served import ServedModel
     from interpreto.models.similarity import SimilarityModel
     from interpreto.visualizations.attention import plot_attention
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
     from interpreto.visualizations.importance import plot_importance
+    from interpreto.visualizations.interactions import plot_interactions
     from interpreto.visualizations.lens import plot_lens
 
 

@@ -36,7 +36,7 @@ def test_the_public_surface_is_this():
     assert set(interpreto.__all__) == {
         *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
         *("attention_view", "plot_attention"),
-        *("AllLayersSplitter", "LogitLens", "plot_lens"),
+        *("AllLayersSplitter", "LogitLens", "TunedLens", "plot_lens"),
         *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load"),
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
@@ -51,11 +51,12 @@ def test_the_public_surface_is_this():
             "Consensus",
             "ContextCite",
         ),
+        *("ShapleyInteractions", "InteractionOutput", "plot_interactions"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
         *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("Alti", "ValueZeroing"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
-        *("BlackBox", "Contrast", "Documents", "Explanations", "SimilarityModel"),
+        *("BlackBox", "Contrast", "Documents", "Explanations", "ServedModel", "SimilarityModel"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
         *("attributions", "concepts", "demo", "errors", "judges", "metrics", "__version__"),
     }

@@ -1,6 +1,6 @@
 """Writes the measured tables of the documentation: methods × metrics, on the embedded classifier and on SmolLM2.
 
-python -W ignore tools/tables.py [classifier] [generation] [calibration]
+python -W ignore tools/tables.py [classifier] [generation] [calibration] [tcav]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from calibration import calibration
+from tcav import table as tcav_table
 
 import interpreto
 from interpreto import demo
@@ -76,7 +77,7 @@ PROMPTS = (
 
 def main() -> None:
     torch.set_num_threads(2)
-    asked = sys.argv[1:] or ["classifier", "generation", "calibration"]
+    asked = sys.argv[1:] or ["classifier", "generation", "calibration", "tcav"]
     TABLES.mkdir(exist_ok=True)
     if "classifier" in asked:
         write("methods.md", classifier())
@@ -84,6 +85,8 @@ def main() -> None:
         write("generation.md", generation())
     if "calibration" in asked:
         write("calibration.md", calibration())
+    if "tcav" in asked:
+        write("tcav.md", tcav_table())
 
 
 def classifier() -> str:

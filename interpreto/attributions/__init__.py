@@ -3,6 +3,7 @@
 from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
 from interpreto.attributions.consensus import Consensus
 from interpreto.attributions.global_attribution import GlobalAttribution
+from interpreto.attributions.interaction_output import InteractionOutput
 from interpreto.attributions.methods import (
     AttnLrp,
     Banzhaf,
@@ -30,6 +31,7 @@ from interpreto.attributions.methods import (
 )
 from interpreto.attributions.options import Options
 from interpreto.attributions.output import AttributionOutput
+from interpreto.attributions.shapley_interactions import ShapleyInteractions
 from interpreto.models.modes import InferenceModes
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "InferenceModes",
     "InputXGradient",
     "IntegratedGradients",
+    "InteractionOutput",
     "KernelShap",
     "Lime",
     "LimeWithPrior",
@@ -59,6 +62,7 @@ __all__ = [
     "PermutationShap",
     "Rise",
     "Saliency",
+    "ShapleyInteractions",
     "SmoothGrad",
     "Sobol",
     "SquareGrad",

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.aliases import aliases
-from interpreto.attributions.aggregations.base import Aggregator
+from interpreto.attributions.aggregations.base import Aggregator, Estimate
 from interpreto.attributions.completeness import check_completeness
 from interpreto.attributions.evidence import Evidence, Explained, Parts, evidence_of
 from interpreto.attributions.explanations import Explanations
@@ -28,18 +28,21 @@ from interpreto.attributions.perturbations.base import (
 )
 from interpreto.attributions.reading import SampleReader
 from interpreto.attributions.refinement import read_finer, read_outputs, refined
+from interpreto.choices import Choice
 from interpreto.errors import OptionError
 from interpreto.inputs.frames import read_columns
+from interpreto.inputs.image_processors import ImageProcessor
+from interpreto.inputs.images import ImageReader
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
-from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, check_of_texts
 from interpreto.models.batching import windows
-from interpreto.models.black_box import BlackBox
 from interpreto.models.embeddings import Baseline
 from interpreto.models.lengths import longest_input
 from interpreto.models.protocol import require
 from interpreto.models.report import EngineReport
-from interpreto.models.tasks import Generation, resolve_task
+from interpreto.models.tasks import resolve_task
+from interpreto.models.text_model import TextModel
 from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import Passes, progress_bar
 
@@ -51,9 +54,9 @@ class AttributionExplainer:
     """Explains a model's outputs by the units of its input: a perturbator, the model, an aggregator.
 
     Args:
-        model: A Hugging Face classifier or language model, any module with its interface, a pipeline, or a `BlackBox`. Left
-            as it was after every call.
-        tokenizer: Its tokenizer; a fast one, to explain texts. A `BlackBox` needs none.
+        model: A Hugging Face classifier or language model, any module with its interface, a pipeline, a `BlackBox`, or a
+            `ServedModel`. Left as it was after every call.
+        tokenizer: Its tokenizer; a fast one, to explain texts. A `BlackBox` and a `ServedModel` need none.
         batch_size: Rows per forward pass; None: as many as a token budget holds, halved when the memory runs out.
         perturbator: Makes the perturbed inputs; None: the input alone.
         aggregator: Turns their scores into attributions; None: the scores as they are.
@@ -130,10 +133,13 @@ class AttributionExplainer:
 
     def _reader(self, longest: int | None) -> Any:
         """Return what reads inputs."""
-        granularity, generates = self.settings.granularity, isinstance(self.task, Generation)
-        if isinstance(self.model, BlackBox) and self.tokenizer is None:
-            return self.model.reader(granularity)
-        ends = not isinstance(self.task, Generation) or self.task.encodes
+        granularity, generates = self.settings.granularity, self.task.generates
+        if isinstance(self.model, TextModel) and self.tokenizer is None:
+            return self.model.reader(check_of_texts(granularity))
+        if isinstance(self.tokenizer, ImageProcessor):
+            return ImageReader(self.tokenizer, granularity)
+        check_of_texts(granularity)
+        ends = not generates or self.task.encodes
         reader = InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
         return reader if self.task.reads is None else self.task.reads(reader)
 
@@ -235,17 +241,47 @@ class AttributionExplainer:
             >>> [explanation.target_labels for explanation in Occlusion(*demo.load_classifier()).stream(lines)]
             [['positive'], ['negative']]
         """
-        if self.explains_answers and isinstance(self.task, Generation):
+        classes = None if labels is None else check_labels(labels, inputs, self.task)
+        found = self.estimates(
+            inputs,
+            targets,
+            spans=spans,
+            roles=roles,
+            aggregate=aggregate,
+            attribute_targets=attribute_targets,
+            generation_kwargs=generation_kwargs,
+        )
+        outputs = (output for output, _ in found)
+        return outputs if classes is None else labeled(outputs, labels, is_one(inputs), classes)
+
+    def estimates(
+        self,
+        inputs: Any,
+        targets: Any = None,
+        *,
+        spans: Any = None,
+        roles: Sequence[str] | None = None,
+        **call: Any,
+    ) -> Iterator[tuple[AttributionOutput, Estimate]]:
+        """Return an iterator over explanations, each with all that its aggregator computed.
+
+        Args:
+            inputs: As in `stream`.
+            targets: As in `stream`.
+            spans: As in `explain`.
+            roles: As in `explain`.
+            **call: ``aggregate``, ``attribute_targets`` and ``generation_kwargs``, as in `explain`.
+        """
+        aggregate, attribute_targets = call.get("aggregate"), call.get("attribute_targets")
+        if self.explains_answers and self.task.generates:
             aggregate = "sequence" if aggregate is None else aggregate
             attribute_targets = False if attribute_targets is None else attribute_targets
         request = self.task.request(
-            aggregate=aggregate, attribute_targets=attribute_targets, generation_kwargs=generation_kwargs
+            aggregate=aggregate, attribute_targets=attribute_targets, generation_kwargs=call.get("generation_kwargs")
         )
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
-        classes = None if labels is None else check_labels(labels, inputs, self.task)
-        outputs = self._outputs(reader.samples(inputs, targets, spans, roles, request), _number_of(inputs))
-        return outputs if classes is None else labeled(outputs, labels, is_one(inputs), classes)
+        return self._outputs(reader.samples(inputs, targets, spans, roles, request), _number_of(inputs))
 
     def explain_frame(
         self,
@@ -295,7 +331,7 @@ class AttributionExplainer:
 
         Units, ids and targets stay as they are: the granularity of this explainer plays no part.
         """
-        return Explanations(self._outputs(samples, len(samples)))
+        return Explanations(output for output, _ in self._outputs(samples, len(samples)))
 
     def refine(self, outputs: Any, granularity: Granularity | str | Splitter = Granularity.WORD, top: int = 3) -> Explanations:
         """Explain the strongest units of explanations at a finer granularity, with everything else left as it is.
@@ -331,10 +367,10 @@ class AttributionExplainer:
         finer, top = read_finer(granularity, top)
         samples = [refined(output, finer, top) for output in read_outputs(outputs)]
         name = finer.value if isinstance(finer, Granularity) else "custom"
-        return Explanations(replace(output, granularity=name) for output in self._outputs(samples, len(samples)))
+        return Explanations(replace(output, granularity=name) for output, _ in self._outputs(samples, len(samples)))
 
-    def _outputs(self, samples: Iterable[Sample], total: int | None = None) -> Iterator[AttributionOutput]:
-        """Yield explanations; samples are explained some at a time, so that their perturbed inputs share batches."""
+    def _outputs(self, samples: Iterable[Sample], total: int | None = None) -> Iterator[tuple[AttributionOutput, Estimate]]:
+        """Yield explanations and estimates; samples are explained some at a time, so that their inputs share batches."""
         parts = Parts(self.perturbator, self.aggregator, self.task, self._generator, self.strategy)
         shown = self.settings.tqdm_bar
         with progress_bar(desc=type(self).__name__, unit=" texts", total=total, shown=shown) as bar:
@@ -346,12 +382,12 @@ class AttributionExplainer:
                 with model.session():
                     outputs = []
                     for explained in self.evidence.estimates(model, some, parts):
-                        outputs.append(self._output(explained))
+                        outputs.append((self._output(explained), explained.estimate))
                         passes.text_done()
-                for output in outputs:
+                for output, estimate in outputs:
                     if self.exact_in_the_limit or self.exact:
                         check_completeness(output, self.exact, getattr(self.perturbator, "n_perturbations", 1))
-                    yield output
+                    yield output, estimate
 
     @property
     def strategy(self) -> GranularityAggregationStrategy:
@@ -373,14 +409,15 @@ class AttributionExplainer:
         if residual is None and reference is not None:
             residual = (base - reference).double() - values.double().nansum(-1)
         error = None if estimate.standard_error is None else within_reach(estimate.standard_error, sample)
-        granularity, baseline = self.settings.granularity, getattr(self.perturbator, "baseline", None)
+        granularity = getattr(self.encode, "granularity", self.settings.granularity)
+        baseline = getattr(self.perturbator, "baseline", None)
         return AttributionOutput(
             attributions=values.detach().float(),
             sample=sample,
             target_labels=list(sample.targets.labels),
             model_task=self.task.name,
             method=type(self).__name__,
-            granularity=granularity.value if isinstance(granularity, Granularity) else "custom",
+            granularity=granularity.value if isinstance(granularity, Choice) else "custom",
             granularity_aggregation_strategy=self.strategy.value if self.evidence.pools else None,
             inference_mode=explained.mode_name or self.task.mode_name,
             base_scores=base.float(),

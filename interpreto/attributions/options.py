@@ -11,6 +11,7 @@ import torch
 
 from interpreto.choices import read_member
 from interpreto.errors import OptionError
+from interpreto.inputs.regions import ImageGranularity
 from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, read_granularity
 from interpreto.models.modes import InferenceModes, Mode, read_mode
 from interpreto.models.options import EngineOptions
@@ -51,7 +52,8 @@ def _unknown(name: str, method: type, shared: list[str]) -> str:
 class Options(TypedDict, total=False):
     """The keyword options of every method.
 
-    granularity: Unit of the explanation: a `Granularity`, its name, or a function from a text to character ranges.
+    granularity: Unit of the explanation: a `Granularity`, its name, or a function from a text to character ranges. Of images:
+        an `ImageGranularity`, its name, or a function from an image to the region of each pixel.
     granularity_aggregation_strategy: Pooling of the values of tokens into values of units, for gradients. None: the sum
         of signed values, the mean of norms. Mask methods mask units as a whole, and take none.
     inference_mode: The explained score: an `InferenceModes`, its name, or a function of the logits, row by row. None:
@@ -67,7 +69,7 @@ class Options(TypedDict, total=False):
     shortcuts: Optimizations of the engine: an `EngineOptions`.
     """
 
-    granularity: Granularity | str | Splitter
+    granularity: Granularity | ImageGranularity | str | Splitter
     granularity_aggregation_strategy: GranularityAggregationStrategy | str | None
     inference_mode: InferenceModes | str | Mode | None
     device: torch.device | str | int | None

@@ -214,7 +214,7 @@ def unit_name(granularity: str, count: int = 2) -> str:
         ('words', 'tokens', 'token', 'units')
     """
     name = {"all_tokens": "token", "custom": "unit"}.get(granularity, granularity.replace("_", " "))
-    return name if count == 1 else f"{name}s"
+    return name if count == 1 else f"{name}es" if name.endswith("ch") else f"{name}s"
 
 
 def _summed(rows: Float[Tensor, "t g"]) -> Float[Tensor, "1 g"]:

@@ -13,17 +13,26 @@ _HOMES = {
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
     "ConceptExplainer": "base",
+    "ConceptLabel": "interpretations.concept_label",
+    "ConceptLabels": "interpretations.concept_label",
     "ConceptModel": "concept_model",
+    "ConceptShap": "concept_shap",
+    "ConceptShapResult": "concept_shap",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
     "Erasure": "probes.erasure",
+    "ExplainLabels": "interpretations.judged_labels",
     "ICAConcepts": "dictionaries.linear",
     "JumpReLUSAEConcepts": "saes.explainers",
+    "Interpretation": "interpretations.base",
     "KMeansConcepts": "dictionaries.kmeans",
+    "KeywordLabels": "interpretations.keyword_labels",
+    "LLMLabels": "interpretations.llm_labels",
     "MpSAEConcepts": "saes.explainers",
     "NMFConcepts": "dictionaries.nmf",
     "NeuronsAsConcepts": "dictionaries.neurons",
+    "OutputLabels": "interpretations.judged_labels",
     "PCAConcepts": "dictionaries.linear",
     "ProbeConcepts": "probes.explainer",
     "PublishedSAEConcepts": "pretrained.explainer",
@@ -31,10 +40,13 @@ _HOMES = {
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
-    "TopKSAEConcepts": "saes.explainers",
+    "ThemeLabels": "interpretations.judged_labels",
+    "TokenChange": "interpretations.token_change",
     "TopKInputs": "interpretations.topk_inputs",
+    "TopKSAEConcepts": "saes.explainers",
     "TrainingRecord": "saes.record",
     "VanillaSAEConcepts": "saes.explainers",
+    "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
     "load_sae": "pretrained.load",
@@ -51,17 +63,26 @@ __all__ = [
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
     "ConceptExplainer",
+    "ConceptLabel",
+    "ConceptLabels",
     "ConceptModel",
+    "ConceptShap",
+    "ConceptShapResult",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
     "Erasure",
+    "ExplainLabels",
     "ICAConcepts",
+    "Interpretation",
     "JumpReLUSAEConcepts",
     "KMeansConcepts",
+    "KeywordLabels",
+    "LLMLabels",
     "MpSAEConcepts",
     "NMFConcepts",
     "NeuronsAsConcepts",
+    "OutputLabels",
     "PCAConcepts",
     "ProbeConcepts",
     "PublishedSAEConcepts",
@@ -70,10 +91,13 @@ __all__ = [
     "SemiNMFConcepts",
     "SparsePCAConcepts",
     "TCAVResult",
+    "ThemeLabels",
+    "TokenChange",
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
     "VanillaSAEConcepts",
+    "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
     "load_sae",
@@ -85,6 +109,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
     from interpreto.concepts.concept_model import ConceptModel
+    from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
@@ -94,7 +119,14 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.interpretations.base import Interpretation
+    from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
+    from interpreto.concepts.interpretations.judged_labels import ExplainLabels, OutputLabels, ThemeLabels
+    from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
+    from interpreto.concepts.interpretations.llm_labels import LLMLabels
+    from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+    from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
     from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
     from interpreto.concepts.pretrained.export import push_to_hub
     from interpreto.concepts.pretrained.load import load_sae

@@ -18,8 +18,10 @@ from interpreto.inputs.chat import Message, is_chat, render
 from interpreto.inputs.decoding import decoded, token_names
 from interpreto.inputs.documents import Documents
 from interpreto.inputs.forms import ACCEPTED, check_characters, is_pair, is_single, iterated, read_tensor, rows_of
+from interpreto.inputs.pictures import Picture
 from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.tokenizers import held, in_one_piece, read_tokenizer, special_ids
+from interpreto.inputs.units import Units
 from interpreto.validation import shown
 
 
@@ -30,6 +32,8 @@ class TokenizedInput:
     Attributes:
         source: Number of tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
         prompt: Number of tokens before the explained target, where the target is part of the text; None: it is not.
+        units: Units that the input has by itself, as an image has its regions; None: tokens are cut by a granularity.
+        picture: The image whose cells the tokens are; None: the input is a text.
     """
 
     tokens: Tokens
@@ -37,6 +41,8 @@ class TokenizedInput:
     extras: Mapping[str, Int[Tensor, " l"]]
     source: int = 0
     prompt: int | None = None
+    units: Units | None = None
+    picture: Picture | None = None
 
 
 class InputReader:

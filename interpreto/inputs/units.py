@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -12,6 +13,7 @@ from torch import Tensor
 from interpreto.choices import Choice, read_member
 from interpreto.errors import OptionError
 from interpreto.inputs.boundaries import Span, paragraphs, sentences, trimmed, words
+from interpreto.inputs.regions import ImageGranularity
 
 Splitter = Callable[[str], Sequence[Span]]
 """Cuts a text into the character ranges of its units, in order, without overlap."""
@@ -138,8 +140,25 @@ _CUTTERS: dict[Granularity, Callable[[str], list[Span]]] = {
 }
 
 
-def read_granularity(value: Granularity | str | Splitter) -> Granularity | Splitter:
-    """Return a granularity, given itself, its name, or a function that cuts a text."""
+def read_granularity(value: Granularity | ImageGranularity | str | Splitter) -> Granularity | ImageGranularity | Splitter:
+    """Return a granularity, given itself, its name, or a function that cuts a text or an image."""
+    of_image = next((member for member in ImageGranularity if value is member or value in (member.value, member.name)), None)
+    if of_image is not None:
+        return of_image
     if isinstance(value, (Granularity, str)) or not callable(value):
         return read_member(Granularity, value, "granularity")
     return value
+
+
+def check_of_texts(granularity: Any) -> Any:
+    """Return a granularity that texts have.
+
+    Raises:
+        OptionError: it is one of images.
+    """
+    if isinstance(granularity, ImageGranularity):
+        names = ", ".join(repr(member.value) for member in Granularity)
+        raise OptionError(
+            f"`granularity`: got {granularity.value!r}, which images have; of texts, pass one of {names} or a function."
+        )
+    return granularity

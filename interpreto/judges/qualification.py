@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
+
+from interpreto.statistics import auc
 
 MARGIN = 0.15
 """Least difference of the AUC with the right label and with another one."""
@@ -124,31 +126,3 @@ def qualify(judge: Chooses) -> Qualification:
 def log_odds(values: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
     """Return log P(yes) − log P(no); NaN where there is no answer."""
     return (values[..., 0] - values[..., 1]).masked_fill(values.isnan().any(-1), torch.nan)
-
-
-def auc(scores: Float[Tensor, " n"], positive: Bool[Tensor, " n"]) -> float:
-    """Return the probability that a positive has a larger score than a negative; ties count half, and so does no answer.
-
-    A pair with a NaN counts half, so that an answer that failed is neither right nor dropped. NaN where one side is empty.
-
-    Examples:
-        >>> auc(torch.tensor([3.0, 1.0, 1.0]), torch.tensor([True, True, False]))
-        0.75
-        >>> auc(torch.tensor([torch.nan, 0.0]), torch.tensor([True, False]))
-        0.5
-    """
-    known = ~scores.isnan()
-    n, m = int(positive.sum()), int((~positive).sum())
-    if not n or not m:
-        return float("nan")
-    a, b = int((positive & known).sum()), int((~positive & known).sum())
-    ranks = _ranks(scores[known].double())
-    wins = float(ranks[positive[known]].sum()) - a * (a + 1) / 2
-    return (wins + (n * m - a * b) / 2) / (n * m)
-
-
-def _ranks(values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Return ranks from 1 on, those of equal values averaged."""
-    _, places, counts = values.unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts.double() - 1) / 2)[places]

@@ -41,6 +41,8 @@ ELEMENTWISE: frozenset[Function] = frozenset(
 QUOTIENTS: frozenset[Function] = frozenset({torch.div, Tensor.div, Tensor.__truediv__, torch.true_divide})
 LOG_SOFTMAX: frozenset[Function] = frozenset({F.log_softmax, torch.log_softmax, Tensor.log_softmax})
 LOG_SUMS: frozenset[Function] = frozenset({torch.logsumexp, Tensor.logsumexp})
+MAX_POOLS: frozenset[Function] = frozenset({F.max_pool2d, F.max_pool2d_with_indices, torch.max_pool2d})
+POOL_ARGUMENTS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 RMS_NORM: Function | None = getattr(F, "rms_norm", None)
 
 SMALL = 1e-6  # inputs of an activation below this have slope 0 in relevance propagation
@@ -80,6 +82,7 @@ class LrpRules(BackwardRules):
 
     def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:  # noqa: PLR0911  # a rule each
         """Return the function's value, with the derivative that its rule gives it."""
+        options = _apart(function, options)
         if not torch.is_grad_enabled():
             return function(*arguments, **options)
         if function is F.scaled_dot_product_attention:
@@ -130,7 +133,8 @@ class DeepLiftRules(BackwardRules):
 
     The first half of a batch holds inputs, the second their baselines. Each operation of the first half is linear in its
     input with the slope that gives the exact difference to the second half: secants of elementwise functions, half of each
-    factor's difference in products (its Shapley value), and secants of log and exp in softmax. A mixture of experts, which
+    factor's difference in products (its Shapley value), secants of log and exp in softmax, and in max pooling the difference
+    at the larger of the two maxima. A mixture of experts, which
     may choose others for the baseline, is one function of each token's vector, linear along its difference. So
     input − baseline times the gradient sums to f(input) − f(baseline), biases included.
 
@@ -147,6 +151,7 @@ class DeepLiftRules(BackwardRules):
 
     def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:  # noqa: PLR0911  # a rule each
         """Return the function's value, with the slope between input and baseline."""
+        options = _apart(function, options)
         if not torch.is_grad_enabled() or self._closed is not None:
             return function(*arguments, **options)
         if function is F.scaled_dot_product_attention and any(map(variable, arguments)):
@@ -193,6 +198,8 @@ class DeepLiftRules(BackwardRules):
             return secants.logsumexp(pairs, first, dim, options.get("keepdim", len(others) > 1 and others[1]))
         if function is Tensor.__rtruediv__:
             return secants.elementwise(pairs, torch.reciprocal, first) * others[0]
+        if function in MAX_POOLS:
+            return self._max_pool(function, arguments, options)
         if function in SQUARES or (function in POWERS and others == (2,)):
             return secants.square(pairs, first)
         if function in ELEMENTWISE:
@@ -204,6 +211,18 @@ class DeepLiftRules(BackwardRules):
         if function in QUOTIENTS and len(others) == 1 and variable(others[0]) and not options:
             return secants.product(pairs, torch.mul, first, secants.elementwise(pairs, torch.reciprocal, others[0]))
         return function(*arguments, **options)
+
+    def _max_pool(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+        """Return the maxima of windows, with their places where these are asked for."""
+        given = dict(zip(POOL_ARGUMENTS, arguments[1:], strict=False)) | dict(options)
+        with_places = given.pop("return_indices", function is F.max_pool2d_with_indices)
+        kernel = given.pop("kernel_size")
+
+        def pool(x: Tensor) -> tuple[Tensor, Tensor]:
+            return F.max_pool2d_with_indices(x, kernel, **given)
+
+        value = secants.max_pool(self.pairs, pool, arguments[0])
+        return (value, pool(arguments[0])[1]) if with_places else value
 
     def enter(self, module: nn.Module) -> None:
         """Open no function of a mixture of experts."""
@@ -255,6 +274,11 @@ class DeepLiftRules(BackwardRules):
         variance = secants.square(self.pairs, x).mean(dims, keepdim=True)
         scale = secants.elementwise(self.pairs, lambda v: torch.rsqrt(v + eps), variance)
         return secants.product(self.pairs, torch.mul, x, scale)
+
+
+def _apart(function: Function, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options by which an activation leaves its input as it is: a rule needs both."""
+    return {**options, "inplace": False} if function in ACTIVATIONS and options.get("inplace") else options
 
 
 def _half(value: Tensor) -> Tensor:

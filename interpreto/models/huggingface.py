@@ -17,11 +17,12 @@ from interpreto.models.activations import ActivationRecorder
 from interpreto.models.attention_flow import Attended, AttentionRule
 from interpreto.models.attention_rows import Aim, AttentionScorer
 from interpreto.models.batching import TOKENS_A_PASS, Budget
-from interpreto.models.embeddings import EmbeddingSpace
+from interpreto.models.domains import ready, replacement_of, space_of
 from interpreto.models.forward import Forward
 from interpreto.models.gradients import GradientReducer, MakesReducer
 from interpreto.models.hook_points import HookPoint
-from interpreto.models.masking import Replacement, read_replacement
+from interpreto.models.image_space import PictureReplacement
+from interpreto.models.masking import Replacement
 from interpreto.models.options import EngineOptions
 from interpreto.models.point_rows import Aim as PointAim
 from interpreto.models.point_rows import AtInput
@@ -30,6 +31,7 @@ from interpreto.models.protocol import MakesRules, Need, Recorded
 from interpreto.models.report import EngineLog
 from interpreto.models.rows import Read, RowRunner
 from interpreto.models.scorer import MaskScorer
+from interpreto.models.wrappers import model_name
 
 
 class HuggingFaceModel:
@@ -56,19 +58,19 @@ class HuggingFaceModel:
     ) -> None:
         self.options = EngineOptions() if options is None else options
         self.forward = Forward(model, device, self.options.kept_logits, outputs)
-        self.tokenizer, self.space = tokenizer, EmbeddingSpace(self.forward, tokenizer)
-        self._replacement: Replacement | None = None
+        self.tokenizer, self.space = tokenizer, space_of(self.forward, tokenizer)
+        self._replacement: Replacement | PictureReplacement | None = None
         self._runner: RowRunner | None = None
         self._recorders: dict[tuple[Any, ...], ActivationRecorder] = {}
 
     @property
     def name(self) -> str:
         """Return the name of the model's class."""
-        return type(self.forward.model).__name__
+        return model_name(self.forward.model)
 
-    def replacement(self, value: str | int) -> Replacement:
+    def replacement(self, value: str | int) -> Replacement | PictureReplacement:
         """Return the replacement of that name, if the model can be given it."""
-        found = read_replacement(value, self.tokenizer)
+        found = replacement_of(value, self.forward, self.tokenizer)
         if found.name in ("mean", "zero"):
             _ = self.forward.embeddings.first  # a model without embeddings is refused here, not in the middle of a call
         return found
@@ -77,7 +79,7 @@ class HuggingFaceModel:
         self,
         read: Read,
         *,
-        replacement: Replacement | None = None,
+        replacement: Replacement | PictureReplacement | None = None,
         batch_size: int | None = None,
         on_pass: Callable[[], object] = lambda: None,
     ) -> HuggingFaceModel:
@@ -90,7 +92,8 @@ class HuggingFaceModel:
             on_pass: Called after each forward pass.
         """
         model = copy(self)
-        budget = Budget(batch_size, TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"])
+        rows = getattr(self.forward.model, "rows_a_pass", None) if batch_size is None else batch_size
+        budget = Budget(rows, TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"])
         model._runner = RowRunner(self.forward, budget, read, self.options, on_pass)
         model._replacement = replacement
         self.forward.log = EngineLog(self.options)
@@ -114,7 +117,7 @@ class HuggingFaceModel:
     def scores(self, variants: Iterable[MaskVariants]) -> Iterator[tuple[MaskVariants, Float[Tensor, "p1 t"]]]:
         """Return the scores of each sample's perturbed inputs; see `Model`."""
         assert self._replacement is not None
-        return MaskScorer(self.runner, self._replacement.ready(self.space)).scores(variants)
+        return MaskScorer(self.runner, ready(self._replacement, self.space)).scores(variants)
 
     def embed(self, sample: Sample) -> Float[Tensor, "l d"]:
         """Return the embeddings of a sample's tokens."""

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.models.batch import Batch
+from interpreto.models.domains import AnyReplacement
 from interpreto.models.forward import Forward
-from interpreto.models.masking import Replacement
 from interpreto.models.padding import agree
+from interpreto.models.wrappers import model_name
 
 FEW = 8  # decoder tokens that are enough to tell whether a model looks ahead
 
 _passed: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 
-def check_model(forward: Forward, samples: Iterable[Sample], replacement: Replacement | None) -> None:
+def check_model(forward: Forward, samples: Iterable[Sample], replacement: AnyReplacement | None) -> None:
     """Raise where the model is not what explaining these samples takes for granted.
 
     Args:
@@ -192,7 +193,7 @@ def _special(forward: Forward) -> set[int]:
 
 
 def _name(forward: Forward) -> str:
-    return type(forward.model).__name__
+    return model_name(forward.model)
 
 
 def _has_passed(forward: Forward, name: str) -> bool:

@@ -58,9 +58,11 @@ class PointRows:
         return PointRows(variants, places, [0] * len(places))
 
 
-def padded_points(points: Sequence[Float[Tensor, "_ d"]]) -> Float[Tensor, "b l d"]:
-    """Return points of unequal lengths as one tensor, which has no graph."""
-    return pad_sequence(list(points), batch_first=True).detach()
+def padded_points(points: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "b l d"]:
+    """Return points of unequal lengths or widths as one tensor, which has no graph."""
+    width = max(point.shape[1] for point in points)
+    wide = [torch.nn.functional.pad(point, (0, width - point.shape[1])) for point in points]
+    return pad_sequence(wide, batch_first=True).detach()
 
 
 def start_of(variants: EmbeddingVariants, i: int) -> Float[Tensor, "l d"]:

@@ -26,6 +26,7 @@ from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed_rows
 from interpreto.models.secants import Pairs
 from interpreto.models.watching import observed
+from interpreto.models.wrappers import model_name
 
 COLUMNS = "XLNet"  # models whose tensors hold the batch in their second dimension
 READ_TOGETHER = 2**21  # outputs of pairs that are read at once: half of what tasks read in one part
@@ -55,7 +56,7 @@ class PointScorer:
 
         def scores_of(picked: list[int]) -> Tensor:
             with torch.no_grad():
-                scores = self._scores([owners[i] for i in picked], pad_sequence([flat[i] for i in picked], batch_first=True))
+                scores = self._scores([owners[i] for i in picked], padded_points([flat[i] for i in picked]))
             self.runner.on_pass()
             return scores
 
@@ -162,7 +163,9 @@ class PointScorer:
                     own = reducer(j)
                     assert own is not None
                     for k, gradients in zip(block[: counts[inside[0]] - start], found, strict=False):
-                        own.add(copies, k, gradients[inside, : len(rows.variants[j].sample)])
+                        own.add(
+                            copies, k, gradients[inside, : len(rows.variants[j].sample), : rows.variants[j].points.shape[2]]
+                        )
             for b in chosen:
                 reached[picked[b]] = min(last, counts[b])
             start = min((reached[i] for b, i in enumerate(picked) if reached[i] < counts[b]), default=end)
@@ -214,7 +217,7 @@ class PointScorer:
         except RuntimeError as error:
             if any(said in str(error) for said in NO_GRADIENT):
                 raise ModelError(
-                    f"`model`: {type(self.forward.model).__name__} gives no gradients at its embeddings, as quantized models "
+                    f"`model`: {model_name(self.forward.model)} gives no gradients at its embeddings, as quantized models "
                     f"give none ({str(error).splitlines()[0]:.80}). Explain it by a mask method, such as Occlusion."
                 ) from error
             raise

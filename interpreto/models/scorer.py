@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from interpreto.errors import InputError, ModelError
 from interpreto.inputs.samples import MaskVariants, Readout, Sample
 from interpreto.models.batching import map_batches, windows
-from interpreto.models.masking import Replacement
+from interpreto.models.domains import AnyReplacement
 from interpreto.models.measurements import check_model
 from interpreto.models.prefix_sharing import SharedPrefix
 from interpreto.models.rows import RowRunner, Rows, concatenated
@@ -49,7 +49,7 @@ class MaskScorer:
         replacement: What masked units become.
     """
 
-    def __init__(self, runner: RowRunner, replacement: Replacement) -> None:
+    def __init__(self, runner: RowRunner, replacement: AnyReplacement) -> None:
         self.runner, self.replacement, self.options = runner, replacement, runner.options
         self.prefix = (
             SharedPrefix(runner.forward, runner.budget, runner.read, runner.on_pass) if runner.options.prefix else None

@@ -242,6 +242,27 @@ def logsumexp(pairs: Pairs, x: Tensor, dim: int, keepdim: bool = False) -> Tenso
     return value if keepdim else value.squeeze(dim)
 
 
+def max_pool(pairs: Pairs, pool: Function, x: Tensor) -> Tensor:
+    """Return the maxima of windows; the difference of a window belongs to where the larger of its two maxima is.
+
+    Args:
+        pairs: Where inputs and baselines are.
+        pool: Takes ``(b, c, h, w)`` to the maxima and their places in ``h × w``.
+        x: Inputs, then baselines.
+    """
+    with torch.no_grad():
+        value, places = pool(x)
+    if pairs.dimension(x) is None:
+        return x.flatten(2).gather(2, places.flatten(2)).view_as(value)
+    (x1, x2), (ours, theirs), (place1, place2) = pairs.halves(x), pairs.halves(value), pairs.halves(places)
+    where = torch.where(ours >= theirs, place1, place2).flatten(2)
+    first, second = x1.flatten(2).gather(2, where), x2.detach().flatten(2).gather(2, where)
+    rise, step = (ours - theirs).flatten(2).double(), (first.detach().double() - second.double())
+    share = torch.where(rise == 0, 0.0, rise / torch.where(step == 0, 1.0, step)).to(value.dtype)
+    moved = (share * (first - first.detach())).view_as(ours)
+    return pairs.joined(ours + moved, theirs, value)
+
+
 def bounded(x: Tensor) -> Tensor:
     """Return scores that are finite: −∞ − (−∞) has no value."""
     return x.clamp(min=torch.finfo(x.dtype).min / 4)

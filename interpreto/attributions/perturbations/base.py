@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
-from interpreto.models.embeddings import EmbeddingSpace
+from interpreto.models.embeddings import InputSpace
 from interpreto.validation import check_count  # noqa: F401  # its old place
 
 
@@ -68,7 +68,7 @@ class EmbeddingsPerturbator(Perturbator):
     stays: bool = False
 
     @abstractmethod
-    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants: ...
+    def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants: ...
 
 
 class UntouchedPerturbator(MaskPerturbator):
@@ -86,7 +86,7 @@ class InputPerturbator(EmbeddingsPerturbator):
     def __init__(self, input_x_gradient: bool = False) -> None:
         self.input_x_gradient = input_x_gradient
 
-    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+    def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         point = space.embed(sample)[None]
         return EmbeddingVariants(sample, point, direction=point if self.input_x_gradient else None)
 

@@ -26,7 +26,7 @@ def permuted_gaps(data: LabeledRows, values: Float[Tensor, "n t"], count: int, g
     """
     labels, sums, sizes, keys = _exchangeable(data, values)
     found = []
-    for order in _orders(keys, count, generator):
+    for order in _orders(keys, count, labels.shape[1], generator):
         moved = labels[order]  # (b, e, c)
         with_it = torch.einsum("bec,et->bct", moved, sums) / (moved * sizes[:, None]).sum(1)[..., None]
         without = torch.einsum("bec,et->bct", 1 - moved, sums) / ((1 - moved) * sizes[:, None]).sum(1)[..., None]
@@ -44,9 +44,9 @@ def _exchangeable(data: LabeledRows, values: Tensor) -> tuple[Tensor, Tensor, Te
     return data.of_texts(data.labels), sums, sizes, torch.zeros_like(sizes)
 
 
-def _orders(keys: Float[Tensor, " e"], count: int, generator: Generator) -> Iterator[Tensor]:
+def _orders(keys: Float[Tensor, " e"], count: int, columns: int, generator: Generator) -> Iterator[Tensor]:
     """Yield blocks of random orders ``(b, e)`` that keep the keys in order."""
-    block = max(1, CELLS // len(keys))
+    block = max(1, CELLS // (len(keys) * columns))
     for start in range(0, count, block):
         draws = torch.rand(min(block, count - start), len(keys), generator=generator, dtype=torch.float64)
         yield (keys + draws.to(keys.device)).argsort(1)

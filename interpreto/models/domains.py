@@ -1,0 +1,36 @@
+"""Kinds of inputs: what differs between models of texts and of images. Only here are they told apart by the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from interpreto.models.embeddings import EmbeddingSpace
+from interpreto.models.forward import Forward
+from interpreto.models.image_space import PictureReplacement, PictureSpace, read_image_replacement
+from interpreto.models.images import ImageModel
+from interpreto.models.masking import Replacement, read_replacement
+
+AnyReplacement = Replacement | PictureReplacement
+
+
+def space_of(forward: Forward, tokenizer: Any) -> EmbeddingSpace | PictureSpace:
+    """Return the space in which a model's inputs can be moved: of embeddings, or of pixels."""
+    return PictureSpace(forward) if isinstance(forward.model, ImageModel) else EmbeddingSpace(forward, tokenizer)
+
+
+def replacement_of(value: str | int, forward: Forward, tokenizer: Any) -> AnyReplacement:
+    """Return what masked units become.
+
+    Raises:
+        OptionError: units of such inputs cannot become that.
+    """
+    if isinstance(forward.model, ImageModel):
+        return read_image_replacement(value)
+    return read_replacement(value, tokenizer)
+
+
+def ready(replacement: AnyReplacement, space: EmbeddingSpace | PictureSpace) -> AnyReplacement:
+    """Return the replacement with its embedding, where it needs one."""
+    return (
+        replacement.ready(space) if isinstance(replacement, Replacement) and isinstance(space, EmbeddingSpace) else replacement
+    )
