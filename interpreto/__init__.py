@@ -63,6 +63,7 @@ _HOMES = {
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
     "load": "models.loading",
+    "load_sae": "concepts.pretrained.load",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
     "plot_concepts": "visualizations.concepts",
@@ -136,6 +137,7 @@ __all__ = [
     "errors",
     "judges",
     "load",
+    "load_sae",
     "metrics",
     "plot_attention",
     "plot_attributions",
@@ -191,6 +193,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.lenses.all_layers import AllLayersSplitter
     from interpreto.concepts.lenses.logit_lens import LogitLens
     from interpreto.concepts.lenses.tuned_lens import TunedLens
+    from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.targets import Contrast

@@ -69,7 +69,7 @@ def picked(tensors: Mapping[str, Tensor], names: Iterable[str], ignored: Iterabl
     Args:
         tensors: All tensors of a file.
         names: Those that the layout has.
-        ignored: Those that it may have beside, which change no code.
+        ignored: Those that it may have as well, which change no code.
         path: The file, for messages.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether an autoencoder fits a place of a model: the variance of its activations that it explains on plain sentences."""
+"""Measure how well an autoencoder fits a place of a model: the variance that it explains on plain sentences."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ OF_DICTIONARY_LEARNING: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] 
         "jumprelu",
     ),
 }
-"""Class of dictionary_learning: the tensors that it has, those that it may have beside, and its activation."""
+"""Class of dictionary_learning: the tensors that it has, those that it may have as well, and its activation."""
 BIAS_KEPT = ("AutoEncoderNew", "JumpReluAutoEncoder")
 """Those that do not subtract the decoder's bias from a row."""
 
@@ -157,9 +157,9 @@ def _llama_scope(folder: Path, factor: float | None) -> Published:
     options["subtracts_bias"] = bool(cfg.get("apply_decoder_bias_to_pre_encoder", False))
     norm = (cfg.get("dataset_average_activation_norm") or {}).get("in")
     published = Published("Llama Scope", found, options, cfg.get("hook_point_in"), {"prepend_bos": True})
-    if factor is None and norm is None:
-        return published
-    return published.scaled(math.sqrt(weight.shape[1]) / float(norm) if factor is None else factor)
+    if factor is None and norm is not None:
+        factor = math.sqrt(weight.shape[1]) / float(norm)
+    return published if factor is None else published.scaled(factor)
 
 
 def _goodfire(path: Path) -> Published:
@@ -206,7 +206,7 @@ def _checked(published: Published, folder: Path) -> Published:
     if wrong or not c:
         raise FileError(
             f"`path`: {str(folder)!r} does not hold an autoencoder of one place: {', '.join(wrong) or tuple(atoms.shape)}, "
-            f"beside atoms {tuple(atoms.shape)}."
+            f"next to atoms {tuple(atoms.shape)}."
         )
     made = {name: tensor.contiguous() for name, tensor in tensors.items()}
     return Published(published.layout, made, published.options, published.hook, published.facts)

@@ -65,9 +65,8 @@ def load_sae(
 
     Examples:
         >>> import tempfile, torch
-        >>> from interpreto import demo, load_sae
+        >>> from interpreto import load_sae
         >>> from interpreto.concepts import TopKSAEConcepts
-        >>> model, tokenizer = demo.load_classifier()
         >>> rows = torch.randn(256, 128, generator=torch.Generator().manual_seed(0))
         >>> trained = TopKSAEConcepts(None, nb_concepts=16, k=3).fit(rows, nb_epochs=1)
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -77,6 +76,10 @@ def load_sae(
         PublishedSAEConcepts(nb_concepts=16, split_point=None, fitted)
         >>> torch.allclose(sae.encode_activations(rows), trained.encode_activations(rows), atol=1e-4)
         True
+
+    References:
+        Lieberum et al., 2024, https://arxiv.org/abs/2408.05147 (Gemma Scope); He et al., 2024,
+        https://arxiv.org/abs/2410.20526 (Llama Scope).
     """
     if model is not None and splitter is not None:
         raise OptionError("`splitter`: got a model as well; pass one of them.")

@@ -1,4 +1,4 @@
-"""What a published sparse autoencoder computes."""
+"""Compute what a published sparse autoencoder computes: codes of rows, and rows of codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OF_ACTIVATION: dict[str, tuple[str, ...]] = {
     "jumprelu": ("threshold",),
     "gated": ("gate_bias", "log_gain"),
 }
-"""Tensors, one number per concept, that an activation has beside those that all have."""
+"""Tensors, one number per concept, that an activation has next to those of all."""
 
 
 class PublishedSAE(ConceptModel):
@@ -37,6 +37,9 @@ class PublishedSAE(ConceptModel):
         k: Concepts of a row, for ``topk`` and ``groupmax``.
         subtracts_bias: b is the decoder's bias; else it is zero.
         by_decoder_norm: Pre-activations are multiplied by the norms of the atoms, and the codes are of atoms of norm 1.
+
+    References:
+        Rajamanoharan et al., 2024, https://arxiv.org/abs/2404.16014 (gated).
     """
 
     axes: ClassVar = {

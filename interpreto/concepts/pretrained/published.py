@@ -1,4 +1,4 @@
-"""What the files of a published autoencoder say, in one form."""
+"""Hold what the files of a published autoencoder say, in one form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of SAELens: ``cfg.json`` beside ``sae_weights.safetensors``, read and written."""
+"""The layout of SAELens: ``cfg.json`` and ``sae_weights.safetensors``, read and written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERSION = "6.0.0"
 ACTIVATIONS = {"standard": "relu", "jumprelu": "jumprelu", "gated": "gated", "topk": "topk"}
 """Architectures of SAELens, and our names of their activations."""
 EXTRA = {"jumprelu": {"threshold": "threshold"}, "gated": {"b_gate": "gate_bias", "r_mag": "log_gain"}}
-"""Tensors that an architecture has beside those of all, and our names of them."""
+"""Tensors that an architecture has next to those of all, and our names of them."""
 OF_THE_DATA = "expected_average_only_in"
 NORMALIZATIONS = {"none": "none", OF_THE_DATA: "none", "layer_norm": "layer_norm", "constant_norm_rescale": "constant_norm"}
 
