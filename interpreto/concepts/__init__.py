@@ -21,9 +21,10 @@ _HOMES = {
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
+    "DirectLogitAttribution": "lenses.components",
     "Erasure": "probes.erasure",
-    "FFNValues": "dictionaries.ffn_values",
     "ExplainLabels": "interpretations.judged_labels",
+    "FFNValues": "dictionaries.ffn_values",
     "ICAConcepts": "dictionaries.linear",
     "Interpretation": "interpretations.base",
     "JumpReLUSAEConcepts": "saes.explainers",
@@ -70,6 +71,7 @@ __all__ = [
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
+    "DirectLogitAttribution",
     "Erasure",
     "ExplainLabels",
     "FFNValues",
@@ -126,6 +128,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
+    from interpreto.concepts.lenses.components import DirectLogitAttribution
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav
