@@ -208,7 +208,7 @@ METHODS = (
         "DeepLiftShap",
         "gradients",
         True,
-        "24",
+        "16",
         "f(x) − mean f(background)",
         True,
         "Lundberg and Lee, 2017",
