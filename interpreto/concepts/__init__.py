@@ -21,11 +21,13 @@ _HOMES = {
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
+    "DirectLogitAttribution": "lenses.components",
     "Erasure": "probes.erasure",
     "ExplainLabels": "interpretations.judged_labels",
+    "FFNValues": "dictionaries.ffn_values",
     "ICAConcepts": "dictionaries.linear",
-    "JumpReLUSAEConcepts": "saes.explainers",
     "Interpretation": "interpretations.base",
+    "JumpReLUSAEConcepts": "saes.explainers",
     "KMeansConcepts": "dictionaries.kmeans",
     "KeywordLabels": "interpretations.keyword_labels",
     "LLMLabels": "interpretations.llm_labels",
@@ -40,6 +42,7 @@ _HOMES = {
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
+    "TCAVResult": "probes.tcav",
     "ThemeLabels": "interpretations.judged_labels",
     "TokenChange": "interpretations.token_change",
     "TopKInputs": "interpretations.topk_inputs",
@@ -50,9 +53,9 @@ _HOMES = {
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
     "load_sae": "pretrained.load",
+    "parameter_directions": "dictionaries.ffn_values",
     "push_to_hub": "pretrained.export",
     "tcav": "probes.tcav",
-    "TCAVResult": "probes.tcav",
 }
 
 __all__ = [
@@ -71,8 +74,10 @@ __all__ = [
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
+    "DirectLogitAttribution",
     "Erasure",
     "ExplainLabels",
+    "FFNValues",
     "ICAConcepts",
     "Interpretation",
     "JumpReLUSAEConcepts",
@@ -101,6 +106,7 @@ __all__ = [
     "concept_dashboard",
     "load_concepts",
     "load_sae",
+    "parameter_directions",
     "push_to_hub",
     "tcav",
 ]
@@ -113,6 +119,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+    from interpreto.concepts.dictionaries.ffn_values import FFNValues, parameter_directions
     from interpreto.concepts.dictionaries.kmeans import KMeansConcepts
     from interpreto.concepts.dictionaries.linear import ICAConcepts, PCAConcepts, SparsePCAConcepts, SVDConcepts
     from interpreto.concepts.dictionaries.neurons import NeuronsAsConcepts
@@ -127,6 +134,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
+    from interpreto.concepts.lenses.components import DirectLogitAttribution
     from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
     from interpreto.concepts.pretrained.export import push_to_hub
     from interpreto.concepts.pretrained.load import load_sae

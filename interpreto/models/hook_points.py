@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from interpreto.errors import ModelError, OptionError
 
 Stack = Literal["encoder", "decoder"]
-Side = Literal["output", "input"]
 INPUT = ":input"
-"""The ending of a split point that is what its module is given, as in ``"model.layers.3.mlp:input"``."""
+"""Ending of a path that names the input of a module, in place of its output."""
 STACKS: tuple[Stack, ...] = ("encoder", "decoder")
 
 
@@ -30,20 +29,12 @@ class HookPoint:
 
     name: str
     module: nn.Module
-    side: Side = "output"
+    side: Literal["output", "input"] = "output"
     stack: Stack | None = None
 
 
 def find_hook_points(model: nn.Module, split_points: object) -> list[HookPoint]:
-    """Return the hook points of split points, in the order given, each once.
-
-    Args:
-        model: The model.
-        split_points: Paths of modules or numbers of blocks: their outputs; with ``":input"`` after it, what it is given.
-
-    Raises:
-        OptionError: the model has no such module; the message lists its neighbors.
-    """
+    """Return the hook points of split points, in the order given, each once."""
     single = isinstance(split_points, (str, Integral))
     if not single and not isinstance(split_points, Iterable):
         raise OptionError(f"`split_points`: got {split_points!r}; pass a module's path, a block's number, or a list of these.")
@@ -51,20 +42,14 @@ def find_hook_points(model: nn.Module, split_points: object) -> list[HookPoint]:
     if not asked:
         raise OptionError("`split_points`: got an empty list; pass the path of at least one module, or a block's number.")
     modules = dict(model.named_modules())
-    places = dict.fromkeys(_resolve_side(model, modules, point) for point in asked)
-    return [
-        HookPoint(name if side == "output" else f"{name}{INPUT}", modules[name], side, _stack_of(model, modules[name]))
-        for name, side in places
-    ]
+    names = dict.fromkeys(_resolve(model, modules, point) for point in asked)
+    return [_at(model, modules, name) for name in names]
 
 
-def _resolve_side(model: nn.Module, modules: Mapping[str, nn.Module], point: object) -> tuple[str, Side]:
-    """Return the path of a split point's module, and whether its output or its first input is meant."""
-    if isinstance(point, str) and point not in modules:
-        path, _, side = point.rpartition(":")
-        if path and side in ("input", "output"):
-            return _resolve(model, modules, int(path) if path.lstrip("-").isdecimal() else path), side
-    return _resolve(model, modules, point), "output"
+def _at(model: nn.Module, modules: Mapping[str, nn.Module], name: str) -> HookPoint:
+    path = name.removesuffix(INPUT)
+    side: Literal["output", "input"] = "input" if name.endswith(INPUT) else "output"
+    return HookPoint(name, modules[path], side, _stack_of(model, modules[path]))
 
 
 def _resolve(model: nn.Module, modules: Mapping[str, nn.Module], point: object) -> str:
@@ -80,9 +65,9 @@ def _resolve(model: nn.Module, modules: Mapping[str, nn.Module], point: object) 
         raise OptionError(
             f"`split_points`: got {point!r}; pass a module's path such as {_example(modules)!r}, or a block's number."
         )
-    if point and point in modules:
+    if point and point.removesuffix(INPUT) in modules:
         return point
-    parent = point
+    parent = point.removesuffix(INPUT)
     while parent not in modules:
         parent = parent.rpartition(".")[0]
     near = [name for name, _ in modules[parent].named_children()]

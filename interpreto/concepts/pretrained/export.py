@@ -122,8 +122,7 @@ def _described(explainer: ConceptExplainer) -> dict[str, Any]:
     """Return the model and the place, by TransformerLens' name where it has one."""
     published = dict(getattr(explainer, "published", {}))
     if explainer.splitter is None:
-        names = {"hook": "hook_name"}
-        return {names.get(name, name): value for name, value in published.items() if name != "layout"}
+        return {"hook_name" if name == "hook" else name: value for name, value in published.items() if name != "layout"}
     model, place = explainer.splitter.model, str(explainer.split_point)
     try:
         path, _ = block_list(model)
