@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "AgglomerativeConcepts": "dictionaries.agglomerative",
     "ActivationSource": "activations",
     "BatchTopKSAEConcepts": "saes.explainers",
     "CAVConcepts": "probes.explainer",
@@ -44,12 +45,15 @@ _HOMES = {
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "SobolImportance": "sobol",
+    "sobol_importance": "sobol",
     "tcav": "probes.tcav",
     "TCAVResult": "probes.tcav",
 }
 
 __all__ = [
     "ActivationSource",
+    "AgglomerativeConcepts",
     "BatchTopKSAEConcepts",
     "CAVConcepts",
     "Cockatiel",
@@ -78,6 +82,7 @@ __all__ = [
     "SAEExplainer",
     "SVDConcepts",
     "SemiNMFConcepts",
+    "SobolImportance",
     "SparsePCAConcepts",
     "TCAVResult",
     "TokenChange",
@@ -88,6 +93,7 @@ __all__ = [
     "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
+    "sobol_importance",
     "tcav",
 ]
 
@@ -97,6 +103,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.concept_model import ConceptModel
     from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
+    from interpreto.concepts.dictionaries.agglomerative import AgglomerativeConcepts
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
     from interpreto.concepts.dictionaries.kmeans import KMeansConcepts
@@ -124,6 +131,7 @@ if TYPE_CHECKING:
     )
     from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
+    from interpreto.concepts.sobol import SobolImportance, sobol_importance
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """Metrics of concepts: reconstruction, sparsity, stability, and effect on the model. The list of their names is here."""
 
+from interpreto.metrics.concepts.alignment import AlignedConcept, HumanAlignment, surface_label
 from interpreto.metrics.concepts.base import Coded, ConceptMetric, RowMetric
 from interpreto.metrics.concepts.completeness import ConceptCompleteness
 from interpreto.metrics.concepts.faithfulness_correlation import ConceptFaithfulnessCorrelation
@@ -27,6 +28,7 @@ __all__ = [
     "FID",
     "MSE",
     "Ablation",
+    "AlignedConcept",
     "Coded",
     "Collinearity",
     "ConceptCompleteness",
@@ -43,6 +45,7 @@ __all__ = [
     "ExplainedVariance",
     "FrechetDistance",
     "Hoyer",
+    "HumanAlignment",
     "Loss",
     "LossRecovered",
     "NormalizedMSE",
@@ -53,4 +56,5 @@ __all__ = [
     "Sparsity",
     "SparsityRatio",
     "Stability",
+    "surface_label",
 ]
