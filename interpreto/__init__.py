@@ -12,6 +12,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "AllLayersSplitter": "concepts.lenses.all_layers",
     "Alti": "attributions.methods",
+    "At2": "attributions.methods",
     "AttentionRollout": "attributions.methods",
     "AttnLrp": "attributions.methods",
     "AttributionExplainer": "attributions.base",
@@ -80,6 +81,7 @@ _MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics")
 __all__ = [
     "AllLayersSplitter",
     "Alti",
+    "At2",
     "AttentionRollout",
     "AttnLrp",
     "AttributionExplainer",
@@ -158,6 +160,7 @@ if TYPE_CHECKING:
     from interpreto.attributions.interaction_output import InteractionOutput
     from interpreto.attributions.methods import (
         Alti,
+        At2,
         AttentionRollout,
         AttnLrp,
         Banzhaf,

@@ -171,6 +171,7 @@ METHODS = (
     MethodSummary(
         "ValueZeroing", "attention", False, "u + 1", "", False, "Mohebbi et al., 2023", "https://arxiv.org/abs/2301.12971"
     ),
+    MethodSummary("At2", "attention", True, "1", "", False, "Cohen-Wang et al., 2025", "https://arxiv.org/abs/2504.13752"),
     MethodSummary("Alti", "attention", False, "1", "", False, "Ferrando et al., 2022", "https://arxiv.org/abs/2203.04212"),
     MethodSummary(
         "ExpectedGradients",
@@ -206,7 +207,7 @@ METHODS = (
         "DeepLiftShap",
         "gradients",
         True,
-        "24",
+        "16",
         "f(x) − mean f(background)",
         True,
         "Lundberg and Lee, 2017",

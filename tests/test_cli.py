@@ -40,7 +40,9 @@ def test_every_method_explains(capsys, method):
 
 
 def test_numbers_are_those_of_the_library(capsys, tmp_path):
-    wanted = KernelShap(*demo.load_classifier(), granularity="token", random_state=3)(TEXT, ["negative", "positive"])[0]
+    wanted = KernelShap(*demo.load_classifier(), granularity="token", random_state=3, tolerance=0.05)(
+        TEXT, ["negative", "positive"]
+    )[0]
     arguments = ["--method", "kernel-shap", "--granularity", "token", "--target", "negative", "--target", "1", "--seed", "3"]
     code, _, _ = run(
         capsys, "explain", TEXT, *arguments, "--json", str(tmp_path / "a.json"), "--html", str(tmp_path / "a.html")
@@ -50,6 +52,17 @@ def test_numbers_are_those_of_the_library(capsys, tmp_path):
     assert found["attributions"] == wanted.attributions.tolist() and found["residual"] == wanted.residual.tolist()
     assert found["target_labels"] == ["negative", "positive"] and found["elements"] == wanted.elements
     assert (tmp_path / "a.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
+
+
+def test_sampling_ends_at_the_tolerance_unless_told_otherwise(capsys):
+    text = "A gorgeous, moving film about nothing much at all, and yet not dull."
+    precise = run(capsys, "explain", text)[1]
+    assert "rows" in precise and run(capsys, "explain", text, "--tolerance", "0.05")[1] == precise
+    assert "budget ended after" in run(capsys, "explain", text, "--tolerance", "1e-9")[1]
+    assert "rows" not in run(capsys, "explain", text, "--tolerance", "0")[1]
+    code, _, err = run(capsys, "explain", text, "--method", "occlusion", "--tolerance", "0.1")
+    assert code and "`--tolerance`: occlusion has no such option; these have: lime, kernel-shap" in err
+    assert "`tolerance`: got -1.0" in run(capsys, "explain", text, "--tolerance", "-1")[2]
 
 
 def test_a_dash_reads_lines(capsys, monkeypatch, tmp_path):

@@ -50,6 +50,7 @@ def test_the_public_surface_is_this():
             "Rise",
             "Consensus",
             "ContextCite",
+            "At2",
         ),
         *("ShapleyInteractions", "InteractionOutput", "plot_interactions"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),

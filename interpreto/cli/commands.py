@@ -13,6 +13,7 @@ from interpreto.cli.arguments import (
     COMPARED_BY,
     HOW,
     OUTPUT,
+    TOLERANCE,
     WHAT,
     Arguments,
     BatchSize,
@@ -149,6 +150,15 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
     ] = None,
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Number of perturbations of the method.", rich_help_panel=HOW)
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Sample until values are this precise, in shares of the score gap; 0: all perturbations. Default: "
+            f"{TOLERANCE}, for methods that sample.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
     batch_size: BatchSize = None,
     seed: Seed = 0,

@@ -1,6 +1,7 @@
 """Attribution methods: a choice of perturbator and aggregator each."""
 
 from interpreto.attributions.methods.alti import Alti
+from interpreto.attributions.methods.at2 import At2
 from interpreto.attributions.methods.attention_rollout import AttentionRollout
 from interpreto.attributions.methods.bidirectional_attention import BidirectionalAttention
 from interpreto.attributions.methods.context_cite import ContextCite
@@ -27,6 +28,7 @@ from interpreto.attributions.methods.var_grad import VarGrad
 
 __all__ = [
     "Alti",
+    "At2",
     "AttentionRollout",
     "AttnLrp",
     "Banzhaf",

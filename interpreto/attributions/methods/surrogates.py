@@ -13,6 +13,7 @@ from interpreto.attributions.aggregations.penalized import PriorAggregator
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator
+from interpreto.attributions.tolerance import evidence_within
 from interpreto.choices import read_member
 from interpreto.errors import OptionError
 from interpreto.validation import is_number, shown
@@ -26,6 +27,8 @@ class GLime(AttributionExplainer):
 
     Args:
         n_perturbations: Number of perturbed inputs. None: 200, or four per unit if that is more.
+        tolerance: Sample in rounds until 1.96 standard errors of each unit are at most this share of the score gap, or the
+            budget ends; the explanation says which (`AttributionOutput.stopped`). None: the whole budget.
         sigma: Width of the neighborhood; large: each unit is kept with probability ½.
 
     Raises:
@@ -48,6 +51,7 @@ class GLime(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int | None = None,
+        tolerance: float | None = None,
         sigma: float = 1.0,
         replacement: str | int = "auto",
         **options: Unpack[Options],
@@ -59,7 +63,9 @@ class GLime(AttributionExplainer):
             "perturbator": RandomMaskedTokenPerturbator(n_perturbations, masked),
             "aggregator": LinearRegressionAggregator(None),
         }
-        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)
+        super().__init__(
+            model, tokenizer, batch_size, replacement=replacement, evidence=evidence_within(tolerance), **parts, **options
+        )
 
 
 class LimeWithPrior(AttributionExplainer):
@@ -133,6 +139,8 @@ class Rise(AttributionExplainer):
 
     Args:
         n_perturbations: Number of perturbed inputs. None: 200, or four per unit if that is more.
+        tolerance: Sample in rounds until 1.96 standard errors of each unit are at most this share of the score gap, or the
+            budget ends; the explanation says which (`AttributionOutput.stopped`). None: the whole budget.
         perturb_probability: Probability that a unit is masked, in (0, 1).
 
     Examples:
@@ -152,6 +160,7 @@ class Rise(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int | None = None,
+        tolerance: float | None = None,
         perturb_probability: float = 0.5,
         replacement: str | int = "auto",
         **options: Unpack[Options],
@@ -160,4 +169,13 @@ class Rise(AttributionExplainer):
             "perturbator": RandomMaskedTokenPerturbator(n_perturbations, perturb_probability),
             "aggregator": KeptMeanAggregator(),
         }
-        super().__init__(model, tokenizer, batch_size, replacement=replacement, signed=False, **parts, **options)
+        super().__init__(
+            model,
+            tokenizer,
+            batch_size,
+            replacement=replacement,
+            evidence=evidence_within(tolerance),
+            signed=False,
+            **parts,
+            **options,
+        )
