@@ -51,6 +51,7 @@ def test_the_public_surface_is_this():
             "Consensus",
             "ContextCite",
             "At2",
+            "ReAGent",
         ),
         *("ShapleyInteractions", "InteractionOutput", "plot_interactions"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
