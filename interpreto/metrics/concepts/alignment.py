@@ -52,10 +52,10 @@ class HumanAlignment(ConceptMetric):
     Args:
         concept_explainer: A fitted concept explainer.
         theta: Share of a concept's units that one label needs.
-        assign: Which units a concept has: ``"largest"``: those where it is the largest of all; ``"quantile"``: those where
+        assign: Units of a concept: ``"largest"``: those where it is the largest of all; ``"quantile"``: those where
             it is above its own quantile, and above 0.
         quantile: The quantile.
-        min_size: Units that a concept needs to be counted.
+        min_size: Number of units that a concept needs to be counted.
         n_controls: Number of permutations.
         batch_size: Rows that are encoded together; only memory depends on it.
         random_state: Seed of the permutations.
