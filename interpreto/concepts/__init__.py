@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "AgglomerativeConcepts": "dictionaries.agglomerative",
     "ActivationSource": "activations",
     "BatchTopKSAEConcepts": "saes.explainers",
     "CAVConcepts": "probes.explainer",
@@ -52,14 +53,17 @@ _HOMES = {
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "SobolImportance": "sobol",
     "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
     "push_to_hub": "pretrained.export",
+    "sobol_importance": "sobol",
     "tcav": "probes.tcav",
 }
 
 __all__ = [
     "ActivationSource",
+    "AgglomerativeConcepts",
     "BatchTopKSAEConcepts",
     "CAVConcepts",
     "Cockatiel",
@@ -94,6 +98,7 @@ __all__ = [
     "SAEExplainer",
     "SVDConcepts",
     "SemiNMFConcepts",
+    "SobolImportance",
     "SparsePCAConcepts",
     "TCAVResult",
     "ThemeLabels",
@@ -108,6 +113,7 @@ __all__ = [
     "load_sae",
     "parameter_directions",
     "push_to_hub",
+    "sobol_importance",
     "tcav",
 ]
 
@@ -117,6 +123,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.concept_model import ConceptModel
     from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
+    from interpreto.concepts.dictionaries.agglomerative import AgglomerativeConcepts
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
     from interpreto.concepts.dictionaries.ffn_values import FFNValues, parameter_directions
@@ -151,6 +158,7 @@ if TYPE_CHECKING:
     )
     from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
+    from interpreto.concepts.sobol import SobolImportance, sobol_importance
 
 
 def __getattr__(name: str) -> Any:
