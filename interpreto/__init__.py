@@ -12,6 +12,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "AllLayersSplitter": "concepts.lenses.all_layers",
     "Alti": "attributions.methods",
+    "At2": "attributions.methods",
     "AttentionRollout": "attributions.methods",
     "AttnLrp": "attributions.methods",
     "AttributionExplainer": "attributions.base",
@@ -47,6 +48,7 @@ _HOMES = {
     "PartitionShap": "attributions.methods",
     "PermutationShap": "attributions.methods",
     "RawAttention": "attributions.methods",
+    "ReAGent": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
     "ServedModel": "models.served",
@@ -80,6 +82,7 @@ _MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics")
 __all__ = [
     "AllLayersSplitter",
     "Alti",
+    "At2",
     "AttentionRollout",
     "AttnLrp",
     "AttributionExplainer",
@@ -115,6 +118,7 @@ __all__ = [
     "PartitionShap",
     "PermutationShap",
     "RawAttention",
+    "ReAGent",
     "Rise",
     "Saliency",
     "ServedModel",
@@ -158,6 +162,7 @@ if TYPE_CHECKING:
     from interpreto.attributions.interaction_output import InteractionOutput
     from interpreto.attributions.methods import (
         Alti,
+        At2,
         AttentionRollout,
         AttnLrp,
         Banzhaf,
@@ -179,6 +184,7 @@ if TYPE_CHECKING:
         PartitionShap,
         PermutationShap,
         RawAttention,
+        ReAGent,
         Rise,
         Saliency,
         SmoothGrad,

@@ -50,6 +50,8 @@ def test_the_public_surface_is_this():
             "Rise",
             "Consensus",
             "ContextCite",
+            "At2",
+            "ReAGent",
         ),
         *("ShapleyInteractions", "InteractionOutput", "plot_interactions", "fill_slots"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),

@@ -18,7 +18,7 @@ from interpreto.attributions.evidence import Evidence, Explained, Parts, evidenc
 from interpreto.attributions.explanations import Explanations
 from interpreto.attributions.interventions import OverDraws
 from interpreto.attributions.labels import check_labels, is_one, labeled
-from interpreto.attributions.options import OTHER_NAMES, Settings
+from interpreto.attributions.options import OTHER_NAMES, Settings, check_no_hook_point
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import (
     EmbeddingsPerturbator,
@@ -69,6 +69,7 @@ class AttributionExplainer:
             to its alternatives, or a list of texts of a background; see `TextAlternatives`.
         signed: The attributions have a sign; None: as the perturbator and the aggregator say.
         evidence: How the model is questioned; None: as the perturbator is made for.
+        at: Module whose activations are explained in the place of embeddings; see `GradientOptions`.
         **options: Shared by every method; see `Options`.
 
     Examples:
@@ -108,6 +109,7 @@ class AttributionExplainer:
         replacement: ReplacedBy = "auto",
         signed: bool | None = None,
         evidence: Evidence | None = None,
+        at: object = None,
         **options: Any,
     ) -> None:
         self.settings = settings = Settings.read({"device": device, **options}, type(self))
@@ -121,13 +123,18 @@ class AttributionExplainer:
                 f"{'units' if use_gradient else 'embeddings'}; gradients are read where embeddings are moved, and only there."
             )
         self.signed = _signed(self.perturbator, aggregator) if signed is None else signed
+        self.evidence = evidence_of(self.perturbator) if evidence is None else evidence
         model, self.tokenizer = read_model(model, tokenizer)
         longest = longest_input(model, self.tokenizer)
         self.task = resolve_task(model, self.tokenizer, settings.inference_mode, settings.task, longest)
         self.model: Any = as_model(
-            model, self.tokenizer, device=settings.device, options=settings.shortcuts, outputs=self.task.outputs
+            model,
+            self.tokenizer,
+            device=settings.device,
+            options=settings.shortcuts,
+            outputs=self.task.outputs,
+            at=at if self.evidence.needs == "gradients" else check_no_hook_point(at, type(self)),
         )
-        self.evidence = evidence_of(self.perturbator) if evidence is None else evidence
         require(self.model, self.evidence.needs, type(self).__name__)
         self.replacement = self.model.replacement(replacement) if self.evidence.needs == "scores" else None
         if isinstance(self.replacement, TextAlternatives):
@@ -429,9 +436,16 @@ class AttributionExplainer:
             baseline=_baseline_name(baseline),
             reference_scores=None if reference is None else reference.float(),
             residual=None if residual is None else residual.float(),
+            hook_point=self._hook_point,
             standard_error=None if error is None else error.float(),
             stopped=estimate.stopped,
         )
+
+    @property
+    def _hook_point(self) -> str | None:
+        """Return the path of the module whose activations are explained; None: embeddings are, or units are masked."""
+        point = getattr(getattr(self.model, "space", None), "point", None)
+        return None if point is None else point.name
 
     def _generator(self) -> Generator:
         """Return a fresh generator for each input, so that its draws do not depend on the inputs before it."""

@@ -21,11 +21,13 @@ _HOMES = {
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
+    "DirectLogitAttribution": "lenses.components",
     "Erasure": "probes.erasure",
     "ExplainLabels": "interpretations.judged_labels",
+    "FFNValues": "dictionaries.ffn_values",
     "ICAConcepts": "dictionaries.linear",
-    "JumpReLUSAEConcepts": "saes.explainers",
     "Interpretation": "interpretations.base",
+    "JumpReLUSAEConcepts": "saes.explainers",
     "KMeansConcepts": "dictionaries.kmeans",
     "KeywordLabels": "interpretations.keyword_labels",
     "LLMLabels": "interpretations.llm_labels",
@@ -39,6 +41,7 @@ _HOMES = {
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
+    "TCAVResult": "probes.tcav",
     "ThemeLabels": "interpretations.judged_labels",
     "TokenChange": "interpretations.token_change",
     "TopKInputs": "interpretations.topk_inputs",
@@ -48,8 +51,8 @@ _HOMES = {
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "parameter_directions": "dictionaries.ffn_values",
     "tcav": "probes.tcav",
-    "TCAVResult": "probes.tcav",
 }
 
 __all__ = [
@@ -68,8 +71,10 @@ __all__ = [
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
+    "DirectLogitAttribution",
     "Erasure",
     "ExplainLabels",
+    "FFNValues",
     "ICAConcepts",
     "Interpretation",
     "JumpReLUSAEConcepts",
@@ -96,6 +101,7 @@ __all__ = [
     "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
+    "parameter_directions",
     "tcav",
 ]
 
@@ -107,6 +113,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+    from interpreto.concepts.dictionaries.ffn_values import FFNValues, parameter_directions
     from interpreto.concepts.dictionaries.kmeans import KMeansConcepts
     from interpreto.concepts.dictionaries.linear import ICAConcepts, PCAConcepts, SparsePCAConcepts, SVDConcepts
     from interpreto.concepts.dictionaries.neurons import NeuronsAsConcepts
@@ -121,6 +128,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
+    from interpreto.concepts.lenses.components import DirectLogitAttribution
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav

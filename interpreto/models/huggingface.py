@@ -21,6 +21,7 @@ from interpreto.models.batching import TOKENS_A_PASS, Budget
 from interpreto.models.domains import AnyReplacement, ready, replacement_of, space_of
 from interpreto.models.forward import Forward
 from interpreto.models.gradients import GradientReducer, MakesReducer
+from interpreto.models.hidden_states import HiddenStates
 from interpreto.models.hook_points import HookPoint
 from interpreto.models.options import EngineOptions
 from interpreto.models.point_rows import Aim as PointAim
@@ -42,6 +43,7 @@ class HuggingFaceModel:
         device: Where to run it; None: where it is.
         options: Optimizations.
         outputs: Takes what a task reads out of what the model returns; None: its logits.
+        at: Module whose activations are moved in the place of embeddings: its path, or a block's number; None: embeddings.
     """
 
     provides: frozenset[Need] = frozenset(("scores", "gradients", "record", "attention"))
@@ -54,10 +56,11 @@ class HuggingFaceModel:
         device: torch.device | str | int | None = None,
         options: EngineOptions | None = None,
         outputs: Callable[..., Tensor] | None = None,
+        at: object = None,
     ) -> None:
         self.options = EngineOptions() if options is None else options
         self.forward = Forward(model, device, self.options.kept_logits, outputs)
-        self.tokenizer, self.space = tokenizer, space_of(self.forward, tokenizer)
+        self.tokenizer, self.space = tokenizer, space_of(self.forward, tokenizer, at)
         self._replacement: AnyReplacement | None = None
         self._runner: RowRunner | None = None
         self._recorders: dict[tuple[Any, ...], ActivationRecorder] = {}
@@ -141,13 +144,13 @@ class HuggingFaceModel:
 
     def scores_at(self, points: Sequence[tuple[Sample, Tensor]]) -> list[Tensor]:
         """Return the scores ``(r, t)`` of each sample with its embeddings replaced by each of ``(r, l, d)``."""
-        return PointScorer(self.runner).scores(points)
+        return self._points().scores(points)
 
     def gradients(
         self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer], rules: MakesRules | None = None
     ) -> None:
         """Hand the gradients at each sample's points to its reducer, by backward rules if there are any."""
-        PointScorer(self.runner, None if rules is None else rules()).gradients(variants, reducers)
+        self._points(rules).gradients(variants, reducers)
 
     def gradients_at_inputs(
         self,
@@ -158,7 +161,11 @@ class HuggingFaceModel:
         rules: MakesRules | None = None,
     ) -> list[AtInput]:
         """Return the targets, scores and gradients of samples at their inputs, out of the same forward passes."""
-        return PointScorer(self.runner, None if rules is None else rules()).gradients_at_inputs(variants, asked, aim, reducer)
+        return self._points(rules).gradients_at_inputs(variants, asked, aim, reducer)
+
+    def _points(self, rules: MakesRules | None = None) -> PointScorer:
+        hidden = self.space if isinstance(self.space, HiddenStates) else None
+        return PointScorer(self.runner, None if rules is None else rules(), hidden)
 
     def attention(self, samples: Sequence[Sample], rule: AttentionRule, aim: Aim) -> list[Attended]:
         """Return what a rule makes of the attention of each sample: a row per score."""
