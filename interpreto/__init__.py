@@ -48,6 +48,7 @@ _HOMES = {
     "PartitionShap": "attributions.methods",
     "PermutationShap": "attributions.methods",
     "RawAttention": "attributions.methods",
+    "ReAGent": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
     "ServedModel": "models.served",
@@ -66,6 +67,7 @@ _HOMES = {
     "load": "models.loading",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
+    "cockatiel": "metrics.cockatiel",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
@@ -116,6 +118,7 @@ __all__ = [
     "PartitionShap",
     "PermutationShap",
     "RawAttention",
+    "ReAGent",
     "Rise",
     "Saliency",
     "ServedModel",
@@ -133,6 +136,7 @@ __all__ = [
     "__version__",
     "attention_view",
     "attributions",
+    "cockatiel",
     "concepts",
     "demo",
     "errors",
@@ -180,6 +184,7 @@ if TYPE_CHECKING:
         PartitionShap,
         PermutationShap,
         RawAttention,
+        ReAGent,
         Rise,
         Saliency,
         SmoothGrad,
@@ -198,6 +203,7 @@ if TYPE_CHECKING:
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.metrics.cockatiel import cockatiel
     from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
     from interpreto.models.loading import load
