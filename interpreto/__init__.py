@@ -68,6 +68,7 @@ _HOMES = {
     "load": "models.loading",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
+    "cockatiel": "metrics.cockatiel",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
@@ -136,6 +137,7 @@ __all__ = [
     "__version__",
     "attention_view",
     "attributions",
+    "cockatiel",
     "concepts",
     "demo",
     "errors",
@@ -204,6 +206,7 @@ if TYPE_CHECKING:
     from interpreto.inputs.slots import fill_slots
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.metrics.cockatiel import cockatiel
     from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
     from interpreto.models.loading import load
