@@ -64,6 +64,7 @@ _HOMES = {
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
+    "fill_slots": "inputs.slots",
     "load": "models.loading",
     "load_sae": "concepts.pretrained.load",
     "plot_attention": "visualizations.attention",
@@ -141,6 +142,7 @@ __all__ = [
     "concepts",
     "demo",
     "errors",
+    "fill_slots",
     "judges",
     "load",
     "load_sae",
@@ -204,6 +206,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
+    from interpreto.inputs.slots import fill_slots
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
     from interpreto.metrics.cockatiel import cockatiel
