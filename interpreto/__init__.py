@@ -48,6 +48,7 @@ _HOMES = {
     "PartitionShap": "attributions.methods",
     "PermutationShap": "attributions.methods",
     "RawAttention": "attributions.methods",
+    "ReAGent": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
     "ServedModel": "models.served",
@@ -63,9 +64,12 @@ _HOMES = {
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
+    "fill_slots": "inputs.slots",
     "load": "models.loading",
+    "load_sae": "concepts.pretrained.load",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
+    "cockatiel": "metrics.cockatiel",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
@@ -116,6 +120,7 @@ __all__ = [
     "PartitionShap",
     "PermutationShap",
     "RawAttention",
+    "ReAGent",
     "Rise",
     "Saliency",
     "ServedModel",
@@ -133,11 +138,14 @@ __all__ = [
     "__version__",
     "attention_view",
     "attributions",
+    "cockatiel",
     "concepts",
     "demo",
     "errors",
+    "fill_slots",
     "judges",
     "load",
+    "load_sae",
     "metrics",
     "plot_attention",
     "plot_attributions",
@@ -180,6 +188,7 @@ if TYPE_CHECKING:
         PartitionShap,
         PermutationShap,
         RawAttention,
+        ReAGent,
         Rise,
         Saliency,
         SmoothGrad,
@@ -194,10 +203,13 @@ if TYPE_CHECKING:
     from interpreto.concepts.lenses.all_layers import AllLayersSplitter
     from interpreto.concepts.lenses.logit_lens import LogitLens
     from interpreto.concepts.lenses.tuned_lens import TunedLens
+    from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
+    from interpreto.inputs.slots import fill_slots
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.metrics.cockatiel import cockatiel
     from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
     from interpreto.models.loading import load

@@ -114,6 +114,7 @@ METHODS = (
     MethodSummary(
         "ContextCite", "scores", True, "64", "", False, "Cohen-Wang et al., 2024", "https://arxiv.org/abs/2409.00729"
     ),
+    MethodSummary("ReAGent", "scores", False, "300", "", False, "Zhao and Shan, 2024", "https://arxiv.org/abs/2402.00794"),
     MethodSummary("Saliency", "gradients", False, "1", "", False, "Simonyan et al., 2013", "https://arxiv.org/abs/1312.6034"),
     MethodSummary(
         "InputXGradient", "gradients", True, "1", "", False, "Shrikumar et al., 2016", "https://arxiv.org/abs/1605.01713"

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "AgglomerativeConcepts": "dictionaries.agglomerative",
     "ActivationSource": "activations",
     "BatchTopKSAEConcepts": "saes.explainers",
     "CAVConcepts": "probes.explainer",
@@ -21,9 +22,10 @@ _HOMES = {
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
+    "DirectLogitAttribution": "lenses.components",
     "Erasure": "probes.erasure",
-    "FFNValues": "dictionaries.ffn_values",
     "ExplainLabels": "interpretations.judged_labels",
+    "FFNValues": "dictionaries.ffn_values",
     "ICAConcepts": "dictionaries.linear",
     "Interpretation": "interpretations.base",
     "JumpReLUSAEConcepts": "saes.explainers",
@@ -36,6 +38,7 @@ _HOMES = {
     "OutputLabels": "interpretations.judged_labels",
     "PCAConcepts": "dictionaries.linear",
     "ProbeConcepts": "probes.explainer",
+    "PublishedSAEConcepts": "pretrained.explainer",
     "SAEExplainer": "saes.explainers",
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
@@ -50,12 +53,17 @@ _HOMES = {
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "SobolImportance": "sobol",
+    "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
+    "push_to_hub": "pretrained.export",
+    "sobol_importance": "sobol",
     "tcav": "probes.tcav",
 }
 
 __all__ = [
     "ActivationSource",
+    "AgglomerativeConcepts",
     "BatchTopKSAEConcepts",
     "CAVConcepts",
     "Cockatiel",
@@ -70,6 +78,7 @@ __all__ = [
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
+    "DirectLogitAttribution",
     "Erasure",
     "ExplainLabels",
     "FFNValues",
@@ -85,9 +94,11 @@ __all__ = [
     "OutputLabels",
     "PCAConcepts",
     "ProbeConcepts",
+    "PublishedSAEConcepts",
     "SAEExplainer",
     "SVDConcepts",
     "SemiNMFConcepts",
+    "SobolImportance",
     "SparsePCAConcepts",
     "TCAVResult",
     "ThemeLabels",
@@ -99,7 +110,10 @@ __all__ = [
     "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
+    "load_sae",
     "parameter_directions",
+    "push_to_hub",
+    "sobol_importance",
     "tcav",
 ]
 
@@ -109,6 +123,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.concept_model import ConceptModel
     from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
+    from interpreto.concepts.dictionaries.agglomerative import AgglomerativeConcepts
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
     from interpreto.concepts.dictionaries.ffn_values import FFNValues, parameter_directions
@@ -126,6 +141,10 @@ if TYPE_CHECKING:
     from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
+    from interpreto.concepts.lenses.components import DirectLogitAttribution
+    from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
+    from interpreto.concepts.pretrained.export import push_to_hub
+    from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav
@@ -139,6 +158,7 @@ if TYPE_CHECKING:
     )
     from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
+    from interpreto.concepts.sobol import SobolImportance, sobol_importance
 
 
 def __getattr__(name: str) -> Any:

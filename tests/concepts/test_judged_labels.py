@@ -143,7 +143,9 @@ class TestLabelers:
     def test_words_of_the_output_are_shown_by_sign(self, explainer) -> None:
         seen: list[str] = []
         words = {3: {"fine": 2.0, "good": 3.0, "bad": -1.0}, 4: None}
-        found = OutputLabels(explainer, lambda chat: seen.append(chat[-1]["content"]) or "praise", words).interpret([3, 4])
+        found = OutputLabels(explainer, lambda chat: seen.append(chat[-1]["content"]) or "praise", words).interpret(
+            concepts_indices=[3, 4]
+        )
         assert seen == ['More often: ["good", "fine"]\nLess often: ["bad"]']
         assert found[3].text == "praise" and "changes no word" in str(found[4])
 

@@ -16,6 +16,7 @@ from interpreto.attributions.methods.lime import Lime
 from interpreto.attributions.methods.occlusion import Occlusion
 from interpreto.attributions.methods.partition_shap import PartitionShap
 from interpreto.attributions.methods.raw_attention import RawAttention
+from interpreto.attributions.methods.reagent import ReAGent
 from interpreto.attributions.methods.relevance import AttnLrp
 from interpreto.attributions.methods.saliency import InputXGradient, Saliency
 from interpreto.attributions.methods.smooth_grad import SmoothGrad
@@ -50,6 +51,7 @@ __all__ = [
     "PartitionShap",
     "PermutationShap",
     "RawAttention",
+    "ReAGent",
     "Rise",
     "Saliency",
     "SmoothGrad",

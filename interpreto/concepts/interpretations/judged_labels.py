@@ -15,6 +15,7 @@ from interpreto.concepts.interpretations.concept_label import ConceptLabel, Conc
 from interpreto.concepts.interpretations.examples import SAMPLINGS, Example, chosen_places, examples_of, random_examples
 from interpreto.concepts.interpretations.held_out import ConceptTexts, TextSplit, read_text_unit, read_texts
 from interpreto.concepts.interpretations.topk_inputs import read_indices
+from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
 from interpreto.judges.base import Chat, Judge
 from interpreto.judges.llm_interface import read_judge
 from interpreto.judges.reading import read_label
@@ -215,9 +216,8 @@ class OutputLabels(Interpretation):
     Args:
         concept_explainer: Fitted concepts.
         judge: Writes the labels, as in `JudgedLabels`.
-        outputs: Words of each concept: an interpretation that needs no inputs, such as `VocabularyProjection` or
-            `TokenChange`; or a mapping from concepts to words and weights, where negative weights are words that become
-            rarer.
+        outputs: Words of each concept: a `VocabularyProjection` or `TokenChange` with ``side="both"``; or a mapping from
+            concepts to words and weights, where negative weights are words that become rarer. None: the former.
         k: Most words of either sign that are shown.
 
     References:
@@ -234,16 +234,17 @@ class OutputLabels(Interpretation):
         'praise' [not scored]
     """
 
-    needs_inputs = False
-
-    def __init__(self, concept_explainer: ConceptExplainer, judge: Any, outputs: Any, k: int = 15) -> None:
+    def __init__(self, concept_explainer: ConceptExplainer, judge: Any, outputs: Any = None, k: int = 15) -> None:
         self.concept_explainer, self.judge = concept_explainer, read_judge(judge)
-        self.outputs, self.k = outputs, check_count(k, "k")
+        self.k = check_count(k, "k")
+        self.outputs = VocabularyProjection(concept_explainer, k, side="both") if outputs is None else outputs
 
-    def interpret(self, concepts_indices: Any = "all") -> ConceptLabels:
+    def interpret(self, inputs: Any = None, latent_activations: Any = None, concepts_indices: Any = "all") -> ConceptLabels:
         """Return a label for each concept; they are not scored.
 
         Args:
+            inputs: Texts for an interpretation that reads some, as `TokenChange` does; else not used.
+            latent_activations: Not used.
             concepts_indices: Which concepts: a number, several, or ``"all"``.
 
         Raises:
@@ -252,7 +253,8 @@ class OutputLabels(Interpretation):
         """
         concepts = read_indices(concepts_indices, self.concept_explainer.nb_concepts)
         given = self.outputs
-        words = given if isinstance(given, Mapping) else given.interpret(concepts_indices=concepts)
+        asked = {"inputs": inputs} if getattr(given, "needs_inputs", False) else {}
+        words = given if isinstance(given, Mapping) else given.interpret(**asked, concepts_indices=concepts)
         known = [concept for concept in concepts if words.get(concept)]
         found = dict(zip(known, written_labels(self.judge, [self.prompt(words[c]) for c in known]), strict=True))
         source, name, labels = type(self).__name__, self.judge.name, {}
