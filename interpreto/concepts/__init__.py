@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "AgglomerativeConcepts": "dictionaries.agglomerative",
     "ActivationSource": "activations",
+    "AgglomerativeConcepts": "dictionaries.agglomerative",
     "BatchTopKSAEConcepts": "saes.explainers",
     "CAVConcepts": "probes.explainer",
     "Cockatiel": "dictionaries.nmf",
@@ -26,6 +26,7 @@ _HOMES = {
     "Erasure": "probes.erasure",
     "ExplainLabels": "interpretations.judged_labels",
     "FFNValues": "dictionaries.ffn_values",
+    "FactorConcepts": "dictionaries.transformer_factors",
     "ICAConcepts": "dictionaries.linear",
     "Interpretation": "interpretations.base",
     "JumpReLUSAEConcepts": "saes.explainers",
@@ -41,6 +42,7 @@ _HOMES = {
     "SAEExplainer": "saes.explainers",
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
+    "SobolImportance": "sobol",
     "SparsePCAConcepts": "dictionaries.linear",
     "TCAVResult": "probes.tcav",
     "ThemeLabels": "interpretations.judged_labels",
@@ -48,11 +50,11 @@ _HOMES = {
     "TopKInputs": "interpretations.topk_inputs",
     "TopKSAEConcepts": "saes.explainers",
     "TrainingRecord": "saes.record",
+    "TransformerFactors": "dictionaries.transformer_factors",
     "VanillaSAEConcepts": "saes.explainers",
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
-    "SobolImportance": "sobol",
     "parameter_directions": "dictionaries.ffn_values",
     "sobol_importance": "sobol",
     "tcav": "probes.tcav",
@@ -79,6 +81,7 @@ __all__ = [
     "Erasure",
     "ExplainLabels",
     "FFNValues",
+    "FactorConcepts",
     "ICAConcepts",
     "Interpretation",
     "JumpReLUSAEConcepts",
@@ -102,6 +105,7 @@ __all__ = [
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
+    "TransformerFactors",
     "VanillaSAEConcepts",
     "VocabularyProjection",
     "concept_dashboard",
@@ -127,6 +131,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.dictionaries.transformer_factors import FactorConcepts, TransformerFactors
     from interpreto.concepts.interpretations.base import Interpretation
     from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
     from interpreto.concepts.interpretations.judged_labels import ExplainLabels, OutputLabels, ThemeLabels
