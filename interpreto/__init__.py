@@ -64,6 +64,7 @@ _HOMES = {
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
+    "fill_slots": "inputs.slots",
     "load": "models.loading",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
@@ -140,6 +141,7 @@ __all__ = [
     "concepts",
     "demo",
     "errors",
+    "fill_slots",
     "judges",
     "load",
     "metrics",
@@ -201,6 +203,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.lenses.tuned_lens import TunedLens
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
+    from interpreto.inputs.slots import fill_slots
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
     from interpreto.metrics.cockatiel import cockatiel

@@ -53,7 +53,7 @@ def test_the_public_surface_is_this():
             "At2",
             "ReAGent",
         ),
-        *("ShapleyInteractions", "InteractionOutput", "plot_interactions"),
+        *("ShapleyInteractions", "InteractionOutput", "plot_interactions", "fill_slots"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
         *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("Alti", "ValueZeroing"),
