@@ -35,6 +35,9 @@ FOREIGN_SAES = (
 )
 
 
+ELSEWHERE = {"CAVConcepts", "FactorConcepts", "ProbeConcepts"}  # saved by the tests of their own
+
+
 def rows():
     return data(positive=True)
 
@@ -70,7 +73,7 @@ def test_what_is_loaded_encodes_and_decodes_bit_for_bit(kind, tmp_path):
 
 def test_every_explainer_of_the_package_can_be_saved():
     names = {name for name in concepts.__all__ if name.endswith("Concepts")} | {"Cockatiel"}
-    assert names == {kind.__name__ for kind in (*DICTIONARIES, *SAES, NeuronsAsConcepts)}
+    assert names - ELSEWHERE == {kind.__name__ for kind in (*DICTIONARIES, *SAES, NeuronsAsConcepts)}
 
 
 def test_clusters_of_the_first_release_are_read(tmp_path):
