@@ -298,6 +298,39 @@ def concepts(  # noqa: PLR0917  # the options, as typer reads them
     return _run("concepts", locals())
 
 
+sae_program = typer.Typer(
+    help="Look at published sparse autoencoders.",
+    epilog=_examples("interpreto sae info FOLDER"),
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+program.add_typer(sae_program, name="sae")
+
+
+@sae_program.command(epilog=_examples("interpreto sae info FOLDER", "interpreto sae info REPO layer_12/width_16k --model DIR"))
+def info(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a file in it, or a repository of the hub.")],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The folder within, where there are several.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="REPO_OR_DIR",
+            help="A model: find where the autoencoder reads, and measure the variance that it explains there.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    norm_scaling_factor: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="What rows are multiplied by, where the files do not say.", rich_help_panel=HOW),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUTPUT)] = False,
+) -> int:
+    """Show what the files of a published sparse autoencoder say, and whether it fits a model."""
+    return _run("sae", locals())
+
+
 @program.command(
     epilog=_examples(
         'interpreto lens "A gorgeous, moving film."',

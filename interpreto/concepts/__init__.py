@@ -39,6 +39,7 @@ _HOMES = {
     "OutputLabels": "interpretations.judged_labels",
     "PCAConcepts": "dictionaries.linear",
     "ProbeConcepts": "probes.explainer",
+    "PublishedSAEConcepts": "pretrained.explainer",
     "SAEExplainer": "saes.explainers",
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
@@ -55,7 +56,10 @@ _HOMES = {
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "SobolImportance": "sobol",
+    "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
+    "push_to_hub": "pretrained.export",
     "sobol_importance": "sobol",
     "tcav": "probes.tcav",
 }
@@ -94,6 +98,7 @@ __all__ = [
     "OutputLabels",
     "PCAConcepts",
     "ProbeConcepts",
+    "PublishedSAEConcepts",
     "SAEExplainer",
     "SVDConcepts",
     "SemiNMFConcepts",
@@ -110,7 +115,9 @@ __all__ = [
     "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
+    "load_sae",
     "parameter_directions",
+    "push_to_hub",
     "sobol_importance",
     "tcav",
 ]
@@ -141,6 +148,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
     from interpreto.concepts.lenses.components import DirectLogitAttribution
+    from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
+    from interpreto.concepts.pretrained.export import push_to_hub
+    from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav
