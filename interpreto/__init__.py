@@ -67,6 +67,7 @@ _HOMES = {
     "load": "models.loading",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
+    "cockatiel": "metrics.cockatiel",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
@@ -135,6 +136,7 @@ __all__ = [
     "__version__",
     "attention_view",
     "attributions",
+    "cockatiel",
     "concepts",
     "demo",
     "errors",
@@ -201,6 +203,7 @@ if TYPE_CHECKING:
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.metrics.cockatiel import cockatiel
     from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
     from interpreto.models.loading import load

@@ -490,3 +490,23 @@ class TestDemo:
         (tmp_path / "file").write_text("", encoding="utf-8")
         code, _, err = run(capsys, "demo", str(tmp_path / "file" / "new"))
         assert code == 2 and "`FOLDER`:" in err
+
+
+class TestLens:
+    def test_each_layer_has_a_line(self, capsys, tmp_path):
+        page, numbers = tmp_path / "lens.html", tmp_path / "lens.json"
+        assert main(["lens", "A gorgeous, moving film.", "-o", str(page), "--json", str(numbers)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines[2:6]] == ["layer", "layer", "layer", "embeddings"]
+        (text,) = json.loads(numbers.read_text(encoding="utf-8"))
+        assert text["answers"] == ["positive"] and text["ranks"][-1] == [1] and len(text["likeliest"]) == 4
+        assert "A gorgeous" in page.read_text(encoding="utf-8")
+
+    def test_a_target_is_followed(self, capsys):
+        assert main(["lens", "Dull.", "--target", "positive", "-k", "1"]) == 0
+        assert "rank 2" in capsys.readouterr().out
+
+    def test_wrong_calls_are_one_line(self, capsys):
+        for arguments, said in ((["lens"], "there is no text"), (["lens", "x", "--tuned", "/nowhere"], "no file")):
+            assert main(arguments) == 2
+            assert said in capsys.readouterr().err

@@ -58,6 +58,7 @@ def test_the_public_surface_is_this():
         *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("Alti", "ValueZeroing"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
+        "cockatiel",
         *("BlackBox", "Contrast", "Documents", "Explanations", "ServedModel", "SimilarityModel"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
         *("attributions", "concepts", "demo", "errors", "judges", "metrics", "__version__"),

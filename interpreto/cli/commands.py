@@ -298,6 +298,44 @@ def concepts(  # noqa: PLR0917  # the options, as typer reads them
     return _run("concepts", locals())
 
 
+@program.command(
+    epilog=_examples(
+        'interpreto lens "A gorgeous, moving film."',
+        'interpreto lens "The capital of France is" --model DIR --target " Paris" --open',
+    )
+)
+def lens(  # noqa: PLR0917  # the options, as typer reads them
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="A text; - reads one per line from standard input.")
+    ] = None,
+    model: Model = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_TEXT",
+            help="The class or token that is followed; next: the text's own. Default: the model's prediction.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(metavar="N", help="Tokens that a language model writes first.", rich_help_panel=WHAT)
+    ] = 0,
+    tuned: Annotated[
+        str | None,
+        typer.Option(metavar="FILE_OR_DIR", help="A tuned lens. Default: the logit lens.", rich_help_panel=HOW),
+    ] = None,
+    k: Annotated[int, typer.Option("--top", "-k", metavar="N", help="Outputs of each layer.", rich_help_panel=HOW)] = 5,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    output: Output = None,
+    html: Html = None,
+    json: Json = None,
+    open_page: Open = False,
+) -> int:
+    """Show what a model would answer after each of its layers."""
+    return _run("lens", locals())
+
+
 @program.command(epilog=_examples("interpreto methods", "interpreto methods kernel-shap", "interpreto methods --json"))
 def methods(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show one method with its options.")] = None,

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "AgglomerativeConcepts": "dictionaries.agglomerative",
     "ActivationSource": "activations",
     "BatchTopKSAEConcepts": "saes.explainers",
     "CAVConcepts": "probes.explainer",
@@ -51,12 +52,15 @@ _HOMES = {
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "SobolImportance": "sobol",
     "parameter_directions": "dictionaries.ffn_values",
+    "sobol_importance": "sobol",
     "tcav": "probes.tcav",
 }
 
 __all__ = [
     "ActivationSource",
+    "AgglomerativeConcepts",
     "BatchTopKSAEConcepts",
     "CAVConcepts",
     "Cockatiel",
@@ -90,6 +94,7 @@ __all__ = [
     "SAEExplainer",
     "SVDConcepts",
     "SemiNMFConcepts",
+    "SobolImportance",
     "SparsePCAConcepts",
     "TCAVResult",
     "ThemeLabels",
@@ -102,6 +107,7 @@ __all__ = [
     "concept_dashboard",
     "load_concepts",
     "parameter_directions",
+    "sobol_importance",
     "tcav",
 ]
 
@@ -111,6 +117,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.concept_model import ConceptModel
     from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
+    from interpreto.concepts.dictionaries.agglomerative import AgglomerativeConcepts
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
     from interpreto.concepts.dictionaries.ffn_values import FFNValues, parameter_directions
@@ -142,6 +149,7 @@ if TYPE_CHECKING:
     )
     from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
+    from interpreto.concepts.sobol import SobolImportance, sobol_importance
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """Metrics of concepts: reconstruction, sparsity, stability, effect on the model, labels. The list of their names is here."""
 
+from interpreto.metrics.concepts.alignment import AlignedConcept, HumanAlignment, surface_label
 from interpreto.metrics.concepts.base import Coded, ConceptMetric, RowMetric
 from interpreto.metrics.concepts.completeness import ConceptCompleteness
 from interpreto.metrics.concepts.consim import ConSim
@@ -31,6 +32,7 @@ __all__ = [
     "FID",
     "MSE",
     "Ablation",
+    "AlignedConcept",
     "Coded",
     "Collinearity",
     "ConSim",
@@ -50,6 +52,7 @@ __all__ = [
     "FrechetDistance",
     "Fuzzing",
     "Hoyer",
+    "HumanAlignment",
     "KeywordDetection",
     "LabelScoring",
     "Loss",
@@ -64,4 +67,5 @@ __all__ = [
     "Sparsity",
     "SparsityRatio",
     "Stability",
+    "surface_label",
 ]
