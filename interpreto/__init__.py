@@ -65,7 +65,9 @@ _HOMES = {
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
+    "fill_slots": "inputs.slots",
     "load": "models.loading",
+    "load_sae": "concepts.pretrained.load",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
     "cockatiel": "metrics.cockatiel",
@@ -142,8 +144,10 @@ __all__ = [
     "concepts",
     "demo",
     "errors",
+    "fill_slots",
     "judges",
     "load",
+    "load_sae",
     "metrics",
     "plot_attention",
     "plot_attributions",
@@ -202,8 +206,10 @@ if TYPE_CHECKING:
     from interpreto.concepts.lenses.all_layers import AllLayersSplitter
     from interpreto.concepts.lenses.logit_lens import LogitLens
     from interpreto.concepts.lenses.tuned_lens import TunedLens
+    from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
+    from interpreto.inputs.slots import fill_slots
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
     from interpreto.metrics.cockatiel import cockatiel

@@ -37,7 +37,7 @@ def test_the_public_surface_is_this():
         *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
         *("attention_view", "plot_attention"),
         *("AllLayersSplitter", "LogitLens", "TunedLens", "plot_lens"),
-        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load"),
+        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load", "load_sae"),
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *(
@@ -53,7 +53,7 @@ def test_the_public_surface_is_this():
             "At2",
             "ReAGent",
         ),
-        *("ShapleyInteractions", "InteractionOutput", "plot_interactions"),
+        *("ShapleyInteractions", "InteractionOutput", "plot_interactions", "fill_slots"),
         *("Saliency", "InputXGradient", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap"),
         *("RawAttention", "AttentionRollout", "GenericAttention", "TransitionAttention", "BidirectionalAttention"),
         *("Alti", "ValueZeroing"),

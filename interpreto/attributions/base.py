@@ -16,6 +16,7 @@ from interpreto.attributions.aggregations.base import Aggregator, Estimate
 from interpreto.attributions.completeness import check_completeness
 from interpreto.attributions.evidence import Evidence, Explained, Parts, evidence_of
 from interpreto.attributions.explanations import Explanations
+from interpreto.attributions.interventions import OverDraws
 from interpreto.attributions.labels import check_labels, is_one, labeled
 from interpreto.attributions.options import OTHER_NAMES, Settings, check_no_hook_point
 from interpreto.attributions.output import AttributionOutput
@@ -36,6 +37,7 @@ from interpreto.inputs.images import ImageReader
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, check_of_texts
+from interpreto.models.alternatives import ReplacedBy, TextAlternatives
 from interpreto.models.batching import windows
 from interpreto.models.embeddings import Baseline
 from interpreto.models.lengths import longest_input
@@ -63,7 +65,8 @@ class AttributionExplainer:
         device: Where to run the model for a call; None: where it is.
         use_gradient: Alias: gradients are read where the perturbator moves embeddings, and only there.
         replacement: What masked units become; see `Replacement`. ``"auto"``: the mask token, else ``"mean"``; of a
-            `BlackBox`, ``"drop"``, or a text.
+            `BlackBox`, ``"drop"``, or a text. Other texts: ``{"Dave": ["Alice", "Tom"]}``, a function from the text of a unit
+            to its alternatives, or a list of texts of a background; see `TextAlternatives`.
         signed: The attributions have a sign; None: as the perturbator and the aggregator say.
         evidence: How the model is questioned; None: as the perturbator is made for.
         at: Module whose activations are explained in the place of embeddings; see `GradientOptions`.
@@ -103,7 +106,7 @@ class AttributionExplainer:
         device: torch.device | str | int | None = None,
         *,
         use_gradient: bool | None = None,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         signed: bool | None = None,
         evidence: Evidence | None = None,
         at: object = None,
@@ -134,6 +137,8 @@ class AttributionExplainer:
         )
         require(self.model, self.evidence.needs, type(self).__name__)
         self.replacement = self.model.replacement(replacement) if self.evidence.needs == "scores" else None
+        if isinstance(self.replacement, TextAlternatives):
+            self.evidence = OverDraws(self.evidence)
         if moves:
             _ = self.forward.embeddings.first  # a model without embeddings is refused here, not in the middle of a call
         self.encode = self._reader(longest)

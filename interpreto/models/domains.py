@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from interpreto.errors import OptionError
+from interpreto.models.alternatives import ReplacedBy, TextAlternatives, read_alternatives
 from interpreto.models.embeddings import EmbeddingSpace
 from interpreto.models.forward import Forward
 from interpreto.models.hidden_states import HiddenStates, find_hook_point
@@ -13,7 +14,7 @@ from interpreto.models.images import ImageModel
 from interpreto.models.masking import Replacement, read_replacement
 from interpreto.validation import shown
 
-AnyReplacement = Replacement | PictureReplacement
+AnyReplacement = Replacement | PictureReplacement | TextAlternatives
 
 
 def space_of(forward: Forward, tokenizer: Any, at: object = None) -> EmbeddingSpace | PictureSpace:
@@ -38,15 +39,19 @@ def space_of(forward: Forward, tokenizer: Any, at: object = None) -> EmbeddingSp
     return HiddenStates(forward, tokenizer, find_hook_point(forward.model, at))
 
 
-def replacement_of(value: str | int, forward: Forward, tokenizer: Any) -> AnyReplacement:
+def replacement_of(value: ReplacedBy, forward: Forward, tokenizer: Any) -> AnyReplacement:
     """Return what masked units become.
 
     Raises:
         OptionError: units of such inputs cannot become that.
     """
     if isinstance(forward.model, ImageModel):
-        return read_image_replacement(value)
-    return read_replacement(value, tokenizer)
+        if isinstance(value, (str, int)):
+            return read_image_replacement(value)
+        raise OptionError("`replacement`: units of images are replaced by a name, not by texts.")
+    if isinstance(value, (str, int)):
+        return read_replacement(value, tokenizer)
+    return read_alternatives(value, tokenizer)
 
 
 def ready(replacement: AnyReplacement, space: EmbeddingSpace | PictureSpace) -> AnyReplacement:

@@ -14,16 +14,15 @@ from torch import Tensor
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.models.activations import ActivationRecorder
+from interpreto.models.alternatives import ReplacedBy, TextAlternatives
 from interpreto.models.attention_flow import Attended, AttentionRule
 from interpreto.models.attention_rows import Aim, AttentionScorer
 from interpreto.models.batching import TOKENS_A_PASS, Budget
-from interpreto.models.domains import ready, replacement_of, space_of
+from interpreto.models.domains import AnyReplacement, ready, replacement_of, space_of
 from interpreto.models.forward import Forward
 from interpreto.models.gradients import GradientReducer, MakesReducer
 from interpreto.models.hidden_states import HiddenStates
 from interpreto.models.hook_points import HookPoint
-from interpreto.models.image_space import PictureReplacement
-from interpreto.models.masking import Replacement
 from interpreto.models.options import EngineOptions
 from interpreto.models.point_rows import Aim as PointAim
 from interpreto.models.point_rows import AtInput
@@ -62,7 +61,7 @@ class HuggingFaceModel:
         self.options = EngineOptions() if options is None else options
         self.forward = Forward(model, device, self.options.kept_logits, outputs)
         self.tokenizer, self.space = tokenizer, space_of(self.forward, tokenizer, at)
-        self._replacement: Replacement | PictureReplacement | None = None
+        self._replacement: AnyReplacement | None = None
         self._runner: RowRunner | None = None
         self._recorders: dict[tuple[Any, ...], ActivationRecorder] = {}
 
@@ -71,7 +70,7 @@ class HuggingFaceModel:
         """Return the name of the model's class."""
         return model_name(self.forward.model)
 
-    def replacement(self, value: str | int) -> Replacement | PictureReplacement:
+    def replacement(self, value: ReplacedBy) -> AnyReplacement:
         """Return the replacement of that name, if the model can be given it."""
         found = replacement_of(value, self.forward, self.tokenizer)
         if found.name in ("mean", "zero"):
@@ -82,7 +81,7 @@ class HuggingFaceModel:
         self,
         read: Read,
         *,
-        replacement: Replacement | PictureReplacement | None = None,
+        replacement: AnyReplacement | None = None,
         batch_size: int | None = None,
         on_pass: Callable[[], object] = lambda: None,
     ) -> HuggingFaceModel:
@@ -121,6 +120,23 @@ class HuggingFaceModel:
         """Return the scores of each sample's perturbed inputs; see `Model`."""
         assert self._replacement is not None
         return MaskScorer(self.runner, ready(self._replacement, self.space)).scores(variants)
+
+    def draws(self, sample: Sample) -> int:
+        """Return the number of draws that a sample has of a replacement by texts."""
+        assert isinstance(self._replacement, TextAlternatives)
+        return self._replacement.draws(sample)
+
+    def with_draw(self, draw: int) -> HuggingFaceModel:
+        """Return the same model with one draw of its replacement by texts."""
+        assert isinstance(self._replacement, TextAlternatives)
+        model = copy(self)
+        model._replacement = self._replacement.at(draw)
+        return model
+
+    @property
+    def samples_draws(self) -> bool:
+        """True if the draws of its replacement by texts are a sample of a background."""
+        return isinstance(self._replacement, TextAlternatives) and self._replacement.sampled
 
     def embed(self, sample: Sample) -> Float[Tensor, "l d"]:
         """Return the embeddings of a sample's tokens."""

@@ -11,6 +11,7 @@ from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations.games import AllCoalitionsPerturbator, OrdersPerturbator, PairedMasksPerturbator
 from interpreto.attributions.tolerance import evidence_within
+from interpreto.models.alternatives import ReplacedBy
 
 
 class ExactShapley(AttributionExplainer):
@@ -40,7 +41,7 @@ class ExactShapley(AttributionExplainer):
         batch_size: int | None = None,
         *,
         max_units: int = 12,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {"perturbator": AllCoalitionsPerturbator(max_units), "aggregator": ExactShapleyAggregator()}
@@ -79,7 +80,7 @@ class PermutationShap(AttributionExplainer):
         *,
         n_perturbations: int | None = None,
         tolerance: float | None = None,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {"perturbator": OrdersPerturbator(n_perturbations), "aggregator": OrdersAggregator()}
@@ -117,7 +118,7 @@ class Banzhaf(AttributionExplainer):
         *,
         n_perturbations: int | None = None,
         tolerance: float | None = None,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {"perturbator": PairedMasksPerturbator(n_perturbations), "aggregator": BanzhafAggregator()}

@@ -11,6 +11,7 @@ from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import ShapTokenPerturbator
 from interpreto.attributions.tolerance import evidence_within
+from interpreto.models.alternatives import ReplacedBy
 
 
 class KernelShap(AttributionExplainer):
@@ -46,7 +47,7 @@ class KernelShap(AttributionExplainer):
         *,
         n_perturbations: int | None = None,
         tolerance: float | None = None,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {"perturbator": ShapTokenPerturbator(n_perturbations), "aggregator": ShapleyAggregator()}

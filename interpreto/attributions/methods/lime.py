@@ -12,6 +12,7 @@ from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator
 from interpreto.attributions.tolerance import evidence_within
 from interpreto.choices import read_member
+from interpreto.models.alternatives import ReplacedBy
 
 
 class Lime(AttributionExplainer):
@@ -54,7 +55,7 @@ class Lime(AttributionExplainer):
         perturb_probability: float = 0.5,
         distance_function: DistancesFromMask | str = DistancesFromMask.COSINE,
         kernel_width: float = 0.25,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         distance = read_member(DistancesFromMask, distance_function, "distance_function")

@@ -16,6 +16,7 @@ from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator
 from interpreto.attributions.tolerance import evidence_within
 from interpreto.choices import read_member
 from interpreto.errors import OptionError
+from interpreto.models.alternatives import ReplacedBy
 from interpreto.validation import is_number, shown
 
 
@@ -53,7 +54,7 @@ class GLime(AttributionExplainer):
         n_perturbations: int | None = None,
         tolerance: float | None = None,
         sigma: float = 1.0,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         if not is_number(sigma) or not 0.2 <= sigma < math.inf:
@@ -114,7 +115,7 @@ class LimeWithPrior(AttributionExplainer):
         perturb_probability: float = 0.5,
         distance_function: DistancesFromMask | str = DistancesFromMask.COSINE,
         kernel_width: float = 0.25,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         distance = read_member(DistancesFromMask, distance_function, "distance_function")
@@ -162,7 +163,7 @@ class Rise(AttributionExplainer):
         n_perturbations: int | None = None,
         tolerance: float | None = None,
         perturb_probability: float = 0.5,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {
