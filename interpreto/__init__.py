@@ -20,6 +20,7 @@ _HOMES = {
     "Banzhaf": "attributions.methods",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
+    "Citations": "attributions.citations",
     "Consensus": "attributions.consensus",
     "ContextCite": "attributions.methods",
     "Contrast": "inputs.targets",
@@ -92,6 +93,7 @@ __all__ = [
     "Banzhaf",
     "BidirectionalAttention",
     "BlackBox",
+    "Citations",
     "Consensus",
     "ContextCite",
     "Contrast",
@@ -161,6 +163,7 @@ if TYPE_CHECKING:
     from interpreto import attributions, concepts, demo, errors, judges, metrics
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+    from interpreto.attributions.citations import Citations
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.interaction_output import InteractionOutput
