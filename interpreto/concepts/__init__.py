@@ -56,7 +56,6 @@ _HOMES = {
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
-    "SobolImportance": "sobol",
     "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
     "push_to_hub": "pretrained.export",
