@@ -19,6 +19,7 @@ _HOMES = {
     "Banzhaf": "attributions.methods",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
+    "Cam": "attributions.class_activation",
     "Consensus": "attributions.consensus",
     "ContextCite": "attributions.methods",
     "Contrast": "inputs.targets",
@@ -30,14 +31,17 @@ _HOMES = {
     "Explanations": "attributions.explanations",
     "GLime": "attributions.methods",
     "GenericAttention": "attributions.methods",
+    "GradCam": "attributions.class_activation",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
     "GranularityAggregationStrategy": "inputs.units",
+    "ImageGranularity": "inputs.regions",
     "InferenceModes": "models.modes",
     "InputXGradient": "attributions.methods",
     "IntegratedGradients": "attributions.methods",
     "InteractionOutput": "attributions.interaction_output",
     "KernelShap": "attributions.methods",
+    "LayerCam": "attributions.class_activation",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
     "LogitLens": "concepts.lenses.logit_lens",
@@ -49,6 +53,7 @@ _HOMES = {
     "RawAttention": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
+    "ScoreCam": "attributions.class_activation",
     "ServedModel": "models.served",
     "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
@@ -86,6 +91,7 @@ __all__ = [
     "Banzhaf",
     "BidirectionalAttention",
     "BlackBox",
+    "Cam",
     "Consensus",
     "ContextCite",
     "Contrast",
@@ -97,14 +103,17 @@ __all__ = [
     "Explanations",
     "GLime",
     "GenericAttention",
+    "GradCam",
     "GradientShap",
     "Granularity",
     "GranularityAggregationStrategy",
+    "ImageGranularity",
     "InferenceModes",
     "InputXGradient",
     "IntegratedGradients",
     "InteractionOutput",
     "KernelShap",
+    "LayerCam",
     "Lime",
     "LimeWithPrior",
     "LogitLens",
@@ -116,6 +125,7 @@ __all__ = [
     "RawAttention",
     "Rise",
     "Saliency",
+    "ScoreCam",
     "ServedModel",
     "ShapleyInteractions",
     "SimilarityModel",
@@ -151,6 +161,7 @@ if TYPE_CHECKING:
     from interpreto import attributions, concepts, demo, errors, judges, metrics
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+    from interpreto.attributions.class_activation import Cam, GradCam, LayerCam, ScoreCam
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.interaction_output import InteractionOutput
@@ -193,6 +204,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.lenses.tuned_lens import TunedLens
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
+    from interpreto.inputs.regions import ImageGranularity
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
     from interpreto.metrics.report import report

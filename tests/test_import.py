@@ -38,7 +38,8 @@ def test_the_public_surface_is_this():
         *("attention_view", "plot_attention"),
         *("AllLayersSplitter", "LogitLens", "TunedLens", "plot_lens"),
         *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load"),
-        *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
+        *("Granularity", "GranularityAggregationStrategy", "ImageGranularity", "InferenceModes"),
+        *("Cam", "GradCam", "LayerCam", "ScoreCam"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *(
             "ExactShapley",
