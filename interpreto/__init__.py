@@ -12,6 +12,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "AllLayersSplitter": "concepts.lenses.all_layers",
     "Alti": "attributions.methods",
+    "At2": "attributions.methods",
     "AttentionRollout": "attributions.methods",
     "AttnLrp": "attributions.methods",
     "AttributionExplainer": "attributions.base",
@@ -51,6 +52,7 @@ _HOMES = {
     "PartitionShap": "attributions.methods",
     "PermutationShap": "attributions.methods",
     "RawAttention": "attributions.methods",
+    "ReAGent": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
     "ScoreCam": "attributions.class_activation",
@@ -67,9 +69,11 @@ _HOMES = {
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
+    "fill_slots": "inputs.slots",
     "load": "models.loading",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
+    "cockatiel": "metrics.cockatiel",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
@@ -84,6 +88,7 @@ _MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics")
 __all__ = [
     "AllLayersSplitter",
     "Alti",
+    "At2",
     "AttentionRollout",
     "AttnLrp",
     "AttributionExplainer",
@@ -123,6 +128,7 @@ __all__ = [
     "PartitionShap",
     "PermutationShap",
     "RawAttention",
+    "ReAGent",
     "Rise",
     "Saliency",
     "ScoreCam",
@@ -141,9 +147,11 @@ __all__ = [
     "__version__",
     "attention_view",
     "attributions",
+    "cockatiel",
     "concepts",
     "demo",
     "errors",
+    "fill_slots",
     "judges",
     "load",
     "metrics",
@@ -167,6 +175,7 @@ if TYPE_CHECKING:
     from interpreto.attributions.interaction_output import InteractionOutput
     from interpreto.attributions.methods import (
         Alti,
+        At2,
         AttentionRollout,
         AttnLrp,
         Banzhaf,
@@ -188,6 +197,7 @@ if TYPE_CHECKING:
         PartitionShap,
         PermutationShap,
         RawAttention,
+        ReAGent,
         Rise,
         Saliency,
         SmoothGrad,
@@ -205,8 +215,10 @@ if TYPE_CHECKING:
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.regions import ImageGranularity
+    from interpreto.inputs.slots import fill_slots
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.metrics.cockatiel import cockatiel
     from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
     from interpreto.models.loading import load

@@ -11,7 +11,7 @@ ALL_FAMILIES = ("Occlusion", "IntegratedGradients")  # methods that the fast lan
 ALL_METHODS = ("bert", "gpt2", "t5")  # families that it tries with every method
 SIBLINGS = (
     *("DeepLiftShap", "ExpectedGradients", "RawAttention", "TransitionAttention", "ValueZeroing"),
-    *("PartitionShap", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise", "ContextCite"),
+    *("PartitionShap", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise", "ContextCite", "At2", "ReAGent"),
 )
 """Methods whose parts another method has too: on one family."""
 ONE_PASS = ("gpt2",)  # families whose targets it also explains one pass each

@@ -1,6 +1,6 @@
 """Writes the measured tables of the documentation: methods × metrics, on the embedded classifier and on SmolLM2.
 
-python -W ignore tools/tables.py [classifier] [generation] [calibration] [tcav]
+python -W ignore tools/tables.py [classifier] [generation] [calibration] [tcav] [games]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from calibration import calibration
+from game_tables import interactions_table, tolerance_table
 from tcav import table as tcav_table
 
 import interpreto
@@ -77,7 +78,7 @@ PROMPTS = (
 
 def main() -> None:
     torch.set_num_threads(2)
-    asked = sys.argv[1:] or ["classifier", "generation", "calibration", "tcav"]
+    asked = sys.argv[1:] or ["classifier", "generation", "calibration", "tcav", "games"]
     TABLES.mkdir(exist_ok=True)
     if "classifier" in asked:
         write("methods.md", classifier())
@@ -85,6 +86,9 @@ def main() -> None:
         write("generation.md", generation())
     if "calibration" in asked:
         write("calibration.md", calibration())
+    if "games" in asked:
+        write("interactions.md", interactions_table())
+        write("tolerance.md", tolerance_table())
     if "tcav" in asked:
         write("tcav.md", tcav_table())
 

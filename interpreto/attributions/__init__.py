@@ -29,7 +29,7 @@ from interpreto.attributions.methods import (
     SquareGrad,
     VarGrad,
 )
-from interpreto.attributions.options import Options
+from interpreto.attributions.options import GradientOptions, Options
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.shapley_interactions import ShapleyInteractions
 from interpreto.models.modes import InferenceModes
@@ -47,6 +47,7 @@ __all__ = [
     "ExpectedGradients",
     "GLime",
     "GlobalAttribution",
+    "GradientOptions",
     "GradientShap",
     "InferenceModes",
     "InputXGradient",

@@ -16,8 +16,9 @@ from interpreto.attributions.aggregations.base import Aggregator, Estimate
 from interpreto.attributions.completeness import check_completeness
 from interpreto.attributions.evidence import Evidence, Explained, Parts, evidence_of
 from interpreto.attributions.explanations import Explanations
+from interpreto.attributions.interventions import OverDraws
 from interpreto.attributions.labels import check_labels, is_one, labeled
-from interpreto.attributions.options import OTHER_NAMES, Settings
+from interpreto.attributions.options import OTHER_NAMES, Settings, check_no_hook_point
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import (
     EmbeddingsPerturbator,
@@ -36,6 +37,7 @@ from interpreto.inputs.images import ImageReader
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, check_of_texts
+from interpreto.models.alternatives import ReplacedBy, TextAlternatives
 from interpreto.models.batching import windows
 from interpreto.models.embeddings import Baseline
 from interpreto.models.lengths import longest_input
@@ -63,9 +65,11 @@ class AttributionExplainer:
         device: Where to run the model for a call; None: where it is.
         use_gradient: Alias: gradients are read where the perturbator moves embeddings, and only there.
         replacement: What masked units become; see `Replacement`. ``"auto"``: the mask token, else ``"mean"``; of a
-            `BlackBox`, ``"drop"``, or a text.
+            `BlackBox`, ``"drop"``, or a text. Other texts: ``{"Dave": ["Alice", "Tom"]}``, a function from the text of a unit
+            to its alternatives, or a list of texts of a background; see `TextAlternatives`.
         signed: The attributions have a sign; None: as the perturbator and the aggregator say.
         evidence: How the model is questioned; None: as the perturbator is made for.
+        at: Module whose activations are explained in the place of embeddings; see `GradientOptions`.
         **options: Shared by every method; see `Options`.
 
     Examples:
@@ -102,9 +106,10 @@ class AttributionExplainer:
         device: torch.device | str | int | None = None,
         *,
         use_gradient: bool | None = None,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         signed: bool | None = None,
         evidence: Evidence | None = None,
+        at: object = None,
         **options: Any,
     ) -> None:
         self.settings = settings = Settings.read({"device": device, **options}, type(self))
@@ -118,15 +123,22 @@ class AttributionExplainer:
                 f"{'units' if use_gradient else 'embeddings'}; gradients are read where embeddings are moved, and only there."
             )
         self.signed = _signed(self.perturbator, aggregator) if signed is None else signed
+        self.evidence = evidence_of(self.perturbator) if evidence is None else evidence
         model, self.tokenizer = read_model(model, tokenizer)
         longest = longest_input(model, self.tokenizer)
         self.task = resolve_task(model, self.tokenizer, settings.inference_mode, settings.task, longest)
         self.model: Any = as_model(
-            model, self.tokenizer, device=settings.device, options=settings.shortcuts, outputs=self.task.outputs
+            model,
+            self.tokenizer,
+            device=settings.device,
+            options=settings.shortcuts,
+            outputs=self.task.outputs,
+            at=at if self.evidence.needs == "gradients" else check_no_hook_point(at, type(self)),
         )
-        self.evidence = evidence_of(self.perturbator) if evidence is None else evidence
         require(self.model, self.evidence.needs, type(self).__name__)
         self.replacement = self.model.replacement(replacement) if self.evidence.needs == "scores" else None
+        if isinstance(self.replacement, TextAlternatives):
+            self.evidence = OverDraws(self.evidence)
         if moves:
             _ = self.forward.embeddings.first  # a model without embeddings is refused here, not in the middle of a call
         self.encode = self._reader(longest)
@@ -242,16 +254,8 @@ class AttributionExplainer:
             [['positive'], ['negative']]
         """
         classes = None if labels is None else check_labels(labels, inputs, self.task)
-        found = self.estimates(
-            inputs,
-            targets,
-            spans=spans,
-            roles=roles,
-            aggregate=aggregate,
-            attribute_targets=attribute_targets,
-            generation_kwargs=generation_kwargs,
-        )
-        outputs = (output for output, _ in found)
+        call = {"aggregate": aggregate, "attribute_targets": attribute_targets, "generation_kwargs": generation_kwargs}
+        outputs = self._outputs(self._samples(inputs, targets, spans, roles, call), _number_of(inputs))
         return outputs if classes is None else labeled(outputs, labels, is_one(inputs), classes)
 
     def estimates(
@@ -272,6 +276,12 @@ class AttributionExplainer:
             roles: As in `explain`.
             **call: ``aggregate``, ``attribute_targets`` and ``generation_kwargs``, as in `explain`.
         """
+        return self._outputs(self._samples(inputs, targets, spans, roles, call), _number_of(inputs), estimates=True)
+
+    def _samples(
+        self, inputs: Any, targets: Any, spans: Any, roles: Sequence[str] | None, call: Mapping[str, Any]
+    ) -> Iterator[Sample]:
+        """Return the samples of a call, which are read as they are asked for."""
         aggregate, attribute_targets = call.get("aggregate"), call.get("attribute_targets")
         if self.explains_answers and self.task.generates:
             aggregate = "sequence" if aggregate is None else aggregate
@@ -281,7 +291,7 @@ class AttributionExplainer:
         )
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
-        return self._outputs(reader.samples(inputs, targets, spans, roles, request), _number_of(inputs))
+        return reader.samples(inputs, targets, spans, roles, request)
 
     def explain_frame(
         self,
@@ -331,7 +341,7 @@ class AttributionExplainer:
 
         Units, ids and targets stay as they are: the granularity of this explainer plays no part.
         """
-        return Explanations(output for output, _ in self._outputs(samples, len(samples)))
+        return Explanations(self._outputs(samples, len(samples)))
 
     def refine(self, outputs: Any, granularity: Granularity | str | Splitter = Granularity.WORD, top: int = 3) -> Explanations:
         """Explain the strongest units of explanations at a finer granularity, with everything else left as it is.
@@ -367,10 +377,10 @@ class AttributionExplainer:
         finer, top = read_finer(granularity, top)
         samples = [refined(output, finer, top) for output in read_outputs(outputs)]
         name = finer.value if isinstance(finer, Granularity) else "custom"
-        return Explanations(replace(output, granularity=name) for output, _ in self._outputs(samples, len(samples)))
+        return Explanations(replace(output, granularity=name) for output in self._outputs(samples, len(samples)))
 
-    def _outputs(self, samples: Iterable[Sample], total: int | None = None) -> Iterator[tuple[AttributionOutput, Estimate]]:
-        """Yield explanations and estimates; samples are explained some at a time, so that their inputs share batches."""
+    def _outputs(self, samples: Iterable[Sample], total: int | None = None, estimates: bool = False) -> Iterator[Any]:
+        """Yield explanations, with their estimates if asked for; some samples at a time, so that inputs share batches."""
         parts = Parts(self.perturbator, self.aggregator, self.task, self._generator, self.strategy)
         shown = self.settings.tqdm_bar
         with progress_bar(desc=type(self).__name__, unit=" texts", total=total, shown=shown) as bar:
@@ -387,7 +397,7 @@ class AttributionExplainer:
                 for output, estimate in outputs:
                     if self.exact_in_the_limit or self.exact:
                         check_completeness(output, self.exact, getattr(self.perturbator, "n_perturbations", 1))
-                    yield output, estimate
+                    yield (output, estimate) if estimates else output
 
     @property
     def strategy(self) -> GranularityAggregationStrategy:
@@ -426,8 +436,16 @@ class AttributionExplainer:
             baseline=_baseline_name(baseline),
             reference_scores=None if reference is None else reference.float(),
             residual=None if residual is None else residual.float(),
+            hook_point=self._hook_point,
             standard_error=None if error is None else error.float(),
+            stopped=estimate.stopped,
         )
+
+    @property
+    def _hook_point(self) -> str | None:
+        """Return the path of the module whose activations are explained; None: embeddings are, or units are masked."""
+        point = getattr(getattr(self.model, "space", None), "point", None)
+        return None if point is None else point.name
 
     def _generator(self) -> Generator:
         """Return a fresh generator for each input, so that its draws do not depend on the inputs before it."""

@@ -75,7 +75,7 @@ class MeanGradients(ActivationMaps):
         self.signed = signed
 
     def reduced(self, found: FeatureMaps, model: Any) -> Float[Tensor, "t h w"]:
-        maps = torch.einsum("tc,chw->thw", found.gradients.mean((2, 3)), found.maps)
+        maps = torch.einsum("tc,cyx->tyx", found.gradients.mean((2, 3)), found.maps)
         return maps if self.signed else maps.relu()
 
 
@@ -83,7 +83,7 @@ class PositiveGradients(ActivationMaps):
     """Layer-CAM: each place of each channel weighted by the positive part of its own gradient."""
 
     def reduced(self, found: FeatureMaps, model: Any) -> Float[Tensor, "t h w"]:
-        return torch.einsum("tchw,chw->thw", found.gradients.relu(), found.maps).relu()
+        return torch.einsum("tcyx,cyx->tyx", found.gradients.relu(), found.maps).relu()
 
 
 class PooledShares(ActivationMaps):
@@ -91,7 +91,7 @@ class PooledShares(ActivationMaps):
 
     def reduced(self, found: FeatureMaps, model: Any) -> Float[Tensor, "t h w"]:
         weights, maps = found.gradients, found.maps
-        shares = torch.einsum("tchw,chw->thw", weights, maps)
+        shares = torch.einsum("tcyx,cyx->tyx", weights, maps)
         spread = (weights.amax((2, 3)) - weights.amin((2, 3))).abs().max() if maps[0].numel() > 1 else torch.zeros(())
         missing = (found.scores - found.without - shares.sum((1, 2))).abs().max()
         if spread > FLAT * weights.abs().max() or missing > FLAT * (found.scores.abs().max() + shares.abs().sum((1, 2)).max()):
@@ -132,7 +132,7 @@ class MaskedScores(ActivationMaps):
         points = torch.stack([picture.to_cells(picture.pixels * mask) for mask in [*masks, torch.zeros_like(masks[0])]])
         scores = model.scores_at([(found.sample, points.to(model.forward.device))])[0].cpu()
         weights = (scores[:-1] - scores[-1:]).softmax(0)
-        return torch.einsum("ct,chw->thw", weights, found.maps[kept][varies]).relu()
+        return torch.einsum("ct,cyx->tyx", weights, found.maps[kept][varies]).relu()
 
 
 def upsampled(maps: Float[Tensor, "t h w"], picture: Picture, how: str) -> Float[Tensor, "t h2 w2"]:

@@ -80,6 +80,26 @@ class Options(TypedDict, total=False):
     shortcuts: EngineOptions
 
 
+class GradientOptions(Options, total=False):
+    """The keyword options of gradient and relevance methods: those of every method, and a hook point.
+
+    at: Module whose activations are explained in the place of embeddings: its path, or the number of a block, negative from
+        the last. Values are of the tokens' activations after that module. A named baseline is the activations of a text whose
+        units have that embedding; a number or a tensor is activations. None: the embeddings.
+    """
+
+    at: str | int | None
+
+
+def check_no_hook_point(at: object, method: type) -> None:
+    """Raise an `OptionError` for a hook point of a method that reads no gradients there."""
+    if at is not None:
+        raise OptionError(
+            f"`at`: got {shown(at)}; {method.__name__} reads no gradients, and explains the input. Gradient and relevance "
+            "methods, such as IntegratedGradients, InputXGradient and AttnLrp, explain activations."
+        )
+
+
 @dataclass(frozen=True)
 class Settings:
     """The options of a method, validated."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError, OptionError
+from interpreto.inputs.regions import ImageGranularity
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.segmentation import Tokens, segment
 from interpreto.inputs.units import Granularity, Splitter, read_granularity
@@ -79,6 +80,8 @@ def read_finer(granularity: Granularity | str | Splitter, top: object) -> tuple[
         OptionError: one of them is out of range.
     """
     found = read_granularity(granularity)
+    if isinstance(found, ImageGranularity):
+        raise OptionError(f"`granularity`: got {found.value!r}; only units of texts are cut.")
     if found is Granularity.ALL_TOKENS:
         raise OptionError("`granularity`: got 'all_tokens', and special tokens are in no unit; pass 'token'.")
     return found, check_count(top, "top")

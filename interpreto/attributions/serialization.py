@@ -34,6 +34,8 @@ FACTS: dict[str, tuple[type, ...]] = {
     "replacement": (str, int, type(None)),
     "baseline": (str, type(None)),
     "label": (str, type(None)),
+    "hook_point": (str, type(None)),
+    "stopped": (str, type(None)),
 }
 """Attributes of an explanation that are no tensors, and their types."""
 PLACES: dict[str, tuple[type, ...]] = {
@@ -50,7 +52,7 @@ PLACES: dict[str, tuple[type, ...]] = {
 """Facts of the sample, and their types."""
 PICTURE = ("picture.pixels", "picture.regions", "picture.shown")
 """Tensors of the image that an explanation is about."""
-LATER = ("label", "prediction", "confidence", "picture")
+LATER = ("hook_point", "label", "stopped", "prediction", "confidence", "picture")
 """Facts that files of earlier versions lack; they are None there."""
 
 

@@ -18,6 +18,7 @@ from interpreto.attributions.interaction_output import InteractionOutput
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations.base import Perturbator
 from interpreto.attributions.perturbations.games import InteractionPerturbator, PairedMasksPerturbator
+from interpreto.attributions.tolerance import evidence_within
 from interpreto.models.report import EngineReport
 from interpreto.validation import check_choice, check_count
 
@@ -44,6 +45,8 @@ class ShapleyInteractions:
         index: Definition of the values.
         order: Largest number of units of an interaction.
         n_perturbations: Number of coalitions: at least ``16u``, unless all fit. None: 2,048, or ``32u`` if that is more.
+        tolerance: Sample in rounds until 1.96 standard errors of each interaction are at most this share of the score gap, or
+            the budget ends; ``explanation.stopped`` says which. None: the whole budget.
         surrogate: How what is not scored is estimated: ``"polynomial"``, corrected to be unbiased, with standard errors; or
             ``"fourier"``, a sparse sum of parities, which needs few coalitions where few units interact, and scikit-learn.
         replacement: What masked units become, as in every mask method.
@@ -74,6 +77,7 @@ class ShapleyInteractions:
         index: str = "k-SII",
         order: int = 2,
         n_perturbations: int | None = None,
+        tolerance: float | None = None,
         surrogate: str = "polynomial",
         replacement: str | int = "auto",
         **options: Unpack[Options],
@@ -85,8 +89,9 @@ class ShapleyInteractions:
         aggregator: Aggregator = InteractionAggregator(index, order)
         if sparse:
             perturbator, aggregator = PairedMasksPerturbator(n_perturbations or 1000), SparseFourierAggregator(index, order)
+        evidence = None if sparse else evidence_within(tolerance)
         self.explainer = AttributionExplainer(
-            model, tokenizer, batch_size, perturbator, aggregator, replacement=replacement, **options
+            model, tokenizer, batch_size, perturbator, aggregator, replacement=replacement, evidence=evidence, **options
         )
 
     @aliases(model_inputs="inputs", texts="inputs", target="targets")

@@ -13,6 +13,7 @@ from interpreto.cli.arguments import (
     COMPARED_BY,
     HOW,
     OUTPUT,
+    TOLERANCE,
     WHAT,
     Arguments,
     BatchSize,
@@ -150,6 +151,15 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Number of perturbations of the method.", rich_help_panel=HOW)
     ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Sample until values are this precise, in shares of the score gap; 0: all perturbations. Default: "
+            f"{TOLERANCE}, for methods that sample.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     batch_size: BatchSize = None,
     seed: Seed = 0,
     device: Device = None,
@@ -286,6 +296,44 @@ def concepts(  # noqa: PLR0917  # the options, as typer reads them
 ) -> int:
     """Find concepts in the activations of a model on the texts of a file, and what each does to the outputs."""
     return _run("concepts", locals())
+
+
+@program.command(
+    epilog=_examples(
+        'interpreto lens "A gorgeous, moving film."',
+        'interpreto lens "The capital of France is" --model DIR --target " Paris" --open',
+    )
+)
+def lens(  # noqa: PLR0917  # the options, as typer reads them
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="A text; - reads one per line from standard input.")
+    ] = None,
+    model: Model = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_TEXT",
+            help="The class or token that is followed; next: the text's own. Default: the model's prediction.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(metavar="N", help="Tokens that a language model writes first.", rich_help_panel=WHAT)
+    ] = 0,
+    tuned: Annotated[
+        str | None,
+        typer.Option(metavar="FILE_OR_DIR", help="A tuned lens. Default: the logit lens.", rich_help_panel=HOW),
+    ] = None,
+    k: Annotated[int, typer.Option("--top", "-k", metavar="N", help="Outputs of each layer.", rich_help_panel=HOW)] = 5,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    output: Output = None,
+    html: Html = None,
+    json: Json = None,
+    open_page: Open = False,
+) -> int:
+    """Show what a model would answer after each of its layers."""
+    return _run("lens", locals())
 
 
 @program.command(epilog=_examples("interpreto methods", "interpreto methods kernel-shap", "interpreto methods --json"))

@@ -167,6 +167,18 @@ class ConceptExplainer(ConceptEffects, ABC):
         self.check_fitted()
         return self.concept_model.get_dictionary()
 
+    def residual_directions(self) -> Float[Tensor, "c r"]:
+        """Return what one unit of each concept adds to the hidden states of the model ``(c, r)``.
+
+        The dictionary, where activations are hidden states; the values, where they are the neurons of a feed-forward layer.
+
+        Raises:
+            ModelError: the concepts have not been learned.
+        """
+        self.check_fitted()
+        written = getattr(self.concept_model, "written", None)
+        return self.get_dictionary() if written is None else written
+
     def to(self: Explainer, device: torch.device | str) -> Explainer:
         """Move the concept model to another device, and return the explainer."""
         self.device = read_device(device)

@@ -8,12 +8,13 @@ from numbers import Real
 from typing import Any
 
 from interpreto.concepts.interpretations.base import Interpretation
+from interpreto.concepts.interpretations.concept_label import ConceptLabel
 from interpreto.concepts.interpretations.topk_inputs import TopKInputs
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
 
 Label = tuple[tuple[str, float | None], ...]
-"""Label of a concept: texts, each with its activation where it has one."""
+"""Label of a concept: texts, each with its activation or weight where it has one."""
 
 
 def read_labels(
@@ -26,8 +27,8 @@ def read_labels(
     granularity: Any,
     latent_activations: Any = None,
     k: int = 5,
-) -> dict[int, Label]:
-    """Return labels of concepts from an interpretation.
+) -> tuple[dict[int, Label], dict[int, str]]:
+    """Return labels of concepts from an interpretation, and the scores of those that are `ConceptLabel`, in words.
 
     Args:
         explainer: Whose concepts they are.
@@ -45,7 +46,7 @@ def read_labels(
     """
     wanted = list(shown)
     if isinstance(interpretation, Mapping):
-        return {concept: _label(concept, interpretation.get(concept)) for concept in wanted}
+        return read_words({concept: interpretation.get(concept) for concept in wanted})
     if interpretation is None:
         found = TopKInputs(explainer, granularity, k=k).interpret(samples, latent_activations, wanted)
     elif not isinstance(interpretation, Interpretation):
@@ -66,11 +67,23 @@ def read_labels(
     else:
         same = interpretation.activation_granularity == granularity
         found = interpretation.interpret(samples if same else inputs, latent_activations if same else None, wanted)
-    return {concept: _label(concept, texts) for concept, texts in found.items()}
+    return read_words(found)
+
+
+def read_words(found: Mapping[int, Any]) -> tuple[dict[int, Label], dict[int, str]]:
+    """Return labels of concepts, and the scores of those that are `ConceptLabel`, in words.
+
+    Raises:
+        OptionError: an interpretation is none.
+    """
+    verdicts = {concept: given.verdict for concept, given in found.items() if isinstance(given, ConceptLabel)}
+    return {concept: _label(concept, given) for concept, given in found.items()}, verdicts
 
 
 def _label(concept: int, given: Any) -> Label:
     """Return texts and activations, the largest first."""
+    if isinstance(given, ConceptLabel):
+        given = given.shown
     if given is None:
         return ()
     if isinstance(given, str):

@@ -4,29 +4,54 @@ from __future__ import annotations
 
 from typing import Any
 
+from interpreto.errors import OptionError
+from interpreto.models.alternatives import ReplacedBy, TextAlternatives, read_alternatives
 from interpreto.models.embeddings import EmbeddingSpace
 from interpreto.models.forward import Forward
+from interpreto.models.hidden_states import HiddenStates, find_hook_point
 from interpreto.models.image_space import PictureReplacement, PictureSpace, read_image_replacement
 from interpreto.models.images import ImageModel
 from interpreto.models.masking import Replacement, read_replacement
+from interpreto.validation import shown
 
-AnyReplacement = Replacement | PictureReplacement
-
-
-def space_of(forward: Forward, tokenizer: Any) -> EmbeddingSpace | PictureSpace:
-    """Return the space in which a model's inputs can be moved: of embeddings, or of pixels."""
-    return PictureSpace(forward) if isinstance(forward.model, ImageModel) else EmbeddingSpace(forward, tokenizer)
+AnyReplacement = Replacement | PictureReplacement | TextAlternatives
 
 
-def replacement_of(value: str | int, forward: Forward, tokenizer: Any) -> AnyReplacement:
+def space_of(forward: Forward, tokenizer: Any, at: object = None) -> EmbeddingSpace | PictureSpace:
+    """Return the space in which a model's inputs can be moved: of embeddings, of pixels, or of activations.
+
+    Args:
+        forward: Runs the model.
+        tokenizer: Of a model of texts.
+        at: Module whose activations are moved; None: inputs are.
+
+    Raises:
+        OptionError: there is no such module, or the model reads images.
+    """
+    if isinstance(forward.model, ImageModel):
+        if at is not None:
+            raise OptionError(
+                f"`at`: got {shown(at)}; activations are explained of models that read texts, and this one reads images."
+            )
+        return PictureSpace(forward)
+    if at is None:
+        return EmbeddingSpace(forward, tokenizer)
+    return HiddenStates(forward, tokenizer, find_hook_point(forward.model, at))
+
+
+def replacement_of(value: ReplacedBy, forward: Forward, tokenizer: Any) -> AnyReplacement:
     """Return what masked units become.
 
     Raises:
         OptionError: units of such inputs cannot become that.
     """
     if isinstance(forward.model, ImageModel):
-        return read_image_replacement(value)
-    return read_replacement(value, tokenizer)
+        if isinstance(value, (str, int)):
+            return read_image_replacement(value)
+        raise OptionError("`replacement`: units of images are replaced by a name, not by texts.")
+    if isinstance(value, (str, int)):
+        return read_replacement(value, tokenizer)
+    return read_alternatives(value, tokenizer)
 
 
 def ready(replacement: AnyReplacement, space: EmbeddingSpace | PictureSpace) -> AnyReplacement:

@@ -26,7 +26,7 @@ Aim = Callable[[Sample, Float[Tensor, "1 k"]], tuple[Sample, Float[Tensor, "1 t"
 
 @dataclass(frozen=True, eq=False)
 class FeatureMaps:
-    """What a layer returns for one image.
+    """Maps of a layer for one image.
 
     Attributes:
         sample: With its targets.

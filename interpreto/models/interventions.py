@@ -50,7 +50,7 @@ def editing(model: nn.Module, point: HookPoint, edit: Edit) -> Iterator[None]:
     def change(hidden: Tensor) -> Tensor:
         return same_shape(edit(hidden), hidden)
 
-    with lock_of(model), frozen(model), _intercepted(point, change, model):
+    with lock_of(model), frozen(model), intercepted(point, change, model):
         yield
 
 
@@ -75,7 +75,7 @@ class HookTracing(Tracing):
         output = None
         with ExitStack() as stack:
             for point in points:
-                stack.enter_context(_intercepted(point, keep(point)))
+                stack.enter_context(intercepted(point, keep(point)))
             with suppress(_Stopped):
                 output = self.model(**inputs)
         return [_given(found, point) for point in points], output
@@ -88,7 +88,7 @@ class HookTracing(Tracing):
             torch.set_grad_enabled(wanted)  # until the surrounding no_grad ends: what runs from here on is differentiated
             return same_shape(edit(hidden), hidden)
 
-        with torch.no_grad(), frozen(self.model), _handing_on(skipped), _intercepted(point, change):
+        with torch.no_grad(), frozen(self.model), _handing_on(skipped), intercepted(point, change):
             output = self.model(**inputs)
         if not done:
             _given({}, point)
@@ -127,12 +127,12 @@ def watched(points: Sequence[HookPoint], begun: Sequence[bool]) -> Iterator[dict
 
     with ExitStack() as stack:
         for point in points:
-            stack.enter_context(_intercepted(point, keep(point)))
+            stack.enter_context(intercepted(point, keep(point)))
         yield found
 
 
 @contextmanager
-def _intercepted(point: HookPoint, change: Edit, again: nn.Module | None = None) -> Iterator[None]:
+def intercepted(point: HookPoint, change: Edit, again: nn.Module | None = None) -> Iterator[None]:
     """Context manager in which the activations at a point go through ``change``, once, in this thread's passes.
 
     Args:

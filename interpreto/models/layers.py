@@ -54,7 +54,7 @@ class Layers:
         self.names = tuple(EMBEDDINGS if i < 0 else str(i) for i in chosen)
         self.last = HookPoint(f"{path}.{len(blocks) - 1}", blocks[-1], stack=stack)
         points = [
-            HookPoint(f"{path}.0 (input)", blocks[0], "input", stack)
+            HookPoint(f"{path}.0:input", blocks[0], "input", stack)
             if i < 0
             else HookPoint(f"{path}.{i}", blocks[i], stack=stack)
             for i in chosen

@@ -24,13 +24,16 @@ FEW = 8  # decoder tokens that are enough to tell whether a model looks ahead
 _passed: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 
-def check_model(forward: Forward, samples: Iterable[Sample], replacement: AnyReplacement | None) -> None:
+def check_model(
+    forward: Forward, samples: Iterable[Sample], replacement: AnyReplacement | None, at_embeddings: bool = True
+) -> None:
     """Raise where the model is not what explaining these samples takes for granted.
 
     Args:
         forward: The model, ready to be run and to be padded.
         samples: What is explained.
         replacement: What masked units become; None: embeddings are moved.
+        at_embeddings: Embeddings are moved; False: activations at a hook point are.
 
     Raises:
         ModelError, OptionError: as the checks below.
@@ -43,7 +46,7 @@ def check_model(forward: Forward, samples: Iterable[Sample], replacement: AnyRep
         own_table = (
             forward.echoes and forward.embeddings.echo is None
         )  # of a decoder, in which gradients leave the text as it is
-        if not own_table if replacement is None else replacement.vector is not None:
+        if (at_embeddings and not own_table) if replacement is None else replacement.vector is not None:
             check_embeds(forward, sample, "gradients" if replacement is None else f"`replacement={replacement.name!r}`")
 
 

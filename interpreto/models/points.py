@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -18,6 +18,7 @@ from interpreto.models.backward_rules import BackwardRules
 from interpreto.models.batch import Batch
 from interpreto.models.batching import TOKENS_A_PASS, Budget, is_out_of_memory, map_batches
 from interpreto.models.gradients import GradientReducer, MakesReducer
+from interpreto.models.hidden_states import HiddenStates
 from interpreto.models.logits import promoted
 from interpreto.models.measurements import check_model
 from interpreto.models.padding import agree
@@ -40,10 +41,11 @@ class PointScorer:
         runner: The model.
         rules: Rules that gradients follow; None: those of calculus. With paired rules each point is run with the point that
             its variants' direction comes from, so its batches hold half as many points.
+        hidden: Activations at a hook point, which points are in the place of embeddings; None: they are embeddings.
     """
 
-    def __init__(self, runner: RowRunner, rules: BackwardRules | None = None) -> None:
-        self.runner, self.forward, self.rules = runner, runner.forward, rules
+    def __init__(self, runner: RowRunner, rules: BackwardRules | None = None, hidden: HiddenStates | None = None) -> None:
+        self.runner, self.forward, self.rules, self.hidden = runner, runner.forward, rules, hidden
         self._leads = not type(self.forward.model).__name__.startswith(COLUMNS)
         self.budget = runner.budget
         if rules is not None and rules.paired:
@@ -243,16 +245,25 @@ class PointScorer:
     ) -> Float[Tensor, "b t"]:
         rows = concatenated([plain_rows(owner, 1, readout) for owner, readout in zip(owners, readouts, strict=True)])
         batch = self.runner.batch(rows, list(range(len(owners))))
-        if any(readout is not None and readout.suffix is not None for readout in readouts):
+        extended = any(readout is not None and readout.suffix is not None for readout in readouts)
+        if extended and self.hidden is None:
             rows_of = zip(given, owners, readouts, strict=True)
             given = pad_sequence([self._extended(*row) for row in rows_of], batch_first=True)
         ids = columns(readouts)
-        with self.forward.given(batch, given[:, : batch.ids.shape[1]]):
+        with self._given(batch, given[:, : batch.ids.shape[1]], owners):
             if self.rules is None:
                 outputs = self.runner.read(self.forward(batch), ids)
             else:
                 outputs = self._by_rules(self.rules, batch, ids)
         return promoted(mixed_rows(outputs, readouts))
+
+    def _given(
+        self, batch: Batch, given: Float[Tensor, "b l d"], owners: Sequence[Sample]
+    ) -> AbstractContextManager[ExitStack | None]:
+        """Return a context manager in which the batch has these embeddings, or these activations at the hook point."""
+        if self.hidden is None:
+            return self.forward.given(batch, given)
+        return self.hidden.given(batch, given, torch.tensor([len(owner) for owner in owners]).clamp(max=given.shape[1]))
 
     def _by_rules(self, rules: BackwardRules, batch: Batch, ids: Tensor | None) -> Float[Tensor, "b k"]:
         """Return the outputs that are read of a batch.
@@ -289,7 +300,7 @@ class PointScorer:
     def _padding(self, samples: Sequence[Sample]) -> Iterator[None]:
         check_ids(samples, self.forward.embeddings.vocabulary)
         with self.runner.padding(samples):
-            check_model(self.forward, samples, None)
+            check_model(self.forward, samples, None, at_embeddings=self.hidden is None)
             yield
 
 

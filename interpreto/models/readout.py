@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from interpreto.errors import ModelError
@@ -31,12 +32,14 @@ class Readout:
 
     Attributes:
         gain: Of the final normalization ``(d,)``; ones where there is none.
+        offset: What the normalization adds ``(d,)``.
         centers: It subtracts the mean of each row, as layer normalization does.
         head: Turns what it reads into logits.
         layers: The model.
     """
 
     gain: Float[Tensor, " d"]
+    offset: Float[Tensor, " d"]
     centers: bool
     head: nn.Module
     layers: Layers
@@ -74,6 +77,42 @@ class Readout:
         assert isinstance(squares, Tensor)
         return squares.sqrt().cpu()
 
+    @torch.no_grad()
+    def scaled(self, row: SplitInput, stream: Float[Tensor, "l d"]) -> tuple[Float[Tensor, " l"], Float[Tensor, "l d"]]:
+        """Return by what the normalization multiplies each hidden state after the last block, and what the head is given.
+
+        Args:
+            row: A text.
+            stream: Its hidden states.
+        """
+        given = at_head(self.layers, self.head, stream, row)
+        assert given is not None
+        own, change = self.seen(stream), given.float() - self.offset
+        return (change * own).sum(1) / own.square().sum(1).clamp(min=1e-30), given.float()
+
+    @torch.no_grad()
+    def logits(self, given: Float[Tensor, "l d"]) -> Float[Tensor, "l v"]:
+        """Return the logits of what the head is given, before anything that the model does to them (soft caps, scales)."""
+        with self._running() as read:
+            return read(given).float().cpu()
+
+    @torch.no_grad()
+    def rows(self, ids: Int[Tensor, " l"]) -> Float[Tensor, "l d"]:
+        """Return the weights by which the head reads these outputs, by differentiating it."""
+        with self._running() as read, torch.enable_grad():
+            zero = torch.zeros(len(ids), len(self.gain), requires_grad=True)
+            (found,) = torch.autograd.grad(read(zero).gather(1, ids.to(self._device)[:, None]).sum(), zero)
+        return found.float().cpu()
+
+    @cached_property
+    def head_bias(self) -> Float[Tensor, " v"]:
+        """Return the logits of zero."""
+        return self.logits(torch.zeros(1, len(self.gain)))[0]
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.head.parameters()).device
+
     @contextmanager
     def _running(self) -> Iterator[Any]:
         """Context manager that yields the head as a function of rows on the CPU."""
@@ -103,7 +142,7 @@ def find_readout(layers: Layers) -> Readout:
     unit = plain - plain.mean(1, keepdim=True)
     unit = unit / unit.square().mean(1, keepdim=True).sqrt()
     trial = 3.0 * torch.randn(PROBES, d, generator=generator) + 1.0
-    given = _at_head(layers, head, torch.cat([LARGE * unit, -LARGE * unit, LARGE * trial]))
+    given = at_head(layers, head, torch.cat([LARGE * unit, -LARGE * unit, LARGE * trial]))
     if given is None or given.shape[1] != d:
         raise _other(name)
     more, less, seen = given.float().split(PROBES)
@@ -115,7 +154,7 @@ def find_readout(layers: Layers) -> Readout:
         size = rows.square().mean(1, keepdim=True).sqrt() if scales else 1.0
         error = (gain * rows / size + offset - seen).abs().max()
         if float(error) <= tolerance * float(seen.abs().max()):
-            return Readout(gain if scales else gain / LARGE, centers, head, layers)
+            return Readout(gain if scales else gain / LARGE, offset, centers, head, layers)
     raise _other(name)
 
 
@@ -145,9 +184,18 @@ def _width(layers: Layers) -> int:
 
 
 @torch.no_grad()
-def _at_head(layers: Layers, head: nn.Module, hidden: Float[Tensor, "n d"]) -> Tensor | None:
-    """Return what the head is given for hidden states after the last block, one per token; None where there are not as many."""
-    row = _filler(layers, len(hidden))
+def at_head(
+    layers: Layers, head: nn.Module, hidden: Float[Tensor, "n d"], row: SplitInput | None = None
+) -> Float[Tensor, "n e"] | None:
+    """Return what the head is given for hidden states after the last block; None where it is not given one per token.
+
+    Args:
+        layers: The model.
+        head: Its output layer.
+        hidden: One for each token.
+        row: The text that they are of; None: some text, for a head that reads each token by itself.
+    """
+    row = _filler(layers, len(hidden)) if row is None else row
     point = HookPoint("output layer (input)", head, "input", layers.last.stack)
     model = next(layers.recorder.model.parameters())
     whole = torch.zeros(1, len(row), hidden.shape[1])

@@ -50,11 +50,12 @@ def as_model(
     device: torch.device | str | int | None = None,
     options: EngineOptions | None = None,
     outputs: Callable[..., Tensor] | None = None,
+    at: object = None,
 ) -> HuggingFaceModel | TextModel:
     """Return a model as explainers and metrics run it; see `HuggingFaceModel`."""
     if isinstance(model, TextModel):
         return model.with_options(options)
-    return HuggingFaceModel(model, tokenizer, device=device, options=options, outputs=outputs)
+    return HuggingFaceModel(model, tokenizer, device=device, options=options, outputs=outputs, at=at)
 
 
 def _hint(value: Any) -> str:

@@ -9,12 +9,14 @@ import random
 import pytest
 import torch
 
-from interpreto import ModelWithSplitPoints, demo
-from interpreto.concepts import NeuronsAsConcepts, TopKInputs, TopKSAEConcepts
+from interpreto import ModelWithSplitPoints, demo, plot_concepts
+from interpreto.concepts import NeuronsAsConcepts, PCAConcepts, TopKInputs, TopKSAEConcepts, concept_dashboard
+from interpreto.concepts.given import given_concepts
 from interpreto.concepts.interpretations import ConceptLabel, ConceptLabels, Interpretation, KeywordLabels, LabelScore
 from interpreto.concepts.interpretations.concept_label import check_labels
 from interpreto.concepts.interpretations.held_out import TextSplit, read_text_unit, read_texts
 from interpreto.concepts.interpretations.keywords import PRIOR, WordTable, keywords, log_odds, words_of
+from interpreto.concepts.summaries import global_concepts
 from interpreto.errors import FileError, InputError, OptionError
 from interpreto.statistics import auc, auc_difference
 
@@ -226,3 +228,96 @@ class TestLabels:
 
     def test_top_inputs_are_an_interpretation(self, explainer) -> None:
         assert isinstance(TopKInputs(explainer), Interpretation) and isinstance(KeywordLabels(explainer), Interpretation)
+
+
+class TestViews:
+    @pytest.fixture(scope="class")
+    def found(self, splitter) -> tuple[PCAConcepts, list[str], ConceptLabels]:
+        texts = [sentence.text for sentence in demo.load_sentences()[:120]]
+        explainer = PCAConcepts(splitter, nb_concepts=3).fit(splitter.get_activations(texts, "word"))
+        return explainer, texts, KeywordLabels(explainer, min_count=2).interpret(texts)
+
+    def test_plots_show_labels_with_their_scores(self, found) -> None:
+        explainer, texts, labels = found
+        mixed = ConceptLabels({**labels, 2: ConceptLabel("of one's own", "me")})
+        view = global_concepts(explainer, texts[:20], interpretation=mixed)
+        page, lines = view.to_html(), "".join(str(view).split())
+        for concept, label in mixed.items():
+            assert view.name(concept).startswith("[AUC " if label.score else "[not scored] ")
+            assert label.verdict in page and label.verdict.replace(" ", "") in lines
+
+    def test_the_dashboard_shows_labels_with_their_scores(self, found) -> None:
+        explainer, texts, labels = found
+        board = concept_dashboard(explainer, texts[:30], interpretation=labels)
+        table = board.to_dataframe()
+        assert list(table["label score"]) == [labels[c].verdict for c in range(3)]
+        assert [profile.name for profile in board.profiles] == [labels[c].shown for c in range(3)]
+        assert all(label.verdict in board.to_html() for label in labels.values())
+        assert str(board).count("[AUC ") + str(board).count("[not scored]") == 3
+
+    def test_a_labeler_itself_is_an_interpretation(self, found) -> None:
+        explainer, texts, labels = found
+        view = global_concepts(explainer, texts, interpretation=KeywordLabels(explainer, min_count=2))
+        assert {c: view.name(c) for c in view.shown} == {c: labels[c].shown for c in view.shown}
+
+
+class TestGivenImportances:
+    def test_numbers_are_shown_as_they_are(self) -> None:
+        values = torch.tensor([[0.5, -0.2, 0.0], [-0.1, 0.4, 0.0]])
+        view = given_concepts(values, {0: "praise", 1: ConceptLabel("blame", "me")}, class_names=["bad", "good"])
+        assert torch.equal(view.effects, values) and torch.equal(view.importances, values.abs())
+        assert view.shown == (0, 1) and view.outputs == ("bad", "good") and view.name(1) == "[not scored] blame"
+        nested = {"bad": {0: 0.5, 1: -0.2}, "good": {0: -0.1, 1: 0.4}}
+        assert torch.equal(given_concepts(nested).effects, values[:, :2])
+        assert given_concepts([0.5, -0.2]).outputs == ("importance",)
+
+    def test_effects_of_a_texts_units_sum_to_its_importances(self) -> None:
+        amounts, values = torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[2.0, 1.0]])
+        view = given_concepts(values, sample=["lovely", "film"], activations=amounts)
+        assert torch.equal(view.effects[0], torch.tensor([[0.5, 0.5], [1.5, 0.5]])) and view.text == "lovely film"
+        whole = given_concepts(view.effects, sample=["lovely", "film"], activations=amounts)
+        assert torch.equal(whole.effects, view.effects)
+
+    @pytest.mark.parametrize("text", [None, ["lovely", "film"]])
+    def test_they_are_drawn_in_every_medium(self, text, tmp_path, capsys) -> None:
+        own = {} if text is None else {"sample": text, "concepts_activations": torch.ones(2, 2)}
+        labels = {0: "praise", 1: ConceptLabel("blame", "me")}
+        asked = {"concepts_importances": torch.tensor([[0.5, -0.2]]), "concepts_labels": labels, "top_k": 2, **own}
+        plot_concepts(**asked, save_path=tmp_path / "page.html", backend="terminal")
+        lines, page = capsys.readouterr().out, (tmp_path / "page.html").read_text("utf-8")
+        assert (
+            "praise" in lines and "[not scored] blame" in lines and "[not scored] blame" in page and "nan" not in lines.lower()
+        )
+        pytest.importorskip("matplotlib")
+        assert plot_concepts(**asked, backend="matplotlib") is not None
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"importances": "x"},
+            {"importances": []},
+            {"importances": torch.ones(1, 1, 1, 1)},
+            {"importances": [float("nan")]},
+            {"importances": {"a": {"b": 1.0}}},
+            {"importances": [[1.0]], "class_names": ["a", "b"]},
+            {"importances": [[1.0]], "activations": torch.ones(1, 1)},
+            {"importances": [[1.0]], "sample": ["a"]},
+            {"importances": [[1.0]], "sample": ["a"], "activations": torch.ones(2, 1)},
+            {"importances": [1.0], "interpretation": 3},
+        ],
+    )
+    def test_what_does_not_fit(self, wrong) -> None:
+        with pytest.raises(OptionError, match="`"):
+            given_concepts(**wrong)
+        with pytest.raises(OptionError, match="`"):
+            plot_concepts(**wrong, inputs=None)
+
+    def test_one_or_the_other(self, explainer) -> None:
+        for wrong in (
+            {},
+            {"concept_explainer": explainer},
+            {"inputs": "a", "importances": [1.0]},
+            {"inputs": "a", "sample": ["a"]},
+        ):
+            with pytest.raises(OptionError):
+                plot_concepts(**wrong)

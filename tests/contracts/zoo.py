@@ -17,6 +17,8 @@ FEW = {
     "LimeWithPrior": {"n_perturbations": 60},
     "Rise": {"n_perturbations": 30},
     "ContextCite": {"n_perturbations": 30, "granularity": "word", "replacement": "auto"},
+    "ReAGent": {"n_perturbations": 30, "enough": 0.99},
+    "At2": {"granularity": "word"},
     "IntegratedGradients": {"n_perturbations": 5, "baseline": "mean"},
     "SmoothGrad": {"n_perturbations": 5},
     "SquareGrad": {"n_perturbations": 5},

@@ -33,6 +33,7 @@ class Estimate:
         in_logarithms: The values are skewed magnitudes, such as variances: the jackknife is that of their logarithms.
         reference: ``(t,)`` scores of the input with everything masked, where it was scored.
         interactions: Values of several units together, of methods that compute them.
+        stopped: Why sampling ended and after how many rows, where a tolerance was given.
     """
 
     values: Float[Tensor, "t x"]
@@ -41,6 +42,7 @@ class Estimate:
     in_logarithms: bool = False
     reference: Float[Tensor, " t"] | None = None
     interactions: Interactions | None = None
+    stopped: str | None = None
 
 
 class Aggregator(ABC):

@@ -87,7 +87,12 @@ class InteractionPerturbator(WeightedMaskPerturbator):
     Args:
         n_perturbations: Number of coalitions: at least ``16u`` for ``u`` units, unless all fit. None: 2,048, or ``32u`` if that
             is more.
+
+    Attributes:
+        rows_a_unit: Coalitions per unit that it needs at least.
     """
+
+    rows_a_unit = 16
 
     def __init__(self, n_perturbations: int | None = None) -> None:
         self.n_perturbations = check_optional_count(n_perturbations, "n_perturbations", 2)
@@ -97,9 +102,10 @@ class InteractionPerturbator(WeightedMaskPerturbator):
         n = max(2048, 32 * u) if self.n_perturbations is None else self.n_perturbations
         if u < 31 and 2**u <= n:
             return MaskVariants(sample, over_units((1 - all_coalitions(u)).float(), sample))
-        if n < 16 * u:
+        if n < self.rows_a_unit * u:
             raise OptionError(
-                f"`n_perturbations`: {n} coalitions tell too little of the interactions of {u} units; pass at least {16 * u}, "
+                f"`n_perturbations`: {n} coalitions tell too little of the interactions of {u} units; pass at least "
+                f"{self.rows_a_unit * u}, "
                 "or a coarser `granularity`."
             )
         return ShapTokenPerturbator(n)(sample, generator)

@@ -99,6 +99,19 @@ class ConceptLabel:
             return str(self.score)
         return NOT_SCORED if self.failure is None else f"{NOT_SCORED}: {self.failure}"
 
+    @property
+    def shown(self) -> str | None:
+        """Return the label as plots name a concept by it, its score first, so that no shortening loses it.
+
+        Examples:
+            >>> ConceptLabel("digits", "me").shown
+            '[not scored] digits'
+        """
+        if self.text is None:
+            return None
+        score = NOT_SCORED if self.score is None else f"{self.score.measure} {self.score.value:.2f}"
+        return f"[{score}] {self.text}"
+
     def __str__(self) -> str:
         name = "no label" if self.text is None else visible(self.text)
         return f"{name} [{self.verdict}]"

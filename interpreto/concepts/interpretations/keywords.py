@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interpreto.concepts.distinctive_words import WORD
@@ -63,6 +63,11 @@ class WordTable:
         self._words = torch.tensor([word for word, _ in pairs], dtype=torch.long)
         self._texts = torch.tensor([text for _, text in pairs], dtype=torch.long)
         self.size = len(texts)
+
+    @property
+    def pairs(self) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
+        """Return the words and the texts that they occur in, as places."""
+        return self._words, self._texts
 
     def counts(self, chosen: Bool[Tensor, "n c"]) -> Float[Tensor, "w c"]:
         """Return in how many of the chosen texts each word occurs."""

@@ -152,7 +152,7 @@ class VocabularyProjection(Interpretation):
         """
         explainer = _needed(getattr(self, "concept_explainer", None))
         concepts = read_indices(concepts_indices, explainer.nb_concepts)
-        return dict(zip(concepts, self.read(explainer.get_dictionary()[concepts]), strict=True))
+        return dict(zip(concepts, self.read(explainer.residual_directions()[concepts]), strict=True))
 
     @property
     def _norms(self) -> Float[Tensor, " v"]:

@@ -51,7 +51,7 @@ class Lens(ABC):
         batch_size: int | None = None,
         max_new_tokens: int = 0,
     ) -> None:
-        self.splitter = _splitter_of(model_or_splitter, tokenizer, batch_size, max_new_tokens)
+        self.splitter = splitter_of(model_or_splitter, tokenizer, batch_size, max_new_tokens)
         self.k, model = check_count(k, "k"), self.splitter.model
         self.task = task_of(self.splitter)
         rows = self.splitter.batch_size if batch_size is None else batch_size
@@ -90,7 +90,7 @@ class Lens(ABC):
             inputs: Texts, or any other form that a splitter reads.
             max_new_tokens: Largest number of tokens that are written after each text.
         """
-        splitter = _splitter_of(self.splitter, None, self.splitter.batch_size, check_count(max_new_tokens, "max_new_tokens"))
+        splitter = splitter_of(self.splitter, None, self.splitter.batch_size, check_count(max_new_tokens, "max_new_tokens"))
         samples = splitter.samples(inputs, "all_tokens")
         outputs = self._explained(samples, None)
         return [output.text for output in outputs], outputs
@@ -170,7 +170,7 @@ class Lens(ABC):
         return LensOutput(sample.text, tokens, self.layers, labels=labels, method=type(self).__name__, **part)
 
 
-def _splitter_of(source: Any, tokenizer: Any, batch_size: int | None, max_new_tokens: int) -> ModelSplitter:
+def splitter_of(source: Any, tokenizer: Any, batch_size: int | None, max_new_tokens: int) -> ModelSplitter:
     """Return the splitter that reads the inputs: the one given, or one of the blocks that lead to the head.
 
     Raises:

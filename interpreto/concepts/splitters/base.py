@@ -50,6 +50,11 @@ class ModelSplitter(ABC):
         self.reader = recorder.reader if reader is None else reader
 
     @property
+    def recorder(self) -> ActivationRecorder:
+        """Return what runs the model."""
+        return self._recorder
+
+    @property
     def encoder(self) -> InputReader:
         """Return `reader`, which has had this name."""
         return self.reader

@@ -27,7 +27,7 @@ class ModelWithSplitPoints(TokenSplitter):
     Args:
         model_or_repo_id: A Hugging Face model of any kind, a repository's id, or a folder.
         split_points: One or several paths of modules, as in ``model.named_modules()``, or numbers of blocks (``-1``: the
-            last), whose outputs are read.
+            last), whose outputs are read; a path with ``:input`` at its end is the input of the module.
         tokenizer: The model's tokenizer, a fast one for texts; None: the repository's.
         automodel: The class that loads a repository, such as ``AutoModelForCausalLM``; None: the one its config names.
         batch_size: Texts per pass; None: as many as a token budget holds, halved when the memory runs out.

@@ -103,9 +103,10 @@ class Dashboard {
     this.k = k;
     hideTooltip();
     this.mark();
-    const { id, name, words, near, examples, density, mean, peak } = concepts[k];
+    const { id, name, words, near, examples, density, mean, peak, verdict } = concepts[k];
     const chips = words.length ? [make("ul", "words", ...words.map((word) => make("li", "", isolated(word, 80))))] : [];
-    const amounts = [["Above 0 in", `${percent(density)} of ${data.granularity}s`], ["Largest activation", format(peak)], ["Mean", format(mean)], ["Importance", `${format(largest[k])} ${data.unit}`]];
+    const score = verdict === null || verdict === undefined ? [] : [["Score of the label", verdict]];
+    const amounts = [...score, ["Above 0 in", `${percent(density)} of ${data.granularity}s`], ["Largest activation", format(peak)], ["Mean", format(mean)], ["Importance", `${format(largest[k])} ${data.unit}`]];
     const similar = near.map(([other, cosine]) => make("li", "", attributed(make("a", "", `${other} `, isolated(concepts[places.get(other)].name, 40), ` ${format(cosine)}`), { href: `#c${other}` })));
     const title = name === `concept ${id}` ? [`Concept ${id}`] : [`Concept ${id}: `, isolated(name)];
     this.detail.replaceChildren(
