@@ -71,6 +71,7 @@ _HOMES = {
     "attention_view": "attributions.attention.view",
     "fill_slots": "inputs.slots",
     "load": "models.loading",
+    "load_sae": "concepts.pretrained.load",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
     "cockatiel": "metrics.cockatiel",
@@ -154,6 +155,7 @@ __all__ = [
     "fill_slots",
     "judges",
     "load",
+    "load_sae",
     "metrics",
     "plot_attention",
     "plot_attributions",
@@ -212,6 +214,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.lenses.all_layers import AllLayersSplitter
     from interpreto.concepts.lenses.logit_lens import LogitLens
     from interpreto.concepts.lenses.tuned_lens import TunedLens
+    from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.regions import ImageGranularity

@@ -51,10 +51,11 @@ METHODS: dict[str, dict[str, object]] = {
 }
 HEAD = """# Pointing at the digit
 
-Written by `tools/image_table.py`. Every method explains the predicted class of {count} images of `demo.load_images()` (held-out
-digits on textured backgrounds) for the embedded image classifier, by its 64 patches. The box of a digit is {area:.0%} of the image.
-`PointGame`: the patch of largest value is in the box. `PointGameAUC`: a pixel in the box has a larger value than one outside,
-with probability. ± is the standard error over images. Seconds are those of one core, and tell an order of magnitude.
+Written by `tools/image_table.py`. Every method explains the predicted class of {count} images of `demo.load_images()`
+(held-out digits on textured backgrounds) for the embedded image classifier, by its 64 patches.
+The box of a digit is {area:.0%} of the image.
+`PointGame`: the patch of largest value is in the box. `PointGameAUC`: a pixel in the box has a larger value than one
+outside, with probability. ± is the standard error over images. Seconds are those of one core.
 
 | method | `PointGame` | `PointGameAUC` | seconds per image |
 |---|---|---|---|

@@ -38,6 +38,7 @@ _HOMES = {
     "OutputLabels": "interpretations.judged_labels",
     "PCAConcepts": "dictionaries.linear",
     "ProbeConcepts": "probes.explainer",
+    "PublishedSAEConcepts": "pretrained.explainer",
     "SAEExplainer": "saes.explainers",
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
@@ -53,7 +54,9 @@ _HOMES = {
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
     "SobolImportance": "sobol",
+    "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
+    "push_to_hub": "pretrained.export",
     "sobol_importance": "sobol",
     "tcav": "probes.tcav",
 }
@@ -91,6 +94,7 @@ __all__ = [
     "OutputLabels",
     "PCAConcepts",
     "ProbeConcepts",
+    "PublishedSAEConcepts",
     "SAEExplainer",
     "SVDConcepts",
     "SemiNMFConcepts",
@@ -106,7 +110,9 @@ __all__ = [
     "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
+    "load_sae",
     "parameter_directions",
+    "push_to_hub",
     "sobol_importance",
     "tcav",
 ]
@@ -136,6 +142,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
     from interpreto.concepts.lenses.components import DirectLogitAttribution
+    from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
+    from interpreto.concepts.pretrained.export import push_to_hub
+    from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav
