@@ -21,6 +21,7 @@ _HOMES = {
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
     "Cam": "attributions.class_activation",
+    "Citations": "attributions.citations",
     "Consensus": "attributions.consensus",
     "ContextCite": "attributions.methods",
     "Contrast": "inputs.targets",
@@ -98,6 +99,7 @@ __all__ = [
     "BidirectionalAttention",
     "BlackBox",
     "Cam",
+    "Citations",
     "Consensus",
     "ContextCite",
     "Contrast",
@@ -171,6 +173,7 @@ if TYPE_CHECKING:
     from interpreto import attributions, concepts, demo, errors, judges, metrics
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+    from interpreto.attributions.citations import Citations
     from interpreto.attributions.class_activation import Cam, GradCam, LayerCam, ScoreCam
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations

@@ -62,7 +62,7 @@ def test_the_public_surface_is_this():
         *("Alti", "ValueZeroing"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
         "cockatiel",
-        *("BlackBox", "Contrast", "Documents", "Explanations", "ServedModel", "SimilarityModel"),
+        *("BlackBox", "Contrast", "Citations", "Documents", "Explanations", "ServedModel", "SimilarityModel"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
         *("attributions", "concepts", "demo", "errors", "judges", "metrics", "__version__"),
     }
