@@ -20,6 +20,7 @@ from interpreto.cli.demo import TEXT as TEXT_OF_DEMO
 from interpreto.cli.hints import read_method
 from interpreto.metrics import Benchmark
 from tests import tiny
+from tests.concepts.pretrained import writers
 
 TEXT = "A gorgeous, moving film."
 
@@ -490,6 +491,23 @@ class TestDemo:
         (tmp_path / "file").write_text("", encoding="utf-8")
         code, _, err = run(capsys, "demo", str(tmp_path / "file" / "new"))
         assert code == 2 and "`FOLDER`:" in err
+
+
+def test_the_facts_of_a_published_autoencoder(capsys, tmp_path):
+    writers.sae_lens(tmp_path, "topk")
+    code, out, _ = run(capsys, "sae", "info", str(tmp_path), "--json")
+    facts = json.loads(out)
+    assert code == 0 and (facts["concepts"], facts["width"], facts["k"]) == (writers.C, writers.D, writers.K)
+    assert facts["hook"] == "blocks.1.hook_resid_post" and "variance_explained" not in facts
+    code, out, _ = run(capsys, "sae", "info", str(tmp_path))
+    assert code == 0 and "SAELens" in out and "hook_resid_post" in out
+    code, _, err = run(capsys, "sae", "info", str(tmp_path / "nowhere"))
+    assert code == 2 and "`source`: there is no folder" in err
+    model, tokenizer = demo.load_classifier()
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    code, _, err = run(capsys, "sae", "info", str(tmp_path), "--model", str(tmp_path / "model"))
+    assert code == 2 and "has another width than 6" in err
 
 
 class TestLens:

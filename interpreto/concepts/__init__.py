@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "AgglomerativeConcepts": "dictionaries.agglomerative",
     "ActivationSource": "activations",
+    "AgglomerativeConcepts": "dictionaries.agglomerative",
     "BatchTopKSAEConcepts": "saes.explainers",
     "CAVConcepts": "probes.explainer",
     "Cockatiel": "dictionaries.nmf",
@@ -26,6 +26,7 @@ _HOMES = {
     "Erasure": "probes.erasure",
     "ExplainLabels": "interpretations.judged_labels",
     "FFNValues": "dictionaries.ffn_values",
+    "FactorConcepts": "dictionaries.transformer_factors",
     "ICAConcepts": "dictionaries.linear",
     "Interpretation": "interpretations.base",
     "JumpReLUSAEConcepts": "saes.explainers",
@@ -38,9 +39,11 @@ _HOMES = {
     "OutputLabels": "interpretations.judged_labels",
     "PCAConcepts": "dictionaries.linear",
     "ProbeConcepts": "probes.explainer",
+    "PublishedSAEConcepts": "pretrained.explainer",
     "SAEExplainer": "saes.explainers",
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
+    "SobolImportance": "sobol",
     "SparsePCAConcepts": "dictionaries.linear",
     "TCAVResult": "probes.tcav",
     "ThemeLabels": "interpretations.judged_labels",
@@ -48,12 +51,14 @@ _HOMES = {
     "TopKInputs": "interpretations.topk_inputs",
     "TopKSAEConcepts": "saes.explainers",
     "TrainingRecord": "saes.record",
+    "TransformerFactors": "dictionaries.transformer_factors",
     "VanillaSAEConcepts": "saes.explainers",
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
-    "SobolImportance": "sobol",
+    "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
+    "push_to_hub": "pretrained.export",
     "sobol_importance": "sobol",
     "tcav": "probes.tcav",
 }
@@ -79,6 +84,7 @@ __all__ = [
     "Erasure",
     "ExplainLabels",
     "FFNValues",
+    "FactorConcepts",
     "ICAConcepts",
     "Interpretation",
     "JumpReLUSAEConcepts",
@@ -91,6 +97,7 @@ __all__ = [
     "OutputLabels",
     "PCAConcepts",
     "ProbeConcepts",
+    "PublishedSAEConcepts",
     "SAEExplainer",
     "SVDConcepts",
     "SemiNMFConcepts",
@@ -102,11 +109,14 @@ __all__ = [
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
+    "TransformerFactors",
     "VanillaSAEConcepts",
     "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
+    "load_sae",
     "parameter_directions",
+    "push_to_hub",
     "sobol_importance",
     "tcav",
 ]
@@ -127,6 +137,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.dictionaries.transformer_factors import FactorConcepts, TransformerFactors
     from interpreto.concepts.interpretations.base import Interpretation
     from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
     from interpreto.concepts.interpretations.judged_labels import ExplainLabels, OutputLabels, ThemeLabels
@@ -136,6 +147,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
     from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
     from interpreto.concepts.lenses.components import DirectLogitAttribution
+    from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
+    from interpreto.concepts.pretrained.export import push_to_hub
+    from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav

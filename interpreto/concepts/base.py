@@ -16,12 +16,13 @@ from interpreto.concepts.concept_model import ConceptModel
 from interpreto.concepts.downstream import Downstream
 from interpreto.concepts.effects import ConceptEffects
 from interpreto.concepts.inputs_to_concepts import InputsToConcepts
+from interpreto.concepts.pretrained.export import save_sae_lens
 from interpreto.concepts.serialization import save_concepts
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.errors import InputError, ModelError, OptionError
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.devices import read_device
-from interpreto.validation import check_seed
+from interpreto.validation import check_choice, check_seed
 
 Explainer = TypeVar("Explainer", bound="ConceptExplainer")
 
@@ -185,13 +186,22 @@ class ConceptExplainer(ConceptEffects, ABC):
         self.concept_model.to(self.device)
         return self
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: str | PathLike[str], layout: str = "interpreto") -> None:
         """Write one safetensors file, with everything that is not a tensor as JSON in its header; see `load_concepts`.
 
+        Args:
+            path: The file; of the layout of SAELens, a folder.
+            layout: ``"interpreto"``, or ``"sae_lens"`` for sparse autoencoders that others will read; see `load_sae`.
+
         Raises:
-            ModelError: the concepts have not been learned, or the concept model cannot be written as tensors.
+            ModelError: the concepts have not been learned, or the concept model cannot be written as tensors, or not in this
+                layout.
+            FileError: the file cannot be written.
         """
-        save_concepts(self, path)
+        if check_choice(layout, "layout", ("interpreto", "sae_lens")) == "sae_lens":
+            save_sae_lens(self, path)
+        else:
+            save_concepts(self, path)
 
     def get_inputs_to_concepts_model(self, pooling: str = "mean") -> InputsToConcepts:
         """Return a model from a text to its concepts, which attribution methods explain as they explain a classifier.

@@ -162,11 +162,14 @@ def intercepted(point: HookPoint, change: Edit, again: nn.Module | None = None) 
     def after(_module: nn.Module, _args: Any, output: Any) -> Any:
         return changed(output)
 
-    def before(_module: nn.Module, args: tuple[Any, ...]) -> Any:
-        return changed(args)
+    def before(_module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        new = changed(args or named)  # Llama's attention is given everything by name
+        return new if new is None else (new, named) if args else (args, new)
 
     hooked = [
-        point.module.register_forward_hook(after) if point.side == "output" else point.module.register_forward_pre_hook(before)
+        point.module.register_forward_hook(after)
+        if point.side == "output"
+        else point.module.register_forward_pre_hook(before, with_kwargs=True)
     ]
     if again is not None:
         # `generate` of a wrapped model, or of an encoder-decoder, calls a model within the model.
