@@ -6,8 +6,11 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
 
-from interpreto import AttnLrp, ContextCite, Contrast, IntegratedGradients, KernelShap, Occlusion
+from interpreto import AttnLrp, ContextCite, Contrast, IntegratedGradients, KernelShap, LogitLens, Occlusion
+from interpreto.concepts import DirectLogitAttribution, FFNValues
+from interpreto.concepts.interpretations import VocabularyProjection
 from interpreto.errors import CompletenessWarning
 from interpreto.metrics import Benchmark
 
