@@ -37,8 +37,11 @@ def test_the_public_surface_is_this():
         *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
         *("attention_view", "plot_attention"),
         *("AllLayersSplitter", "LogitLens", "TunedLens", "plot_lens"),
-        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load", "load_sae"),
+        *("Cam", "GradCam", "LayerCam", "ScoreCam"),
+        *("Granularity", "GranularityAggregationStrategy", "ImageGranularity", "InferenceModes"),
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
+        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load"),
+        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load", "load_sae"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *(
             "ExactShapley",
