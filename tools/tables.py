@@ -1,6 +1,6 @@
 """Writes the measured tables of the documentation: methods × metrics, on the embedded classifier and on SmolLM2.
 
-python -W ignore tools/tables.py [classifier] [generation] [calibration] [tcav] [games]
+python -W ignore tools/tables.py [classifier] [generation] [calibration] [tcav] [games] [labels]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from calibration import calibration
 from game_tables import interactions_table, tolerance_table
+from label_tables import labels_table
 from tcav import table as tcav_table
 
 import interpreto
@@ -78,7 +79,7 @@ PROMPTS = (
 
 def main() -> None:
     torch.set_num_threads(2)
-    asked = sys.argv[1:] or ["classifier", "generation", "calibration", "tcav", "games"]
+    asked = sys.argv[1:] or ["classifier", "generation", "calibration", "tcav", "games", "labels"]
     TABLES.mkdir(exist_ok=True)
     if "classifier" in asked:
         write("methods.md", classifier())
@@ -89,6 +90,8 @@ def main() -> None:
     if "games" in asked:
         write("interactions.md", interactions_table())
         write("tolerance.md", tolerance_table())
+    if "labels" in asked:
+        write("labels.md", labels_table())
     if "tcav" in asked:
         write("tcav.md", tcav_table())
 
