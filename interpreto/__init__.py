@@ -10,7 +10,9 @@ from interpreto import _moved
 __version__ = "0.2.0"
 
 _HOMES = {
+    "AllLayersSplitter": "concepts.lenses.all_layers",
     "Alti": "attributions.methods",
+    "At2": "attributions.methods",
     "AttentionRollout": "attributions.methods",
     "AttnLrp": "attributions.methods",
     "AttributionExplainer": "attributions.base",
@@ -19,9 +21,11 @@ _HOMES = {
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
     "Consensus": "attributions.consensus",
+    "ContextCite": "attributions.methods",
     "Contrast": "inputs.targets",
     "DeepLift": "attributions.methods",
     "DeepLiftShap": "attributions.methods",
+    "Documents": "inputs.documents",
     "ExactShapley": "attributions.methods",
     "ExpectedGradients": "attributions.methods",
     "Explanations": "attributions.explanations",
@@ -33,17 +37,22 @@ _HOMES = {
     "InferenceModes": "models.modes",
     "InputXGradient": "attributions.methods",
     "IntegratedGradients": "attributions.methods",
+    "InteractionOutput": "attributions.interaction_output",
     "KernelShap": "attributions.methods",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
+    "LogitLens": "concepts.lenses.logit_lens",
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
     "Occlusion": "attributions.methods",
     "PartitionShap": "attributions.methods",
     "PermutationShap": "attributions.methods",
     "RawAttention": "attributions.methods",
+    "ReAGent": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
+    "ServedModel": "models.served",
+    "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
     "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
@@ -51,23 +60,31 @@ _HOMES = {
     "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
     "TransitionAttention": "attributions.methods",
+    "TunedLens": "concepts.lenses.tuned_lens",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
-    "load": "models.loading",
     "attention_view": "attributions.attention.view",
+    "fill_slots": "inputs.slots",
+    "load": "models.loading",
+    "load_sae": "concepts.pretrained.load",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
+    "cockatiel": "metrics.cockatiel",
     "plot_concepts": "visualizations.concepts",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
+    "plot_interactions": "visualizations.interactions",
+    "plot_lens": "visualizations.lens",
     "report": "metrics.report",
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
-_MODULES = ("attributions", "concepts", "demo", "errors", "metrics")
+_MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics")
 
 __all__ = [
+    "AllLayersSplitter",
     "Alti",
+    "At2",
     "AttentionRollout",
     "AttnLrp",
     "AttributionExplainer",
@@ -76,9 +93,11 @@ __all__ = [
     "BidirectionalAttention",
     "BlackBox",
     "Consensus",
+    "ContextCite",
     "Contrast",
     "DeepLift",
     "DeepLiftShap",
+    "Documents",
     "ExactShapley",
     "ExpectedGradients",
     "Explanations",
@@ -90,17 +109,22 @@ __all__ = [
     "InferenceModes",
     "InputXGradient",
     "IntegratedGradients",
+    "InteractionOutput",
     "KernelShap",
     "Lime",
     "LimeWithPrior",
+    "LogitLens",
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
     "PartitionShap",
     "PermutationShap",
     "RawAttention",
+    "ReAGent",
     "Rise",
     "Saliency",
+    "ServedModel",
+    "ShapleyInteractions",
     "SimilarityModel",
     "SmoothGrad",
     "Sobol",
@@ -108,36 +132,46 @@ __all__ = [
     "SplitterForGeneration",
     "SquareGrad",
     "TransitionAttention",
+    "TunedLens",
     "ValueZeroing",
     "VarGrad",
     "__version__",
     "attention_view",
     "attributions",
+    "cockatiel",
     "concepts",
     "demo",
     "errors",
+    "fill_slots",
+    "judges",
     "load",
+    "load_sae",
     "metrics",
     "plot_attention",
     "plot_attributions",
     "plot_concepts",
     "plot_curves",
     "plot_importance",
+    "plot_interactions",
+    "plot_lens",
     "report",
 ]
 
 if TYPE_CHECKING:
-    from interpreto import attributions, concepts, demo, errors, metrics
+    from interpreto import attributions, concepts, demo, errors, judges, metrics
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
+    from interpreto.attributions.interaction_output import InteractionOutput
     from interpreto.attributions.methods import (
         Alti,
+        At2,
         AttentionRollout,
         AttnLrp,
         Banzhaf,
         BidirectionalAttention,
+        ContextCite,
         DeepLift,
         DeepLiftShap,
         ExactShapley,
@@ -154,6 +188,7 @@ if TYPE_CHECKING:
         PartitionShap,
         PermutationShap,
         RawAttention,
+        ReAGent,
         Rise,
         Saliency,
         SmoothGrad,
@@ -164,19 +199,30 @@ if TYPE_CHECKING:
         VarGrad,
     )
     from interpreto.attributions.output import AttributionOutput
+    from interpreto.attributions.shapley_interactions import ShapleyInteractions
+    from interpreto.concepts.lenses.all_layers import AllLayersSplitter
+    from interpreto.concepts.lenses.logit_lens import LogitLens
+    from interpreto.concepts.lenses.tuned_lens import TunedLens
+    from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+    from interpreto.inputs.documents import Documents
+    from interpreto.inputs.slots import fill_slots
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+    from interpreto.metrics.cockatiel import cockatiel
     from interpreto.metrics.report import report
     from interpreto.models.black_box import BlackBox
     from interpreto.models.loading import load
     from interpreto.models.modes import InferenceModes
+    from interpreto.models.served import ServedModel
     from interpreto.models.similarity import SimilarityModel
     from interpreto.visualizations.attention import plot_attention
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
     from interpreto.visualizations.curves import plot_curves
     from interpreto.visualizations.importance import plot_importance
+    from interpreto.visualizations.interactions import plot_interactions
+    from interpreto.visualizations.lens import plot_lens
 
 
 def __getattr__(name: str) -> Any:

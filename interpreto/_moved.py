@@ -13,6 +13,7 @@ MOVED = {
     "cli_compare": "cli.compare",
     "commons": "inputs.units",
     "commons.granularity": "inputs.units",
+    "commons.llm_interface": "judges.llm_interface",
     "concepts.aims": "concepts.outputs",
     "concepts.attribution": "concepts.importance",
     "concepts.bridge": "concepts.inputs_to_concepts",

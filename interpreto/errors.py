@@ -7,6 +7,8 @@ InterpretoError
 ├── TokenizerError    a tokenizer that lacks what an option needs
 ├── ModelError        a model that cannot be run or read as asked
 │   └── TaskError     a model whose kind of output is not known or not covered
+├── EndpointError     a server that cannot be reached, or sends something else than asked for
+├── JudgeError        a judge of labels that is spent, or worse than chance
 └── FileError         a file that is none of ours, is damaged, or cannot be written
 
 InterpretoWarning
@@ -45,6 +47,23 @@ class ModelError(InterpretoError, ValueError):
 
 class TaskError(ModelError):
     """The model's task is unknown, or not the one that was asked for."""
+
+
+class EndpointError(InterpretoError, RuntimeError):
+    """A server cannot be reached, refuses a request, or answers something else than was asked for.
+
+    Args:
+        message: What was asked, what came back, and what to do.
+        status: HTTP status of the last answer; None: there was none, or it could not be read.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class JudgeError(InterpretoError, RuntimeError):
+    """A judge of labels cannot be asked: its budget is spent, or its answers to known cases are worse than chance."""
 
 
 class FileError(InterpretoError, ValueError, OSError):

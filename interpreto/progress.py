@@ -23,11 +23,11 @@ def progress_bar(iterable: Any = None, *, shown: bool | None, **options: Any) ->
 
     Args:
         iterable: What it counts; None: it is updated.
-        shown: True or False; None: after two seconds, where standard error is a terminal and the environment does not set
+        shown: True or False; None: after two seconds, in a terminal or a notebook, unless the environment sets
             ``INTERPRETO_PROGRESS=0``.
         **options: Of tqdm, such as ``total``, which adds the time that is left.
     """
-    wanted = _is_terminal() if shown is None else shown
+    wanted = _is_watched() if shown is None else shown
     return tqdm(iterable, disable=not wanted, delay=SECONDS if shown is None else 0, leave=False, **options)
 
 
@@ -60,5 +60,16 @@ class Passes:
             self.bar.set_postfix_str(f"{self.count} passes")
 
 
-def _is_terminal() -> bool:
-    return os.environ.get("INTERPRETO_PROGRESS", "1") != "0" and bool(getattr(sys.stderr, "isatty", bool)())
+def _is_watched() -> bool:
+    """Return True where a person may wait for a call: in a terminal or a notebook, unless the environment says no."""
+    return os.environ.get("INTERPRETO_PROGRESS", "1") != "0" and (_in_terminal() or _in_notebook())
+
+
+def _in_terminal() -> bool:
+    return bool(getattr(sys.stderr, "isatty", bool)())
+
+
+def _in_notebook() -> bool:
+    """Return True in a kernel of Jupyter, which has a kernel's shell; IPython is not imported for that."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None

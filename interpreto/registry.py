@@ -111,6 +111,10 @@ METHODS = (
     MethodSummary(
         "Rise", "scores", False, "max(200, 4u)", "", True, "Petsiuk et al., 2018", "https://arxiv.org/abs/1806.07421"
     ),
+    MethodSummary(
+        "ContextCite", "scores", True, "64", "", False, "Cohen-Wang et al., 2024", "https://arxiv.org/abs/2409.00729"
+    ),
+    MethodSummary("ReAGent", "scores", False, "300", "", False, "Zhao and Shan, 2024", "https://arxiv.org/abs/2402.00794"),
     MethodSummary("Saliency", "gradients", False, "1", "", False, "Simonyan et al., 2013", "https://arxiv.org/abs/1312.6034"),
     MethodSummary(
         "InputXGradient", "gradients", True, "1", "", False, "Shrikumar et al., 2016", "https://arxiv.org/abs/1605.01713"
@@ -168,6 +172,7 @@ METHODS = (
     MethodSummary(
         "ValueZeroing", "attention", False, "u + 1", "", False, "Mohebbi et al., 2023", "https://arxiv.org/abs/2301.12971"
     ),
+    MethodSummary("At2", "attention", True, "1", "", False, "Cohen-Wang et al., 2025", "https://arxiv.org/abs/2504.13752"),
     MethodSummary("Alti", "attention", False, "1", "", False, "Ferrando et al., 2022", "https://arxiv.org/abs/2203.04212"),
     MethodSummary(
         "ExpectedGradients",
@@ -203,7 +208,7 @@ METHODS = (
         "DeepLiftShap",
         "gradients",
         True,
-        "24",
+        "16",
         "f(x) − mean f(background)",
         True,
         "Lundberg and Lee, 2017",

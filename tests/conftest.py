@@ -11,7 +11,7 @@ ALL_FAMILIES = ("Occlusion", "IntegratedGradients")  # methods that the fast lan
 ALL_METHODS = ("bert", "gpt2", "t5")  # families that it tries with every method
 SIBLINGS = (
     *("DeepLiftShap", "ExpectedGradients", "RawAttention", "TransitionAttention", "ValueZeroing"),
-    *("PartitionShap", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise"),
+    *("PartitionShap", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise", "ContextCite", "At2", "ReAGent"),
 )
 """Methods whose parts another method has too: on one family."""
 ONE_PASS = ("gpt2",)  # families whose targets it also explains one pass each
@@ -39,7 +39,6 @@ HEAVY = (
         for mode in ("grad disabled", "inference_mode", "default dtype")
     ),
     "tests/models/test_scorer.py::test_batches_are_halved_when_the_memory_runs_out[100-",
-    "tests/attributions/test_calibration.py::test_noisy_gradients",
     "tests/attributions/test_parity.py::test_kernel_shap_is_shaps_exact_explainer",
     "tests/attributions/test_streaming.py::test_two_thousand_texts_leave_a_bounded_number_alive",
     "tests/metrics/test_generations.py::test_batches_prefixes_and_company_change_nothing[t5]",
@@ -50,6 +49,9 @@ HEAVY = (
     "tests/concepts/test_splitters.py::TestHandsOff::test_extractions_leave_no_tensors_behind",
     "tests/concepts/dictionaries/test_dictionaries.py::test_overcomplete_is_loaded_without_its_top_level",
     "tests/models/test_scorer.py::test_batches_are_halved_when_the_memory_runs_out[None-",
+    "tests/concepts/pretrained/test_places.py::test_a_wrong_place",
+    "tests/concepts/pretrained/test_places.py::test_what_a_block_is_given_is_what_the_one_before_gave[gpt2-nnsight]",
+    "tests/concepts/pretrained/test_export.py::test_a_loaded_one_goes_through",
     "tests/versions/",  # `make test-versions` runs them with the pinned release too
 )
 

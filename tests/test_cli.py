@@ -20,6 +20,7 @@ from interpreto.cli.demo import TEXT as TEXT_OF_DEMO
 from interpreto.cli.hints import read_method
 from interpreto.metrics import Benchmark
 from tests import tiny
+from tests.concepts.pretrained import writers
 
 TEXT = "A gorgeous, moving film."
 
@@ -40,7 +41,9 @@ def test_every_method_explains(capsys, method):
 
 
 def test_numbers_are_those_of_the_library(capsys, tmp_path):
-    wanted = KernelShap(*demo.load_classifier(), granularity="token", random_state=3)(TEXT, ["negative", "positive"])[0]
+    wanted = KernelShap(*demo.load_classifier(), granularity="token", random_state=3, tolerance=0.05)(
+        TEXT, ["negative", "positive"]
+    )[0]
     arguments = ["--method", "kernel-shap", "--granularity", "token", "--target", "negative", "--target", "1", "--seed", "3"]
     code, _, _ = run(
         capsys, "explain", TEXT, *arguments, "--json", str(tmp_path / "a.json"), "--html", str(tmp_path / "a.html")
@@ -50,6 +53,17 @@ def test_numbers_are_those_of_the_library(capsys, tmp_path):
     assert found["attributions"] == wanted.attributions.tolist() and found["residual"] == wanted.residual.tolist()
     assert found["target_labels"] == ["negative", "positive"] and found["elements"] == wanted.elements
     assert (tmp_path / "a.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
+
+
+def test_sampling_ends_at_the_tolerance_unless_told_otherwise(capsys):
+    text = "A gorgeous, moving film about nothing much at all, and yet not dull."
+    precise = run(capsys, "explain", text)[1]
+    assert "rows" in precise and run(capsys, "explain", text, "--tolerance", "0.05")[1] == precise
+    assert "budget ended after" in run(capsys, "explain", text, "--tolerance", "1e-9")[1]
+    assert "rows" not in run(capsys, "explain", text, "--tolerance", "0")[1]
+    code, _, err = run(capsys, "explain", text, "--method", "occlusion", "--tolerance", "0.1")
+    assert code and "`--tolerance`: occlusion has no such option; these have: lime, kernel-shap" in err
+    assert "`tolerance`: got -1.0" in run(capsys, "explain", text, "--tolerance", "-1")[2]
 
 
 def test_a_dash_reads_lines(capsys, monkeypatch, tmp_path):
@@ -477,3 +491,40 @@ class TestDemo:
         (tmp_path / "file").write_text("", encoding="utf-8")
         code, _, err = run(capsys, "demo", str(tmp_path / "file" / "new"))
         assert code == 2 and "`FOLDER`:" in err
+
+
+def test_the_facts_of_a_published_autoencoder(capsys, tmp_path):
+    writers.sae_lens(tmp_path, "topk")
+    code, out, _ = run(capsys, "sae", "info", str(tmp_path), "--json")
+    facts = json.loads(out)
+    assert code == 0 and (facts["concepts"], facts["width"], facts["k"]) == (writers.C, writers.D, writers.K)
+    assert facts["hook"] == "blocks.1.hook_resid_post" and "variance_explained" not in facts
+    code, out, _ = run(capsys, "sae", "info", str(tmp_path))
+    assert code == 0 and "SAELens" in out and "hook_resid_post" in out
+    code, _, err = run(capsys, "sae", "info", str(tmp_path / "nowhere"))
+    assert code == 2 and "`source`: there is no folder" in err
+    model, tokenizer = demo.load_classifier()
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    code, _, err = run(capsys, "sae", "info", str(tmp_path), "--model", str(tmp_path / "model"))
+    assert code == 2 and "has another width than 6" in err
+
+
+class TestLens:
+    def test_each_layer_has_a_line(self, capsys, tmp_path):
+        page, numbers = tmp_path / "lens.html", tmp_path / "lens.json"
+        assert main(["lens", "A gorgeous, moving film.", "-o", str(page), "--json", str(numbers)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines[2:6]] == ["layer", "layer", "layer", "embeddings"]
+        (text,) = json.loads(numbers.read_text(encoding="utf-8"))
+        assert text["answers"] == ["positive"] and text["ranks"][-1] == [1] and len(text["likeliest"]) == 4
+        assert "A gorgeous" in page.read_text(encoding="utf-8")
+
+    def test_a_target_is_followed(self, capsys):
+        assert main(["lens", "Dull.", "--target", "positive", "-k", "1"]) == 0
+        assert "rank 2" in capsys.readouterr().out
+
+    def test_wrong_calls_are_one_line(self, capsys):
+        for arguments, said in ((["lens"], "there is no text"), (["lens", "x", "--tuned", "/nowhere"], "no file")):
+            assert main(arguments) == 2
+            assert said in capsys.readouterr().err

@@ -23,7 +23,9 @@ OURS = (
     "docs/guides/targets.md",
     "docs/guides/tasks.md",
     "docs/guides/concepts.md",
+    "docs/guides/lenses.md",
     "docs/guides/black_boxes.md",
+    "docs/guides/long_contexts.md",
     "docs/guides/datasets.md",
 )
 FRAME = ("reference/", "performance.md", "tutorials.md", "extending.md")  # made with the site, and checked with it

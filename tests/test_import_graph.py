@@ -13,6 +13,7 @@ GROUND = 0
 FLOORS = {
     "inputs": 1,
     "models": 2,
+    "judges": 3,
     "attributions": 3,
     "concepts": 3,
     "metrics": 4,

@@ -1,6 +1,9 @@
-"""Progress: with totals, by itself in a terminal after two seconds, gone when done, and silent elsewhere."""
+"""Progress: with totals, by itself in terminals and notebooks after two seconds, gone when done, and silent elsewhere."""
 
 from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +45,21 @@ def test_in_a_terminal_it_is_shown_by_itself_after_two_seconds(bert, capsys, mon
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     Occlusion(*bert)(TEXTS)
     assert ("Occlusion" in capsys.readouterr().err) is expected
+
+
+@pytest.mark.parametrize(("kernel", "expected"), [(object(), True), (None, False)])
+def test_in_a_notebook_too_and_not_in_other_shells_of_ipython(bert, capsys, monkeypatch, kernel, expected):
+    shell = SimpleNamespace(kernel=kernel)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    Occlusion(*bert)(TEXTS)
+    assert "Occlusion" not in capsys.readouterr().err  # it took less
+    monkeypatch.setattr(progress, "SECONDS", 1e-9)
+    Occlusion(*bert)(TEXTS)
+    shown = capsys.readouterr().err
+    assert ("Occlusion" in shown) is expected and not shown.split("\r")[-1].strip()
+    monkeypatch.setenv("INTERPRETO_PROGRESS", "0")
+    Occlusion(*bert)(TEXTS)
+    assert capsys.readouterr().err == ""
 
 
 def test_activations_tell_their_texts(bert, capsys):

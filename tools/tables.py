@@ -1,6 +1,6 @@
 """Writes the measured tables of the documentation: methods × metrics, on the embedded classifier and on SmolLM2.
 
-python -W ignore tools/tables.py [classifier] [baselines] [generation] [calibration]
+python -W ignore tools/tables.py [classifier] [baselines] [generation] [calibration] [tcav] [games]
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from baseline_table import DECIDING, baselines
 from calibration import calibration
+from game_tables import interactions_table, tolerance_table
+from tcav import table as tcav_table
 
 import interpreto
 from interpreto import demo
@@ -65,7 +67,7 @@ GENERATION_METHODS = (
 
 def main() -> None:
     torch.set_num_threads(2)
-    asked = sys.argv[1:] or ["classifier", "baselines", "generation", "calibration"]
+    asked = sys.argv[1:] or ["classifier", "baselines", "generation", "calibration", "tcav", "games"]
     TABLES.mkdir(exist_ok=True)
     if "classifier" in asked:
         write("methods.md", classifier())
@@ -75,6 +77,11 @@ def main() -> None:
         write("generation.md", generation())
     if "calibration" in asked:
         write("calibration.md", calibration())
+    if "games" in asked:
+        write("interactions.md", interactions_table())
+        write("tolerance.md", tolerance_table())
+    if "tcav" in asked:
+        write("tcav.md", tcav_table())
 
 
 def held_out() -> list[str]:

@@ -3,9 +3,11 @@
 from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
 from interpreto.attributions.consensus import Consensus
 from interpreto.attributions.global_attribution import GlobalAttribution
+from interpreto.attributions.interaction_output import InteractionOutput
 from interpreto.attributions.methods import (
     AttnLrp,
     Banzhaf,
+    ContextCite,
     DeepLift,
     DeepLiftShap,
     ExactShapley,
@@ -27,8 +29,9 @@ from interpreto.attributions.methods import (
     SquareGrad,
     VarGrad,
 )
-from interpreto.attributions.options import Options
+from interpreto.attributions.options import GradientOptions, Options
 from interpreto.attributions.output import AttributionOutput
+from interpreto.attributions.shapley_interactions import ShapleyInteractions
 from interpreto.models.modes import InferenceModes
 
 __all__ = [
@@ -37,16 +40,19 @@ __all__ = [
     "AttributionOutput",
     "Banzhaf",
     "Consensus",
+    "ContextCite",
     "DeepLift",
     "DeepLiftShap",
     "ExactShapley",
     "ExpectedGradients",
     "GLime",
     "GlobalAttribution",
+    "GradientOptions",
     "GradientShap",
     "InferenceModes",
     "InputXGradient",
     "IntegratedGradients",
+    "InteractionOutput",
     "KernelShap",
     "Lime",
     "LimeWithPrior",
@@ -57,6 +63,7 @@ __all__ = [
     "PermutationShap",
     "Rise",
     "Saliency",
+    "ShapleyInteractions",
     "SmoothGrad",
     "Sobol",
     "SquareGrad",

@@ -12,12 +12,13 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.aliases import aliases
-from interpreto.attributions.aggregations.base import Aggregator
+from interpreto.attributions.aggregations.base import Aggregator, Estimate
 from interpreto.attributions.completeness import check_completeness
 from interpreto.attributions.evidence import Evidence, Explained, Parts, evidence_of
 from interpreto.attributions.explanations import Explanations
+from interpreto.attributions.interventions import OverDraws
 from interpreto.attributions.labels import check_labels, is_one, labeled
-from interpreto.attributions.options import OTHER_NAMES, Settings
+from interpreto.attributions.options import OTHER_NAMES, Settings, check_no_hook_point
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.perturbations.base import (
     EmbeddingsPerturbator,
@@ -27,18 +28,23 @@ from interpreto.attributions.perturbations.base import (
     check_count,
 )
 from interpreto.attributions.reading import SampleReader
+from interpreto.attributions.refinement import read_finer, read_outputs, refined
+from interpreto.choices import Choice
 from interpreto.errors import OptionError
 from interpreto.inputs.frames import read_columns
+from interpreto.inputs.image_processors import ImageProcessor
+from interpreto.inputs.images import ImageReader
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
-from interpreto.inputs.units import Granularity, GranularityAggregationStrategy
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, check_of_texts
+from interpreto.models.alternatives import ReplacedBy, TextAlternatives
 from interpreto.models.batching import windows
-from interpreto.models.black_box import BlackBox
 from interpreto.models.embeddings import Baseline
 from interpreto.models.lengths import longest_input
 from interpreto.models.protocol import require
 from interpreto.models.report import EngineReport
-from interpreto.models.tasks import Generation, resolve_task
+from interpreto.models.tasks import resolve_task
+from interpreto.models.text_model import TextModel
 from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import Passes, progress_bar
 
@@ -50,18 +56,20 @@ class AttributionExplainer:
     """Explains a model's outputs by the units of its input: a perturbator, the model, an aggregator.
 
     Args:
-        model: A Hugging Face classifier or language model, any module with its interface, a pipeline, or a `BlackBox`. Left
-            as it was after every call.
-        tokenizer: Its tokenizer; a fast one, to explain texts. A `BlackBox` needs none.
+        model: A Hugging Face classifier or language model, any module with its interface, a pipeline, a `BlackBox`, or a
+            `ServedModel`. Left as it was after every call.
+        tokenizer: Its tokenizer; a fast one, to explain texts. A `BlackBox` and a `ServedModel` need none.
         batch_size: Rows per forward pass; None: as many as a token budget holds, halved when the memory runs out.
         perturbator: Makes the perturbed inputs; None: the input alone.
         aggregator: Turns their scores into attributions; None: the scores as they are.
         device: Where to run the model for a call; None: where it is.
         use_gradient: Alias: gradients are read where the perturbator moves embeddings, and only there.
         replacement: What masked units become; see `Replacement`. ``"auto"``: the mask token, else ``"mean"``; of a
-            `BlackBox`, ``"drop"``, or a text.
+            `BlackBox`, ``"drop"``, or a text. Other texts: ``{"Dave": ["Alice", "Tom"]}``, a function from the text of a unit
+            to its alternatives, or a list of texts of a background; see `TextAlternatives`.
         signed: The attributions have a sign; None: as the perturbator and the aggregator say.
         evidence: How the model is questioned; None: as the perturbator is made for.
+        at: Module whose activations are explained in the place of embeddings; see `GradientOptions`.
         **options: Shared by every method; see `Options`.
 
     Examples:
@@ -78,6 +86,7 @@ class AttributionExplainer:
 
     exact_in_the_limit = False  # True: more steps close the gap between the scores and their sum
     exact = False  # True: there is no gap, unless the model has an operation without a rule
+    explains_answers = False  # True: a generation is explained as a whole, by its prompt, unless a call says otherwise
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Accept the names that other libraries have for the number of perturbed inputs, where a method has that option."""
@@ -97,9 +106,10 @@ class AttributionExplainer:
         device: torch.device | str | int | None = None,
         *,
         use_gradient: bool | None = None,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         signed: bool | None = None,
         evidence: Evidence | None = None,
+        at: object = None,
         **options: Any,
     ) -> None:
         self.settings = settings = Settings.read({"device": device, **options}, type(self))
@@ -113,25 +123,35 @@ class AttributionExplainer:
                 f"{'units' if use_gradient else 'embeddings'}; gradients are read where embeddings are moved, and only there."
             )
         self.signed = _signed(self.perturbator, aggregator) if signed is None else signed
+        self.evidence = evidence_of(self.perturbator) if evidence is None else evidence
         model, self.tokenizer = read_model(model, tokenizer)
         longest = longest_input(model, self.tokenizer)
         self.task = resolve_task(model, self.tokenizer, settings.inference_mode, settings.task, longest)
         self.model: Any = as_model(
-            model, self.tokenizer, device=settings.device, options=settings.shortcuts, outputs=self.task.outputs
+            model,
+            self.tokenizer,
+            device=settings.device,
+            options=settings.shortcuts,
+            outputs=self.task.outputs,
+            at=at if self.evidence.needs == "gradients" else check_no_hook_point(at, type(self)),
         )
-        self.evidence = evidence_of(self.perturbator) if evidence is None else evidence
         require(self.model, self.evidence.needs, type(self).__name__)
         self.replacement = self.model.replacement(replacement) if self.evidence.needs == "scores" else None
+        if isinstance(self.replacement, TextAlternatives):
+            self.evidence = OverDraws(self.evidence)
         if moves:
             _ = self.forward.embeddings.first  # a model without embeddings is refused here, not in the middle of a call
         self.encode = self._reader(longest)
 
     def _reader(self, longest: int | None) -> Any:
         """Return what reads inputs."""
-        granularity, generates = self.settings.granularity, isinstance(self.task, Generation)
-        if isinstance(self.model, BlackBox) and self.tokenizer is None:
-            return self.model.reader(granularity)
-        ends = not isinstance(self.task, Generation) or self.task.encodes
+        granularity, generates = self.settings.granularity, self.task.generates
+        if isinstance(self.model, TextModel) and self.tokenizer is None:
+            return self.model.reader(check_of_texts(granularity))
+        if isinstance(self.tokenizer, ImageProcessor):
+            return ImageReader(self.tokenizer, granularity)
+        check_of_texts(granularity)
+        ends = not generates or self.task.encodes
         reader = InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
         return reader if self.task.reads is None else self.task.reads(reader)
 
@@ -233,14 +253,45 @@ class AttributionExplainer:
             >>> [explanation.target_labels for explanation in Occlusion(*demo.load_classifier()).stream(lines)]
             [['positive'], ['negative']]
         """
+        classes = None if labels is None else check_labels(labels, inputs, self.task)
+        call = {"aggregate": aggregate, "attribute_targets": attribute_targets, "generation_kwargs": generation_kwargs}
+        outputs = self._outputs(self._samples(inputs, targets, spans, roles, call), _number_of(inputs))
+        return outputs if classes is None else labeled(outputs, labels, is_one(inputs), classes)
+
+    def estimates(
+        self,
+        inputs: Any,
+        targets: Any = None,
+        *,
+        spans: Any = None,
+        roles: Sequence[str] | None = None,
+        **call: Any,
+    ) -> Iterator[tuple[AttributionOutput, Estimate]]:
+        """Return an iterator over explanations, each with all that its aggregator computed.
+
+        Args:
+            inputs: As in `stream`.
+            targets: As in `stream`.
+            spans: As in `explain`.
+            roles: As in `explain`.
+            **call: ``aggregate``, ``attribute_targets`` and ``generation_kwargs``, as in `explain`.
+        """
+        return self._outputs(self._samples(inputs, targets, spans, roles, call), _number_of(inputs), estimates=True)
+
+    def _samples(
+        self, inputs: Any, targets: Any, spans: Any, roles: Sequence[str] | None, call: Mapping[str, Any]
+    ) -> Iterator[Sample]:
+        """Return the samples of a call, which are read as they are asked for."""
+        aggregate, attribute_targets = call.get("aggregate"), call.get("attribute_targets")
+        if self.explains_answers and self.task.generates:
+            aggregate = "sequence" if aggregate is None else aggregate
+            attribute_targets = False if attribute_targets is None else attribute_targets
         request = self.task.request(
-            aggregate=aggregate, attribute_targets=attribute_targets, generation_kwargs=generation_kwargs
+            aggregate=aggregate, attribute_targets=attribute_targets, generation_kwargs=call.get("generation_kwargs")
         )
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
         reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
-        classes = None if labels is None else check_labels(labels, inputs, self.task)
-        outputs = self._outputs(reader.samples(inputs, targets, spans, roles, request), _number_of(inputs))
-        return outputs if classes is None else labeled(outputs, labels, is_one(inputs), classes)
+        return reader.samples(inputs, targets, spans, roles, request)
 
     def explain_frame(
         self,
@@ -292,8 +343,44 @@ class AttributionExplainer:
         """
         return Explanations(self._outputs(samples, len(samples)))
 
-    def _outputs(self, samples: Iterable[Sample], total: int | None = None) -> Iterator[AttributionOutput]:
-        """Yield explanations; samples are explained some at a time, so that their perturbed inputs share batches."""
+    def refine(self, outputs: Any, granularity: Granularity | str | Splitter = Granularity.WORD, top: int = 3) -> Explanations:
+        """Explain the strongest units of explanations at a finer granularity, with everything else left as it is.
+
+        The number of passes is that of a text that consists of these units alone: of a long context, only what matters is cut
+        into sentences or words. Values are this method's for the parts, while all other units are present. They do not divide
+        those of the units that were cut: where values sum to a score gap, it is that of all these units together. Values
+        that sum at each level are those of `PartitionShap`.
+
+        Args:
+            outputs: Explanations of this model, by any method: one, or a list.
+            granularity: Size of the parts: as the option of that name.
+            top: Number of units of each explanation that are cut: those of largest magnitude over all targets.
+
+        Returns:
+            One `AttributionOutput` per explanation, for the same targets.
+
+        Raises:
+            InputError, OptionError: an argument is not valid, or this method does not mask units.
+
+        Examples:
+            >>> from interpreto import Occlusion, demo
+            >>> explainer = Occlusion(*demo.load_classifier(), granularity="sentence")
+            >>> coarse = explainer("It rained all day. The film was wonderful. We went home by bus.")
+            >>> explainer.refine(coarse, "word", top=1)[0].elements
+            ['The', 'film', 'was', 'wonderful', '.']
+        """
+        if self.evidence.needs != "scores":
+            raise OptionError(
+                f"`refine`: {type(self).__name__} needs as many passes for words as for sentences; pass `granularity` when "
+                "you make the explainer."
+            )
+        finer, top = read_finer(granularity, top)
+        samples = [refined(output, finer, top) for output in read_outputs(outputs)]
+        name = finer.value if isinstance(finer, Granularity) else "custom"
+        return Explanations(replace(output, granularity=name) for output in self._outputs(samples, len(samples)))
+
+    def _outputs(self, samples: Iterable[Sample], total: int | None = None, estimates: bool = False) -> Iterator[Any]:
+        """Yield explanations, with their estimates if asked for; some samples at a time, so that inputs share batches."""
         parts = Parts(self.perturbator, self.aggregator, self.task, self._generator, self.strategy)
         shown = self.settings.tqdm_bar
         with progress_bar(desc=type(self).__name__, unit=" texts", total=total, shown=shown) as bar:
@@ -305,12 +392,12 @@ class AttributionExplainer:
                 with model.session():
                     outputs = []
                     for explained in self.evidence.estimates(model, some, parts):
-                        outputs.append(self._output(explained))
+                        outputs.append((self._output(explained), explained.estimate))
                         passes.text_done()
-                for output in outputs:
+                for output, estimate in outputs:
                     if self.exact_in_the_limit or self.exact:
                         check_completeness(output, self.exact, getattr(self.perturbator, "n_perturbations", 1))
-                    yield output
+                    yield (output, estimate) if estimates else output
 
     @property
     def strategy(self) -> GranularityAggregationStrategy:
@@ -332,24 +419,33 @@ class AttributionExplainer:
         if residual is None and reference is not None:
             residual = (base - reference).double() - values.double().nansum(-1)
         error = None if estimate.standard_error is None else within_reach(estimate.standard_error, sample)
-        granularity, baseline = self.settings.granularity, getattr(self.perturbator, "baseline", None)
+        granularity = getattr(self.encode, "granularity", self.settings.granularity)
+        baseline = getattr(self.perturbator, "baseline", None)
         return AttributionOutput(
             attributions=values.detach().float(),
             sample=sample,
             target_labels=list(sample.targets.labels),
             model_task=self.task.name,
             method=type(self).__name__,
-            granularity=granularity.value if isinstance(granularity, Granularity) else "custom",
+            granularity=granularity.value if isinstance(granularity, Choice) else "custom",
             granularity_aggregation_strategy=self.strategy.value if self.evidence.pools else None,
-            inference_mode=self.task.mode_name,
+            inference_mode=explained.mode_name or self.task.mode_name,
             base_scores=base.float(),
             signed=self.signed,
             replacement=None if self.replacement is None else self.replacement.name,
             baseline=_baseline_name(baseline),
             reference_scores=None if reference is None else reference.float(),
             residual=None if residual is None else residual.float(),
+            hook_point=self._hook_point,
             standard_error=None if error is None else error.float(),
+            stopped=estimate.stopped,
         )
+
+    @property
+    def _hook_point(self) -> str | None:
+        """Return the path of the module whose activations are explained; None: embeddings are, or units are masked."""
+        point = getattr(getattr(self.model, "space", None), "point", None)
+        return None if point is None else point.name
 
     def _generator(self) -> Generator:
         """Return a fresh generator for each input, so that its draws do not depend on the inputs before it."""

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.attributions.aggregations.base import Aggregator, Estimate, jackknife, jackknife_in_logarithms
+from interpreto.attributions.links import Link
 from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, Perturbator
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
@@ -36,12 +37,14 @@ class Explained:
         estimate: Values of the units, or of the tokens that some score depends on.
         base: ``(t,)`` scores of the untouched input.
         residual: ``(t,)`` part of the score gap that the values leave unexplained, where it is known already.
+        mode_name: Name of the score that is explained; None: that of the task.
     """
 
     sample: Sample
     estimate: Estimate
     base: Float[Tensor, " t"]
     residual: Float[Tensor, " t"] | None = None
+    mode_name: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,20 +118,31 @@ class Evidence(ABC):
 
 
 class Scores(Evidence):
-    """Scores of inputs in which units are masked."""
+    """Scores of inputs in which units are masked.
+
+    Args:
+        link: Function of the scores that is explained in their place, where it applies; None: they are explained.
+    """
 
     needs: ClassVar[Need] = "scores"
+
+    def __init__(self, link: Link | None = None) -> None:
+        self.link = link
 
     def estimates(self, model: Any, samples: Sequence[Sample], parts: Parts) -> Iterator[Explained]:
         made = (parts.perturbator(sample, parts.generator()) for sample in samples)  # type: ignore[operator]
         asked = (replace(v, sample=parts.asked(v.sample)) for v in made)
         for given, (v, outputs) in zip(samples, model.scores(asked), strict=True):
             sample, scores = parts.with_targets(given, outputs)
+            assert sample.targets is not None
+            linked = self.link is not None and self.link.applies(parts.task, sample.targets)
+            if self.link is not None and linked:
+                scores = self.link.function(scores)
             players = MaskVariants(sample, v.mask[:, : sample.players], v.weights, v.groups)
             estimate = (
                 self._as_they_are(scores[1:], players) if parts.aggregator is None else parts.estimate(scores[1:], players)
             )
-            yield Explained(sample, estimate, scores[0])
+            yield Explained(sample, estimate, scores[0], mode_name=self.link.name if self.link and linked else None)
 
     @staticmethod
     def _as_they_are(scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
@@ -159,7 +173,25 @@ class Gradients(Evidence):
         variants = (parts.perturbator(sample, model.space, parts.generator()) for sample in samples)  # type: ignore[operator]
         limit = SAMPLES_HELD * (model.runner.budget.rows or model.runner.budget.tokens)
         for window in windows(variants, lambda v: model.runner.cost(v.sample, len(v.points)), limit):
-            yield from self._window(model, window, parts)
+            yield from (self._at_inputs if self._stays(model, window, parts) else self._window)(model, window, parts)
+
+    def _stays(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> bool:
+        """Return True where one pass serves scores and gradients: points are inputs, baselines are run next to them."""
+        if not getattr(parts.perturbator, "stays", False):
+            return False
+        paired, kind = self.rules is not None and self.rules().paired, _kind(parts)
+        if any(v.baseline is not None for v in window) and not paired:
+            return False
+        if self.rules is not None and model.forward.low_precision:  # rules are written out, and round more than kernels do
+            return False
+        return all(v.sample.targets is None or len(v.sample.targets) <= _together(v, kind) for v in window)
+
+    def _at_inputs(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> Iterator[Explained]:
+        """Read scores, predictions and gradients from the same passes."""
+        asked = [parts.asked(v.sample) for v in window]
+        for at in model.gradients_at_inputs(window, asked, parts.with_targets, _kind(parts), self.rules):
+            estimate = self._reduced(at.reducer, at.variants, parts)
+            yield self._pooled(estimate, at.variants, at.variants.sample, at.ends, parts.strategy)
 
     def _window(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> Iterator[Explained]:
         """Score the inputs and baselines first, which also tells predictions; then read the gradients."""
@@ -174,7 +206,7 @@ class Gradients(Evidence):
 
     def _values(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> list[Estimate]:
         """Return the values of tokens; of samples with very many targets, block by block."""
-        kind = ContractedGradients if parts.aggregator is None else parts.aggregator.reducer
+        kind = _kind(parts)
         blocks = [block for v in window for block in _blocks(v, kind)]
         reducers = [kind(v, len(v.sample.targets)) for v in blocks]  # type: ignore[arg-type]  # all have targets now
         if len(blocks) == len(window):
@@ -234,11 +266,21 @@ def evidence_of(perturbator: Perturbator) -> Evidence:
     return Gradients() if isinstance(perturbator, EmbeddingsPerturbator) else Scores()
 
 
+def _kind(parts: Parts) -> type[GradientReducer]:
+    """Return what takes the gradients of a method."""
+    return ContractedGradients if parts.aggregator is None else parts.aggregator.reducer
+
+
+def _together(v: EmbeddingVariants, kind: type[GradientReducer]) -> int:
+    """Return for how many targets the reduced gradients fit in memory."""
+    return max(1, NUMBERS_HELD // max(1, kind.held(v)))
+
+
 def _blocks(v: EmbeddingVariants, kind: type[GradientReducer]) -> list[EmbeddingVariants]:
     """Return the variants once for each block of targets whose reduced gradients fit in memory."""
     targets = v.sample.targets
     assert targets is not None
-    size = max(1, NUMBERS_HELD // max(1, kind.held(v)))
+    size = _together(v, kind)
     if size >= len(targets):
         return [v]
     starts = range(0, len(targets), size)

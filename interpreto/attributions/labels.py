@@ -9,6 +9,7 @@ from typing import Any
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import OptionError, TargetError
 from interpreto.inputs.chat import is_chat
+from interpreto.inputs.documents import Documents
 from interpreto.inputs.forms import is_pair, is_single
 from interpreto.inputs.targets import as_lists
 from interpreto.models.tasks import Classification, Task
@@ -38,7 +39,7 @@ def check_labels(labels: Any, inputs: Any, task: Task) -> Classification:
 
 def is_one(inputs: Any) -> bool:
     """Return True for one input that cannot be a batch: a text, a pair of texts or a chat."""
-    return isinstance(inputs, str) or is_pair(inputs) or is_chat(inputs)
+    return isinstance(inputs, str) or is_pair(inputs) or is_chat(inputs) or isinstance(inputs, Documents)
 
 
 def labeled(

@@ -11,6 +11,7 @@ import torch
 
 from interpreto.choices import read_member
 from interpreto.errors import OptionError
+from interpreto.inputs.regions import ImageGranularity
 from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, read_granularity
 from interpreto.models.modes import InferenceModes, Mode, read_mode
 from interpreto.models.options import EngineOptions
@@ -51,7 +52,8 @@ def _unknown(name: str, method: type, shared: list[str]) -> str:
 class Options(TypedDict, total=False):
     """The keyword options of every method.
 
-    granularity: Unit of the explanation: a `Granularity`, its name, or a function from a text to character ranges.
+    granularity: Unit of the explanation: a `Granularity`, its name, or a function from a text to character ranges. Of images:
+        an `ImageGranularity`, its name, or a function from an image to the region of each pixel.
     granularity_aggregation_strategy: Pooling of the values of tokens into values of units, for gradients. None: the sum
         of signed values, the mean of norms. Mask methods mask units as a whole, and take none.
     inference_mode: The explained score: an `InferenceModes`, its name, or a function of the logits, row by row. None:
@@ -59,7 +61,7 @@ class Options(TypedDict, total=False):
     device: Device on which the model is run during a call; None: its own.
     random_state: Seed of the draws of each input, whose result does not depend on the other inputs; None: a new seed per
         call.
-    tqdm_bar: Show the progress; None: after two seconds, in a terminal.
+    tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
     task: Task of the model, where its config does not tell: ``"single-label"``, ``"multi-label"``, ``"regression"``,
         ``"generation"``, ``"token-classification"``, ``"question-answering"``, ``"fill-mask"``,
         ``"next-sentence-prediction"``.
@@ -67,7 +69,7 @@ class Options(TypedDict, total=False):
     shortcuts: Optimizations of the engine: an `EngineOptions`.
     """
 
-    granularity: Granularity | str | Splitter
+    granularity: Granularity | ImageGranularity | str | Splitter
     granularity_aggregation_strategy: GranularityAggregationStrategy | str | None
     inference_mode: InferenceModes | str | Mode | None
     device: torch.device | str | int | None
@@ -76,6 +78,26 @@ class Options(TypedDict, total=False):
     task: str | Task | None
     truncation: bool
     shortcuts: EngineOptions
+
+
+class GradientOptions(Options, total=False):
+    """The keyword options of gradient and relevance methods: those of every method, and a hook point.
+
+    at: Module whose activations are explained in the place of embeddings: its path, or the number of a block, negative from
+        the last. Values are of the tokens' activations after that module. A named baseline is the activations of a text whose
+        units have that embedding; a number or a tensor is activations. None: the embeddings.
+    """
+
+    at: str | int | None
+
+
+def check_no_hook_point(at: object, method: type) -> None:
+    """Raise an `OptionError` for a hook point of a method that reads no gradients there."""
+    if at is not None:
+        raise OptionError(
+            f"`at`: got {shown(at)}; {method.__name__} reads no gradients, and explains the input. Gradient and relevance "
+            "methods, such as IntegratedGradients, InputXGradient and AttnLrp, explain activations."
+        )
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,9 @@ class AttributionOutput(Renderable):
         residual: ``(t,)`` f(x) − reference − sum of the attributions, as the method states it; None where it states none.
         standard_error: ``(t, g)`` of methods that sample, else None.
         label: The true class of the input, where the explainer was given ``labels``; else None.
+        hook_point: Module whose activations are explained, by its path; None: embeddings or units are.
+        stopped: Why sampling ended, and after how many rows, where a ``tolerance`` was given: ``"tolerance reached after 96
+            rows"`` or ``"budget ended after 500 rows"``; else None.
     """
 
     _subject: ClassVar[str] = "attributions"
@@ -64,6 +67,8 @@ class AttributionOutput(Renderable):
     residual: Float[Tensor, " t"] | None = None
     standard_error: Float[Tensor, "t g"] | None = None
     label: str | None = None
+    hook_point: str | None = None
+    stopped: str | None = None
 
     @property
     def prediction(self) -> str | None:
@@ -214,7 +219,7 @@ def unit_name(granularity: str, count: int = 2) -> str:
         ('words', 'tokens', 'token', 'units')
     """
     name = {"all_tokens": "token", "custom": "unit"}.get(granularity, granularity.replace("_", " "))
-    return name if count == 1 else f"{name}s"
+    return name if count == 1 else f"{name}es" if name.endswith("ch") else f"{name}s"
 
 
 def _summed(rows: Float[Tensor, "t g"]) -> Float[Tensor, "1 g"]:

@@ -11,12 +11,14 @@ import torch
 
 from interpreto.errors import InputError, TargetError
 from interpreto.inputs.forms import is_single, iterated
+from interpreto.inputs.regions import ImageGranularity
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.segmentation import read_spans, segment
 from interpreto.inputs.targets import Contrast
 from interpreto.inputs.text import TokenizedInput
-from interpreto.inputs.units import Granularity, Span, Splitter
+from interpreto.inputs.units import Granularity, Span, Splitter, check_of_texts
 from interpreto.models.protocol import Model
+from interpreto.models.served import ServedModel
 from interpreto.models.tasks import GenerationRequest, Task
 
 TOGETHER = 64  # inputs that are read at a time
@@ -31,10 +33,12 @@ class SampleReader:
         model: Runs for targets that are its own.
         task: Reads targets.
         encode: Reads inputs.
-        granularity: What a unit is.
+        granularity: What a unit of a text is; images have theirs from ``encode``.
     """
 
-    def __init__(self, model: Model, task: Task, encode: Encode, granularity: Granularity | Splitter) -> None:
+    def __init__(
+        self, model: Model, task: Task, encode: Encode, granularity: Granularity | ImageGranularity | Splitter
+    ) -> None:
         self.model, self.task, self.encode, self.granularity = model, task, encode, granularity
 
     def samples(
@@ -62,9 +66,10 @@ class SampleReader:
         encodings = self.encode(inputs, roles, first) if first else self.encode(inputs, roles)
         ranges = read_spans(spans, len(encodings))
         found = self.task.read_targets(targets, encodings, single)
-        if found is None and (forward := getattr(self.model, "forward", None)) is not None:
+        writer: Any = self.model if isinstance(self.model, ServedModel) else getattr(self.model, "forward", None)
+        if found is None and writer is not None:
             with self.model.session():
-                found = self.task.own_targets(forward, encodings, request)
+                found = self.task.own_targets(writer, encodings, request)
         return [
             self._sample(
                 first + i, encoding, None if found is None else found[i], request, None if ranges is None else ranges[i]
@@ -76,7 +81,9 @@ class SampleReader:
         self, i: int, encoding: TokenizedInput, target: Any, request: GenerationRequest, spans: list[Span] | None
     ) -> Sample:
         joined = self.task.joined(encoding, target, request)
-        units = segment(joined.tokens, self.granularity, spans)
+        if joined.units is not None and spans is not None:
+            raise InputError("`spans`: an image has no characters; pass a function to `granularity` for units of your own.")
+        units = segment(joined.tokens, check_of_texts(self.granularity), spans) if joined.units is None else joined.units
         if not len(units):
             raise InputError(
                 f"`inputs[{i}]`: {encoding.tokens.text[:60]!r} has no unit to explain: all its tokens are special ones, "
@@ -85,9 +92,10 @@ class SampleReader:
         targets = (
             None
             if target is None
-            else self.task.targets(joined, target, request, lambda tokens: segment(tokens, self.granularity))
+            else self.task.targets(joined, target, request, lambda tokens: segment(tokens, check_of_texts(self.granularity)))
         )
-        return Sample(joined.tokens.text, joined.input_ids, units, joined.extras, targets, joined.source, joined.prompt)
+        places = {"source": joined.source, "prompt": joined.prompt, "picture": joined.picture, "offsets": joined.tokens.offsets}
+        return Sample(joined.tokens.text, joined.input_ids, units, joined.extras, targets, **places)
 
 
 def _parts(inputs: Any, targets: Any, spans: Any) -> Iterator[tuple[Any, Any, Any, bool]]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from interpreto.errors import FileError
+from interpreto.inputs.pictures import Picture
 from interpreto.inputs.samples import Prediction, Readout, Sample, Targets
 from interpreto.inputs.units import Span, Units
 from interpreto.storage import read_file, write_file
@@ -33,6 +34,8 @@ FACTS: dict[str, tuple[type, ...]] = {
     "replacement": (str, int, type(None)),
     "baseline": (str, type(None)),
     "label": (str, type(None)),
+    "hook_point": (str, type(None)),
+    "stopped": (str, type(None)),
 }
 """Attributes of an explanation that are no tensors, and their types."""
 PLACES: dict[str, tuple[type, ...]] = {
@@ -44,9 +47,12 @@ PLACES: dict[str, tuple[type, ...]] = {
     "prompt": (int, type(None)),
     "prediction": (str, type(None)),
     "confidence": (float, int, type(None)),
+    "picture": (str, type(None)),
 }
 """Facts of the sample, and their types."""
-LATER = ("label", "prediction", "confidence")
+PICTURE = ("picture.pixels", "picture.regions", "picture.shown")
+"""Tensors of the image that an explanation is about."""
+LATER = ("hook_point", "label", "stopped", "prediction", "confidence", "picture")
 """Facts that files of earlier versions lack; they are None there."""
 
 
@@ -75,6 +81,8 @@ def packed(
     written = {name: value for name, value in tensors.items() if value is not None}
     written |= {"input_ids": sample.input_ids, "unit_index": sample.units.index}
     written |= {f"extras.{name}": value for name, value in sample.inputs.items()}
+    if (picture := sample.picture) is not None:
+        written |= {"picture.pixels": picture.pixels, "picture.regions": picture.regions, "picture.shown": picture.shown}
     for i, readout in enumerate(sample.targets.readouts):
         parts = {name: getattr(readout, attribute) for name, attribute in READOUT.items()}
         written |= {f"reading.{i}.{name}": value for name, value in parts.items() if value is not None}
@@ -87,6 +95,7 @@ def packed(
         "prompt": sample.prompt,
         "prediction": None if sample.prediction is None else sample.prediction.label,
         "confidence": None if sample.prediction is None else sample.prediction.probability,
+        "picture": None if sample.picture is None else sample.picture.name,
         "causal": [readout.causal for readout in sample.targets.readouts],
     }
     return written, {**facts, **places}
@@ -119,7 +128,8 @@ def unpacked(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: str 
             _readouts(tensors, facts), tuple(facts["target_labels"]), tuple(_spans(facts, "target_spans", empty=True))
         )
         inputs = {name.removeprefix("extras."): value for name, value in tensors.items() if name.startswith("extras.")}
-        places = {"source": facts["source"], "prompt": facts["prompt"], "prediction": _prediction(facts)}
+        picture = _picture(tensors, facts, units)
+        places = {"source": facts["source"], "prompt": facts["prompt"], "prediction": _prediction(facts), "picture": picture}
         _check_places(tensors["input_ids"], inputs, facts)
     except _InconsistentError as error:
         raise FileError(f"`path`: {str(path)!r} holds an inconsistent explanation: {error}.") from error
@@ -197,6 +207,25 @@ def _units(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Units:
     return Units(index, tuple(facts["elements"]), tuple(spans))
 
 
+def _picture(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], units: Units) -> Picture | None:
+    """Read the image that an explanation is about; None: it is about a text."""
+    if not any(name.startswith("picture.") for name in tensors):
+        return None
+    if missing := [name for name in PICTURE if name not in tensors]:
+        raise _InconsistentError(f"it lacks `{missing[0]}`")
+    pixels, regions, seen = (tensors[name] for name in PICTURE)
+    if pixels.ndim != 3 or not pixels.is_floating_point() or not bool(pixels.isfinite().all()):
+        raise _InconsistentError(f"`picture.pixels` has shape {tuple(pixels.shape)}, or holds no finite numbers")
+    _check_shape(regions, "picture.regions", tuple(pixels.shape[1:]), "each pixel")
+    _check_shape(seen, "picture.shown", (*pixels.shape[1:], 3), "each pixel")
+    if regions.is_floating_point() or seen.dtype is not torch.uint8 or int(regions.max()) + 1 != len(units):
+        raise _InconsistentError(f"`picture.regions` has {int(regions.max()) + 1} regions for {len(units)} units")
+    picture = Picture(pixels, regions.numpy(), seen.numpy(), str(facts["picture"] or ""))
+    if not torch.equal(picture.ids, tensors["input_ids"]):
+        raise _InconsistentError("`input_ids` are not those of its image")
+    return picture
+
+
 def _spans(facts: Mapping[str, Any], name: str, *, empty: bool) -> list[Span | None]:
     """Read places in the text; None is one where ``empty``."""
     found: list[Span | None] = []
@@ -219,6 +248,7 @@ def _readouts(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> tuple[
     if not isinstance(causal, list) or len(causal) != count or not all(isinstance(flag, bool) for flag in causal):
         raise _InconsistentError(f"`causal` is no list of {count} flags")
     known = {f"reading.{i}.{name}" for i in range(count) for name in READOUT} | {"input_ids", "unit_index", *TENSORS}
+    known |= set(PICTURE)
     if unknown := sorted(name for name in tensors if name not in known and not name.startswith("extras.")):
         raise _InconsistentError(f"it has an unknown tensor `{unknown[0]}`")
     if len(facts["target_spans"]) != len(facts["target_labels"]):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from interpreto.cli.commands import SHORT, program
-from interpreto.cli.hints import check_command, refusal, spread
+from interpreto.cli.hints import check_command, paired, refusal, spread
 from interpreto.errors import InterpretoError
 from interpreto.renderable import visible
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(program)
     try:
         check_command(given)
-        status = command(spread(given), prog_name="interpreto", standalone_mode=False)
+        status = command(spread(paired(given)), prog_name="interpreto", standalone_mode=False)
     except typer.Abort:
         return STOPPED
     except BrokenPipeError:  # what reads our output has ended, as in `interpreto methods | head`

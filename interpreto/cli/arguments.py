@@ -13,7 +13,7 @@ Arguments = SimpleNamespace
 """The arguments of a command, by name."""
 COLUMNS = ("text", "sentence", "prompt", "review", "content")
 """Names under which a table's texts are looked for, before its first column is taken."""
-COMMANDS = ("explain", "compare", "report", "concepts", "methods", "app", "demo")
+COMMANDS = ("explain", "compare", "report", "concepts", "lens", "methods", "app", "demo", "sae")
 METHODS = {method.slug: method.name for method in REGISTERED}
 """Classes of the package by their names on the command line."""
 COMPARED = ("occlusion", "kernel-shap", "integrated-gradients", "saliency")
@@ -22,6 +22,8 @@ COMPARED_BY = ("Deletion", "ABPC", "Infidelity")
 """Metrics by which they are compared by default: what a ranking is worth, against chance, and what the amounts are worth."""
 DEFAULT, DEFAULT_OF_GENERATION = "kernel-shap", "occlusion"
 """Methods that `explain` takes: the best of the tables; for language models, whose passes are long, the cheapest good one."""
+TOLERANCE = 0.05
+"""Precision that `explain` asks sampled methods for, in shares of the score gap."""
 WHAT, HOW, OUTPUT = "What is explained", "How", "Output"
 
 Model = Annotated[

@@ -13,6 +13,7 @@ from interpreto.cli.arguments import (
     COMPARED_BY,
     HOW,
     OUTPUT,
+    TOLERANCE,
     WHAT,
     Arguments,
     BatchSize,
@@ -150,6 +151,15 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Number of perturbations of the method.", rich_help_panel=HOW)
     ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Sample until values are this precise, in shares of the score gap; 0: all perturbations. Default: "
+            f"{TOLERANCE}, for methods that sample.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     batch_size: BatchSize = None,
     seed: Seed = 0,
     device: Device = None,
@@ -286,6 +296,140 @@ def concepts(  # noqa: PLR0917  # the options, as typer reads them
 ) -> int:
     """Find concepts in the activations of a model on the texts of a file, and what each does to the outputs."""
     return _run("concepts", locals())
+
+
+sae_program = typer.Typer(
+    help="Look at published sparse autoencoders.",
+    epilog=_examples("interpreto sae info FOLDER"),
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+program.add_typer(sae_program, name="sae")
+
+
+@sae_program.command(epilog=_examples("interpreto sae info FOLDER", "interpreto sae info REPO layer_12/width_16k --model DIR"))
+def info(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a file in it, or a repository of the hub.")],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The folder within, where there are several.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="REPO_OR_DIR",
+            help="A model: find where the autoencoder reads, and measure the variance that it explains there.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    norm_scaling_factor: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="What rows are multiplied by, where the files do not say.", rich_help_panel=HOW),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUTPUT)] = False,
+) -> int:
+    """Show what the files of a published sparse autoencoder say, and whether it fits a model."""
+    return _run("sae", locals())
+
+
+@program.command(
+    epilog=_examples(
+        'interpreto lens "A gorgeous, moving film."',
+        'interpreto lens "The capital of France is" --model DIR --target " Paris" --open',
+    )
+)
+def lens(  # noqa: PLR0917  # the options, as typer reads them
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="A text; - reads one per line from standard input.")
+    ] = None,
+    model: Model = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_TEXT",
+            help="The class or token that is followed; next: the text's own. Default: the model's prediction.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(metavar="N", help="Tokens that a language model writes first.", rich_help_panel=WHAT)
+    ] = 0,
+    tuned: Annotated[
+        str | None,
+        typer.Option(metavar="FILE_OR_DIR", help="A tuned lens. Default: the logit lens.", rich_help_panel=HOW),
+    ] = None,
+    k: Annotated[int, typer.Option("--top", "-k", metavar="N", help="Outputs of each layer.", rich_help_panel=HOW)] = 5,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    output: Output = None,
+    html: Html = None,
+    json: Json = None,
+    open_page: Open = False,
+) -> int:
+    """Show what a model would answer after each of its layers."""
+    return _run("lens", locals())
+
+
+@program.command(
+    "concepts label",
+    epilog=_examples(
+        "interpreto concepts label reviews.csv -o labels.json --open",
+        "interpreto concepts label reviews.csv --judge URL --judge-model NAME",
+        "interpreto concepts label reviews.csv --model DIR --concepts FILE",
+    ),
+)
+def concepts_label(  # noqa: PLR0917  # the options, as typer reads them
+    file: Annotated[str, typer.Argument(metavar="TEXTS", help="A .csv, .tsv or .jsonl, or a file with one text per line.")],
+    column: Column = None,
+    limit: Limit = None,
+    model: Model = None,
+    concepts: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Concepts that `save` wrote. Default: found on the texts.", rich_help_panel=WHAT),
+    ] = None,
+    number: Annotated[int, typer.Option(metavar="N", help="Number of concepts.", rich_help_panel=HOW)] = 20,
+    method: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="semi-nmf, nmf, pca, ica, k-means, top-k-sae, …", rich_help_panel=HOW),
+    ] = "semi-nmf",
+    block: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="The block after which activations are read. Default: the middle one.", rich_help_panel=HOW
+        ),
+    ] = None,
+    granularity: Annotated[
+        str, typer.Option(metavar="UNIT", help="token, word, sentence or sample.", rich_help_panel=HOW)
+    ] = "word",
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="An OpenAI-compatible server that writes and scores the labels; its key is read from OPENAI_API_KEY. "
+            "Default: keywords, without a server.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    judge_model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the model there.", rich_help_panel=HOW)
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Where replies are kept, so that a run can be resumed.", rich_help_panel=HOW),
+    ] = None,
+    calls: Annotated[
+        int | None, typer.Option(metavar="N", help="Most prompts that are sent. Default: all.", rich_help_panel=HOW)
+    ] = None,
+    seed: Seed = 0,
+    device: Device = None,
+    output: Output = None,
+    html: Html = None,
+    json: Json = None,
+    csv: Csv = None,
+    open_page: Open = False,
+    progress: Progress = False,
+) -> int:
+    """Label concepts, and score each label on texts that it was not made from."""
+    return _run("concepts_label", locals())
 
 
 @program.command(epilog=_examples("interpreto methods", "interpreto methods kernel-shap", "interpreto methods --json"))

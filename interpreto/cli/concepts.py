@@ -24,14 +24,8 @@ ENDINGS = (".html", ".json")
 def run(arguments: Arguments) -> int:
     """Find concepts, print them and write the command's files."""
     outputs = read_outputs(arguments, ENDINGS)
-    kind = _kind(arguments.method)
-    check_count(arguments.number, "--number")
-    texts, _ = read_texts(arguments.file, arguments.column, None, arguments.limit)
-    model, tokenizer = load_model(arguments.model, arguments.device)
-    splitter = ModelWithSplitPoints(model, [_block(model, arguments.block)], tokenizer=tokenizer)
-    unit, progress = arguments.granularity, arguments.progress or None
-    activations = splitter.get_activations(texts, activation_granularity=unit, tqdm_bar=progress)
-    explainer = kind(splitter, nb_concepts=arguments.number, random_state=arguments.seed).fit(activations)
+    explainer, texts, activations = found_concepts(arguments)
+    unit = arguments.granularity
     view = global_concepts(
         explainer,
         texts,
@@ -47,6 +41,18 @@ def run(arguments: Arguments) -> int:
         }
     )
     return 0
+
+
+def found_concepts(arguments: Arguments) -> tuple[Any, list[str], Any]:
+    """Return concepts of the texts of a file, the texts, and their activations."""
+    kind = _kind(arguments.method)
+    check_count(arguments.number, "--number")
+    texts, _ = read_texts(arguments.file, arguments.column, None, arguments.limit)
+    model, tokenizer = load_model(arguments.model, arguments.device)
+    splitter = ModelWithSplitPoints(model, [_block(model, arguments.block)], tokenizer=tokenizer)
+    unit, progress = arguments.granularity, arguments.progress or None
+    activations = splitter.get_activations(texts, activation_granularity=unit, tqdm_bar=progress)
+    return kind(splitter, nb_concepts=arguments.number, random_state=arguments.seed).fit(activations), texts, activations
 
 
 def as_json(view: GlobalConcepts) -> list[dict[str, Any]]:

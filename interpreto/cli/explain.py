@@ -12,7 +12,7 @@ from typing import Any
 import interpreto
 from interpreto.attributions.explanations import Explanations
 from interpreto.attributions.output import AttributionOutput
-from interpreto.cli.arguments import DEFAULT, DEFAULT_OF_GENERATION, METHODS, Arguments
+from interpreto.cli.arguments import DEFAULT, DEFAULT_OF_GENERATION, METHODS, TOLERANCE, Arguments
 from interpreto.cli.hints import read_method
 from interpreto.cli.loading import load_model, read_device
 from interpreto.cli.output import read_outputs, write_json
@@ -88,8 +88,10 @@ def _options(arguments: Arguments) -> dict[str, Any]:
     }
     if arguments.progress:
         options["tqdm_bar"] = True
+    if "tolerance" in taken and arguments.tolerance is None:
+        options["tolerance"] = TOLERANCE
     steps = "n_token_perturbations" if "n_token_perturbations" in taken else "n_perturbations"
-    for flag, name in (("replacement", "replacement"), ("baseline", "baseline"), ("steps", steps)):
+    for flag, name in (("replacement",) * 2, ("baseline",) * 2, ("steps", steps), ("tolerance",) * 2):
         value = getattr(arguments, flag)
         if value is None:
             continue
@@ -97,6 +99,8 @@ def _options(arguments: Arguments) -> dict[str, Any]:
             takers = ", ".join(k for k, v in METHODS.items() if name in inspect.signature(getattr(interpreto, v)).parameters)
             raise OptionError(f"`--{flag}`: {arguments.method} has no such option; these have: {takers}.")
         options[name] = int(value) if flag == "replacement" and value.isdecimal() else value
+    if options.get("tolerance") == 0:
+        options["tolerance"] = None
     return options
 
 
@@ -161,6 +165,7 @@ def as_json(explanation: AttributionOutput) -> dict[str, Any]:
         "inference_mode": explanation.inference_mode,
         "replacement": explanation.replacement,
         "baseline": explanation.baseline,
+        "stopped": explanation.stopped,
         "elements": explanation.elements,
         "spans": explanation.spans,
         "targets": explanation.targets.tolist(),

@@ -67,6 +67,16 @@ def check_command(given: Sequence[str]) -> None:
     raise OptionError(f"there is no command {shown(name)}; there are {', '.join(COMMANDS)}.{hint}")
 
 
+def paired(given: Sequence[str]) -> list[str]:
+    """Return the arguments with ``concepts label`` as one name, that of a command of its own.
+
+    Examples:
+        >>> paired(["concepts", "label", "t.csv"]), paired(["concepts", "t.csv"])
+        (['concepts label', 't.csv'], ['concepts', 't.csv'])
+    """
+    return ["concepts label", *given[2:]] if list(given[:2]) == ["concepts", "label"] else list(given)
+
+
 def spread(given: Sequence[str]) -> list[str]:
     """Return the arguments with ``--methods a b`` as ``--methods a --methods b``.
 

@@ -6,79 +6,148 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "AgglomerativeConcepts": "dictionaries.agglomerative",
     "ActivationSource": "activations",
     "BatchTopKSAEConcepts": "saes.explainers",
+    "CAVConcepts": "probes.explainer",
     "Cockatiel": "dictionaries.nmf",
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
     "ConceptExplainer": "base",
+    "ConceptLabel": "interpretations.concept_label",
+    "ConceptLabels": "interpretations.concept_label",
     "ConceptModel": "concept_model",
+    "ConceptShap": "concept_shap",
+    "ConceptShapResult": "concept_shap",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
+    "DirectLogitAttribution": "lenses.components",
+    "Erasure": "probes.erasure",
+    "ExplainLabels": "interpretations.judged_labels",
+    "FFNValues": "dictionaries.ffn_values",
     "ICAConcepts": "dictionaries.linear",
+    "Interpretation": "interpretations.base",
     "JumpReLUSAEConcepts": "saes.explainers",
     "KMeansConcepts": "dictionaries.kmeans",
+    "KeywordLabels": "interpretations.keyword_labels",
+    "LLMLabels": "interpretations.llm_labels",
     "MpSAEConcepts": "saes.explainers",
     "NMFConcepts": "dictionaries.nmf",
     "NeuronsAsConcepts": "dictionaries.neurons",
+    "OutputLabels": "interpretations.judged_labels",
     "PCAConcepts": "dictionaries.linear",
+    "ProbeConcepts": "probes.explainer",
+    "PublishedSAEConcepts": "pretrained.explainer",
     "SAEExplainer": "saes.explainers",
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SparsePCAConcepts": "dictionaries.linear",
-    "TopKSAEConcepts": "saes.explainers",
+    "TCAVResult": "probes.tcav",
+    "ThemeLabels": "interpretations.judged_labels",
+    "TokenChange": "interpretations.token_change",
     "TopKInputs": "interpretations.topk_inputs",
+    "TopKSAEConcepts": "saes.explainers",
     "TrainingRecord": "saes.record",
     "VanillaSAEConcepts": "saes.explainers",
+    "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
+    "SobolImportance": "sobol",
+    "load_sae": "pretrained.load",
+    "parameter_directions": "dictionaries.ffn_values",
+    "push_to_hub": "pretrained.export",
+    "sobol_importance": "sobol",
+    "tcav": "probes.tcav",
 }
 
 __all__ = [
     "ActivationSource",
+    "AgglomerativeConcepts",
     "BatchTopKSAEConcepts",
+    "CAVConcepts",
     "Cockatiel",
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
     "ConceptExplainer",
+    "ConceptLabel",
+    "ConceptLabels",
     "ConceptModel",
+    "ConceptShap",
+    "ConceptShapResult",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
+    "DirectLogitAttribution",
+    "Erasure",
+    "ExplainLabels",
+    "FFNValues",
     "ICAConcepts",
+    "Interpretation",
     "JumpReLUSAEConcepts",
     "KMeansConcepts",
+    "KeywordLabels",
+    "LLMLabels",
     "MpSAEConcepts",
     "NMFConcepts",
     "NeuronsAsConcepts",
+    "OutputLabels",
     "PCAConcepts",
+    "ProbeConcepts",
+    "PublishedSAEConcepts",
     "SAEExplainer",
     "SVDConcepts",
     "SemiNMFConcepts",
+    "SobolImportance",
     "SparsePCAConcepts",
+    "TCAVResult",
+    "ThemeLabels",
+    "TokenChange",
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
     "VanillaSAEConcepts",
+    "VocabularyProjection",
     "concept_dashboard",
     "load_concepts",
+    "load_sae",
+    "parameter_directions",
+    "push_to_hub",
+    "sobol_importance",
+    "tcav",
 ]
 
 if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
     from interpreto.concepts.concept_model import ConceptModel
+    from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
+    from interpreto.concepts.dictionaries.agglomerative import AgglomerativeConcepts
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
+    from interpreto.concepts.dictionaries.ffn_values import FFNValues, parameter_directions
     from interpreto.concepts.dictionaries.kmeans import KMeansConcepts
     from interpreto.concepts.dictionaries.linear import ICAConcepts, PCAConcepts, SparsePCAConcepts, SVDConcepts
     from interpreto.concepts.dictionaries.neurons import NeuronsAsConcepts
     from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.interpretations.base import Interpretation
+    from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
+    from interpreto.concepts.interpretations.judged_labels import ExplainLabels, OutputLabels, ThemeLabels
+    from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
+    from interpreto.concepts.interpretations.llm_labels import LLMLabels
+    from interpreto.concepts.interpretations.token_change import TokenChange
     from interpreto.concepts.interpretations.topk_inputs import TopKInputs
+    from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
+    from interpreto.concepts.lenses.components import DirectLogitAttribution
+    from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
+    from interpreto.concepts.pretrained.export import push_to_hub
+    from interpreto.concepts.pretrained.load import load_sae
+    from interpreto.concepts.probes.erasure import Erasure
+    from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
+    from interpreto.concepts.probes.tcav import TCAVResult, tcav
     from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
         JumpReLUSAEConcepts,
@@ -89,6 +158,7 @@ if TYPE_CHECKING:
     )
     from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
+    from interpreto.concepts.sobol import SobolImportance, sobol_importance
 
 
 def __getattr__(name: str) -> Any:

@@ -204,7 +204,7 @@ class ActivationStore:
             samples: Read once, as they come. Those of finished shards are read again, but not run again.
             activations_of: Activations ``(u, d)`` of all units of some samples, in order.
             config: Whose activations they are.
-            tqdm_bar: Show the rows written; None: after two seconds, in a terminal.
+            tqdm_bar: Show the rows written; None: after two seconds, in terminals and notebooks.
         """
         check_count(config.rows_per_shard, "rows_per_shard")
         folder = Path(path).expanduser()

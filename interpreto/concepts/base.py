@@ -16,12 +16,13 @@ from interpreto.concepts.concept_model import ConceptModel
 from interpreto.concepts.downstream import Downstream
 from interpreto.concepts.effects import ConceptEffects
 from interpreto.concepts.inputs_to_concepts import InputsToConcepts
+from interpreto.concepts.pretrained.export import save_sae_lens
 from interpreto.concepts.serialization import save_concepts
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.errors import InputError, ModelError, OptionError
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.devices import read_device
-from interpreto.validation import check_seed
+from interpreto.validation import check_choice, check_seed
 
 Explainer = TypeVar("Explainer", bound="ConceptExplainer")
 
@@ -71,11 +72,14 @@ class ConceptExplainer(ConceptEffects, ABC):
         """Learn the concepts, and return the explainer."""
 
     @abstractmethod
-    def displacement(self, concepts: Float[Tensor, "u c"]) -> Callable[[Tensor], Tensor]:
+    def displacement(
+        self, concepts: Float[Tensor, "u c"], activations: Float[Tensor, "u d"] | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """Return the change of the activations as a function of changed concepts.
 
         Args:
             concepts: Concepts of ``u`` units, as the model has them.
+            activations: The activations of these units, where they are known.
 
         Returns:
             A function of changed concepts ``(m·u, c)``, ``m`` times those of the units, to what they add to the units'
@@ -164,19 +168,40 @@ class ConceptExplainer(ConceptEffects, ABC):
         self.check_fitted()
         return self.concept_model.get_dictionary()
 
+    def residual_directions(self) -> Float[Tensor, "c r"]:
+        """Return what one unit of each concept adds to the hidden states of the model ``(c, r)``.
+
+        The dictionary, where activations are hidden states; the values, where they are the neurons of a feed-forward layer.
+
+        Raises:
+            ModelError: the concepts have not been learned.
+        """
+        self.check_fitted()
+        written = getattr(self.concept_model, "written", None)
+        return self.get_dictionary() if written is None else written
+
     def to(self: Explainer, device: torch.device | str) -> Explainer:
         """Move the concept model to another device, and return the explainer."""
         self.device = read_device(device)
         self.concept_model.to(self.device)
         return self
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: str | PathLike[str], layout: str = "interpreto") -> None:
         """Write one safetensors file, with everything that is not a tensor as JSON in its header; see `load_concepts`.
 
+        Args:
+            path: The file; of the layout of SAELens, a folder.
+            layout: ``"interpreto"``, or ``"sae_lens"`` for sparse autoencoders that others will read; see `load_sae`.
+
         Raises:
-            ModelError: the concepts have not been learned, or the concept model cannot be written as tensors.
+            ModelError: the concepts have not been learned, or the concept model cannot be written as tensors, or not in this
+                layout.
+            FileError: the file cannot be written.
         """
-        save_concepts(self, path)
+        if check_choice(layout, "layout", ("interpreto", "sae_lens")) == "sae_lens":
+            save_sae_lens(self, path)
+        else:
+            save_concepts(self, path)
 
     def get_inputs_to_concepts_model(self, pooling: str = "mean") -> InputsToConcepts:
         """Return a model from a text to its concepts, which attribution methods explain as they explain a classifier.
@@ -263,25 +288,55 @@ class ConceptAutoEncoderExplainer(ConceptExplainer):
         """Return True if gradients pass through the decoder."""
         return self.has_differentiable_concept_decoder
 
-    def decode_concepts(self, concepts: Float[Tensor, ...]) -> Float[Tensor, "n d"]:
+    def decode_concepts(
+        self, concepts: Float[Tensor, ...], activations: Float[Tensor, ...] | None = None
+    ) -> Float[Tensor, "n d"]:
         """Reconstruct activations ``(n, d)`` from concepts ``(n, c)``; differentiable where the concept model is.
 
+        Args:
+            concepts: Amount of each concept in each row.
+            activations: The rows ``(n, d)`` whose concepts these are, or were before they were changed. Only concept models
+                that normalize each row by itself need them.
+
         Raises:
-            ModelError: the concepts have not been learned.
-            InputError: the concepts are of another number or shape.
+            ModelError: the concepts have not been learned, or do not suffice without the activations.
+            InputError: the concepts, or the activations, are of another number or shape.
         """
         self.check_fitted()
+        model = self.concept_model
         if concepts.ndim != 2 or concepts.shape[1] != self.nb_concepts:
             raise InputError(f"`concepts`: got shape {tuple(concepts.shape)}; pass (n, {self.nb_concepts}).")
-        return self.concept_model.decode(concepts.to(self.device, self.concept_model.dtype))
+        given = concepts.to(self.device, model.dtype)
+        if model.decodes_alone:
+            return model.decode(given)
+        if activations is None:
+            raise ModelError(
+                f"`activations`: {type(model).__name__} normalizes each row by itself, so that concepts alone do not say how "
+                "large it was; pass the rows too, as in decode_concepts(concepts, activations)."
+            )
+        if activations.ndim != 2 or len(activations) != len(concepts):
+            raise InputError(f"`activations`: got shape {tuple(activations.shape)}; pass ({len(concepts)}, d), one per row.")
+        return model.decode(given, activations.to(self.device, model.dtype))
 
     concepts_to_activations = decode_concepts
 
-    def displacement(self, concepts: Float[Tensor, "u c"]) -> Callable[[Tensor], Tensor]:
+    def displacement(
+        self, concepts: Float[Tensor, "u c"], activations: Float[Tensor, "u d"] | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """Return ``changed -> decode(changed) − decode(concepts)``."""
         with torch.no_grad():
-            decoded = self.decode_concepts(concepts)
-        return lambda changed: self.decode_concepts(changed) - decoded.repeat(len(changed) // max(1, len(decoded)), 1)
+            decoded = self.decode_concepts(concepts, activations)
+
+        def by(changed: Tensor) -> Tensor:
+            m = len(changed) // max(1, len(decoded))
+            return self.decode_concepts(changed, repeated(activations, m)) - decoded.repeat(m, 1)
+
+        return by
+
+
+def repeated(rows: Tensor | None, m: int) -> Tensor | None:
+    """Return rows ``m`` times, one after the other; None of none."""
+    return None if rows is None else rows.repeat(m, 1)
 
 
 def _read_split_point(splitter: Any, split_point: str | None) -> str | None:

@@ -28,9 +28,12 @@ class ConceptModel(nn.Module, ABC):
     Attributes:
         axes: Shape of each learned tensor, as in ``{"dictionary": "c d"}``: ``c`` concepts, ``d`` the width, a number as it
             is, any other letter free. Files of concepts are checked against it.
+        decodes_alone: Concepts suffice to reconstruct a row. False where the row matters too, as where each row is
+            normalized by its own mean and deviation.
     """
 
     axes: ClassVar[Mapping[str, str]] = {}
+    decodes_alone: ClassVar[bool] = True
 
     def __init__(self, nb_concepts: int) -> None:
         super().__init__()
@@ -43,8 +46,13 @@ class ConceptModel(nn.Module, ABC):
         """Compute the amount of each concept in each row."""
 
     @abstractmethod
-    def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
-        """Reconstruct rows from their concepts."""
+    def decode(self, concepts: Float[Tensor, "n c"], activations: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "n d"]:
+        """Reconstruct rows from their concepts.
+
+        Args:
+            concepts: Amount of each concept in each row.
+            activations: The rows that were encoded, which a model needs whose `decodes_alone` is False.
+        """
 
     @abstractmethod
     def get_dictionary(self) -> Float[Tensor, "c d"]:
@@ -87,7 +95,7 @@ class Dictionary(FittableModel):
         self.register_buffer("dictionary", torch.empty(0, dtype=torch.float32))
         self.register_buffer("offset", torch.empty(0, dtype=torch.float32))
 
-    def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
+    def decode(self, concepts: Float[Tensor, "n c"], activations: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "n d"]:
         """Reconstruct rows from their concepts."""
         return concepts @ self.dictionary + self.offset
 

@@ -57,6 +57,7 @@ class ConceptProfile:
         histogram: Counts of its activations.
         neighbors: Concepts of the most similar directions, with their cosines; fewer where none are similar.
         examples: Texts by quantile, the highest first.
+        verdict: The score of its label in words, or "not scored"; None where its name is no label.
     """
 
     concept: int
@@ -67,6 +68,7 @@ class ConceptProfile:
     histogram: Histogram
     neighbors: tuple[tuple[int, float], ...]
     examples: tuple[Examples, ...]
+    verdict: str | None = None
 
     @property
     def name(self) -> str:
@@ -110,7 +112,8 @@ class ConceptDashboard(Renderable):
     def to_dataframe(self) -> Any:
         """Return a ``pandas.DataFrame`` with a row per concept.
 
-        Its columns are ``concept``, ``name``, ``density``, ``mean``, ``peak``, and per output its importance and effect.
+        Its columns are ``concept``, ``name``, ``label score`` where the names are labels, ``density``, ``mean``, ``peak``, and
+        per output its importance and effect.
 
         Raises:
             ModuleNotFoundError: pandas is not installed.
@@ -119,7 +122,10 @@ class ConceptDashboard(Renderable):
 
         rows: list[dict[str, Any]] = []
         for place, profile in enumerate(self.profiles):
-            row: dict[str, Any] = {key: getattr(profile, key) for key in ("concept", "name", "density", "mean", "peak")}
+            row: dict[str, Any] = {"concept": profile.concept, "name": profile.name}
+            if any(one.verdict is not None for one in self.profiles):
+                row["label score"] = profile.verdict
+            row |= {key: getattr(profile, key) for key in ("density", "mean", "peak")}
             for output, name in enumerate(self.outputs):
                 row[f"importance: {name}"] = float(self.importances[output, place])
                 row[f"effect: {name}"] = float(self.effects[output, place])
@@ -149,8 +155,9 @@ def concept_dashboard(
         concept_explainer: Fitted concepts with a splitter.
         inputs: The data set, in any form that the splitter reads.
         targets: See `ConceptAutoEncoderExplainer.concept_output_gradient`; None: every class, or what the model writes.
-        interpretation: What concepts mean, for their names: a `TopKInputs`, what its ``interpret`` returns, or texts by
-            concept. None: the words that each concept prefers to the others (`DistinctiveWords`).
+        interpretation: What concepts mean, for their names: any `Interpretation`, such as `KeywordLabels`, what its
+            ``interpret`` returns, or texts by concept. None: the words that each concept prefers to the others
+            (`DistinctiveWords`).
         k_inputs: Texts per quantile.
         method: Definition of the effects; see `ConceptAutoEncoderExplainer.concept_output_attribution`.
         activation_granularity: The unit; None: words, or texts where the splitter has one row per text.
@@ -184,15 +191,18 @@ def concept_dashboard(
         found.add(window, call.effects(window), call)
     outputs, _, importances, effects = found.tally.means(call.downstream.generates)
     labels: dict[int, Label] | None = None
+    verdicts: dict[int, str] = {}
     if interpretation is not None:
         shown = range(concept_explainer.nb_concepts)
-        labels = read_labels(concept_explainer, interpretation, shown, found.samples, inputs=inputs, granularity=call.unit)
+        labels, verdicts = read_labels(
+            concept_explainer, interpretation, shown, found.samples, inputs=inputs, granularity=call.unit
+        )
     return ConceptDashboard(
         about=call.about(len(found.samples)),
         outputs=outputs,
         importances=importances,
         effects=effects,
-        profiles=_profiles(found, call, labels, k_inputs),
+        profiles=_profiles(found, call, labels, verdicts, k_inputs),
         texts=len(found.samples),
         units=found.histograms.rows,
     )
@@ -229,7 +239,9 @@ class _Survey:
         return peaks
 
 
-def _profiles(found: _Survey, call: SummaryCall, labels: dict[int, Label] | None, k_inputs: int) -> tuple[ConceptProfile, ...]:
+def _profiles(
+    found: _Survey, call: SummaryCall, labels: dict[int, Label] | None, verdicts: dict[int, str], k_inputs: int
+) -> tuple[ConceptProfile, ...]:
     peaks = found.peaks()
     chosen = by_quantile(peaks, k_inputs)
     passages = _passages(call, found.samples, chosen)
@@ -253,6 +265,7 @@ def _profiles(found: _Survey, call: SummaryCall, labels: dict[int, Label] | None
                 histogram=histogram,
                 neighbors=neighbors[concept],
                 examples=examples,
+                verdict=verdicts.get(concept),
             )
         )
     return tuple(profiles)

@@ -216,7 +216,8 @@ class Downstream:
             rows = hidden if hidden.ndim == 2 else units.pool(hidden, self.strategy)
             concepts = self.explainer.encode_activations(rows)
             budget = self.splitter.budget() if budget is None else budget
-            return DownstreamBatch(self, samples, hidden, units, concepts, self.explainer.displacement(concepts), budget)
+            displacement = self.explainer.displacement(concepts, rows)
+            return DownstreamBatch(self, samples, hidden, units, concepts, displacement, budget)
 
     def pool(self, samples: Sequence[Sample], hidden: Tensor) -> Float[Tensor, "u d"]:
         """Return the activations of all units of a batch."""

@@ -59,7 +59,7 @@ class ConceptEffects(ABC):
             concepts_x_gradients: Multiply by the concepts.
             normalization: Divide, for each input and target, by the sum of the sizes over units and concepts: sizes then sum
                 to 1, or are all 0.
-            tqdm_bar: Show the texts done; None: after two seconds, in a terminal.
+            tqdm_bar: Show the texts done; None: after two seconds, in terminals and notebooks.
             batch_size: Texts per pass; None: as the splitter has it.
             inference_mode: The score; see `InferenceModes`. None: logits of a classifier, log-probabilities of a language
                 model.

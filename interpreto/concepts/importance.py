@@ -38,7 +38,7 @@ def effects_of(
         method: One of `METHODS`; see `ConceptExplainer.concept_output_attribution`.
         n_steps: Points of the integral.
         batch_size: Texts per pass; None: as the splitter has it.
-        tqdm_bar: Show the texts done; None: after two seconds, in a terminal.
+        tqdm_bar: Show the texts done; None: after two seconds, in terminals and notebooks.
 
     Returns:
         A tensor ``(t, g, c)`` for each sample, in order, on the CPU.

@@ -44,7 +44,7 @@ def global_concepts(
         explainer: Fitted concepts with a splitter.
         inputs: The data set, in any form that the splitter reads.
         targets: See `ConceptAutoEncoderExplainer.concept_output_gradient`; None: every class, or what the model writes.
-        interpretation: What concepts mean: a `TopKInputs`, or what its ``interpret`` returns. None: the five units of
+        interpretation: What concepts mean: any `Interpretation`, or what its ``interpret`` returns. None: the five units of
             largest activation, and for the name the words that the concept prefers to the others (`DistinctiveWords`).
         latent_activations: Activations of the inputs' units, in order, for the interpretation; None: computed.
         k_concepts: Number of concepts that are shown.
@@ -87,7 +87,7 @@ def global_concepts(
         words.add([text for sample in window for text in sample.units.texts], torch.cat(codes))
     outputs, counts, importances, mean = tally.means(call.downstream.generates)
     shown = _largest(importances, k_concepts)
-    labels = read_labels(
+    labels, verdicts = read_labels(
         explainer,
         interpretation,
         shown,
@@ -107,6 +107,7 @@ def global_concepts(
         shown=shown,
         texts=len(samples),
         names=words.names() if interpretation is None else {},
+        verdicts=verdicts,
     )
 
 
@@ -158,7 +159,8 @@ def local_concepts(
     codes, scores = call.read(sample)
     shown = _largest(found.abs().sum(1), check_count(k_concepts, "k_concepts"))
     one = len(sample.units) == 1 and interpretation is None
-    labels = {} if one else read_labels(explainer, interpretation, shown, samples, inputs=text, granularity=call.unit, k=3)
+    asked = {"inputs": text, "granularity": call.unit, "k": 3}
+    labels, verdicts = ({}, {}) if one else read_labels(explainer, interpretation, shown, samples, **asked)
     return LocalConcepts(
         about=call.about(None),
         text=sample.text,
@@ -171,6 +173,7 @@ def local_concepts(
         effects=found,
         labels=labels,
         shown=shown,
+        verdicts=verdicts,
     )
 
 

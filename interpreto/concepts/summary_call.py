@@ -13,7 +13,7 @@ from torch import Tensor
 from interpreto.concepts.base import ConceptExplainer
 from interpreto.concepts.downstream import Downstream
 from interpreto.concepts.importance import METHODS, effects_of
-from interpreto.concepts.labels import Names
+from interpreto.concepts.output_names import Names
 from interpreto.concepts.outputs import windows_with_targets
 from interpreto.concepts.splitters.granularities import ActivationGranularity, Unit, read_unit
 from interpreto.concepts.views import About

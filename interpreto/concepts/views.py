@@ -85,6 +85,7 @@ class ConceptView(Renderable, ABC):
     labels: dict[int, Label]
     shown: tuple[int, ...]
     names: dict[int, tuple[str, ...]]
+    verdicts: dict[int, str]
 
     @abstractmethod
     def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
@@ -121,6 +122,7 @@ class GlobalConcepts(ConceptView):
         shown: The concepts that are drawn, by falling importance.
         texts: Size of the data set.
         names: Words that each concept prefers to the others; where empty, labels name the concepts.
+        verdicts: Scores of labels, in words, of the concepts whose labels have any, or are "not scored".
     """
 
     about: About
@@ -133,6 +135,7 @@ class GlobalConcepts(ConceptView):
     shown: tuple[int, ...]
     texts: int
     names: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    verdicts: dict[int, str] = field(default_factory=dict)
 
     def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
         """Return importances and mean effects."""
@@ -156,13 +159,14 @@ class LocalConcepts(ConceptView):
         elements: Text of each unit.
         spans: Place of each unit in the text.
         outputs: Names of the outputs: classes, or the tokens that follow the prompt.
-        scores: Of each output, in the unit of the score.
+        scores: Of each output, in the unit of the score; NaN where they are not known.
         score_unit: Unit of the scores.
         activations: Amount of each concept in each unit.
         effects: Effect of each concept of each unit on each output.
         labels: Of the shown concepts, texts and activations, the largest first.
         shown: The concepts that are drawn, by falling importance.
         names: Words of the concepts from elsewhere, as `GlobalConcepts.names`; where empty, labels name the concepts.
+        verdicts: As `GlobalConcepts.verdicts`.
     """
 
     about: About
@@ -177,6 +181,12 @@ class LocalConcepts(ConceptView):
     labels: dict[int, Label]
     shown: tuple[int, ...]
     names: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    verdicts: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def has_scores(self) -> bool:
+        """Return True unless the scores of the outputs are not known, as where the numbers are the user's own."""
+        return not bool(self.scores.isnan().all())
 
     def totals(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
         """Return sums over units of the effects' sizes, and of the effects."""

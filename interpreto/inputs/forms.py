@@ -11,10 +11,12 @@ from torch import Tensor
 
 from interpreto.errors import InputError
 from interpreto.inputs.chat import is_chat
+from interpreto.inputs.documents import Documents
+from interpreto.inputs.image_files import is_pil
 from interpreto.validation import shown
 
 ACCEPTED = (
-    "a text, a (text, text) pair, a chat (list of {'role', 'content'}), a dict or BatchEncoding of tensors, "
+    "a text, a (text, text) pair, a chat (list of {'role', 'content'}), Documents, a dict or BatchEncoding of tensors, "
     "a 1-D or 2-D tensor of ids, or a list of these"
 )
 
@@ -23,7 +25,9 @@ def is_single(inputs: object) -> bool:
     """Return whether ``inputs`` is one input (or one batch of rows) rather than a list of inputs."""
     if isinstance(inputs, np.ndarray):
         return inputs.dtype.kind in "iufb"  # ids; an array of texts is a list
-    return isinstance(inputs, (str, Mapping, Tensor)) or is_pair(inputs) or is_chat(inputs)
+    if isinstance(inputs, (str, Mapping, Tensor, Documents)) or is_pair(inputs) or is_chat(inputs):
+        return True
+    return hasattr(inputs, "__fspath__") or is_pil(inputs)
 
 
 def iterated(inputs: object) -> Iterable[Any]:

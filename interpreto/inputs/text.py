@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,9 +16,12 @@ from interpreto.errors import InputError, OptionError, TokenizerError
 from interpreto.inputs.boundaries import Span
 from interpreto.inputs.chat import Message, is_chat, render
 from interpreto.inputs.decoding import decoded, token_names
+from interpreto.inputs.documents import Documents
 from interpreto.inputs.forms import ACCEPTED, check_characters, is_pair, is_single, iterated, read_tensor, rows_of
+from interpreto.inputs.pictures import Picture
 from interpreto.inputs.segmentation import Tokens
 from interpreto.inputs.tokenizers import held, in_one_piece, read_tokenizer, special_ids
+from interpreto.inputs.units import Units
 from interpreto.validation import shown
 
 
@@ -28,6 +32,8 @@ class TokenizedInput:
     Attributes:
         source: Number of tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
         prompt: Number of tokens before the explained target, where the target is part of the text; None: it is not.
+        units: Units that the input has by itself, as an image has its regions; None: tokens are cut by a granularity.
+        picture: The image whose cells the tokens are; None: the input is a text.
     """
 
     tokens: Tokens
@@ -35,6 +41,8 @@ class TokenizedInput:
     extras: Mapping[str, Int[Tensor, " l"]]
     source: int = 0
     prompt: int | None = None
+    units: Units | None = None
+    picture: Picture | None = None
 
 
 class InputReader:
@@ -122,6 +130,8 @@ class InputReader:
             return [self._read_text(item[0], item[1], name)]
         if is_chat(item):
             return [self._read_chat(item, name, roles)]
+        if isinstance(item, Documents):
+            return [self._read_documents(item, name)]
         if isinstance(item, (Tensor, np.ndarray)):
             return [self._read_ids(row, {}, name) for row in rows_of(read_tensor(item, name), name)]
         if isinstance(item, Mapping) and "input_ids" in item:
@@ -181,22 +191,40 @@ class InputReader:
         if not getattr(self.tokenizer, "chat_template", None):
             raise TokenizerError(f"{name}: got a chat, but the tokenizer has no chat template; pass a text.")
         chat = render(self.tokenizer, messages, name, self.replies)
-        check_characters(chat.text, name)
-        free = list(chat.spans) if roles is None else chat.of_roles(roles, messages, name)
+        found = self._read_parts(chat.text, list(chat.spans), name, written=True)
+        if roles is None:
+            return found
+        free = chat.of_roles(roles, messages, name)
+        return replace(found, tokens=found.tokens.without(_outside(found.tokens.offsets, free)))
+
+    def _read_documents(self, item: Documents, name: str) -> TokenizedInput:
+        """Read a question about documents; only their characters are free."""
+        if self.truncation:
+            raise OptionError(f"`truncation`: {name} ends in its question, which would be cut off; pass fewer documents.")
+        text, spans, written = item.rendered(self.tokenizer, name, self.replies)
+        found = self._read_parts(text, spans, name, written=written)
+        fixed = [frozen and a < b for frozen, (a, b) in zip(found.tokens.frozen, found.tokens.offsets, strict=True)]
+        return replace(found, tokens=found.tokens.without(fixed))  # the question is in no unit at any granularity
+
+    def _read_parts(self, text: str, spans: list[Span], name: str, *, written: bool) -> TokenizedInput:
+        """Read a text of which some parts are free.
+
+        Args:
+            text: The text.
+            spans: Its free parts; a unit never straddles two.
+            name: How messages of errors call it.
+            written: A template wrote the text, with the special tokens in it.
+        """
+        check_characters(text, name)
         if self.tokenizer.is_fast:
-            encoded = self._tokenize(chat.text, None, add_special_tokens=False)
+            encoded = self._tokenize(text, None, add_special_tokens=not written)
         else:
-            encoded = in_one_piece(self.tokenizer, chat.text, name, add_special_tokens=False, **self._cutting())
-        offsets = list(encoded["offset_mapping"])
-
-        def outside(parts: Sequence[Span]) -> list[bool]:
-            return [not any(start <= a and b <= end and a < b for start, end in parts) for a, b in offsets]
-
-        ids, types = torch.tensor(encoded["input_ids"]), encoded.get("token_type_ids")
-        extras = {} if types is None else {"token_type_ids": torch.tensor(types)}
-        whole = {"text": chat.text, "offsets": offsets, "frozen": outside(chat.spans), "segments": list(chat.spans)}
-        found = self._checked(ids, extras, name, **whole)
-        return found if roles is None else replace(found, tokens=found.tokens.without(outside(free)))
+            encoded = in_one_piece(self.tokenizer, text, name, add_special_tokens=not written, **self._cutting())
+        offsets, ids, types = list(encoded["offset_mapping"]), list(encoded["input_ids"]), encoded.get("token_type_ids")
+        kept = len(ids) if written or self.ends else _without_end([i in self.special_ids for i in ids])
+        extras = {} if types is None else {"token_type_ids": torch.tensor(types[:kept])}
+        parts = {"text": text, "offsets": offsets[:kept], "frozen": _outside(offsets[:kept], spans), "segments": spans}
+        return self._checked(torch.tensor(ids[:kept]), extras, name, **parts)
 
     def _tokenize(self, text: str | list[str], pair: str | None, add_special_tokens: bool = True) -> Any:
         with held(self.tokenizer):
@@ -288,6 +316,16 @@ class InputReader:
         names = token_names(self.tokenizer, ids.tolist())
         tokens = Tokens(text, tuple((int(a), int(b)) for a, b in offsets), names, tuple(frozen), tuple(segments))
         return TokenizedInput(tokens, ids, extras)
+
+
+def _outside(offsets: Sequence[Span], parts: Sequence[Span]) -> list[bool]:
+    """Return which tokens are not within one of some parts of a text."""
+    starts = [start for start, _ in parts]
+    inside = []
+    for a, b in offsets:
+        i = bisect_right(starts, a) - 1
+        inside.append(i >= 0 and a < b <= parts[i][1])
+    return [not own for own in inside]
 
 
 def _without_end(frozen: Sequence[bool]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -12,6 +13,7 @@ from torch import Tensor
 from interpreto.choices import Choice, read_member
 from interpreto.errors import OptionError
 from interpreto.inputs.boundaries import Span, paragraphs, sentences, trimmed, words
+from interpreto.inputs.regions import ImageGranularity
 
 Splitter = Callable[[str], Sequence[Span]]
 """Cuts a text into the character ranges of its units, in order, without overlap."""
@@ -98,7 +100,7 @@ class Granularity(Choice):
     ``WORD``: Unicode words (UAX 29), the same for every tokenizer; a punctuation mark is a separate unit, and scripts
     without spaces (Thai, Lao, Khmer) are cut into characters, as the standard has no dictionary. ``SENTENCE``,
     ``PARAGRAPH``: by punctuation and blank lines. ``TURN``: a message of a chat; a text is one turn, and so are each text
-    of a pair and the explained answer.
+    of a pair and the explained answer. ``DOCUMENT``: the same, by the name that it has for `Documents`.
 
     Wherever a granularity is expected, its value as a string and any function ``text -> [(start, end), ...]`` are accepted.
 
@@ -114,6 +116,7 @@ class Granularity(Choice):
     SENTENCE = "sentence"
     PARAGRAPH = "paragraph"
     TURN = "turn"
+    DOCUMENT = "document"
 
     def split(self, text: str) -> list[Span]:
         """Return the character ranges of the units of a text.
@@ -133,11 +136,29 @@ _CUTTERS: dict[Granularity, Callable[[str], list[Span]]] = {
     Granularity.SENTENCE: sentences,
     Granularity.PARAGRAPH: paragraphs,
     Granularity.TURN: lambda text: [(0, len(text))],
+    Granularity.DOCUMENT: lambda text: [(0, len(text))],
 }
 
 
-def read_granularity(value: Granularity | str | Splitter) -> Granularity | Splitter:
-    """Return a granularity, given itself, its name, or a function that cuts a text."""
+def read_granularity(value: Granularity | ImageGranularity | str | Splitter) -> Granularity | ImageGranularity | Splitter:
+    """Return a granularity, given itself, its name, or a function that cuts a text or an image."""
+    of_image = next((member for member in ImageGranularity if value is member or value in (member.value, member.name)), None)
+    if of_image is not None:
+        return of_image
     if isinstance(value, (Granularity, str)) or not callable(value):
         return read_member(Granularity, value, "granularity")
     return value
+
+
+def check_of_texts(granularity: Any) -> Any:
+    """Return a granularity that texts have.
+
+    Raises:
+        OptionError: it is one of images.
+    """
+    if isinstance(granularity, ImageGranularity):
+        names = ", ".join(repr(member.value) for member in Granularity)
+        raise OptionError(
+            f"`granularity`: got {granularity.value!r}, which images have; of texts, pass one of {names} or a function."
+        )
+    return granularity

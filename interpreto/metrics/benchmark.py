@@ -70,7 +70,7 @@ class Benchmark:
             first method's order reversed.
         n_random: Number of shuffles (old name: ``random_draws``).
         random_state: Seed for shuffling the random baseline.
-        tqdm_bar: Show the progress; None: after two seconds, in a terminal.
+        tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
         **options: See `GameMetric`.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from interpreto.models.black_box import BlackBox
+from interpreto.models.text_model import TextModel
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Cost:
 def counted(model: Any) -> Iterator[Cost]:
     """Context manager that counts the rows that go through a model, or the texts that a black box scores, and the seconds."""
     spent, start = Cost(), time.perf_counter()
-    if isinstance(model, BlackBox):
+    if isinstance(model, TextModel):
         before = model.asked
         try:
             yield spent

@@ -22,8 +22,8 @@ from interpreto.metrics.benchmark_table import BenchmarkTable
 from interpreto.metrics.classification import ClassificationQuality
 from interpreto.metrics.report_facts import called, data_facts, model_facts, model_name, version_facts
 from interpreto.metrics.text_concepts import TextConcepts, text_concepts
-from interpreto.models.black_box import BlackBox
 from interpreto.models.tasks import Classification
+from interpreto.models.text_model import TextModel
 from interpreto.registry import METHODS, find_method
 from interpreto.renderable import Renderable
 from interpreto.validation import check_choice, check_count, check_seed, shown
@@ -260,14 +260,14 @@ def _concepts(
     explainer: AttributionExplainer, data: LabeledTexts, names: Sequence[str], c: int, random_state: int
 ) -> TextConcepts:
     model = _model(explainer)
-    if isinstance(model, BlackBox):
-        raise ModelError("`model`: a BlackBox has no activations, in which concepts are found.")
+    if isinstance(model, TextModel):
+        raise ModelError(f"`model`: {model.name} has no activations, in which concepts are found.")
     return text_concepts(model, explainer.tokenizer, data.texts, names, c, random_state=random_state)
 
 
 def _model(explainer: AttributionExplainer) -> Any:
     """Return the model as a metric takes it."""
-    return explainer.model if isinstance(explainer.model, BlackBox) else explainer.forward.model
+    return explainer.model if isinstance(explainer.model, TextModel) else explainer.forward.model
 
 
 def _of_prediction(explanation: AttributionOutput) -> AttributionOutput:

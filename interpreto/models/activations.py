@@ -21,7 +21,7 @@ from interpreto.models.batch import Batch
 from interpreto.models.batching import TOKENS_A_PASS, Budget, map_batches, windows
 from interpreto.models.forward import Forward
 from interpreto.models.hook_points import HookPoint
-from interpreto.models.interventions import Edit, HookTracing, Tracing, watched
+from interpreto.models.interventions import Edit, HookTracing, Tracing, editing, watched
 from interpreto.models.layouts import Layouts
 from interpreto.models.lengths import longest_input
 from interpreto.models.logits import read_logits
@@ -246,6 +246,24 @@ class ActivationRecorder:
         with self.session(rows):
             self._check_mix(rows)
             return self._edited(rows, point, edit)
+
+    @contextmanager
+    def editing(self, point: HookPoint, edit: Edit, row: SplitInput) -> Iterator[None]:
+        """Context manager in which activations ``(b, l, d)`` at a point go through ``edit`` in every pass of the model.
+
+        Args:
+            point: Where.
+            edit: Takes the activations of one pass, ``(b, l, d)`` or ``(b, d)``; those of one stack of an encoder-decoder.
+            row: Shows how the module lays its activations out.
+        """
+        with self.session([row]):
+            layout = self.layouts.of(point, [row])
+        if layout.shared or layout.axes == "(b l) d":
+            raise ModelError(
+                f"`split_point`: {point.name!r} does not give each text of a pass its own activations; choose another module."
+            )
+        with editing(self.model, point, lambda value: layout.write(edit(layout.read(value, len(value))))):
+            yield
 
     def run_on(
         self, rows: Sequence[SplitInput], point: HookPoint, hidden: Tensor, to: Sequence[HookPoint] = ()

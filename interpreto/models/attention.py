@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from interpreto.errors import ModelError
 from interpreto.models.torch_attention import einsum_parts, multi_head_attention
 from interpreto.models.watching import Watcher, causal_mask, expand_heads
+from interpreto.models.wrappers import model_name
 
 SOFTMAX = frozenset({F.softmax, torch.softmax, Tensor.softmax})
 PRODUCTS = frozenset({torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm})
@@ -71,7 +72,7 @@ class AttentionReader(Watcher):
         self.maps: list[AttentionMap] = []
         self.count = 0
         self._rows, self._edit, self._visit = rows, edit, visit
-        self._name, self._encoder = type(model).__name__, _name_of_encoder(model)
+        self._name, self._encoder = model_name(model), _name_of_encoder(model)
         self._open: tuple[int, ...] | None = None  # shape of a softmax whose product with values is awaited
 
     @property

@@ -19,6 +19,7 @@ from interpreto.models.attention_pass import Felt, Last, LayerReader, Seen, oute
 from interpreto.models.batching import map_batches
 from interpreto.models.forward import Batch, promoted
 from interpreto.models.measurements import check_causal, check_model
+from interpreto.models.point_rows import padded_points
 from interpreto.models.rows import RowRunner, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed
 from interpreto.models.value_zeroing import BlockCalls, shares_of, zeroed
@@ -174,7 +175,7 @@ class AttentionScorer:
 
     def _sizes(self, batch: Batch) -> dict[Kind, tuple[int, int]]:
         """Return how many queries and keys each kind of attention has."""
-        length = batch.ids.shape[1]
+        length = self.forward.attending(batch)
         source, own = length, length
         if batch.sources is not None:
             source, own = int(batch.sources.max()), int((batch.lengths - batch.sources).max())
@@ -224,7 +225,7 @@ class AttentionScorer:
             own = torch.cat([source, own], 1)
         elif source is not None:  # the decoder reads the text again, a token behind
             own = source + pad(own[:, 1:], (0, 1))
-        return pad(own, (0, max(0, len(sample) - own.shape[1])))[:, : len(sample)]
+        return self.forward.placed(sample, own)
 
     # --- Gradients in the last layer
 
@@ -251,7 +252,7 @@ class AttentionScorer:
         batch, last = self._batch(runs), Last(self._last)
         whole = [plain_rows(run.sample, 1, run.readout).ids[0] for run in runs]
         embedded = [self.forward.embeddings.embed(ids, run.sample.source) for ids, run in zip(whole, runs, strict=True)]
-        given = pad_sequence([each * scale for each, scale in zip(embedded, scales, strict=True)], batch_first=True)
+        given = padded_points([each * scale for each, scale in zip(embedded, scales, strict=True)])
         reader = LayerReader(self.forward.model, len(runs), self._sizes(batch), last)
         outputs = self._run(runs, batch, reader, gradients=True, given=given)
         scores = pad_sequence([self._scored(run, row)[1] for run, row in zip(runs, outputs, strict=True)], batch_first=True)
@@ -298,7 +299,8 @@ class _Sums:
 
 def _cut(run: Run, i: int, t: int, scores: Tensor, read: Tensor, rows: Sequence[Rows]) -> Done:  # noqa: PLR0917  # of one batch
     """Return one run of a batch, on the CPU, without the tokens that pad it and the scores that it does not have."""
-    length = int(plain_rows(run.sample, 1, run.readout).lengths[0]) - run.sample.source
+    whole = run.sample.picture is not None  # its rows are all of one length
+    length = rows[0].own.shape[1] if whole else int(plain_rows(run.sample, 1, run.readout).lengths[0]) - run.sample.source
     own = torch.stack([each.own[i] for each in rows[:t]])[:, :length].detach().cpu()
     source = [each.source[i] for each in rows[:t] if each.source is not None]
     return Done(

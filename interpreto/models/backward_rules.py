@@ -16,15 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from interpreto.models import secants
-from interpreto.models.secants import Function, Pairs
+from interpreto.models.secants import ELEMENTWISE_PRODUCTS, MATRIX_PRODUCTS, Function, Pairs
 from interpreto.models.watching import Watcher, causal_mask, expand_heads, is_activation, variable
 
-PRODUCTS: frozenset[Function] = frozenset(
-    {
-        *(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.einsum),
-        *(torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.multiply, Tensor.multiply),
-    }
-)
+PRODUCTS: frozenset[Function] = MATRIX_PRODUCTS | ELEMENTWISE_PRODUCTS | {torch.einsum}
 ACTIVATIONS: frozenset[Function] = frozenset(
     {
         *(F.gelu, F.silu, F.relu, torch.relu, Tensor.relu, F.elu, F.leaky_relu, F.relu6, F.mish, F.hardswish, F.celu, F.selu),
@@ -46,6 +41,8 @@ ELEMENTWISE: frozenset[Function] = frozenset(
 QUOTIENTS: frozenset[Function] = frozenset({torch.div, Tensor.div, Tensor.__truediv__, torch.true_divide})
 LOG_SOFTMAX: frozenset[Function] = frozenset({F.log_softmax, torch.log_softmax, Tensor.log_softmax})
 LOG_SUMS: frozenset[Function] = frozenset({torch.logsumexp, Tensor.logsumexp})
+MAX_POOLS: frozenset[Function] = frozenset({F.max_pool2d, F.max_pool2d_with_indices, torch.max_pool2d})
+POOL_ARGUMENTS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 RMS_NORM: Function | None = getattr(F, "rms_norm", None)
 
 SMALL = 1e-6  # inputs of an activation below this have slope 0 in relevance propagation
@@ -85,6 +82,7 @@ class LrpRules(BackwardRules):
 
     def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:  # noqa: PLR0911  # a rule each
         """Return the function's value, with the derivative that its rule gives it."""
+        options = _apart(function, options)
         if not torch.is_grad_enabled():
             return function(*arguments, **options)
         if function is F.scaled_dot_product_attention:
@@ -135,7 +133,8 @@ class DeepLiftRules(BackwardRules):
 
     The first half of a batch holds inputs, the second their baselines. Each operation of the first half is linear in its
     input with the slope that gives the exact difference to the second half: secants of elementwise functions, half of each
-    factor's difference in products (its Shapley value), and secants of log and exp in softmax. A mixture of experts, which
+    factor's difference in products (its Shapley value), secants of log and exp in softmax, and in max pooling the difference
+    at the larger of the two maxima. A mixture of experts, which
     may choose others for the baseline, is one function of each token's vector, linear along its difference. So
     input − baseline times the gradient sums to f(input) − f(baseline), biases included.
 
@@ -150,8 +149,9 @@ class DeepLiftRules(BackwardRules):
         super().__init__()
         self._closed: str | None = None  # the mixture of experts that is running
 
-    def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    def call(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:  # noqa: PLR0911  # a rule each
         """Return the function's value, with the slope between input and baseline."""
+        options = _apart(function, options)
         if not torch.is_grad_enabled() or self._closed is not None:
             return function(*arguments, **options)
         if function is F.scaled_dot_product_attention and any(map(variable, arguments)):
@@ -160,17 +160,33 @@ class DeepLiftRules(BackwardRules):
             equation, first, second = arguments
             if variable(first) and variable(second):
                 return secants.product(self.pairs, lambda a, b: torch.einsum(equation, a, b), first, second)
+        if (
+            function is torch.addmm
+            and len(arguments) == 3
+            and not options
+            and variable(arguments[1])
+            and not variable(arguments[2])
+        ):
+            return secants.linear(self.pairs, arguments[1], arguments[2].T, arguments[0])
         if arguments and variable(arguments[0]):
             return self._of_variable(function, arguments, options)
         if function in QUOTIENTS and len(arguments) == 2 and variable(arguments[1]):
             return arguments[0] * secants.elementwise(self.pairs, torch.reciprocal, arguments[1])
         return function(*arguments, **options)
 
+    def _added_product(self, bias: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Return the linear layer of GPT-2, which adds a matrix product."""
+        if variable(bias) or variable(second) or not variable(first):
+            return torch.addmm(bias, first, second)
+        return secants.linear(self.pairs, first, second.T, bias)
+
     def _of_variable(  # noqa: PLR0911  # a rule each
         self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]
     ) -> Any:
         """Return the value of a function whose first argument depends on the input."""
         pairs, first, others = self.pairs, arguments[0], arguments[1:]
+        if function is F.linear and not any(map(variable, (*others, *options.values()))):
+            return secants.linear(pairs, *arguments, **options)
         if function is F.layer_norm or (RMS_NORM is not None and function is RMS_NORM):
             return _normalization(function, arguments, options, self._scaled)
         if function in SOFTMAX:
@@ -182,6 +198,10 @@ class DeepLiftRules(BackwardRules):
             return secants.logsumexp(pairs, first, dim, options.get("keepdim", len(others) > 1 and others[1]))
         if function is Tensor.__rtruediv__:
             return secants.elementwise(pairs, torch.reciprocal, first) * others[0]
+        if function in MAX_POOLS:
+            return self._max_pool(function, arguments, options)
+        if function in SQUARES or (function in POWERS and others == (2,)):
+            return secants.square(pairs, first)
         if function in ELEMENTWISE:
             return secants.elementwise(pairs, lambda v: function(v, *others, **options), first)
         if function in POWERS and isinstance(others[0], (int, float)):
@@ -191,6 +211,18 @@ class DeepLiftRules(BackwardRules):
         if function in QUOTIENTS and len(others) == 1 and variable(others[0]) and not options:
             return secants.product(pairs, torch.mul, first, secants.elementwise(pairs, torch.reciprocal, others[0]))
         return function(*arguments, **options)
+
+    def _max_pool(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+        """Return the maxima of windows, with their places where these are asked for."""
+        given = dict(zip(POOL_ARGUMENTS, arguments[1:], strict=False)) | dict(options)
+        with_places = given.pop("return_indices", function is F.max_pool2d_with_indices)
+        kernel = given.pop("kernel_size")
+
+        def pool(x: Tensor) -> tuple[Tensor, Tensor]:
+            return F.max_pool2d_with_indices(x, kernel, **given)
+
+        value = secants.max_pool(self.pairs, pool, arguments[0])
+        return (value, pool(arguments[0])[1]) if with_places else value
 
     def enter(self, module: nn.Module) -> None:
         """Open no function of a mixture of experts."""
@@ -239,9 +271,14 @@ class DeepLiftRules(BackwardRules):
         return product(secants.softmax(self.pairs, scores, -1), value)
 
     def _scaled(self, x: Tensor, eps: float, dims: tuple[int, ...]) -> Tensor:
-        variance = secants.elementwise(self.pairs, torch.square, x).mean(dims, keepdim=True)
+        variance = secants.square(self.pairs, x).mean(dims, keepdim=True)
         scale = secants.elementwise(self.pairs, lambda v: torch.rsqrt(v + eps), variance)
         return secants.product(self.pairs, torch.mul, x, scale)
+
+
+def _apart(function: Function, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options by which an activation leaves its input as it is: a rule needs both."""
+    return {**options, "inplace": False} if function in ACTIVATIONS and options.get("inplace") else options
 
 
 def _half(value: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -13,13 +14,40 @@ from interpreto.inputs.samples import Sample
 from interpreto.models.forward import Forward
 
 BASELINES = ("auto", "zero", "pad", "mask", "unk", "mean")
+OF_IMAGES = ("blur", "noise")
+"""Further names, of images alone."""
 NEUTRAL = ("mask", "unk")
 """Tokens that represent no word: the first one that a tokenizer has is the ``"auto"`` baseline."""
 Baseline = str | float | Tensor
 """A name out of `BASELINES`, a number for every coordinate, or a tensor ``(d,)`` or ``(l, d)``."""
 
 
-class EmbeddingSpace:
+class InputSpace(ABC):
+    """Look up the vectors at the places of a sample's ids: embeddings of tokens, or pixels of an image's cells."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Return how many ids of a vocabulary have a vector."""
+
+    @abstractmethod
+    def embed(self, sample: Sample) -> Float[Tensor, "l d"]:
+        """Return the vectors of a sample's ids."""
+
+    @abstractmethod
+    def rows(self, ids: Int[Tensor, " l"], sample: Sample) -> Float[Tensor, "l d"]:
+        """Return the vectors of other ids in the places of a sample's."""
+
+    @abstractmethod
+    def table(self, ids: Int[Tensor, " l"]) -> Float[Tensor, "l d"]:
+        """Return the vectors of ids of a vocabulary."""
+
+    @abstractmethod
+    def baseline(self, value: Baseline, embeddings: Float[Tensor, "l d"], sample: Sample | None = None) -> Float[Tensor, "l d"]:
+        """Return the baseline that an option asks for, for every place."""
+
+
+class EmbeddingSpace(InputSpace):
     """Look embeddings up as the embedding layer returns them (some scale or normalize their table), in at least float32."""
 
     def __init__(self, forward: Forward, tokenizer: Any) -> None:
@@ -50,8 +78,8 @@ class EmbeddingSpace:
             self._named[name] = self._find(name)
         return self._named[name]
 
-    def baseline(self, value: Baseline, embeddings: Float[Tensor, "l d"]) -> Float[Tensor, "l d"]:
-        """Return the baseline that an option asks for, for every token."""
+    def baseline(self, value: Baseline, embeddings: Float[Tensor, "l d"], sample: Sample | None = None) -> Float[Tensor, "l d"]:
+        """Return the baseline that an option asks for, for every token; it does not depend on the sample."""
         if isinstance(value, str):
             return self.vector(value).expand_as(embeddings)
         value = torch.as_tensor(value, dtype=embeddings.dtype, device=embeddings.device)
@@ -83,6 +111,8 @@ def read_baseline(value: object, tokenizer: Any) -> Baseline:
     if isinstance(value, str) and value == "auto":
         return next((name for name in NEUTRAL if getattr(tokenizer, f"{name}_token_id", None) is not None), "mean")
     if isinstance(value, str):
+        if value in OF_IMAGES and not hasattr(tokenizer, "convert_ids_to_tokens"):
+            return value
         if value not in BASELINES:
             raise OptionError(
                 f"`baseline`: got {value!r}; pass one of {', '.join(map(repr, BASELINES))}, a number or a tensor."

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interpreto.errors import ModelError
+from interpreto.inputs.samples import Sample
 from interpreto.models.batch import Batch
 from interpreto.models.contexts import evaluating, moved, padding_absent, reversible, uncompiled, undisturbed
 from interpreto.models.devices import read_device
@@ -219,8 +220,22 @@ class Forward:
         """Context manager in which the embedding layers return ``vector`` at some tokens of the batch."""
         return self.embeddings.replacing(batch, where, vector, self.pad_id)
 
+    def attending(self, batch: Batch) -> int:
+        """Return how many tokens of a row attend to each other: one per id, or those that a model makes of an image."""
+        measured: Any = getattr(self.model, "tokens_of", None)
+        return batch.ids.shape[1] if measured is None else measured(batch.ids)
+
+    def placed(self, sample: Sample, rows: Float[Tensor, "t q"]) -> Float[Tensor, "t l"]:
+        """Return values of the tokens that attend, at the ids of a sample; those that were not run have 0."""
+        if sample.picture is not None:
+            of_cells: Any = self.model.of_cells
+            return of_cells(sample.picture, rows)
+        return torch.nn.functional.pad(rows, (0, max(0, len(sample) - rows.shape[1])))[:, : len(sample)]
+
     def pads_well(self, batch: Batch) -> bool:
         """Return True if padding on the right does not change a row's logits: measured once, on the first padded row."""
+        if getattr(self.model, "fixed_length", False):
+            return False
         n = int(batch.lengths[0])
         extras = {name: value[:, :n] for name, value in batch.extras.items()}
         bare = replace(batch, ids=batch.ids[:, :n], visible=batch.visible[:, :n], extras=extras)

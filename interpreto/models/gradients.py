@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,10 @@ class GradientReducer(ABC):
 
     def warn_of_rounding(self) -> None:  # noqa: B027  # most have nothing to tell
         """Warn where the values are rounding errors."""
+
+
+MakesReducer = Callable[[EmbeddingVariants, int], GradientReducer]
+"""Makes the reducer of a sample's variants for a number of targets."""
 
 
 class ContractedGradients(GradientReducer):

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from interpreto.errors import ModelError, OptionError
 
 Stack = Literal["encoder", "decoder"]
+INPUT = ":input"
+"""Ending of a path that names the input of a module, in place of its output."""
 STACKS: tuple[Stack, ...] = ("encoder", "decoder")
 
 
@@ -41,7 +43,13 @@ def find_hook_points(model: nn.Module, split_points: object) -> list[HookPoint]:
         raise OptionError("`split_points`: got an empty list; pass the path of at least one module, or a block's number.")
     modules = dict(model.named_modules())
     names = dict.fromkeys(_resolve(model, modules, point) for point in asked)
-    return [HookPoint(name, modules[name], stack=_stack_of(model, modules[name])) for name in names]
+    return [_at(model, modules, name) for name in names]
+
+
+def _at(model: nn.Module, modules: Mapping[str, nn.Module], name: str) -> HookPoint:
+    path = name.removesuffix(INPUT)
+    side: Literal["output", "input"] = "input" if name.endswith(INPUT) else "output"
+    return HookPoint(name, modules[path], side, _stack_of(model, modules[path]))
 
 
 def _resolve(model: nn.Module, modules: Mapping[str, nn.Module], point: object) -> str:
@@ -57,9 +65,9 @@ def _resolve(model: nn.Module, modules: Mapping[str, nn.Module], point: object) 
         raise OptionError(
             f"`split_points`: got {point!r}; pass a module's path such as {_example(modules)!r}, or a block's number."
         )
-    if point and point in modules:
+    if point and point.removesuffix(INPUT) in modules:
         return point
-    parent = point
+    parent = point.removesuffix(INPUT)
     while parent not in modules:
         parent = parent.rpartition(".")[0]
     near = [name for name, _ in modules[parent].named_children()]

@@ -14,20 +14,24 @@ from torch import Tensor
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.models.activations import ActivationRecorder
+from interpreto.models.alternatives import ReplacedBy, TextAlternatives
 from interpreto.models.attention_flow import Attended, AttentionRule
 from interpreto.models.attention_rows import Aim, AttentionScorer
 from interpreto.models.batching import TOKENS_A_PASS, Budget
-from interpreto.models.embeddings import EmbeddingSpace
+from interpreto.models.domains import AnyReplacement, ready, replacement_of, space_of
 from interpreto.models.forward import Forward
-from interpreto.models.gradients import GradientReducer
+from interpreto.models.gradients import GradientReducer, MakesReducer
+from interpreto.models.hidden_states import HiddenStates
 from interpreto.models.hook_points import HookPoint
-from interpreto.models.masking import Replacement, read_replacement
 from interpreto.models.options import EngineOptions
+from interpreto.models.point_rows import Aim as PointAim
+from interpreto.models.point_rows import AtInput
 from interpreto.models.points import PointScorer
 from interpreto.models.protocol import MakesRules, Need, Recorded
 from interpreto.models.report import EngineLog
 from interpreto.models.rows import Read, RowRunner
 from interpreto.models.scorer import MaskScorer
+from interpreto.models.wrappers import model_name
 
 
 class HuggingFaceModel:
@@ -39,6 +43,7 @@ class HuggingFaceModel:
         device: Where to run it; None: where it is.
         options: Optimizations.
         outputs: Takes what a task reads out of what the model returns; None: its logits.
+        at: Module whose activations are moved in the place of embeddings: its path, or a block's number; None: embeddings.
     """
 
     provides: frozenset[Need] = frozenset(("scores", "gradients", "record", "attention"))
@@ -51,22 +56,23 @@ class HuggingFaceModel:
         device: torch.device | str | int | None = None,
         options: EngineOptions | None = None,
         outputs: Callable[..., Tensor] | None = None,
+        at: object = None,
     ) -> None:
         self.options = EngineOptions() if options is None else options
         self.forward = Forward(model, device, self.options.kept_logits, outputs)
-        self.tokenizer, self.space = tokenizer, EmbeddingSpace(self.forward, tokenizer)
-        self._replacement: Replacement | None = None
+        self.tokenizer, self.space = tokenizer, space_of(self.forward, tokenizer, at)
+        self._replacement: AnyReplacement | None = None
         self._runner: RowRunner | None = None
         self._recorders: dict[tuple[Any, ...], ActivationRecorder] = {}
 
     @property
     def name(self) -> str:
         """Return the name of the model's class."""
-        return type(self.forward.model).__name__
+        return model_name(self.forward.model)
 
-    def replacement(self, value: str | int) -> Replacement:
+    def replacement(self, value: ReplacedBy) -> AnyReplacement:
         """Return the replacement of that name, if the model can be given it."""
-        found = read_replacement(value, self.tokenizer)
+        found = replacement_of(value, self.forward, self.tokenizer)
         if found.name in ("mean", "zero"):
             _ = self.forward.embeddings.first  # a model without embeddings is refused here, not in the middle of a call
         return found
@@ -75,7 +81,7 @@ class HuggingFaceModel:
         self,
         read: Read,
         *,
-        replacement: Replacement | None = None,
+        replacement: AnyReplacement | None = None,
         batch_size: int | None = None,
         on_pass: Callable[[], object] = lambda: None,
     ) -> HuggingFaceModel:
@@ -88,7 +94,8 @@ class HuggingFaceModel:
             on_pass: Called after each forward pass.
         """
         model = copy(self)
-        budget = Budget(batch_size, TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"])
+        rows = getattr(self.forward.model, "rows_a_pass", None) if batch_size is None else batch_size
+        budget = Budget(rows, TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"])
         model._runner = RowRunner(self.forward, budget, read, self.options, on_pass)
         model._replacement = replacement
         self.forward.log = EngineLog(self.options)
@@ -112,7 +119,24 @@ class HuggingFaceModel:
     def scores(self, variants: Iterable[MaskVariants]) -> Iterator[tuple[MaskVariants, Float[Tensor, "p1 t"]]]:
         """Return the scores of each sample's perturbed inputs; see `Model`."""
         assert self._replacement is not None
-        return MaskScorer(self.runner, self._replacement.ready(self.space)).scores(variants)
+        return MaskScorer(self.runner, ready(self._replacement, self.space)).scores(variants)
+
+    def draws(self, sample: Sample) -> int:
+        """Return the number of draws that a sample has of a replacement by texts."""
+        assert isinstance(self._replacement, TextAlternatives)
+        return self._replacement.draws(sample)
+
+    def with_draw(self, draw: int) -> HuggingFaceModel:
+        """Return the same model with one draw of its replacement by texts."""
+        assert isinstance(self._replacement, TextAlternatives)
+        model = copy(self)
+        model._replacement = self._replacement.at(draw)
+        return model
+
+    @property
+    def samples_draws(self) -> bool:
+        """True if the draws of its replacement by texts are a sample of a background."""
+        return isinstance(self._replacement, TextAlternatives) and self._replacement.sampled
 
     def embed(self, sample: Sample) -> Float[Tensor, "l d"]:
         """Return the embeddings of a sample's tokens."""
@@ -120,13 +144,28 @@ class HuggingFaceModel:
 
     def scores_at(self, points: Sequence[tuple[Sample, Tensor]]) -> list[Tensor]:
         """Return the scores ``(r, t)`` of each sample with its embeddings replaced by each of ``(r, l, d)``."""
-        return PointScorer(self.runner).scores(points)
+        return self._points().scores(points)
 
     def gradients(
         self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer], rules: MakesRules | None = None
     ) -> None:
         """Hand the gradients at each sample's points to its reducer, by backward rules if there are any."""
-        PointScorer(self.runner, None if rules is None else rules()).gradients(variants, reducers)
+        self._points(rules).gradients(variants, reducers)
+
+    def gradients_at_inputs(
+        self,
+        variants: Sequence[EmbeddingVariants],
+        asked: Sequence[Sample],
+        aim: PointAim,
+        reducer: MakesReducer,
+        rules: MakesRules | None = None,
+    ) -> list[AtInput]:
+        """Return the targets, scores and gradients of samples at their inputs, out of the same forward passes."""
+        return self._points(rules).gradients_at_inputs(variants, asked, aim, reducer)
+
+    def _points(self, rules: MakesRules | None = None) -> PointScorer:
+        hidden = self.space if isinstance(self.space, HiddenStates) else None
+        return PointScorer(self.runner, None if rules is None else rules(), hidden)
 
     def attention(self, samples: Sequence[Sample], rule: AttentionRule, aim: Aim) -> list[Attended]:
         """Return what a rule makes of the attention of each sample: a row per score."""

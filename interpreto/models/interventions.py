@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from interpreto.errors import ModelError, OptionError
 from interpreto.models.hook_points import HookPoint, main_tensor, with_main_tensor
+from interpreto.models.session import lock_of
 
 Edit = Callable[[Tensor], Tensor]
 """Activations to activations of the same shape."""
@@ -31,6 +32,26 @@ class Tracing(ABC):
 
         What runs before the point is no part of a gradient. ``skipped`` modules hand their input on.
         """
+
+
+@contextmanager
+def editing(model: nn.Module, point: HookPoint, edit: Edit) -> Iterator[None]:
+    """Context manager in which the activations at a point go through ``edit`` in every pass of this thread.
+
+    Also in each pass of ``model.generate``, where ``edit`` is given the tokens of that pass alone: the prompt first, then one
+    token at a time. A module that runs several times in a pass is edited at its first run.
+
+    Args:
+        model: The model, which is this thread's alone until the end; its parameters require no gradient meanwhile.
+        point: Where it is edited.
+        edit: Takes activations as the module gives them.
+    """
+
+    def change(hidden: Tensor) -> Tensor:
+        return same_shape(edit(hidden), hidden)
+
+    with lock_of(model), frozen(model), intercepted(point, change, model):
+        yield
 
 
 class HookTracing(Tracing):
@@ -54,7 +75,7 @@ class HookTracing(Tracing):
         output = None
         with ExitStack() as stack:
             for point in points:
-                stack.enter_context(_intercepted(point, keep(point)))
+                stack.enter_context(intercepted(point, keep(point)))
             with suppress(_Stopped):
                 output = self.model(**inputs)
         return [_given(found, point) for point in points], output
@@ -67,7 +88,7 @@ class HookTracing(Tracing):
             torch.set_grad_enabled(wanted)  # until the surrounding no_grad ends: what runs from here on is differentiated
             return same_shape(edit(hidden), hidden)
 
-        with torch.no_grad(), frozen(self.model), _handing_on(skipped), _intercepted(point, change):
+        with torch.no_grad(), frozen(self.model), _handing_on(skipped), intercepted(point, change):
             output = self.model(**inputs)
         if not done:
             _given({}, point)
@@ -106,14 +127,24 @@ def watched(points: Sequence[HookPoint], begun: Sequence[bool]) -> Iterator[dict
 
     with ExitStack() as stack:
         for point in points:
-            stack.enter_context(_intercepted(point, keep(point)))
+            stack.enter_context(intercepted(point, keep(point)))
         yield found
 
 
 @contextmanager
-def _intercepted(point: HookPoint, change: Edit) -> Iterator[None]:
-    """Context manager in which the activations at a point go through ``change``, once, in this thread's passes."""
+def intercepted(point: HookPoint, change: Edit, again: nn.Module | None = None) -> Iterator[None]:
+    """Context manager in which the activations at a point go through ``change``, once, in this thread's passes.
+
+    Args:
+        point: Where.
+        change: Takes activations as the module gives them.
+        again: A model: once in each of its passes.
+    """
     here, runs = threading.get_ident(), []
+
+    def begin(*_: Any) -> None:
+        if threading.get_ident() == here:
+            runs.clear()
 
     def first_time() -> bool:
         if threading.get_ident() != here or runs:
@@ -131,16 +162,28 @@ def _intercepted(point: HookPoint, change: Edit) -> Iterator[None]:
     def after(_module: nn.Module, _args: Any, output: Any) -> Any:
         return changed(output)
 
-    def before(_module: nn.Module, args: tuple[Any, ...]) -> Any:
-        return changed(args)
+    def before(_module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        new = changed(args or named)  # Llama's attention is given everything by name
+        return new if new is None else (new, named) if args else (args, new)
 
-    hooked = (
-        point.module.register_forward_hook(after) if point.side == "output" else point.module.register_forward_pre_hook(before)
-    )
+    hooked = [
+        point.module.register_forward_hook(after)
+        if point.side == "output"
+        else point.module.register_forward_pre_hook(before, with_kwargs=True)
+    ]
+    if again is not None:
+        # `generate` of a wrapped model, or of an encoder-decoder, calls a model within the model.
+        hooked += [module.register_forward_pre_hook(begin, prepend=True) for module in models_within(again)]
     try:
         yield
     finally:
-        hooked.remove()
+        for hook in hooked:
+            hook.remove()
+
+
+def models_within(model: nn.Module) -> list[nn.Module]:
+    """Return a model and the models of transformers in it, each of which runs once in a pass."""
+    return [module for module in model.modules() if module is model or hasattr(module, "get_input_embeddings")]
 
 
 @contextmanager

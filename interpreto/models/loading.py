@@ -12,9 +12,10 @@ from torch import nn
 
 from interpreto.errors import ModelError, OptionError
 from interpreto.models.devices import read_device
+from interpreto.models.images import reads_images
 from interpreto.models.sentence_transformers import MODULES
 from interpreto.models.similarity import SimilarityModel
-from interpreto.models.sources import fetched, find_tokenizer, is_name, read_tokenizer
+from interpreto.models.sources import fetched, find_processor, find_tokenizer, is_name, read_tokenizer
 from interpreto.validation import check_choice, shown
 
 TASKS = {
@@ -25,6 +26,7 @@ TASKS = {
     "fill-mask": "AutoModelForMaskedLM",
     "next-sentence-prediction": "AutoModelForNextSentencePrediction",
     "generation": "AutoModelForCausalLM",
+    "image-classification": "AutoModelForImageClassification",
 }
 """The class of transformers that loads a model for each task; of an encoder-decoder that generates, another one."""
 
@@ -78,6 +80,9 @@ def load(
         model, found = taken_apart(source)
         if not isinstance(model, nn.Module):
             raise ModelError(f"`source`: got {shown(source)}; pass a folder, the id of a model of the hub, or a pipeline.")
+    if reads_images(model, tokenizer):
+        processor = find_processor(model) if tokenizer is None else tokenizer
+        return (model if place is None else model.to(place)).eval(), processor
     words = find_tokenizer(model) if tokenizer is None and found is None else found if tokenizer is None else tokenizer
     return (model if place is None else model.to(place)).eval(), read_tokenizer(words)
 
@@ -85,7 +90,8 @@ def load(
 def taken_apart(model: Any, tokenizer: Any = None) -> tuple[Any, Any]:
     """Return the model and the tokenizer that a pipeline holds; other objects as they are."""
     if not isinstance(model, nn.Module) and isinstance(inner := getattr(model, "model", None), nn.Module):
-        return inner, getattr(model, "tokenizer", None) if tokenizer is None else tokenizer
+        own = getattr(model, "tokenizer", None) or getattr(model, "image_processor", None)
+        return inner, own if tokenizer is None else tokenizer
     return model, tokenizer
 
 

@@ -14,22 +14,26 @@ from torch import Tensor, nn
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.models.batch import Batch
+from interpreto.models.domains import AnyReplacement
 from interpreto.models.forward import Forward
-from interpreto.models.masking import Replacement
 from interpreto.models.padding import agree
+from interpreto.models.wrappers import model_name
 
 FEW = 8  # decoder tokens that are enough to tell whether a model looks ahead
 
 _passed: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 
-def check_model(forward: Forward, samples: Iterable[Sample], replacement: Replacement | None) -> None:
+def check_model(
+    forward: Forward, samples: Iterable[Sample], replacement: AnyReplacement | None, at_embeddings: bool = True
+) -> None:
     """Raise where the model is not what explaining these samples takes for granted.
 
     Args:
         forward: The model, ready to be run and to be padded.
         samples: What is explained.
         replacement: What masked units become; None: embeddings are moved.
+        at_embeddings: Embeddings are moved; False: activations at a hook point are.
 
     Raises:
         ModelError, OptionError: as the checks below.
@@ -42,7 +46,7 @@ def check_model(forward: Forward, samples: Iterable[Sample], replacement: Replac
         own_table = (
             forward.echoes and forward.embeddings.echo is None
         )  # of a decoder, in which gradients leave the text as it is
-        if not own_table if replacement is None else replacement.vector is not None:
+        if (at_embeddings and not own_table) if replacement is None else replacement.vector is not None:
             check_embeds(forward, sample, "gradients" if replacement is None else f"`replacement={replacement.name!r}`")
 
 
@@ -192,7 +196,7 @@ def _special(forward: Forward) -> set[int]:
 
 
 def _name(forward: Forward) -> str:
-    return type(forward.model).__name__
+    return model_name(forward.model)
 
 
 def _has_passed(forward: Forward, name: str) -> bool:

@@ -55,7 +55,13 @@ class NNsightTracing(Tracing):
     def _in_order(self, points: Sequence[HookPoint]) -> list[HookPoint]:
         """Return points as the model reaches them: a trace may not ask for a location that the model has passed."""
         order = {id(module): i for i, module in enumerate(_leaving_order(self.model))}
-        return sorted(points, key=lambda point: order[id(point.module)])
+
+        def reached(point: HookPoint) -> int:
+            if point.side == "output":
+                return 2 * order[id(point.module)]
+            return 2 * min(order[id(module)] for module in point.module.modules()) - 1  # before anything within it
+
+        return sorted(points, key=reached)
 
 
 def wrapped(model: nn.Module) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -17,14 +17,17 @@ from interpreto.inputs.samples import EmbeddingVariants, Readout, Sample
 from interpreto.models.backward_rules import BackwardRules
 from interpreto.models.batch import Batch
 from interpreto.models.batching import TOKENS_A_PASS, Budget, is_out_of_memory, map_batches
-from interpreto.models.gradients import GradientReducer
+from interpreto.models.gradients import GradientReducer, MakesReducer
+from interpreto.models.hidden_states import HiddenStates
 from interpreto.models.logits import promoted
 from interpreto.models.measurements import check_model
 from interpreto.models.padding import agree
+from interpreto.models.point_rows import Aim, AtInput, PointRows, by_sample, directions_of, padded_points, start_of
 from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed_rows
 from interpreto.models.secants import Pairs
 from interpreto.models.watching import observed
+from interpreto.models.wrappers import model_name
 
 COLUMNS = "XLNet"  # models whose tensors hold the batch in their second dimension
 READ_TOGETHER = 2**21  # outputs of pairs that are read at once: half of what tasks read in one part
@@ -38,10 +41,11 @@ class PointScorer:
         runner: The model.
         rules: Rules that gradients follow; None: those of calculus. With paired rules each point is run with the point that
             its variants' direction comes from, so its batches hold half as many points.
+        hidden: Activations at a hook point, which points are in the place of embeddings; None: they are embeddings.
     """
 
-    def __init__(self, runner: RowRunner, rules: BackwardRules | None = None) -> None:
-        self.runner, self.forward, self.rules = runner, runner.forward, rules
+    def __init__(self, runner: RowRunner, rules: BackwardRules | None = None, hidden: HiddenStates | None = None) -> None:
+        self.runner, self.forward, self.rules, self.hidden = runner, runner.forward, rules, hidden
         self._leads = not type(self.forward.model).__name__.startswith(COLUMNS)
         self.budget = runner.budget
         if rules is not None and rules.paired:
@@ -54,7 +58,7 @@ class PointScorer:
 
         def scores_of(picked: list[int]) -> Tensor:
             with torch.no_grad():
-                scores = self._scores([owners[i] for i in picked], pad_sequence([flat[i] for i in picked], batch_first=True))
+                scores = self._scores([owners[i] for i in picked], padded_points([flat[i] for i in picked]))
             self.runner.on_pass()
             return scores
 
@@ -69,47 +73,115 @@ class PointScorer:
 
     def gradients(self, variants: Sequence[EmbeddingVariants], reducers: Sequence[GradientReducer]) -> None:
         """Hand the gradients at each sample's points to its reducer, some scores at a time, never all at once."""
-        places = [(j, i) for j, v in enumerate(variants) for i in range(len(v.points))]
-        reached = [0] * len(places)  # scores done, so that rows of a batch cut in its middle go on where they were
+        rows = PointRows.of(variants)
 
         def add_gradients(picked: list[int]) -> None:
-            owners = [variants[places[i][0]].sample for i in picked]
-            counts = [0 if owner.targets is None else len(owner.targets) for owner in owners]
-            given = padded_points([variants[j].points[i] for j, i in (places[r] for r in picked)]).requires_grad_()
-            with torch.enable_grad():
-                scores = self._differentiable(owners, given, [_start(variants[j], i) for j, i in (places[r] for r in picked)])
-            self.runner.on_pass()
+            owners = [variants[rows.places[i][0]].sample for i in picked]
+            given, scores = self._pass(owners, rows, picked)
             finite(scores.detach(), owners[0])
-            start, end = min(reached[i] for i in picked), max(counts)
-            while start < end:
-                chosen = [b for b, i in enumerate(picked) if reached[i] <= start < counts[b]]
-                last = min(end, start + self._together(given))
-                for rows in [chosen] if self.runner.options.shared_backward else [[b] for b in chosen]:
-                    if len(rows) > 1:
-                        self.forward.log.use("shared_backward")
-                    block = range(start, min(last, max(counts[b] for b in rows)))
-                    found = self._backward(scores, given, _directions(scores, block, {b: counts[b] for b in rows}))
-                    for j, copies, inside in _runs(picked, rows, places):
-                        for k, gradients in zip(block[: counts[inside[0]] - start], found, strict=False):
-                            reducers[j].add(copies, k, gradients[inside, : len(variants[j].sample)])
-                for b in chosen:
-                    reached[picked[b]] = min(last, counts[b])
-                start = min((reached[i] for b, i in enumerate(picked) if reached[i] < counts[b]), default=end)
+            counts = [0 if owner.targets is None else len(owner.targets) for owner in owners]
+            self._hand_over(scores[: len(picked)], given, counts, (rows, picked), lambda j: reducers[j])
 
-        rows = concatenated([self._plain(v.sample, len(v.points)) for v in variants])
-        with self._padding([v.sample for v in variants]):
+        self._in_batches([v.sample for v in variants], variants, add_gradients)
+
+    def gradients_at_inputs(
+        self, variants: Sequence[EmbeddingVariants], asked: Sequence[Sample], aim: Aim, reducer: MakesReducer
+    ) -> list[AtInput]:
+        """Return the targets, scores and gradients of samples at their inputs; each forward pass serves all three.
+
+        Args:
+            variants: Whose points are the inputs themselves; of paired rules, with a baseline for each point.
+            asked: The samples as they are run, which may lack targets.
+            aim: Finds the targets of a sample, and their scores.
+            reducer: Makes what takes the gradients of a sample.
+        """
+        rows, found = PointRows.of(variants), [AtInput(v) for v in variants]
+
+        def add_gradients(picked: list[int]) -> None:
+            owners = [asked[rows.places[i][0]] for i in picked]
+            given, outputs = self._pass(owners, rows, picked)
+            scores = []
+            for b, (i, owner) in enumerate(zip(picked, owners, strict=True)):
+                at, point = found[rows.places[i][0]], rows.places[i][1]
+                own = outputs[b :: len(picked)]
+                own = finite(own if owner.targets is None else own[:, : len(owner.targets)], owner)
+                scores.append(self._aimed(at, own, aim))
+                at.reducer = reducer(at.variants, scores[-1].shape[1]) if at.reducer is None else at.reducer
+                at.scores[point] = scores[-1].detach().cpu()
+            counts = [len(own[0]) for own in scores]
+            together = pad_sequence([own[0] for own in scores], batch_first=True)
+            self._hand_over(together, given, counts, (rows, picked), lambda j: found[j].reducer)
+
+        self._in_batches(asked, variants, add_gradients)
+        return found
+
+    def _aimed(self, at: AtInput, outputs: Float[Tensor, "r k"], aim: Aim) -> Float[Tensor, "r t"]:
+        """Return the scores of a sample's targets, which are found once: at its input, and at its baseline if it has one."""
+        paired = self.rules if self.rules is not None and self.rules.paired else None
+        if paired is not None:
+            paired.pairs = Pairs(len(outputs))
+        with nullcontext() if paired is None else paired:
+            sample, scores = aim(at.variants.sample, outputs)
+        if at.reducer is None:
+            at.variants = replace(at.variants, sample=sample)
+        return promoted(scores)
+
+    def _pass(
+        self, owners: Sequence[Sample], rows: PointRows, picked: Sequence[int]
+    ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "r t"]]:
+        """Return the points of some rows and their scores, those of the baselines behind them where rules are paired."""
+        points = [rows.variants[j].points[i] for j, i in (rows.places[r] for r in picked)]
+        given = padded_points(points).requires_grad_()
+        with torch.enable_grad():
+            if self.rules is None or not self.rules.paired:
+                scores = self._scores(owners, given)
+            else:
+                starts = [start_of(rows.variants[j], i) for j, i in (rows.places[r] for r in picked)]
+                scores = self._scores([*owners, *owners], torch.cat([given, padded_points(starts)]))
+        self.runner.on_pass()
+        return given, scores
+
+    def _hand_over(
+        self,
+        scores: Float[Tensor, "b t"],
+        given: Float[Tensor, "b l d"],
+        counts: Sequence[int],
+        batch: tuple[PointRows, list[int]],
+        reducer: Callable[[int], GradientReducer | None],
+    ) -> None:
+        """Hand the gradients of a batch's scores to the samples' reducers, by blocks of scores that share a backward pass."""
+        rows, picked = batch
+        reached, places = rows.reached, rows.places
+        start, end = min(reached[i] for i in picked), max(counts)
+        while start < end:
+            chosen = [b for b, i in enumerate(picked) if reached[i] <= start < counts[b]]
+            last = min(end, start + self._together(given))
+            for some in [chosen] if self.runner.options.shared_backward else [[b] for b in chosen]:
+                if len(some) > 1:
+                    self.forward.log.use("shared_backward")
+                block = range(start, min(last, max(counts[b] for b in some)))
+                found = self._backward(scores, given, directions_of(scores, block, {b: counts[b] for b in some}))
+                for j, copies, inside in by_sample(picked, some, places):
+                    own = reducer(j)
+                    assert own is not None
+                    for k, gradients in zip(block[: counts[inside[0]] - start], found, strict=False):
+                        own.add(
+                            copies, k, gradients[inside, : len(rows.variants[j].sample), : rows.variants[j].points.shape[2]]
+                        )
+            for b in chosen:
+                reached[picked[b]] = min(last, counts[b])
+            start = min((reached[i] for b, i in enumerate(picked) if reached[i] < counts[b]), default=end)
+
+    def _in_batches(
+        self, samples: Sequence[Sample], variants: Sequence[EmbeddingVariants], step: Callable[[list[int]], None]
+    ) -> None:
+        """Apply a step to the points of all samples in batches, watched by the rules if there are any."""
+        rows = concatenated([self._plain(sample, len(v.points)) for sample, v in zip(samples, variants, strict=True)])
+        with self._padding(samples):
             lengths = rows.lengths.tolist()
             mixes = self.runner.may_mix(rows, lengths)
             with nullcontext() if self.rules is None else observed(self.forward.model, self.rules):
-                map_batches(lengths, add_gradients, self.budget, mixes)
-
-    def _differentiable(
-        self, owners: Sequence[Sample], given: Float[Tensor, "b l d"], starts: Sequence[Float[Tensor, "_ d"]]
-    ) -> Float[Tensor, "b t"]:
-        """Return the scores of rows, for backward passes by the rules."""
-        if self.rules is None or not self.rules.paired:
-            return self._scores(owners, given)
-        return self._scores([*owners, *owners], torch.cat([given, padded_points(starts)]))[: len(owners)]
+                map_batches(lengths, step, self.budget, mixes)
 
     def _together(self, given: Float[Tensor, "b l d"]) -> int:
         """Return how many scores share a backward pass: as many as fill a batch with their copies of these rows."""
@@ -147,7 +219,7 @@ class PointScorer:
         except RuntimeError as error:
             if any(said in str(error) for said in NO_GRADIENT):
                 raise ModelError(
-                    f"`model`: {type(self.forward.model).__name__} gives no gradients at its embeddings, as quantized models "
+                    f"`model`: {model_name(self.forward.model)} gives no gradients at its embeddings, as quantized models "
                     f"give none ({str(error).splitlines()[0]:.80}). Explain it by a mask method, such as Occlusion."
                 ) from error
             raise
@@ -173,16 +245,25 @@ class PointScorer:
     ) -> Float[Tensor, "b t"]:
         rows = concatenated([plain_rows(owner, 1, readout) for owner, readout in zip(owners, readouts, strict=True)])
         batch = self.runner.batch(rows, list(range(len(owners))))
-        if any(readout is not None and readout.suffix is not None for readout in readouts):
+        extended = any(readout is not None and readout.suffix is not None for readout in readouts)
+        if extended and self.hidden is None:
             rows_of = zip(given, owners, readouts, strict=True)
             given = pad_sequence([self._extended(*row) for row in rows_of], batch_first=True)
         ids = columns(readouts)
-        with self.forward.given(batch, given[:, : batch.ids.shape[1]]):
+        with self._given(batch, given[:, : batch.ids.shape[1]], owners):
             if self.rules is None:
                 outputs = self.runner.read(self.forward(batch), ids)
             else:
                 outputs = self._by_rules(self.rules, batch, ids)
         return promoted(mixed_rows(outputs, readouts))
+
+    def _given(
+        self, batch: Batch, given: Float[Tensor, "b l d"], owners: Sequence[Sample]
+    ) -> AbstractContextManager[ExitStack | None]:
+        """Return a context manager in which the batch has these embeddings, or these activations at the hook point."""
+        if self.hidden is None:
+            return self.forward.given(batch, given)
+        return self.hidden.given(batch, given, torch.tensor([len(owner) for owner in owners]).clamp(max=given.shape[1]))
 
     def _by_rules(self, rules: BackwardRules, batch: Batch, ids: Tensor | None) -> Float[Tensor, "b k"]:
         """Return the outputs that are read of a batch.
@@ -219,19 +300,8 @@ class PointScorer:
     def _padding(self, samples: Sequence[Sample]) -> Iterator[None]:
         check_ids(samples, self.forward.embeddings.vocabulary)
         with self.runner.padding(samples):
-            check_model(self.forward, samples, None)
+            check_model(self.forward, samples, None, at_embeddings=self.hidden is None)
             yield
-
-
-def padded_points(points: Sequence[Float[Tensor, "_ d"]]) -> Float[Tensor, "b l d"]:
-    """Return points of unequal lengths as one tensor, which has no graph."""
-    return pad_sequence(list(points), batch_first=True).detach()
-
-
-def _start(variants: EmbeddingVariants, i: int) -> Float[Tensor, "l d"]:
-    """Return where the direction of a point comes from; the point itself where it has none."""
-    along = variants.direction
-    return variants.points[i] if along is None else variants.points[i] - along[i if len(along) > 1 else 0]
 
 
 def _halved(budget: Budget) -> Budget:
@@ -249,29 +319,3 @@ def _by_column(logits: Tensor, ids: Int[Tensor, "b k"]) -> Iterator[tuple[Tensor
 
 def _padded(scores: Float[Tensor, "b t"], width: int) -> Float[Tensor, "b w"]:
     return torch.nn.functional.pad(scores, (0, max(0, width - scores.shape[1])))
-
-
-def _directions(scores: Float[Tensor, "b t"], block: range, counts: Mapping[int, int]) -> Float[Tensor, "k b t"]:
-    """Return, for each score of a block, the direction that sums it over the rows that have it.
-
-    Args:
-        scores: Of all rows.
-        block: Numbers of scores.
-        counts: The rows that are asked, each with its number of scores.
-    """
-    directions = scores.new_zeros(len(block), *scores.shape)
-    for i, k in enumerate(block):
-        directions[i, [row for row, count in counts.items() if k < count], k] = 1.0
-    return directions
-
-
-def _runs(picked: list[int], chosen: list[int], places: list[tuple[int, int]]) -> Iterator[tuple[int, list[int], list[int]]]:
-    """Yield the chosen rows of a batch by sample: its number, the points, and their places in the batch."""
-    by_sample: dict[int, tuple[list[int], list[int]]] = {}
-    for b in chosen:
-        sample, copy = places[picked[b]]
-        copies, inside = by_sample.setdefault(sample, ([], []))
-        copies.append(copy)
-        inside.append(b)
-    for sample, (copies, inside) in by_sample.items():
-        yield sample, copies, inside

@@ -12,11 +12,12 @@ from torch import Tensor
 from interpreto.inputs.samples import Readout
 from interpreto.models.batch import Batch
 from interpreto.models.batching import Budget, is_out_of_memory, map_batches
+from interpreto.models.domains import AnyReplacement
 from interpreto.models.forward import CACHE_ARGUMENTS, Forward
 from interpreto.models.kv_cache import UNFILLED, Prefix, new_cache, recorded, returned_caches
-from interpreto.models.masking import Replacement, Rows
 from interpreto.models.padding import agree
 from interpreto.models.report import warn_of_prefix
+from interpreto.models.rows import Rows
 
 LEAST_BATCHES = 2  # of perturbed inputs; fewer are faster whole than in the smaller batches after a prefix
 LEAST_SAVED = 0.1  # share of the tokens; below it, the separate batches cost more than the prefix saves
@@ -36,7 +37,7 @@ class PerturbedRows:
 
     rows: Rows
     readout: Readout
-    replacement: Replacement
+    replacement: AnyReplacement
     start: Int[Tensor, " r"]
     wanted: Bool[Tensor, "r k"]
 
@@ -46,7 +47,7 @@ class PerturbedRows:
         return self.wanted.any(1).nonzero()[:, 0].tolist()
 
     @staticmethod
-    def of(rows: Rows, readout: Readout, replacement: Replacement, original: int) -> PerturbedRows:
+    def of(rows: Rows, readout: Readout, replacement: AnyReplacement, original: int) -> PerturbedRows:
         assert rows.positions is not None
         changed = first_changes(rows, original)
         wanted = (rows.positions >= changed[:, None]) | (rows.positions != rows.positions[original])  # 'drop' moves them
@@ -77,7 +78,7 @@ class SharedPrefix:
         self.forward, self.budget, self.read, self.on_pass = forward, budget, read, on_pass
 
     def __call__(
-        self, rows: Rows, readout: Readout | None, original: int, replacement: Replacement
+        self, rows: Rows, readout: Readout | None, original: int, replacement: AnyReplacement
     ) -> Float[Tensor, "r k"] | None:
         """Return the outputs ``(r, k)`` of the rows; None if the prefix cannot be shared, or saves too little.
 

@@ -12,8 +12,8 @@ from torch import nn
 from interpreto.errors import OptimizationWarning
 from interpreto.models.options import EngineOptions
 
-NAMES = (*(field.name for field in fields(EngineOptions)), "mixed_lengths")
-"""The fields of `EngineOptions`, and batches of rows of unequal lengths."""
+NAMES = (*(field.name for field in fields(EngineOptions)), "mixed_lengths", "tolerance")
+"""The fields of `EngineOptions`, batches of rows of unequal lengths, and sampling that ended before the budget."""
 
 _OFF = "switched off by EngineOptions"
 _IDLE = {
@@ -23,6 +23,7 @@ _IDLE = {
     "distinct": "no two perturbed inputs were equal",
     "shared_backward": "no backward pass had several rows",
     "mixed_lengths": "no batch had rows of unequal lengths",
+    "tolerance": "no tolerance was given",
 }
 
 

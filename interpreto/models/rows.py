@@ -60,9 +60,9 @@ class RowRunner:
     on_pass: Callable[[], object] = lambda: None
 
     @contextmanager
-    def padding(self, samples: Iterable[Sample], token_id: int | None = None) -> Iterator[None]:
-        """Context manager in which rows of these samples, of which some tokens may become ``token_id``, can be padded."""
-        used = set() if token_id is None else {token_id}
+    def padding(self, samples: Iterable[Sample], token_id: int | None = None, more: Iterable[int] = ()) -> Iterator[None]:
+        """Context manager in which rows of these samples, of which some tokens may become others, can be padded."""
+        used = set(more) if token_id is None else {token_id, *more}
         for sample in samples:
             used.update(sample.input_ids.tolist())
             for readout in () if sample.targets is None else sample.targets.readouts:

@@ -13,8 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.errors import InputError, ModelError
 from interpreto.inputs.samples import MaskVariants, Readout, Sample
+from interpreto.models.alternatives import TextAlternatives
 from interpreto.models.batching import map_batches, windows
-from interpreto.models.masking import Replacement
+from interpreto.models.domains import AnyReplacement
 from interpreto.models.measurements import check_model
 from interpreto.models.prefix_sharing import SharedPrefix
 from interpreto.models.rows import RowRunner, Rows, concatenated
@@ -49,7 +50,7 @@ class MaskScorer:
         replacement: What masked units become.
     """
 
-    def __init__(self, runner: RowRunner, replacement: Replacement) -> None:
+    def __init__(self, runner: RowRunner, replacement: AnyReplacement) -> None:
         self.runner, self.replacement, self.options = runner, replacement, runner.options
         self.prefix = (
             SharedPrefix(runner.forward, runner.budget, runner.read, runner.on_pass) if runner.options.prefix else None
@@ -67,7 +68,7 @@ class MaskScorer:
                 for i, (v, (mask, inverse)) in enumerate(zip(window, masks, strict=True))
                 for readout in runner.readouts(v.sample)
             ]
-            with runner.padding((v.sample for v in window), self.replacement.token_id):
+            with runner.padding((v.sample for v in window), self.replacement.token_id, self._others(window)):
                 check_model(runner.forward, (v.sample for v in window), self.replacement)
                 found = self._shared(runs)
                 together = [run for i, run in enumerate(runs) if i not in found]
@@ -81,6 +82,11 @@ class MaskScorer:
             for v, total, (_, inverse) in zip(window, totals, masks, strict=True):
                 assert total is not None
                 yield v, finite(total, v.sample)[inverse]
+
+    def _others(self, window: Sequence[MaskVariants]) -> set[int]:
+        """Return the tokens of other texts that units may become."""
+        replacement = self.replacement
+        return set().union(*(replacement.ids(v.sample) for v in window)) if isinstance(replacement, TextAlternatives) else set()
 
     def _masks(self, v: MaskVariants) -> tuple[Tensor, Tensor]:
         """Return the distinct masks to run, an empty one among them, and the number of each asked one; the first is empty."""

@@ -1,19 +1,24 @@
 """Secants between inputs and baselines: operations that are linear in an input, with the slope of the exact difference.
 
 A batch holds inputs and then as many baselines. Each function here returns the values of its operation; those of the inputs
-have the slope between the two, those of the baselines are constant.
+have the slope between the two, those of the baselines are constant, so that no backward pass computes anything for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 Function = Callable[..., Any]
+
+MATRIX_PRODUCTS: frozenset[Function] = frozenset({torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm})
+ELEMENTWISE_PRODUCTS: frozenset[Function] = frozenset(
+    {torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.multiply, Tensor.multiply}
+)
 
 NEAR = 1e-7  # of a value: inputs of a pair this close have the slope of the derivative
 
@@ -45,19 +50,118 @@ class Pairs:
         """Return two halves as one tensor, laid out like another."""
         return torch.cat([first, second], self._known(like))
 
+    def of_inputs(self, gradient: Tensor, moved: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what the inputs' part of a gradient becomes, and zero for the baselines."""
+        ours = moved(self.halves(gradient)[0])
+        return self.joined(ours, torch.zeros_like(ours), gradient)
+
+    def copied(self) -> Pairs:
+        """Return the same facts for a backward pass, which may come after they have changed."""
+        return replace(self)
+
     def _known(self, x: Tensor) -> int:
         found = self.dimension(x)
         assert found is not None
         return found
 
 
+class _Elementwise(torch.autograd.Function):
+    """Values that are known, with slopes in the inputs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor, rise: Tensor, pairs: Pairs) -> Tensor:  # for the graph
+        ctx.save_for_backward(rise)
+        ctx.pairs = pairs
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = grad_outputs
+        (rise,) = ctx.saved_tensors
+        return ctx.pairs.of_inputs(gradient, lambda ours: ours * rise), None, None, None
+
+
+class _Softmax(torch.autograd.Function):
+    """A softmax that is known: exp and the logarithm of its sum have slopes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor, rise: Tensor, weight: Tensor, dim: int, pairs: Pairs) -> Tensor:  # noqa: PLR0917
+        ctx.save_for_backward(rise, weight)
+        ctx.dim, ctx.pairs = dim, pairs
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = grad_outputs
+        rise, weight = ctx.saved_tensors
+
+        def moved(ours: Tensor) -> Tensor:
+            found = ours * rise
+            return found - weight * found.sum(ctx.dim, keepdim=True)
+
+        return ctx.pairs.of_inputs(gradient, moved), None, None, None, None, None
+
+
+class _Product(torch.autograd.Function):
+    """A product, matrices' or elementwise, whose factors have the mean of the other as slope."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, matrices: bool, pairs: Pairs) -> Tensor:
+        (a1, a2), (b1, b2) = pairs.halves(a), pairs.halves(b)
+        ctx.save_for_backward((a1 + a2) / 2, (b1 + b2) / 2)
+        ctx.matrices, ctx.pairs = matrices, pairs
+        return a @ b if matrices else a * b
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = grad_outputs
+        a, b = ctx.saved_tensors
+
+        def of_first(ours: Tensor) -> Tensor:
+            return ours @ b.transpose(-2, -1) if ctx.matrices else _summed(ours * b, a)
+
+        def of_second(ours: Tensor) -> Tensor:
+            return a.transpose(-2, -1) @ ours if ctx.matrices else _summed(a * ours, b)
+
+        return ctx.pairs.of_inputs(gradient, of_first), ctx.pairs.of_inputs(gradient, of_second), None, None
+
+
+class _Linear(torch.autograd.Function):
+    """A linear layer, run backward for the inputs alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, pairs: Pairs) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.pairs = pairs
+        return torch.nn.functional.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = grad_outputs
+        (weight,) = ctx.saved_tensors
+        return ctx.pairs.of_inputs(gradient, lambda ours: ours @ weight), None, None, None
+
+
+def _summed(gradient: Tensor, like: Tensor) -> Tensor:
+    """Return a gradient, summed over the dimensions along which a factor was repeated."""
+    repeated = [d for d in range(-like.ndim, 0) if like.shape[d] == 1 != gradient.shape[d]]
+    return gradient.sum(repeated, keepdim=True) if repeated else gradient
+
+
 def slope(function: Function, derivative: Function, a: Tensor, b: Tensor) -> Tensor:
     """Return the secant's slope between two points, the derivative's where they are too close."""
+    return _rise(derivative, a, b, function(a) - function(b))
+
+
+def _rise(derivative: Function, a: Tensor, b: Tensor, difference: Tensor) -> Tensor:
+    """Return the slope of a function whose values differ by so much between two points."""
     step = a - b
+    if not step.numel() or float(step.abs().amin()) > NEAR:
+        return difference / step
     near = step.abs() <= NEAR * torch.maximum(a.abs(), b.abs()).clamp(max=1)
     if not bool(near.any()):
-        return (function(a) - function(b)) / step
-    rise = (function(a) - function(b)) / torch.where(near, torch.ones_like(step), step)
+        return difference / step
+    rise = difference / torch.where(near, torch.ones_like(step), step)
     rise[near] = derivative((a[near] + b[near]) / 2)
     return rise
 
@@ -74,18 +178,37 @@ def elementwise(pairs: Pairs, function: Function, x: Tensor) -> Tensor:
         return gradient
 
     with torch.no_grad():
-        value = function(x)
-        first, second = (half.double() for half in pairs.halves(x.detach()))
-        rise = slope(function, derivative, first, second).to(value.dtype)
-    x1 = pairs.halves(x)[0]
-    ours, theirs = pairs.halves(value)
-    return pairs.joined(ours + rise * (x1 - x1.detach()), theirs, x)
+        first, second = (half.double() for half in pairs.halves(x))
+        ours, theirs = function(first), function(second)
+        rise = _rise(derivative, first, second, ours - theirs).to(x.dtype)
+        value = pairs.joined(ours.to(x.dtype), theirs.to(x.dtype), x)
+    return _Elementwise.apply(x, value, rise, pairs.copied())
+
+
+def square(pairs: Pairs, x: Tensor) -> Tensor:
+    """Return x² with the secant's slope, x + x′."""
+    if pairs.dimension(x) is None:
+        return x.square()
+    with torch.no_grad():
+        first, second = pairs.halves(x)
+        value, rise = x.square(), first + second
+    return _Elementwise.apply(x, value, rise, pairs.copied())
+
+
+def linear(pairs: Pairs, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return a linear layer of x: its slope is its weight."""
+    if pairs.dimension(x) is None or x.ndim < 2:
+        return torch.nn.functional.linear(x, weight, bias)
+    return _Linear.apply(x, weight, bias, pairs.copied())
 
 
 def product(pairs: Pairs, function: Function, a: Tensor, b: Tensor) -> Tensor:
     """Return a product whose difference is shared by both factors: ½(b + b′)Δa + ½(a + a′)Δb."""
     if pairs.dimension(a) is None or pairs.dimension(b) is None or (pairs.leads and a.shape[0] != b.shape[0]):
         return function(a, b)
+    matrices = function in MATRIX_PRODUCTS
+    if (matrices and a.ndim > 2 and a.shape[:-2] == b.shape[:-2]) or (function in ELEMENTWISE_PRODUCTS and a.ndim == b.ndim):
+        return _Product.apply(a, b, matrices, pairs.copied())
     (a1, a2), (b1, b2) = pairs.halves(a), pairs.halves(b)
     with torch.no_grad():
         value = function(a, b)
@@ -100,11 +223,11 @@ def softmax(pairs: Pairs, x: Tensor, dim: int) -> Tensor:
     x = bounded(x)
     if pairs.dimension(x) is None:
         return x.softmax(dim)
-    x1, x2 = (half.double() for half in pairs.halves(x.detach()))
-    step, (weight, log1, log2) = _step(pairs, x), _shares(x1, x2, dim)
-    rise = slope(torch.exp, torch.exp, x1 - log1, x2 - log2)
-    moved = rise.to(x.dtype) * (step - (weight.to(x.dtype) * step).sum(dim, keepdim=True))
-    return pairs.joined(x1.softmax(dim).to(x.dtype) + moved, x2.softmax(dim).to(x.dtype), x)
+    with torch.no_grad():
+        x1, x2 = (half.double() for half in pairs.halves(x))
+        weight, log1, log2 = _shares(x1, x2, dim)
+        rise, value = slope(torch.exp, torch.exp, x1 - log1, x2 - log2), x.softmax(dim)
+    return _Softmax.apply(x, value, rise.to(x.dtype), weight.to(x.dtype), dim, pairs.copied())
 
 
 def logsumexp(pairs: Pairs, x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
@@ -117,6 +240,27 @@ def logsumexp(pairs: Pairs, x: Tensor, dim: int, keepdim: bool = False) -> Tenso
     moved = (weight.to(x.dtype) * _step(pairs, x)).sum(dim, keepdim=True)
     value = pairs.joined(log1.to(x.dtype) + moved, log2.to(x.dtype), x)
     return value if keepdim else value.squeeze(dim)
+
+
+def max_pool(pairs: Pairs, pool: Function, x: Tensor) -> Tensor:
+    """Return the maxima of windows; the difference of a window belongs to where the larger of its two maxima is.
+
+    Args:
+        pairs: Where inputs and baselines are.
+        pool: Takes ``(b, c, h, w)`` to the maxima and their places in ``h × w``.
+        x: Inputs, then baselines.
+    """
+    with torch.no_grad():
+        value, places = pool(x)
+    if pairs.dimension(x) is None:
+        return x.flatten(2).gather(2, places.flatten(2)).view_as(value)
+    (x1, x2), (ours, theirs), (place1, place2) = pairs.halves(x), pairs.halves(value), pairs.halves(places)
+    where = torch.where(ours >= theirs, place1, place2).flatten(2)
+    first, second = x1.flatten(2).gather(2, where), x2.detach().flatten(2).gather(2, where)
+    rise, step = (ours - theirs).flatten(2).double(), (first.detach().double() - second.double())
+    share = torch.where(rise == 0, 0.0, rise / torch.where(step == 0, 1.0, step)).to(value.dtype)
+    moved = (share * (first - first.detach())).view_as(ours)
+    return pairs.joined(ours + moved, theirs, value)
 
 
 def bounded(x: Tensor) -> Tensor:

@@ -103,6 +103,19 @@ def find_tokenizer(model: Any) -> Any:
     )
 
 
+def find_processor(model: Any) -> Any:
+    """Return the image processor that lies where a model was loaded from; None: there is none."""
+    place = getattr(model, "name_or_path", None)
+    if not isinstance(place, str) or not place:
+        return None
+    from transformers import AutoImageProcessor  # noqa: PLC0415  # slow to import
+
+    try:
+        return _quietly(lambda name, offline: AutoImageProcessor.from_pretrained(name, local_files_only=offline), place, True)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError):
+        return None
+
+
 def read_tokenizer(value: Any) -> Any:
     """Return a tokenizer, given itself, a processor that holds it, or its folder or id.
 

@@ -15,6 +15,7 @@ from interpreto.errors import ModelError
 from interpreto.models.attention import AttentionMap, AttentionReader, Kind
 from interpreto.models.batching import Budget, map_batches
 from interpreto.models.watching import watching
+from interpreto.models.wrappers import model_name
 
 
 @dataclass(eq=False)
@@ -99,7 +100,7 @@ def zeroed(model: nn.Module, calls: list[BlockCall], budget: Budget) -> Iterator
         axis = 0 if len(call.output) == 1 else 1  # XLNet has tokens before rows
         if call.output.ndim != 3 or call.output.shape[axis] != 1:
             raise ModelError(
-                f"`model`: blocks of {type(model).__name__} have hidden states {tuple(call.output.shape)} for one text; value "
+                f"`model`: blocks of {model_name(model)} have hidden states {tuple(call.output.shape)} for one text; value "
                 "zeroing needs one vector per token. Use AttentionRollout or GenericAttention."
             )
         length = call.output.shape[1 - axis]
@@ -137,7 +138,7 @@ def _step(model: nn.Module, call: BlockCall, number: int, axis: int) -> Callable
         with torch.no_grad(), watching(model, AttentionReader(model, len(picked), edit)):
             output = first_tensor(call.block(*arguments, **options))
         if not done:
-            raise ModelError(f"`model`: a block of {type(model).__name__} attends only the first time it is run.")
+            raise ModelError(f"`model`: a block of {model_name(model)} attends only the first time it is run.")
         assert call.output is not None
         turned = 1 - torch.cosine_similarity(output.double(), call.output.double(), dim=-1)
         return (turned.T if axis else turned).float()

@@ -88,6 +88,7 @@ def observed(model: nn.Module, watcher: Watcher) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(parameters_frozen(model))
         stack.enter_context(torch_attention(model))
+        stack.enter_context(activations_apart(model))
         for name, module in model.named_modules():
             for handle in _hooks(name, module, watcher):
                 stack.callback(handle.remove)
@@ -125,6 +126,19 @@ def parameters_frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in changed:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def activations_apart(model: nn.Module) -> Iterator[None]:
+    """Context manager in which activation modules do not write over their input, which a watcher may need."""
+    changed = [module for module in model.modules() if getattr(module, "inplace", None) is True and is_activation(module)]
+    for module in changed:
+        module.inplace = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in changed:
+            module.inplace = True  # type: ignore[assignment]
 
 
 @contextmanager

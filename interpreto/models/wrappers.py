@@ -60,6 +60,11 @@ def lengthens_inputs(model: Any) -> bool:
     return any(getattr(config, "is_prompt_learning", False) for config in configs.values())
 
 
+def model_name(model: Any) -> str:
+    """Return the name of a model's class; of a model of ours that holds the user's, that of the user's."""
+    return type(getattr(model, "explained", model)).__name__
+
+
 def parameters_of(model: nn.Module) -> tuple[frozenset[str], bool]:
     """Return the arguments that a model's ``forward`` names, and whether it takes others by ``**kwargs``."""
     inner: Any = getattr(model, "get_base_model", lambda: model)()  # PEFT's wrappers pass arguments on

@@ -27,7 +27,7 @@ def facts(view: ConceptView) -> list[tuple[str, str]]:
 def ordered_outputs(view: ConceptView) -> list[int]:
     """Return the outputs as they are shown: classes of one text by falling score, else in order."""
     order = list(range(len(view.outputs)))
-    if isinstance(view, LocalConcepts) and view.about.output == "class":
+    if isinstance(view, LocalConcepts) and view.has_scores and view.about.output == "class":
         return sorted(order, key=lambda output: -float(view.scores[output]))
     return order
 
@@ -43,7 +43,7 @@ def without_noise(view: ConceptView) -> ConceptView:
 
     A view of a data set has no scores, and is returned as it is.
     """
-    if not isinstance(view, LocalConcepts):
+    if not isinstance(view, LocalConcepts) or not view.has_scores:
         return view
     limits = torch.tensor([noise_of(score.nan_to_num(0.0, 0.0, 0.0), dtype=score.dtype) for score in view.scores])
     return replace(view, effects=view.effects.masked_fill(view.effects.abs() <= limits[:, None, None], 0.0))

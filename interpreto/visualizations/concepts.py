@@ -8,7 +8,8 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from interpreto.aliases import aliases
-from interpreto.concepts.base import ConceptAutoEncoderExplainer
+from interpreto.concepts.base import ConceptExplainer
+from interpreto.concepts.given import given_concepts
 from interpreto.concepts.summaries import global_concepts, local_concepts
 from interpreto.concepts.views import ConceptView, GlobalConcepts, LocalConcepts
 from interpreto.errors import OptionError
@@ -55,10 +56,17 @@ def renderer(view: ConceptView) -> ConceptRenderer:
     return ConceptRenderer(view)
 
 
-@aliases(classes_names="class_names", save_path="path")
+@aliases(
+    classes_names="class_names",
+    save_path="path",
+    concepts_importances="importances",
+    concepts_labels="interpretation",
+    concepts_activations="activations",
+    top_k="k_concepts",
+)
 def plot_concepts(
-    concept_explainer: ConceptAutoEncoderExplainer,
-    inputs: Any,
+    concept_explainer: ConceptExplainer | None = None,
+    inputs: Any = None,
     targets: Any = None,
     *,
     interpretation: Any = None,
@@ -68,6 +76,9 @@ def plot_concepts(
     activation_granularity: Any = None,
     class_names: Any = None,
     inference_mode: Any = None,
+    importances: Any = None,
+    sample: Any = None,
+    activations: Any = None,
     path: str | PathLike[str] | None = None,
     backend: str = "auto",
 ) -> Any:
@@ -79,13 +90,18 @@ def plot_concepts(
         concept_explainer: Fitted concepts with a splitter.
         inputs: One text, for its own concepts; or a data set, for the concepts of all of it.
         targets: Classes or continuations; None: every class, or the model's own continuation.
-        interpretation: A `TopKInputs`, or the result of its ``interpret``, that names the concepts.
+        interpretation: Any `Interpretation`, such as `KeywordLabels`, or the result of its ``interpret``, that names the
+            concepts. Labels are shown with their scores.
         latent_activations: Activations of the data set for the interpretation; None: computed.
         k_concepts: Number of concepts shown.
         method: Definition of the effects.
         activation_granularity: Units of the texts.
         class_names: Names of the classes, by id.
         inference_mode: Score whose change is the effect.
+        importances: Importances that you computed, in place of explainer and inputs: ``(c,)``, ``(t, c)``, or dictionaries
+            by output and concept; see `interpreto.concepts.given.given_concepts`.
+        sample: Units of the one text that the importances are of.
+        activations: Amounts ``(u, c)`` of the concepts in these units.
         path: File to write as well: the page, or matplotlib's figure in the format of the file's suffix.
         backend: ``"notebook"``, ``"terminal"`` or ``"matplotlib"`` (bars and heat maps); ``"auto"`` is the notebook whose
             kernel runs this, else the terminal.
@@ -110,6 +126,15 @@ def plot_concepts(
         positive  ... logit...
     """
     check_backend(backend)
+    if importances is not None:
+        if concept_explainer is not None or inputs is not None or targets is not None:
+            raise OptionError("`importances`: are shown as they are; leave out the explainer, inputs and targets.")
+        own = {"sample": sample, "activations": activations, "class_names": class_names, "k_concepts": k_concepts}
+        return show_concepts(given_concepts(importances, interpretation, **own), path, backend=backend)
+    if concept_explainer is None or inputs is None or sample is not None or activations is not None:
+        raise OptionError(
+            "`plot_concepts`: pass a concept explainer and inputs, or `importances` with `sample` and `activations`."
+        )
     asked = {
         "interpretation": interpretation,
         "k_concepts": k_concepts,

@@ -99,7 +99,7 @@ def test_sobol(order, sampler, n):
     assert_calibrated(values, errors, torch.tensor(np.array(truth) / f.var()))
 
 
-@pytest.mark.parametrize("n", [4, 8, 32])
+@pytest.mark.parametrize("n", [4, pytest.param(8, marks=pytest.mark.slow), pytest.param(32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("aggregator", [SmoothGradAggregator, SquareGradAggregator, VarGradAggregator])
 def test_noisy_gradients(aggregator, n):
     """Of a score that is quadratic in its embeddings: under noise, mean and variance of its gradients are known."""

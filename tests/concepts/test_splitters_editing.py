@@ -1,12 +1,20 @@
 """The batch edit and the upper half."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
-from interpreto.concepts.splitters import BatchUnits, ModelWithSplitPoints
+from interpreto.concepts.splitters import (
+    BatchUnits,
+    ModelWithSplitPoints,
+    SplitterForClassification,
+    SplitterForGeneration,
+)
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.batching import map_batches
+from tests import tiny
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
 
 MODELS = {f"{kind}_{name}": zoo[name] for kind, zoo in (("classifier", CLASSIFIERS), ("lm", CAUSAL_LMS)) for name in zoo}
@@ -171,3 +179,102 @@ def test_a_model_that_padding_changes_takes_texts_of_one_length():
         map_batches([len(sample) for sample in samples], batches.append, splitter.budget(), mixed)
     for batch in batches:
         assert len({len(samples[i]) for i in batch}) == 1
+
+
+LASTING = ["lm_gpt2", "lm_llama"]
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_an_edit_lasts_through_generate_and_a_cache_changes_nothing(name):
+    model, tokenizer = MODELS[name]()
+    splitter = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)
+    inputs = tokenizer("The film was", return_tensors="pt")
+    direction = torch.randn(splitter.batch_activations(splitter.samples("The film")).shape[-1], generator=seeded(1))
+    seen = []
+
+    def edit(hidden):
+        seen.append(hidden.shape[1])
+        return hidden + 4 * direction
+
+    options = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    plain = model.generate(**inputs, **options)
+    with splitter.editing(edit):
+        cached = model.generate(**inputs, **options)
+    assert seen == [inputs["input_ids"].shape[1], 1, 1, 1, 1, 1]
+    with splitter.editing(edit):
+        whole = model.generate(**inputs, **options, use_cache=False)
+    assert torch.equal(cached, whole) and not torch.equal(cached, plain)
+    assert torch.equal(model.generate(**inputs, **options), plain)  # nothing is left behind
+    by_hand = inputs["input_ids"]
+    for _ in range(6):
+        samples = splitter.samples([by_hand[0]])
+        logits = splitter.edited_outputs(samples, lambda hidden: hidden + 4 * direction)
+        by_hand = torch.cat([by_hand, logits[:, -1].argmax(-1, keepdim=True)], 1)
+    assert torch.equal(by_hand, cached)
+
+
+def test_lasting_edits_of_both_stacks_of_an_encoder_decoder():
+    model, tokenizer = tiny.SEQ2SEQ["t5"]()
+    inputs, options = tokenizer("The film was", return_tensors="pt"), {"max_new_tokens": 4, "do_sample": False}
+    for path, passes in (("encoder.block.0", 1), ("decoder.block.0", 4)):
+        splitter, seen = SplitterForGeneration(model, path, tokenizer, max_new_tokens=2), []
+        for _ in range(2):
+            with splitter.editing(lambda hidden: seen.append(1) or hidden):  # noqa: B023
+                model.generate(**inputs, **options, min_new_tokens=4)
+        assert len(seen) == 2 * passes
+
+
+def test_a_layer_that_runs_several_times_is_edited_once_in_each_pass():
+    model, tokenizer = tiny.CLASSIFIERS["albert"]()
+    splitter, seen = ModelWithSplitPoints(model, "albert.encoder.albert_layer_groups.0", tokenizer=tokenizer), []
+    inputs = tokenizer("The film", return_tensors="pt")
+    with splitter.editing(lambda hidden: seen.append(1) or 2 * hidden), torch.no_grad():
+        found = [model(**inputs).logits for _ in range(2)]
+    assert len(seen) == 2 and torch.equal(*found)
+    torch.testing.assert_close(splitter.edited_outputs("The film", lambda hidden: 2 * hidden), found[0])
+
+
+def test_lasting_edits_of_the_input_of_a_head():
+    for name in ("classifier_bert", "classifier_gpt2"):
+        model, tokenizer = MODELS[name]()
+        splitter = SplitterForClassification(model, tokenizer=tokenizer)
+        text = SENTENCES[1]
+        with splitter.editing(lambda hidden: 2 * hidden), torch.no_grad():
+            found = model(**tokenizer(text, return_tensors="pt")).logits
+        torch.testing.assert_close(found, splitter.edited_outputs(text, lambda hidden: 2 * hidden))
+
+
+def test_a_lasting_edit_is_over_after_an_error_and_is_of_its_thread_alone():
+    model, tokenizer = MODELS["lm_gpt2"]()
+    splitter = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)
+    inputs = tokenizer("The film was", return_tensors="pt")
+    hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
+    with torch.no_grad(), ThreadPoolExecutor(1) as other:
+        plain = model(**inputs).logits
+        with splitter.editing(lambda hidden: 0 * hidden):
+            elsewhere = other.submit(lambda: torch.no_grad()(model)(**inputs).logits).result()
+            assert torch.equal(elsewhere, plain) and not torch.equal(model(**inputs).logits, plain)
+        with pytest.raises(OptionError, match="keeps the shape"), splitter.editing(lambda hidden: hidden[:, :1]):
+            model(**inputs)
+        assert torch.equal(model(**inputs).logits, plain)
+    assert hooks == [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["classifier_bert", "lm_llama"])
+def test_activations_between_two_places_are_those_of_a_whole_pass(name):
+    model, tokenizer = MODELS[name]()
+    splitter = ModelWithSplitPoints(model, [0, 1], tokenizer=tokenizer)
+    first, second = splitter.split_points
+    samples = splitter.samples(SENTENCES)
+    hidden = splitter.batch_activations(samples, first).requires_grad_()
+    found = splitter.activations_from(samples, hidden, first, [1])
+    torch.testing.assert_close(found[second], splitter.batch_activations(samples, second))
+    (gradient,) = torch.autograd.grad(found[second].sum(), hidden)
+    assert bool(gradient.abs().amax(-1)[:, 0].gt(0).all())
+    with pytest.raises(OptionError, match="not reached after"):
+        splitter.activations_from(samples, hidden, second, [0])
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)

@@ -289,7 +289,7 @@ def test_the_report_says_what_the_last_call_saved():
     explainer = Occlusion(model, tokenizer, batch_size=6)
     assert not any(explainer.report().values())
     explainer(PROMPTS, TARGETS)
-    assert list(explainer.report()) == [*NAMES, "mixed_lengths"] and explainer.report()["prefix"].reason == ""
+    assert list(explainer.report()) == [*NAMES, "mixed_lengths", "tolerance"] and explainer.report()["prefix"].reason == ""
     explainer(PROMPTS[0], torch.tensor([300]))
     assert explainer.report()["prefix"] and not explainer.report()["one_pass"]
     lines = str(explainer.report()).splitlines()

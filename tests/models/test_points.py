@@ -6,7 +6,16 @@ import pytest
 import torch
 import transformers
 
-from interpreto import InputXGradient, IntegratedGradients, Saliency, SmoothGrad
+from interpreto import (
+    AttnLrp,
+    Contrast,
+    DeepLift,
+    DeepLiftShap,
+    InputXGradient,
+    IntegratedGradients,
+    Saliency,
+    SmoothGrad,
+)
 from interpreto.attributions import evidence
 from interpreto.errors import CompletenessWarning, ModelError
 from interpreto.models.options import EngineOptions
@@ -146,3 +155,70 @@ def test_rounding_is_told():
         model.get_input_embeddings().weight.sub_(model.get_input_embeddings().weight.mean(1, keepdim=True))
     with pytest.warns(CompletenessWarning, match="gradient × input of 'The film was not good' is rounding"):
         InputXGradient(Normalized(model), tokenizer)(TEXT, 0)
+
+
+AT_INPUTS = {Saliency: {}, InputXGradient: {}, AttnLrp: {}, DeepLift: {}, DeepLiftShap: {"n_baselines": 2}}
+SHARED = {
+    "predicted": ("bert", tiny.CLASSIFIERS, (["The film was not good", "A good film"], None)),
+    "classes": ("bert", tiny.CLASSIFIERS, (["The film was not good", "A good film"], [[0, 2], [1]])),
+    "texts": ("gpt2", tiny.CAUSAL_LMS, (["The film was", "A"], [" not good", " film"])),
+    "contrast": ("gpt2", tiny.CAUSAL_LMS, (["The film was"], Contrast(" not good", " dull"))),
+    "two stacks": ("t5", tiny.SEQ2SEQ, (["The film was not good"], ["a good film"])),
+}
+OF_A_CLASSIFIER = ("predicted", "classes")
+
+
+@pytest.mark.parametrize("method", AT_INPUTS, ids=lambda method: method.__name__)
+@pytest.mark.parametrize(
+    "case", [*OF_A_CLASSIFIER, *(pytest.param(name, marks=pytest.mark.slow) for name in SHARED if name not in OF_A_CLASSIFIER)]
+)
+def test_scores_of_the_gradients_pass_are_those_of_a_pass_of_their_own(method, case):
+    family, models, call = SHARED[case]
+    model, tokenizer = models[family]()
+    explainer = method(model, tokenizer, **AT_INPUTS[method])
+    explainer(*call)  # what is measured of a model once
+    rows = []
+    counting = model.register_forward_hook(lambda _, __, output: rows.append(len(output.logits)))
+    together = explainer(*call)
+    shared, explainer.perturbator.stays = sum(rows), False
+    rows.clear()
+    apart = explainer(*call)
+    counting.remove()
+    assert shared < sum(rows)
+    for one, other in zip(together, apart, strict=True):
+        assert one.target_labels == other.target_labels and one.prediction == other.prediction
+        scale = float(other.base_scores.abs().max())
+        torch.testing.assert_close(one.base_scores, other.base_scores, rtol=0, atol=1e-5 * scale)
+        largest = float(other.attributions.nan_to_num().abs().max())
+        torch.testing.assert_close(one.attributions, other.attributions, rtol=0, atol=1e-5 * largest, equal_nan=True)
+        if other.reference_scores is not None:
+            torch.testing.assert_close(one.reference_scores, other.reference_scores, rtol=0, atol=1e-5 * scale)
+
+
+def test_inputs_whose_batch_does_not_fit_are_aimed_once(monkeypatch):
+    """The memory runs out in a backward pass, after targets were found: the same targets are explained by half batches."""
+    model, tokenizer = classifier()
+    texts = [TEXT, "A good film was bad", "The film was bad too", "A film is not good"]
+    wanted, grad, failed = InputXGradient(model, tokenizer)(texts), torch.autograd.grad, []
+
+    def full(outputs, inputs, *arguments, **options):
+        if len(inputs) > 2:
+            failed.append(len(inputs))
+            raise torch.OutOfMemoryError("out of memory")
+        return grad(outputs, inputs, *arguments, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", full)
+    found = InputXGradient(model, tokenizer)(texts)
+    assert failed
+    for one, other in zip(found, wanted, strict=True):
+        assert one.target_labels == other.target_labels
+        torch.testing.assert_close(one.attributions, other.attributions, rtol=1e-4, atol=1e-5)
+
+
+def test_half_precision_keeps_a_pass_of_its_own_for_scores_under_rules():
+    """Rules write normalizations out, which round more in half precision than the model's own kernels."""
+    model, tokenizer = tiny.CLASSIFIERS["bert"]()
+    explanation = AttnLrp(model.bfloat16(), tokenizer)(TEXT, 0)[0]
+    with torch.no_grad():
+        logits = model(**tokenizer(TEXT, return_tensors="pt")).logits
+    assert float(explanation.base_scores[0]) == float(logits[0, 0])

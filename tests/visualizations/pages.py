@@ -11,12 +11,14 @@ import torch
 
 from interpreto import Explanations, Occlusion, Saliency, demo, report
 from interpreto.attributions.output import AttributionOutput
+from interpreto.concepts.lenses.output import LensOutput
 from interpreto.inputs.samples import Prediction
 from interpreto.metrics import Benchmark
 from interpreto.visualizations import to_html
 from interpreto.visualizations.concepts import concepts_to_html
 from interpreto.visualizations.curve_layout import GRID, Curve
 from interpreto.visualizations.html.curves import curve_page
+from interpreto.visualizations.lens import renderer
 from tests.visualizations.concept_examples import dataset, local
 from tests.visualizations.dashboard_examples import dashboard
 from tests.visualizations.examples import conversation, explanation, film, generation
@@ -113,6 +115,33 @@ def benchmark_page() -> str:
     return benchmark.run([Occlusion(model, tokenizer), Saliency(model, tokenizer)], texts).to_html()
 
 
+def lens_page() -> str:
+    """Return layers by tokens of a text, and of one with a single column."""
+    texts = {"The film is not <b>": ["The", " film", " is", " not", " <b>"], "Dull.": ["Dull."]}
+    found = []
+    for seed, (text, tokens) in enumerate(texts.items()):
+        logs = torch.randn(4, len(tokens), 9, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+        top = logs.topk(3)
+        ids = logs[-1].argmax(-1)
+        own = logs.gather(-1, ids[None, :, None].expand(4, -1, 1))
+        found.append(
+            LensOutput(
+                text,
+                tuple(tokens),
+                ("embeddings", "0", "1", "2"),
+                top.indices,
+                top.values.exp(),
+                -(logs.exp() * logs).sum(-1),
+                (logs[-1:].exp() * (logs[-1:] - logs)).sum(-1),
+                ids,
+                own[..., 0].exp(),
+                1 + (logs > own).sum(-1),
+                {i: f" token{i}" for i in range(9)},
+            )
+        )
+    return renderer(found).to_html()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "class": lambda: to_html(additive()),
     "classes": lambda: to_html(film()),
@@ -131,4 +160,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "importance": importance_page,
     "report": report_page,
     "benchmark": benchmark_page,
+    "lens": lens_page,
 }

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpreto.attributions.games.interactions import Interactions
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants, Variants
 from interpreto.intervals import student_quantile
@@ -31,6 +32,8 @@ class Estimate:
         left_out: ``(j, t, x)`` values without each group of perturbed inputs, from which the explainer computes a jackknife.
         in_logarithms: The values are skewed magnitudes, such as variances: the jackknife is that of their logarithms.
         reference: ``(t,)`` scores of the input with everything masked, where it was scored.
+        interactions: Values of several units together, of methods that compute them.
+        stopped: Why sampling ended and after how many rows, where a tolerance was given.
     """
 
     values: Float[Tensor, "t x"]
@@ -38,6 +41,8 @@ class Estimate:
     left_out: Float[Tensor, "j t x"] | None = None
     in_logarithms: bool = False
     reference: Float[Tensor, " t"] | None = None
+    interactions: Interactions | None = None
+    stopped: str | None = None
 
 
 class Aggregator(ABC):

@@ -1,6 +1,6 @@
-"""Values and interaction indices of a game that is known for every coalition.
+"""Values of a game that is known for every coalition.
 
-A game is a table ``(2^n, t)``: row ``r`` is the score of the coalition whose players are the set bits of ``r``. Indices follow
+A game is a table ``(2^n, t)``: row ``r`` is the score of the coalition whose players are the set bits of ``r``. Values follow
 from the Möbius transform m (Harsanyi dividends), in float64.
 """
 
@@ -9,18 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 Coalition = tuple[int, ...]
 """Players in ascending order."""
-
-BERNOULLI = (1.0, -0.5, 1 / 6, 0.0, -1 / 30, 0.0, 1 / 42, 0.0, -1 / 30)
-"""Bernoulli numbers with B₁ = −½, for the aggregation of interactions into k-SII."""
 
 
 def all_coalitions(n: int) -> Float[Tensor, "r n"]:
@@ -75,103 +71,6 @@ def _shared(table: Tensor, share: Callable[[int], float]) -> Tensor:
     sizes = presence.sum(1).long()
     weights = torch.tensor([0.0, *(share(size) for size in range(1, presence.shape[1] + 1))], dtype=torch.float64)
     return moebius(table).T @ (presence * weights[sizes][:, None])
-
-
-def interactions(table: Float[Tensor, "r t"], index: str, order: int) -> dict[Coalition, Float[Tensor, " t"]]:
-    """Compute an interaction index of every coalition of 1 to ``order`` players.
-
-    Args:
-        table: The game.
-        index: ``"SII"`` (Grabisch & Roubens, 1999), ``"k-SII"`` (Bordt & von Luxburg, 2023), ``"STII"`` (Sundararajan et al.,
-            2020), ``"FSII"`` (Tsai et al., 2023) or ``"BII"`` (Grabisch & Roubens, 1999).
-        order: Largest number of players in an interaction, k.
-
-    Returns:
-        Values ``(t,)`` per coalition, in the units of the game. k-SII, STII and FSII sum to v(N) − v(∅).
-
-    References:
-        Bordt & von Luxburg, AISTATS 2023, https://arxiv.org/abs/2209.04012; Sundararajan, Dhamdhere & Agarwal, ICML 2020,
-        https://arxiv.org/abs/1902.05622; Tsai, Yeh & Ravikumar, JMLR 2023, https://arxiv.org/abs/2203.00870.
-    """
-    n = len(table).bit_length() - 1
-    order = min(order, n)
-    if index == "FSII":
-        return faithful_interactions(table, order)
-    dividends = moebius(table)
-    found = {c: _index(dividends, n, c, index, order) for c in coalitions_of_size(n, order)}
-    return _aggregated(found) if index == "k-SII" else found
-
-
-def _index(dividends: Tensor, n: int, coalition: Coalition, index: str, order: int) -> Tensor:
-    size, own = len(coalition), number_of(coalition)
-    if index == "STII" and size < order:
-        return dividends[own]
-    rows, extra = _supersets(n, own)
-    share: dict[str, Callable[[int], float]] = {
-        "SII": lambda more: 1 / (more + 1),
-        "k-SII": lambda more: 1 / (more + 1),
-        "BII": lambda more: 0.5**more,
-        "STII": lambda more: 1 / math.comb(size + more, order),
-    }
-    weights = torch.tensor([share[index](more) for more in range(n - size + 1)], dtype=torch.float64)
-    return (dividends[rows] * weights[extra][:, None]).sum(0)
-
-
-@lru_cache(maxsize=64)
-def _bits(n: int) -> Int[Tensor, " r"]:
-    return all_coalitions(n).sum(1).long()
-
-
-def _supersets(n: int, own: int) -> tuple[Int[Tensor, " s"], Int[Tensor, " s"]]:
-    """Return the rows of all coalitions that contain the players of ``own``, and how many more players each has."""
-    rows = torch.arange(2**n)
-    rows = rows[(rows & own) == own]
-    return rows, _bits(n)[rows] - bin(own).count("1")
-
-
-def _aggregated(found: dict[Coalition, Tensor]) -> dict[Coalition, Tensor]:
-    """Turn SII up to an order into k-SII: lower orders take over what higher ones describe."""
-    out = {}
-    for coalition in tuple(found):
-        above = [(other, value) for other, value in found.items() if set(coalition) <= set(other)]
-        terms = [BERNOULLI[len(other) - len(coalition)] * value for other, value in above]
-        out[coalition] = torch.stack(terms).sum(0)
-    return out
-
-
-def faithful_interactions(table: Float[Tensor, "r t"], order: int) -> dict[Coalition, Float[Tensor, " t"]]:
-    """Compute the Faithful Shapley interaction index: least squares under the Shapley kernel, exact at ∅ and N."""
-    n = len(table).bit_length() - 1
-    presence, sizes = all_coalitions(n), _bits(n)
-    columns = coalitions_of_size(n, order)
-    design = torch.stack([presence[:, list(c)].prod(1) for c in columns], 1)
-    scores = table.double() - table[:1].double()
-    inner = (sizes > 0) & (sizes < n)
-    kernel = torch.tensor([(n - 1) / (math.comb(n, s) * s * (n - s)) if 0 < s < n else 0.0 for s in range(n + 1)])
-    weights = kernel.double()[sizes[inner]]
-    solution = constrained_least_squares(design[inner], scores[inner], weights, design[-1], scores[-1])
-    return dict(zip(columns, solution, strict=True))
-
-
-def constrained_least_squares(
-    design: Float[Tensor, "m k"],
-    scores: Float[Tensor, "m t"],
-    weights: Float[Tensor, " m"],
-    row: Float[Tensor, " k"],
-    total: Float[Tensor, " t"],
-) -> Float[Tensor, "k t"]:
-    """Solve min Σ w (y − Xβ)² under rowᵀβ = total, by substitution of one coefficient."""
-    pivot = int(row.abs().argmax())
-    others = [j for j in range(design.shape[1]) if j != pivot]
-    root = weights.sqrt()[:, None]
-    ratio = row[others] / row[pivot]
-    reduced = (design[:, others] - design[:, [pivot]] * ratio) * root
-    rest = (scores - design[:, [pivot]] * (total / row[pivot])) * root
-    out = scores.new_zeros(design.shape[1], scores.shape[1])
-    if others:
-        out[others] = torch.linalg.lstsq(reduced, rest, driver="gelsd").solution
-    out[pivot] = (total - row[others] @ out[others]) / row[pivot]
-    return out
 
 
 # --- Games with a hierarchy of players

@@ -1,8 +1,10 @@
 """Attribution methods: a choice of perturbator and aggregator each."""
 
 from interpreto.attributions.methods.alti import Alti
+from interpreto.attributions.methods.at2 import At2
 from interpreto.attributions.methods.attention_rollout import AttentionRollout
 from interpreto.attributions.methods.bidirectional_attention import BidirectionalAttention
+from interpreto.attributions.methods.context_cite import ContextCite
 from interpreto.attributions.methods.deep_lift import DeepLift, DeepLiftShap
 from interpreto.attributions.methods.expected_gradients import ExpectedGradients
 from interpreto.attributions.methods.games import Banzhaf, ExactShapley, PermutationShap
@@ -14,6 +16,7 @@ from interpreto.attributions.methods.lime import Lime
 from interpreto.attributions.methods.occlusion import Occlusion
 from interpreto.attributions.methods.partition_shap import PartitionShap
 from interpreto.attributions.methods.raw_attention import RawAttention
+from interpreto.attributions.methods.reagent import ReAGent
 from interpreto.attributions.methods.relevance import AttnLrp
 from interpreto.attributions.methods.saliency import InputXGradient, Saliency
 from interpreto.attributions.methods.smooth_grad import SmoothGrad
@@ -26,10 +29,12 @@ from interpreto.attributions.methods.var_grad import VarGrad
 
 __all__ = [
     "Alti",
+    "At2",
     "AttentionRollout",
     "AttnLrp",
     "Banzhaf",
     "BidirectionalAttention",
+    "ContextCite",
     "DeepLift",
     "DeepLiftShap",
     "ExactShapley",
@@ -46,6 +51,7 @@ __all__ = [
     "PartitionShap",
     "PermutationShap",
     "RawAttention",
+    "ReAGent",
     "Rise",
     "Saliency",
     "SmoothGrad",

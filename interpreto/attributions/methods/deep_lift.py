@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 from interpreto.attributions.aggregations import MeanAggregator
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.evidence import Gradients
-from interpreto.attributions.options import Options
+from interpreto.attributions.options import GradientOptions
 from interpreto.attributions.perturbations import BackgroundPerturbator, BaselinePerturbator
 from interpreto.attributions.perturbations.background import Background
 from interpreto.models.backward_rules import DeepLiftRules
@@ -47,7 +47,7 @@ class DeepLift(AttributionExplainer):
         batch_size: int | None = None,
         *,
         baseline: Baseline | None = "auto",
-        **options: Unpack[Options],
+        **options: Unpack[GradientOptions],
     ) -> None:
         model, tokenizer = read_model(model, tokenizer)
         pair = BaselinePerturbator(read_baseline(baseline, tokenizer))
@@ -87,7 +87,7 @@ class DeepLiftShap(AttributionExplainer):
         *,
         background: Background = None,
         n_baselines: int | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[GradientOptions],
     ) -> None:
         model, tokenizer = read_model(model, tokenizer)
         count = (8 if background is None else max(1, len(background))) if n_baselines is None else n_baselines

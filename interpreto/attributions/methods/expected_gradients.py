@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 
 from interpreto.attributions.aggregations import MeanAggregator
 from interpreto.attributions.base import AttributionExplainer
-from interpreto.attributions.options import Options
+from interpreto.attributions.options import GradientOptions
 from interpreto.attributions.perturbations import BackgroundPerturbator
 from interpreto.attributions.perturbations.background import Background
 from interpreto.models.wrapping import read_model
@@ -42,7 +42,7 @@ class ExpectedGradients(AttributionExplainer):
         *,
         background: Background = None,
         n_perturbations: int = 32,
-        **options: Unpack[Options],
+        **options: Unpack[GradientOptions],
     ) -> None:
         model, tokenizer = read_model(model, tokenizer)
         points = BackgroundPerturbator(background, n_perturbations, tokenizer, between=True)

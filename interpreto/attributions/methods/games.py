@@ -10,6 +10,8 @@ from interpreto.attributions.aggregations.games import BanzhafAggregator, ExactS
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations.games import AllCoalitionsPerturbator, OrdersPerturbator, PairedMasksPerturbator
+from interpreto.attributions.tolerance import evidence_within
+from interpreto.models.alternatives import ReplacedBy
 
 
 class ExactShapley(AttributionExplainer):
@@ -39,7 +41,7 @@ class ExactShapley(AttributionExplainer):
         batch_size: int | None = None,
         *,
         max_units: int = 12,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {"perturbator": AllCoalitionsPerturbator(max_units), "aggregator": ExactShapleyAggregator()}
@@ -53,6 +55,8 @@ class PermutationShap(AttributionExplainer):
 
     Args:
         n_perturbations: Number of coalitions: at least ``2u``. None: 500, or ``8u`` if that is more.
+        tolerance: Sample in rounds until 1.96 standard errors of each unit are at most this share of the score gap, or the
+            budget ends; the explanation says which (`AttributionOutput.stopped`). None: the whole budget.
 
     Raises:
         OptionError: The budget holds no order with its reverse.
@@ -75,11 +79,14 @@ class PermutationShap(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int | None = None,
-        replacement: str | int = "auto",
+        tolerance: float | None = None,
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {"perturbator": OrdersPerturbator(n_perturbations), "aggregator": OrdersAggregator()}
-        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)
+        super().__init__(
+            model, tokenizer, batch_size, replacement=replacement, evidence=evidence_within(tolerance), **parts, **options
+        )
 
 
 class Banzhaf(AttributionExplainer):
@@ -90,6 +97,8 @@ class Banzhaf(AttributionExplainer):
 
     Args:
         n_perturbations: Number of coalitions. None: 500, or ``8u`` if that is more.
+        tolerance: Sample in rounds until 1.96 standard errors of each unit are at most this share of the score gap, or the
+            budget ends; the explanation says which (`AttributionOutput.stopped`). None: the whole budget.
 
     Examples:
         >>> from interpreto import Banzhaf, demo
@@ -108,8 +117,11 @@ class Banzhaf(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int | None = None,
-        replacement: str | int = "auto",
+        tolerance: float | None = None,
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {"perturbator": PairedMasksPerturbator(n_perturbations), "aggregator": BanzhafAggregator()}
-        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)
+        super().__init__(
+            model, tokenizer, batch_size, replacement=replacement, evidence=evidence_within(tolerance), **parts, **options
+        )

@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 
 from interpreto.attributions.aggregations import MeanAggregator
 from interpreto.attributions.base import AttributionExplainer
-from interpreto.attributions.options import Options
+from interpreto.attributions.options import GradientOptions
 from interpreto.attributions.perturbations import GradientShapPerturbator
 from interpreto.models.embeddings import Baseline, read_baseline
 from interpreto.models.wrapping import read_model
@@ -43,7 +43,7 @@ class GradientShap(AttributionExplainer):
         n_perturbations: int = 32,
         baseline: Baseline | None = "auto",
         noise_std: float = 0.1,
-        **options: Unpack[Options],
+        **options: Unpack[GradientOptions],
     ) -> None:
         model, tokenizer = read_model(model, tokenizer)
         points = GradientShapPerturbator(read_baseline(baseline, tokenizer), n_perturbations, std=noise_std)

@@ -8,12 +8,13 @@ from typing_extensions import Unpack
 
 from interpreto.attributions.aggregations import WeightedMeanAggregator
 from interpreto.attributions.base import AttributionExplainer
-from interpreto.attributions.options import Options
+from interpreto.attributions.options import GradientOptions
 from interpreto.attributions.perturbations import (
     DiscretizedPathPerturbator,
     LinearInterpolationPerturbator,
     SequentialPathPerturbator,
 )
+from interpreto.errors import OptionError
 from interpreto.models.embeddings import Baseline, read_baseline
 from interpreto.models.wrapping import read_model
 from interpreto.validation import check_choice
@@ -57,9 +58,11 @@ class IntegratedGradients(AttributionExplainer):
         baseline: Baseline | None = "auto",
         path: str = "straight",
         strategy: str = "greedy",
-        **options: Unpack[Options],
+        **options: Unpack[GradientOptions],
     ) -> None:
         model, tokenizer = read_model(model, tokenizer)
+        if path == "discretized" and options.get("at") is not None:
+            raise OptionError("`path`: 'discretized' leads through embeddings of words; with `at`, use 'straight'.")
         start, count = read_baseline(baseline, tokenizer), n_perturbations
         makers = {
             "straight": lambda: LinearInterpolationPerturbator(start, count),

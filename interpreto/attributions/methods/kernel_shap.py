@@ -10,6 +10,8 @@ from interpreto.attributions.aggregations import ShapleyAggregator
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import ShapTokenPerturbator
+from interpreto.attributions.tolerance import evidence_within
+from interpreto.models.alternatives import ReplacedBy
 
 
 class KernelShap(AttributionExplainer):
@@ -20,6 +22,8 @@ class KernelShap(AttributionExplainer):
 
     Args:
         n_perturbations: Number of coalitions: at least ``2u``, unless all fit. None: 500, or ``2u`` if that is more.
+        tolerance: Sample in rounds until 1.96 standard errors of each unit are at most this share of the score gap, or the
+            budget ends; the explanation says which (`AttributionOutput.stopped`). None: the whole budget.
 
     Raises:
         OptionError: if ``n_perturbations`` is less than ``2u``, and not all coalitions fit.
@@ -42,8 +46,11 @@ class KernelShap(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int | None = None,
-        replacement: str | int = "auto",
+        tolerance: float | None = None,
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {"perturbator": ShapTokenPerturbator(n_perturbations), "aggregator": ShapleyAggregator()}
-        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)
+        super().__init__(
+            model, tokenizer, batch_size, replacement=replacement, evidence=evidence_within(tolerance), **parts, **options
+        )

@@ -10,7 +10,9 @@ from interpreto.attributions.aggregations import DistancesFromMask, LinearRegres
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator
+from interpreto.attributions.tolerance import evidence_within
 from interpreto.choices import read_member
+from interpreto.models.alternatives import ReplacedBy
 
 
 class Lime(AttributionExplainer):
@@ -21,6 +23,8 @@ class Lime(AttributionExplainer):
     Args:
         n_perturbations: Number of perturbed inputs, the unperturbed one included: more than there are units. None: 200, or
             four per unit if that is more.
+        tolerance: Sample in rounds until 1.96 standard errors of each unit are at most this share of the score gap, or the
+            budget ends; the explanation says which (`AttributionOutput.stopped`). None: the whole budget.
         perturb_probability: Probability that a unit is masked, in (0, 1).
         distance_function: Distance to the input: ``"cosine"``, ``"hamming"`` or ``"euclidean"``, as in `DistancesFromMask`.
         kernel_width: Width of the weights ``sqrt(exp(−distance² / width²))``.
@@ -47,10 +51,11 @@ class Lime(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int | None = None,
+        tolerance: float | None = None,
         perturb_probability: float = 0.5,
         distance_function: DistancesFromMask | str = DistancesFromMask.COSINE,
         kernel_width: float = 0.25,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         distance = read_member(DistancesFromMask, distance_function, "distance_function")
@@ -58,4 +63,6 @@ class Lime(AttributionExplainer):
             "perturbator": RandomMaskedTokenPerturbator(n_perturbations, perturb_probability),
             "aggregator": LinearRegressionAggregator(distance, kernel_width),
         }
-        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)
+        super().__init__(
+            model, tokenizer, batch_size, replacement=replacement, evidence=evidence_within(tolerance), **parts, **options
+        )

@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from interpreto.attributions.aggregations.moments import MomentsAggregator
 from interpreto.attributions.base import AttributionExplainer
-from interpreto.attributions.options import Options
+from interpreto.attributions.options import GradientOptions
 from interpreto.attributions.perturbations import GaussianNoisePerturbator
 from interpreto.validation import check_count
 
@@ -41,7 +41,7 @@ class NoiseMethod(AttributionExplainer, ABC):
         n_perturbations: int = 32,
         noise_std: float = 0.1,
         input_x_gradient: bool = False,
-        **options: Unpack[Options],
+        **options: Unpack[GradientOptions],
     ) -> None:
         count = check_count(n_perturbations, "n_perturbations", self.least)
         noise = GaussianNoisePerturbator(count, std=noise_std, input_x_gradient=input_x_gradient)

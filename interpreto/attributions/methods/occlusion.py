@@ -10,6 +10,7 @@ from interpreto.attributions.aggregations import OcclusionAggregator
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import OcclusionPerturbator
+from interpreto.models.alternatives import ReplacedBy
 
 
 class Occlusion(AttributionExplainer):
@@ -32,7 +33,7 @@ class Occlusion(AttributionExplainer):
         tokenizer: Any = None,
         batch_size: int | None = None,
         *,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {"perturbator": OcclusionPerturbator(), "aggregator": OcclusionAggregator()}

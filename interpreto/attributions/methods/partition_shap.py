@@ -11,6 +11,7 @@ from interpreto.attributions.games.hierarchy import Hierarchy
 from interpreto.attributions.games.rounds import Rounds
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations.partition import PartitionPerturbator
+from interpreto.models.alternatives import ReplacedBy
 
 
 class PartitionShap(AttributionExplainer):
@@ -48,7 +49,7 @@ class PartitionShap(AttributionExplainer):
         *,
         n_perturbations: int | None = None,
         hierarchy: Hierarchy = "auto",
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {"perturbator": PartitionPerturbator(n_perturbations, hierarchy), "evidence": Rounds()}

@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 from interpreto.attributions.aggregations import MeanAggregator
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.evidence import Gradients
-from interpreto.attributions.options import Options
+from interpreto.attributions.options import GradientOptions
 from interpreto.attributions.perturbations import InputPerturbator
 from interpreto.models.backward_rules import LrpRules
 from interpreto.validation import check_choice
@@ -53,7 +53,7 @@ class AttnLrp(AttributionExplainer):
         *,
         attention: str = "attnlrp",
         biases: str = "absorb",
-        **options: Unpack[Options],
+        **options: Unpack[GradientOptions],
     ) -> None:
         rules = partial(LrpRules, check_choice(attention, "attention", ATTENTION))
         shares = check_choice(biases, "biases", BIASES) == "share"

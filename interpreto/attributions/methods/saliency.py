@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 
 from interpreto.attributions.aggregations import MeanAggregator
 from interpreto.attributions.base import AttributionExplainer
-from interpreto.attributions.options import Options
+from interpreto.attributions.options import GradientOptions
 from interpreto.attributions.perturbations import InputPerturbator
 
 
@@ -36,7 +36,7 @@ class Saliency(AttributionExplainer):
         batch_size: int | None = None,
         *,
         input_x_gradient: bool = False,
-        **options: Unpack[Options],
+        **options: Unpack[GradientOptions],
     ) -> None:
         parts = {"perturbator": InputPerturbator(input_x_gradient), "aggregator": MeanAggregator()}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, signed=input_x_gradient, **parts, **options)
@@ -55,6 +55,8 @@ class InputXGradient(AttributionExplainer):
         https://arxiv.org/abs/1412.6815.
     """
 
-    def __init__(self, model: Any, tokenizer: Any = None, batch_size: int | None = None, **options: Unpack[Options]) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any = None, batch_size: int | None = None, **options: Unpack[GradientOptions]
+    ) -> None:
         parts = {"perturbator": InputPerturbator(input_x_gradient=True), "aggregator": MeanAggregator()}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)

@@ -12,6 +12,7 @@ from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import SequenceSamplers, SobolTokenPerturbator
 from interpreto.choices import read_member
 from interpreto.errors import OptionError
+from interpreto.models.alternatives import ReplacedBy
 
 
 class Sobol(AttributionExplainer):
@@ -53,7 +54,7 @@ class Sobol(AttributionExplainer):
         sobol_indices_order: SobolIndicesOrders | str = SobolIndicesOrders.FIRST_ORDER,
         sampler: SequenceSamplers | str = SequenceSamplers.SOBOL,
         n_perturbations: int | None = None,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         if n_perturbations is not None:

@@ -13,8 +13,10 @@ from interpreto.attributions.aggregations.penalized import PriorAggregator
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator
+from interpreto.attributions.tolerance import evidence_within
 from interpreto.choices import read_member
 from interpreto.errors import OptionError
+from interpreto.models.alternatives import ReplacedBy
 from interpreto.validation import is_number, shown
 
 
@@ -26,6 +28,8 @@ class GLime(AttributionExplainer):
 
     Args:
         n_perturbations: Number of perturbed inputs. None: 200, or four per unit if that is more.
+        tolerance: Sample in rounds until 1.96 standard errors of each unit are at most this share of the score gap, or the
+            budget ends; the explanation says which (`AttributionOutput.stopped`). None: the whole budget.
         sigma: Width of the neighborhood; large: each unit is kept with probability ½.
 
     Raises:
@@ -48,8 +52,9 @@ class GLime(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int | None = None,
+        tolerance: float | None = None,
         sigma: float = 1.0,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         if not is_number(sigma) or not 0.2 <= sigma < math.inf:
@@ -59,7 +64,9 @@ class GLime(AttributionExplainer):
             "perturbator": RandomMaskedTokenPerturbator(n_perturbations, masked),
             "aggregator": LinearRegressionAggregator(None),
         }
-        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)
+        super().__init__(
+            model, tokenizer, batch_size, replacement=replacement, evidence=evidence_within(tolerance), **parts, **options
+        )
 
 
 class LimeWithPrior(AttributionExplainer):
@@ -108,7 +115,7 @@ class LimeWithPrior(AttributionExplainer):
         perturb_probability: float = 0.5,
         distance_function: DistancesFromMask | str = DistancesFromMask.COSINE,
         kernel_width: float = 0.25,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         distance = read_member(DistancesFromMask, distance_function, "distance_function")
@@ -133,6 +140,8 @@ class Rise(AttributionExplainer):
 
     Args:
         n_perturbations: Number of perturbed inputs. None: 200, or four per unit if that is more.
+        tolerance: Sample in rounds until 1.96 standard errors of each unit are at most this share of the score gap, or the
+            budget ends; the explanation says which (`AttributionOutput.stopped`). None: the whole budget.
         perturb_probability: Probability that a unit is masked, in (0, 1).
 
     Examples:
@@ -152,12 +161,22 @@ class Rise(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_perturbations: int | None = None,
+        tolerance: float | None = None,
         perturb_probability: float = 0.5,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         parts = {
             "perturbator": RandomMaskedTokenPerturbator(n_perturbations, perturb_probability),
             "aggregator": KeptMeanAggregator(),
         }
-        super().__init__(model, tokenizer, batch_size, replacement=replacement, signed=False, **parts, **options)
+        super().__init__(
+            model,
+            tokenizer,
+            batch_size,
+            replacement=replacement,
+            evidence=evidence_within(tolerance),
+            signed=False,
+            **parts,
+            **options,
+        )

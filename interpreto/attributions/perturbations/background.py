@@ -13,7 +13,7 @@ from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, on
 from interpreto.attributions.perturbations.embeddings import check_baseline
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, Sample
-from interpreto.models.embeddings import EmbeddingSpace
+from interpreto.models.embeddings import InputSpace
 from interpreto.validation import check_count, shown
 
 Background = Sequence[str] | Tensor | None
@@ -27,12 +27,14 @@ class BaselinePerturbator(EmbeddingsPerturbator):
         baseline: A `Baseline`.
     """
 
+    stays = True
+
     def __init__(self, baseline: Any = "zero") -> None:
         self.baseline = check_baseline(baseline)
 
-    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+    def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
-        step = on_units(embeddings - space.baseline(self.baseline, embeddings), sample)
+        step = on_units(embeddings - space.baseline(self.baseline, embeddings, sample), sample)
         return EmbeddingVariants(sample, embeddings[None], step[None], baseline=embeddings - step)
 
 
@@ -52,10 +54,11 @@ class BackgroundPerturbator(EmbeddingsPerturbator):
 
     def __init__(self, background: Background, n_perturbations: int, tokenizer: Any, *, between: bool) -> None:
         self.n_perturbations, self.between = check_count(n_perturbations, "n_perturbations"), between
+        self.stays = not between
         self.background = read_background(background, tokenizer)
         self.vocabulary = ordinary_ids(tokenizer) if self.background is None else None
 
-    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+    def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         x, p = space.embed(sample), self.n_perturbations
         starts = torch.stack([x - on_units(x - start, sample) for start in self._starts(sample, space, x, generator)])
         step = x - starts
@@ -64,7 +67,7 @@ class BackgroundPerturbator(EmbeddingsPerturbator):
             points = starts + torch.rand(p, 1, 1, generator=generator, dtype=torch.float32).to(x) * step
         return EmbeddingVariants(sample, points, step, baseline=starts)
 
-    def _starts(self, sample: Sample, space: EmbeddingSpace, x: Float[Tensor, "l d"], generator: Generator) -> list[Tensor]:
+    def _starts(self, sample: Sample, space: InputSpace, x: Float[Tensor, "l d"], generator: Generator) -> list[Tensor]:
         """Return a baseline for each point."""
         known, p, size = self.background, self.n_perturbations, int(sample.units.free.sum())
         if known is None:
@@ -73,12 +76,12 @@ class BackgroundPerturbator(EmbeddingsPerturbator):
             return [self._embedded(ids, sample, space) for ids in drawn]
         order = torch.cat([torch.randperm(len(known), generator=generator) for _ in range(-(-p // len(known)))])[:p].tolist()
         if isinstance(known, Tensor):
-            return [space.baseline(known[i], x) for i in order]
+            return [space.baseline(known[i], x, sample) for i in order]
         found = {i: self._embedded(known[i].repeat(-(-size // len(known[i])))[:size], sample, space) for i in set(order)}
         return [found[i] for i in order]
 
     @staticmethod
-    def _embedded(ids: Int[Tensor, " m"], sample: Sample, space: EmbeddingSpace) -> Float[Tensor, "l d"]:
+    def _embedded(ids: Int[Tensor, " m"], sample: Sample, space: InputSpace) -> Float[Tensor, "l d"]:
         """Return the embeddings of a sample with other tokens in the places of its units."""
         row = sample.input_ids.clone()
         row[sample.units.free] = ids
@@ -107,6 +110,15 @@ def read_background(background: Any, tokenizer: Any) -> list[Int[Tensor, " m"]] 
 
 
 def ordinary_ids(tokenizer: Any) -> Int[Tensor, " v"]:
-    """Return the ids of a tokenizer that are not special."""
+    """Return the ids of a tokenizer that are not special.
+
+    Raises:
+        OptionError: there is no tokenizer, as images have none.
+    """
+    if not hasattr(tokenizer, "all_special_ids"):
+        raise OptionError(
+            f"`background`: random tokens need a tokenizer, and {type(tokenizer).__name__} is none; pass a tensor of baselines "
+            "(k, l, d). For images, use DeepLift or IntegratedGradients with a `baseline`."
+        )
     special = set(getattr(tokenizer, "all_special_ids", ()))
     return torch.tensor([i for i in range(len(tokenizer)) if i not in special])

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
-from interpreto.models.embeddings import EmbeddingSpace
+from interpreto.models.embeddings import InputSpace
 from interpreto.validation import check_count  # noqa: F401  # its old place
 
 
@@ -60,10 +60,15 @@ class EmbeddingsPerturbator(Perturbator):
     """Move the embeddings; a subclass chooses where to, and the direction along which gradients are contracted.
 
     Tokens in no unit keep their embeddings, so that only effects of units are attributed.
+
+    Attributes:
+        stays: Every point is the input itself, so that its score is read from the pass that its gradient needs.
     """
 
+    stays: bool = False
+
     @abstractmethod
-    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants: ...
+    def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants: ...
 
 
 class UntouchedPerturbator(MaskPerturbator):
@@ -76,10 +81,12 @@ class UntouchedPerturbator(MaskPerturbator):
 class InputPerturbator(EmbeddingsPerturbator):
     """Return the input alone, for its gradient: contracted with the input, or as a norm."""
 
+    stays = True
+
     def __init__(self, input_x_gradient: bool = False) -> None:
         self.input_x_gradient = input_x_gradient
 
-    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+    def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         point = space.embed(sample)[None]
         return EmbeddingVariants(sample, point, direction=point if self.input_x_gradient else None)
 

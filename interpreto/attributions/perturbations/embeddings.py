@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, on_units
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, Sample
-from interpreto.models.embeddings import Baseline, EmbeddingSpace
+from interpreto.models.embeddings import Baseline, InputSpace
 from interpreto.validation import check_count, check_not_negative, is_number, shown
 
 
@@ -26,9 +26,9 @@ class LinearInterpolationPerturbator(EmbeddingsPerturbator):
     def __init__(self, baseline: Any = "zero", n_perturbations: int = 32) -> None:
         self.baseline, self.n_perturbations = check_baseline(baseline), check_count(n_perturbations, "n_perturbations")
 
-    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+    def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
-        step = on_units(embeddings - space.baseline(self.baseline, embeddings), sample)
+        step = on_units(embeddings - space.baseline(self.baseline, embeddings, sample), sample)
         nodes, weights = np.polynomial.legendre.leggauss(self.n_perturbations)
         alphas = torch.from_numpy((nodes + 1) / 2).to(embeddings)
         points = embeddings - (1 - alphas)[:, None, None] * step
@@ -48,7 +48,7 @@ class GaussianNoisePerturbator(EmbeddingsPerturbator):
         self.n_perturbations = check_count(n_perturbations, "n_perturbations")
         self.std, self.input_x_gradient = check_not_negative(std, "noise_std"), input_x_gradient
 
-    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+    def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
         noise = torch.randn(self.n_perturbations, *embeddings.shape, generator=generator, dtype=torch.float32).to(embeddings)
         points = embeddings + on_units(noise, sample) * (self.std * embeddings.std())
@@ -68,10 +68,10 @@ class GradientShapPerturbator(EmbeddingsPerturbator):
         self.baseline, self.n_perturbations = check_baseline(baseline), check_count(n_perturbations, "n_perturbations")
         self.std = check_not_negative(std, "noise_std")
 
-    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+    def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
         p = self.n_perturbations
-        start = embeddings - on_units(embeddings - space.baseline(self.baseline, embeddings), sample)
+        start = embeddings - on_units(embeddings - space.baseline(self.baseline, embeddings, sample), sample)
         noise = torch.randn(p, *embeddings.shape, generator=generator, dtype=torch.float32).to(embeddings)
         alphas = torch.rand(p, 1, 1, generator=generator, dtype=torch.float32).to(embeddings)
         step = embeddings + on_units(noise, sample) * (self.std * embeddings.std()) - start

@@ -1,4 +1,4 @@
-"""Coalitions of units for games: all of them, growing along orders, or drawn in pairs."""
+"""Coalitions of units for games: all of them, growing along orders, drawn in pairs, or for interactions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 
 from interpreto.attributions.games.indices import all_coalitions
 from interpreto.attributions.perturbations.base import MaskPerturbator, WeightedMaskPerturbator, over_units
+from interpreto.attributions.perturbations.shap import ShapTokenPerturbator
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants, Sample
 from interpreto.validation import check_count, check_optional_count
@@ -78,3 +79,33 @@ class PairedMasksPerturbator(MaskPerturbator):
             return (1 - all_coalitions(u)).float()
         drawn = torch.rand(n // 2, u, generator=generator, dtype=torch.float32) < 0.5
         return torch.stack([drawn, ~drawn], 1).flatten(0, 1).float()
+
+
+class InteractionPerturbator(WeightedMaskPerturbator):
+    """Take every coalition where they fit in the budget, in the order of a table's rows; else draw them by size, in pairs.
+
+    Args:
+        n_perturbations: Number of coalitions: at least ``16u`` for ``u`` units, unless all fit. None: 2,048, or ``32u`` if that
+            is more.
+
+    Attributes:
+        rows_a_unit: Coalitions per unit that it needs at least.
+    """
+
+    rows_a_unit = 16
+
+    def __init__(self, n_perturbations: int | None = None) -> None:
+        self.n_perturbations = check_optional_count(n_perturbations, "n_perturbations", 2)
+
+    def __call__(self, sample: Sample, generator: Generator) -> MaskVariants:
+        u = sample.players
+        n = max(2048, 32 * u) if self.n_perturbations is None else self.n_perturbations
+        if u < 31 and 2**u <= n:
+            return MaskVariants(sample, over_units((1 - all_coalitions(u)).float(), sample))
+        if n < self.rows_a_unit * u:
+            raise OptionError(
+                f"`n_perturbations`: {n} coalitions tell too little of the interactions of {u} units; pass at least "
+                f"{self.rows_a_unit * u}, "
+                "or a coarser `granularity`."
+            )
+        return ShapTokenPerturbator(n)(sample, generator)

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, on_units
 from interpreto.attributions.perturbations.embeddings import check_baseline
 from interpreto.inputs.samples import EmbeddingVariants, Sample
-from interpreto.models.embeddings import EmbeddingSpace
+from interpreto.models.embeddings import InputSpace
 from interpreto.validation import check_choice, check_count
 
 STRATEGIES = ("greedy", "maxcount")
@@ -35,9 +35,9 @@ class SequentialPathPerturbator(EmbeddingsPerturbator):
     def __init__(self, baseline: Any = "zero", n_perturbations: int = 32) -> None:
         self.baseline, self.n_perturbations = check_baseline(baseline), check_count(n_perturbations, "n_perturbations")
 
-    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+    def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         x = space.embed(sample)
-        step = on_units(x - space.baseline(self.baseline, x), sample)
+        step = on_units(x - space.baseline(self.baseline, x, sample), sample)
         moved = sample.units.free.nonzero()[:, 0].to(x.device)
         alone = torch.zeros(len(moved), *x.shape, dtype=x.dtype, device=x.device)
         alone[torch.arange(len(moved)), moved] = step[moved]
@@ -71,9 +71,9 @@ class DiscretizedPathPerturbator(EmbeddingsPerturbator):
         self.strategy = check_choice(strategy, "strategy", STRATEGIES)
         self.n_neighbors = check_count(n_neighbors, "n_neighbors")
 
-    def __call__(self, sample: Sample, space: EmbeddingSpace, generator: Generator) -> EmbeddingVariants:
+    def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         x = space.embed(sample)
-        start = x - on_units(x - space.baseline(self.baseline, x), sample)
+        start = x - on_units(x - space.baseline(self.baseline, x, sample), sample)
         free = sample.units.free.to(x.device)
         vocabulary = torch.cat([space.table(ids) for ids in torch.arange(space.size).split(8192)])
         path = x.repeat(self.n_perturbations + 1, 1, 1)

@@ -48,8 +48,9 @@ class ShapTokenPerturbator(WeightedMaskPerturbator):
                 "or a coarser `granularity`."
             )
         else:
-            rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
-            present, weights, groups = _sampled(rng, u, n - 2) if n >= 4 * u else _orders(rng, u, n - 2)
+            seed = int(torch.randint(2**62, (1,), generator=generator))
+            sampled = n >= 4 * u
+            present, weights, groups = _sampled(seed, u, n - 2) if sampled else _orders(np.random.default_rng(seed), u, n - 2)
         mask = torch.from_numpy(np.concatenate([np.zeros((1, u)), np.ones((1, u)), 1.0 - present])).float()
         groups = torch.from_numpy(np.concatenate([[-1, -1], groups]))
         weights = None if weights is None else torch.from_numpy(np.concatenate([[0.0, 0.0], weights]))
@@ -67,14 +68,14 @@ def _kernel(u: int, size: int) -> float:
     return 1.0 / (comb(u, size) * size * (u - size))
 
 
-def _sampled(rng: np.random.Generator, u: int, budget: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sampled(seed: int, u: int, budget: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pairs of coalitions; a pair's two weights are its share of the kernel's mass on its sizes."""
     pairs, weights, groups = [], [], []
     for size, (count, total) in _shares(u, budget // 2).items():
         if count == 0:
             continue
         enumerated = count == total
-        half = _enumerate(u, size) if enumerated else _drawn(rng, u, size, count, total)
+        half = _enumerate(u, size) if enumerated else _drawn(seed, u, size, count, total)
         mass = total * _kernel(u, size)
         pairs.append(half)
         weights += [mass / count] * count
@@ -115,19 +116,22 @@ def _enumerate(u: int, size: int) -> np.ndarray:
     return half[half[:, 0] == 1.0] if 2 * size == u else half  # at a half, one of each pair
 
 
-def _drawn(rng: np.random.Generator, u: int, size: int, count: int, total: int) -> np.ndarray:
-    """Return distinct coalitions of one size, none the complement of another."""
-    if 2 * count >= total:  # most of them: fewer than twice the budget
-        return _enumerate(u, size)[rng.permutation(total)[:count]]
+def _drawn(seed: int, u: int, size: int, count: int, total: int) -> np.ndarray:
+    """Return distinct coalitions of one size, none the complement of another; the first ones are the same for any count."""
+    ties, again, order = (np.random.default_rng([seed, size, i]) for i in range(3))
     half, used, seen = np.zeros((count, u)), np.zeros(u), set()
-    for row, tie in zip(half, rng.random((count, u)), strict=True):
+    balanced = min(count, total // 2)
+    for row, tie in zip(half[:balanced], ties.random((balanced, u)), strict=True):
         # The least used units first, so that all appear equally often; at a half, pairs do that by themselves.
         members = tie.argsort()[:size] if 2 * size == u else np.lexsort((tie, used))[:size]
         while (key := _key(u, members)) in seen:
-            members = rng.permutation(u)[:size]
+            members = again.permutation(u)[:size]
         seen.add(key)
         row[members] = 1.0
         used[members] += 1
+    if count > balanced:  # most of them: fewer than twice the budget
+        left = (row for row in _enumerate(u, size)[order.permutation(total)] if _key(u, row.nonzero()[0]) not in seen)
+        half[balanced:] = np.stack(list(itertools.islice(left, count - balanced)))
     return half
 
 

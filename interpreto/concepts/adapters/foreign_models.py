@@ -123,7 +123,7 @@ class ExternalModel(FittableModel, ForeignModel):
             codes = self.model.encode(activations)
         return self._as_rows(codes[-1] if isinstance(codes, tuple) else codes, activations, "encode")
 
-    def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
+    def decode(self, concepts: Float[Tensor, "n c"], activations: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "n d"]:
         """Reconstruct rows ``(n, d)`` from their codes."""
         self._place(concepts.device)
         return self._as_rows(self.model.decode(concepts), concepts, "decode")

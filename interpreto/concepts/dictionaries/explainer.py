@@ -75,7 +75,7 @@ class DictionaryLearningExplainer(ConceptAutoEncoderExplainer):
         Args:
             activations: ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`.
             overwrite: Learn anew what has been learned.
-            tqdm_bar: Show the progress; None: after two seconds, in a terminal.
+            tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
             **concept_model_options: Options of the concept model, in place of those that the explainer was made with.
 
         Raises:

@@ -43,7 +43,7 @@ class Neurons(FittableModel):
         """Return the activations."""
         return activations
 
-    def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
+    def decode(self, concepts: Float[Tensor, "n c"], activations: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "n d"]:
         """Return the concepts."""
         return concepts
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from interpreto.concepts.activations import Activations, check_finite, read_activations
 from interpreto.concepts.base import ConceptExplainer
+from interpreto.concepts.interpretations.base import Interpretation
 from interpreto.concepts.interpretations.token_text import Surface, alone, runs_of_words, vocabulary
 from interpreto.concepts.interpretations.top_k import Ranking
 from interpreto.concepts.splitters.base import read_strategy
@@ -33,7 +34,7 @@ Labeled = Iterator[tuple[list[str], Tensor]]
 T = TypeVar("T")
 
 
-class TopKInputs:
+class TopKInputs(Interpretation):
     """Interpret concepts by the ``k`` texts in which each is largest.
 
     The texts are the units of a data set (words, tokens, sentences, …), the whole vocabulary, or the distinct runs of words
@@ -50,7 +51,7 @@ class TopKInputs:
         ngrams: Take the distinct runs of consecutive words of the inputs, each as an input of its own: a number, or
             the fewest and the most. None: units as they are in the inputs.
         min_count: Least number of times that a run of words occurs.
-        tqdm_bar: Show the rows done; None: after two seconds, in a terminal.
+        tqdm_bar: Show the rows done; None: after two seconds, in terminals and notebooks.
         use_unique_words: Another spelling of ``ngrams``: a number n is ``(1, n)``, True is 1.
         unique_words_kwargs: ``{"count_min_threshold": n}`` is another spelling of ``min_count=n``.
         concept_encoding_batch_size: Rows that are encoded at a time; None: as many as a budget of numbers holds.
@@ -137,7 +138,7 @@ class TopKInputs:
             raise InputError(
                 "`inputs`: got 'all' and a list of texts; the inputs come first here: interpret(texts, activations, 'all')."
             )
-        concepts = _read_indices(concepts_indices, self.concept_explainer.nb_concepts)
+        concepts = read_indices(concepts_indices, self.concept_explainer.nb_concepts)
         ranking = Ranking(len(concepts), self.k)
         with progress_bar(desc="interpretation", unit=" rows", shown=self.tqdm_bar) as bar, torch.no_grad():
             for texts, codes in self._codes(inputs, latent_activations, concepts_activations):
@@ -309,7 +310,7 @@ def _of_unique_words(words: Any, options: Mapping[str, Any] | None, ngrams: Any,
     return ngrams, min_count
 
 
-def _read_indices(indices: Any, count: int) -> list[int]:
+def read_indices(indices: Any, count: int) -> list[int]:
     """Return numbers of concepts, each once."""
     if isinstance(indices, str):
         if indices != "all":

@@ -109,7 +109,10 @@ class BatchTopKSAE(EncodedAutoencoder):
             if size >= MOST_CODES:
                 break
         values = torch.cat(rows)
-        self.threshold = _least_of_largest(values, self.k * len(values)).reshape(1)
+        least = _least_of_largest(values, self.k * len(values))
+        below = values[values < least]
+        next_one = below.max() if below.numel() else torch.zeros_like(least)
+        self.threshold = ((least + next_one) / 2).reshape(1)  # between two of them: no code hangs on how a product is rounded
 
 
 def _least_of_largest(values: Float[Tensor, "b c"], count: int) -> Float[Tensor, ""]:

@@ -81,7 +81,7 @@ class Autoencoder(ConceptModel, ABC):
         """Compute the amount of each concept in each row."""
         return self.codes(self.normalized(activations)) * self.scale
 
-    def decode(self, concepts: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
+    def decode(self, concepts: Float[Tensor, "n c"], activations: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "n d"]:
         """Reconstruct rows from their concepts."""
         return self.reconstruct(concepts / self.scale) * self.scale + self.mean
 

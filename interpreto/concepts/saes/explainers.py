@@ -109,7 +109,7 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
         Args:
             activations: ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`, which is streamed.
             overwrite: Train anew what was trained.
-            tqdm_bar: Show the progress; None: after two seconds, in a terminal.
+            tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
             nb_epochs: Passes over the activations.
             batch_size: Rows per step.
             lr: Learning rate of Adam, warmed up, and decayed linearly to 0 over the last fifth of the steps.

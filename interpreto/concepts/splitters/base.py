@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +26,12 @@ from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models import fingerprint
 from interpreto.models.activations import ActivationRecorder, WindowActivations
 from interpreto.models.batching import Budget
-from interpreto.models.hook_points import HookPoint
+from interpreto.models.hook_points import HookPoint, find_hook_points
 from interpreto.models.interventions import Edit
 from interpreto.models.nnsight import NNsightTracing, wrapped
 from interpreto.validation import check_batch_size, check_count
+
+PROBE = "It is so, and it was so."
 
 
 class ModelSplitter(ABC):
@@ -46,6 +48,11 @@ class ModelSplitter(ABC):
     def __init__(self, recorder: ActivationRecorder, reader: InputReader | None = None) -> None:
         self._recorder = recorder
         self.reader = recorder.reader if reader is None else reader
+
+    @property
+    def recorder(self) -> ActivationRecorder:
+        """Return what runs the model."""
+        return self._recorder
 
     @property
     def encoder(self) -> InputReader:
@@ -157,6 +164,15 @@ class ModelSplitter(ABC):
         """
 
     @abstractmethod
+    def editing(self, edit: Edit, split_point: str | None = None) -> AbstractContextManager[None]:
+        """Return a context manager in which every pass of the model, also in ``generate``, goes through ``edit``.
+
+        ``edit`` takes the activations of a pass at the split point, ``(b, l, d)``, or ``(b, d)`` where there is one vector
+        per text, and returns others of the same shape. With a cache, a pass of ``generate`` after the first holds one token
+        per text. The model is this thread's alone meanwhile.
+        """
+
+    @abstractmethod
     def of_batch(
         self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
     ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]:
@@ -208,7 +224,7 @@ class ModelSplitter(ABC):
             split_point: The split point, if there are several.
             dtype: Dtype of the stored activations; None: the model's.
             rows_per_shard: Rows after which a shard ends, at the end of a text. Memory holds one shard.
-            tqdm_bar: Show the number of rows; None: after two seconds, in a terminal.
+            tqdm_bar: Show the number of rows; None: after two seconds, in terminals and notebooks.
 
         Returns:
             The store.
@@ -295,6 +311,36 @@ class TokenSplitter(ModelSplitter):
 
     def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b ..."]:
         return self._recorder.run_on([SplitInput.of(sample) for sample in samples], self.hook_point(split_point), hidden)[0]
+
+    def activations_from(
+        self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None, to: Sequence[str | int]
+    ) -> dict[str, Tensor]:
+        """Return activations at further places, downstream of given activations, and differentiable in them alone.
+
+        Args:
+            samples: The texts of a batch.
+            hidden: Of the shape that `batch_activations` returns for these samples at the split point.
+            split_point: Where ``hidden`` is given; None: the only split point.
+            to: Paths of modules, or numbers of blocks, that the model reaches after the split point.
+
+        Returns:
+            Activations ``(b, l, d)``, or ``(b, d)`` where there are no tokens, by path.
+
+        Raises:
+            OptionError: the model reaches one of them before the split point, or has no such module.
+        """
+        points = find_hook_points(self.model, to)
+        rows = [SplitInput.of(sample) for sample in samples]
+        _, found = self._recorder.run_on(rows, self.hook_point(split_point), hidden, points)
+        return {point.name: values for point, values in zip(points, found, strict=True)}
+
+    def editing(self, edit: Edit, split_point: str | None = None) -> AbstractContextManager[None]:
+        return self._recorder.editing(self.hook_point(split_point), edit, self.probe_row())
+
+    def probe_row(self) -> SplitInput:
+        """Return a short text as the model reads it, by which a module's layout is found."""
+        (sample, *_) = self.iter_samples([PROBE], ActivationGranularity.ALL_TOKENS)
+        return SplitInput.of(sample)
 
     def _joined(self, readouts: Sequence[WindowActivations]) -> Activations:
         return Activations(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -98,7 +99,7 @@ class SplitterForClassification(ModelSplitter):
         Args:
             inputs: Texts, pairs, chats, tensors of ids, dicts or `BatchEncoding` of any number of rows, or any iterable
                 of these: a list, a column of a ``datasets.Dataset``, a generator.
-            tqdm_bar: Show the number of texts; None: after two seconds, in a terminal.
+            tqdm_bar: Show the number of texts; None: after two seconds, in terminals and notebooks.
             dtype: Dtype of the activations; None: the model's.
 
         Returns:
@@ -170,6 +171,18 @@ class SplitterForClassification(ModelSplitter):
 
     def edited_outputs(self, inputs: Any, edit: Edit, split_point: str | None = None) -> Float[Tensor, "b c"]:
         return self.activations_to_outputs(edit(self.batch_activations(self._given_samples(inputs), split_point)))
+
+    def editing(self, edit: Edit, split_point: str | None = None) -> AbstractContextManager[None]:
+        point, position = self.hook_point(split_point), self._head.position
+
+        def change(hidden: Tensor) -> Tensor:
+            if position is None:
+                return edit(hidden)
+            if position == "last":  # which token is the last depends on the padding, and the head reads no other
+                return edit(hidden.flatten(0, 1)).view_as(hidden)
+            return torch.cat([edit(hidden[:, 0])[:, None], hidden[:, 1:]], dim=1)
+
+        return self._recorder.editing(point, change, self._one_token())
 
     def outputs_from(self, samples: Sequence[Sample], hidden: Tensor, split_point: str | None = None) -> Float[Tensor, "b c"]:
         self.hook_point(split_point)

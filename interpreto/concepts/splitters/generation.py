@@ -139,7 +139,7 @@ class SplitterForGeneration(TokenSplitter):
             activation_granularity: Unit of a row: an `ActivationGranularity`, its name, any `Granularity`, or a function
                 from a text to character ranges.
             aggregation_strategy: Pooling of the activations of a unit's tokens; None: the mean.
-            tqdm_bar: Show the number of texts; None: after two seconds, in a terminal.
+            tqdm_bar: Show the number of texts; None: after two seconds, in terminals and notebooks.
             dtype: Dtype of the activations; None: the model's.
             flatten_activations: One tensor of all inputs' units. False: a list with one ``(g, d)`` per input.
             include_special_tokens: Another spelling of granularity ``ALL_TOKENS``.

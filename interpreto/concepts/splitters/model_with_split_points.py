@@ -27,7 +27,7 @@ class ModelWithSplitPoints(TokenSplitter):
     Args:
         model_or_repo_id: A Hugging Face model of any kind, a repository's id, or a folder.
         split_points: One or several paths of modules, as in ``model.named_modules()``, or numbers of blocks (``-1``: the
-            last), whose outputs are read.
+            last), whose outputs are read; a path with ``:input`` at its end is the input of the module.
         tokenizer: The model's tokenizer, a fast one for texts; None: the repository's.
         automodel: The class that loads a repository, such as ``AutoModelForCausalLM``; None: the one its config names.
         batch_size: Texts per pass; None: as many as a token budget holds, halved when the memory runs out.
@@ -90,7 +90,7 @@ class ModelWithSplitPoints(TokenSplitter):
             activation_granularity: Unit of a row: an `ActivationGranularity`, its name, any `Granularity`, or a function
                 from a text to character ranges.
             aggregation_strategy: Pooling of the activations of a unit's tokens.
-            tqdm_bar: Show the number of texts; None: after two seconds, in a terminal.
+            tqdm_bar: Show the number of texts; None: after two seconds, in terminals and notebooks.
             include_predicted_classes: Return the classes ``(n,)`` that a classifier predicts too, from the same pass.
             dtype: Dtype of the activations; None: the model's.
             flatten_activations: One tensor of all inputs' units. False: a list with one ``(g, d)`` per input.

@@ -147,7 +147,7 @@ class GameMetric(AttributionMetric):
         replacement: What replaces masked units; see `Replacement`. ``"auto"``: the mask token, else ``"mean"``.
         inference_mode: The explained score, where it is a function of yours; else the explanations tell.
         task: The model's task, where its config does not tell.
-        tqdm_bar: Show the progress; None: after two seconds, in a terminal.
+        tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
     """
 
     needs = "model"

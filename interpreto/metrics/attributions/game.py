@@ -17,10 +17,10 @@ from interpreto.errors import InputError, MismatchWarning, OptionError
 from interpreto.inputs.samples import MaskVariants, Readout, Targets
 from interpreto.metrics.attributions.cases import Case
 from interpreto.metrics.attributions.readouts import LOG_PROBABILITY, PROBABILITY, SCORE, Measures
-from interpreto.models.black_box import BlackBox
 from interpreto.models.lengths import longest_input
 from interpreto.models.modes import InferenceModes, read_mode
 from interpreto.models.scorer import unique_rows
+from interpreto.models.text_model import TextModel
 from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import progress_bar
 from interpreto.validation import check_batch_size
@@ -80,7 +80,7 @@ class Game:
         device: Where to run the model; None: where it is.
         inference_mode: The explained score, where it is a function of the user's.
         task: The model's task, where its config does not tell.
-        tqdm_bar: Show the progress; None: after two seconds, in a terminal.
+        tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Game:
 
     @property
     def _module(self) -> Any:
-        return self.model if isinstance(self.model, BlackBox) else self.model.forward.model
+        return self.model if isinstance(self.model, TextModel) else self.model.forward.model
 
     @staticmethod
     def of(model: Any, tokenizer: Any = None, batch_size: int | None = None, **options: Any) -> Game:

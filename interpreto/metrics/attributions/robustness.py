@@ -100,7 +100,7 @@ class Sensitivity(ExplainerMetric):
     Args:
         explainer: The method.
         n_perturbations: Number of draws of δ; each costs an explanation of all inputs.
-        radius: In standard deviations of the embedding table.
+        radius: In standard deviations of the embedding table, or of the pixels of images.
         random_state: Seed of the draws; the δ of a token does not depend on the other inputs.
     """
 
@@ -118,7 +118,7 @@ class Sensitivity(ExplainerMetric):
         ids = torch.cat([output.sample.input_ids for output in explanations]).unique()
         require(self.explainer.model, "gradients", type(self).__name__)
         layers, still = embedding_layers(self.explainer.forward), self.reproduced(explanations)
-        sizes = [self.radius * spread_of(layer) for layer in layers]
+        sizes = [self.radius * spread_of(layer, ids) for layer in layers]
         moves: list[list[Tensor]] = [[] for _ in explanations]
         for draw in range(self.n_perturbations):
             with embeddings_moved(layers, ids, sizes, f"{self.random_state}/{draw}"):
@@ -168,12 +168,14 @@ def embedding_layers(forward: Forward) -> list[nn.Module]:
 
 
 @torch.no_grad()
-def spread_of(layer: nn.Module) -> float:
-    """Return the standard deviation of all numbers that an embedding layer can return."""
-    table = next(layer.parameters())
+def spread_of(layer: nn.Module, ids: Int[Tensor, " v"]) -> float:
+    """Return the standard deviation of all numbers that an embedding layer can return; of images, of their own pixels."""
+    table = next(layer.parameters(), None)
+    if table is None:
+        return float(layer(ids).double().std(unbiased=False))
     count, total, squares = 0, 0.0, 0.0
-    for ids in torch.arange(len(table), device=table.device).split(EMBEDDINGS_PER_READ):
-        values = layer(ids).double()
+    for some in torch.arange(len(table), device=table.device).split(EMBEDDINGS_PER_READ):
+        values = layer(some).double()
         count, total, squares = count + values.numel(), total + float(values.sum()), squares + float(values.square().sum())
     return math.sqrt(max(0.0, squares / count - (total / count) ** 2))
 
@@ -193,7 +195,7 @@ def embeddings_moved(layers: Sequence[nn.Module], ids: Int[Tensor, " v"], sizes:
     try:
         for layer, size in zip(layers, sizes, strict=True):
             with torch.no_grad():
-                table = layer(ids.to(next(layer.parameters()).device))
+                table = layer(ids.to(next((p.device for p in layer.parameters()), ids.device)))
             draws = torch.stack([torch.rand(table.shape[1], generator=generator) for generator in generators])
             handles.append(layer.register_forward_hook(_Move(ids, ((draws * 2 - 1) * size).to(table))))
         yield

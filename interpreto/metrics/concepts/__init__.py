@@ -1,9 +1,14 @@
-"""Metrics of concepts: reconstruction, sparsity, stability, and effect on the model. The list of their names is here."""
+"""Metrics of concepts: reconstruction, sparsity, stability, effect on the model, labels. The list of their names is here."""
 
+from interpreto.metrics.concepts.alignment import AlignedConcept, HumanAlignment, surface_label
 from interpreto.metrics.concepts.base import Coded, ConceptMetric, RowMetric
 from interpreto.metrics.concepts.completeness import ConceptCompleteness
+from interpreto.metrics.concepts.consim import ConSim
 from interpreto.metrics.concepts.faithfulness_correlation import ConceptFaithfulnessCorrelation
+from interpreto.metrics.concepts.label_scores import Detection, Fuzzing, KeywordDetection, LabelScoring
+from interpreto.metrics.concepts.label_simulation import Simulation
 from interpreto.metrics.concepts.loss_recovered import Ablation, Loss, LossRecovered
+from interpreto.metrics.concepts.output_effect import OutputEffect
 from interpreto.metrics.concepts.perturbation_curves import (
     ConceptCurve,
     ConceptCurves,
@@ -27,8 +32,10 @@ __all__ = [
     "FID",
     "MSE",
     "Ablation",
+    "AlignedConcept",
     "Coded",
     "Collinearity",
+    "ConSim",
     "ConceptCompleteness",
     "ConceptCurve",
     "ConceptCurves",
@@ -40,17 +47,25 @@ __all__ = [
     "ConceptScores",
     "CosineReconstruction",
     "DeadFraction",
+    "Detection",
     "ExplainedVariance",
     "FrechetDistance",
+    "Fuzzing",
     "Hoyer",
+    "HumanAlignment",
+    "KeywordDetection",
+    "LabelScoring",
     "Loss",
     "LossRecovered",
     "NormalizedMSE",
+    "OutputEffect",
     "ReconstructionError",
     "ReconstructionSpaces",
     "RowDistance",
     "RowMetric",
+    "Simulation",
     "Sparsity",
     "SparsityRatio",
     "Stability",
+    "surface_label",
 ]

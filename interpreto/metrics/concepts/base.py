@@ -53,7 +53,7 @@ class Coded:
     def decoded(self) -> Float[Tensor, "b d"]:
         """Return the reconstructions of the rows."""
         with torch.no_grad():
-            return self.explainer.decode_concepts(self.codes)
+            return self.explainer.decode_concepts(self.codes, self.rows)
 
 
 class ConceptMetric(Scored):

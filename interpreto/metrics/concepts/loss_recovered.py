@@ -144,7 +144,7 @@ class LossRecovered(Scored):
         return torch.stack([torch.stack(entropies), torch.stack(divergences)]).cpu(), len(readout.ids)
 
     def _reconstructed(self, rows: Tensor) -> Tensor:
-        return self.explainer.decode_concepts(self.explainer.encode_activations(rows))
+        return self.explainer.decode_concepts(self.explainer.encode_activations(rows), rows)
 
     def _ablated(self, samples: Sequence[Sample]) -> Change:
         if self.ablation is Ablation.ZERO:

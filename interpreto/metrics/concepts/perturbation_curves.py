@@ -115,15 +115,16 @@ class ConceptScores:
         """Compute scores of a text without some of the concepts that are in it."""
         unique, which = removed.unique(dim=0, return_inverse=True)
         downstream, g = self.downstream, len(text.codes)
-        decoded = self.explainer.decode_concepts(text.codes)
-        start = decoded if self.keep_error else downstream.pool([text.sample], text.hidden).to(decoded)
+        rows = downstream.pool([text.sample], text.hidden)
+        decoded = self.explainer.decode_concepts(text.codes, rows)
+        start = decoded if self.keep_error else rows.to(decoded)
 
         def scores(picked: list[int]) -> list[Tensor]:
             p = len(picked)
             masks = torch.ones(p, text.codes.shape[1], dtype=text.codes.dtype)
             masks[:, text.present] = (~unique[picked]).to(masks.dtype)
             codes = text.codes * masks.to(text.codes.device)[:, None]
-            step = self.explainer.decode_concepts(codes.reshape(p * g, -1)) - start.repeat(p, 1)
+            step = self.explainer.decode_concepts(codes.reshape(p * g, -1), rows.repeat(p, 1)) - start.repeat(p, 1)
             samples = [text.sample] * p
             hidden = downstream.moved(samples, text.hidden.repeat(p, *[1] * (text.hidden.ndim - 1)), step)
             logits = downstream.outputs_from(samples, hidden)

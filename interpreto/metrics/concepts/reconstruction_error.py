@@ -145,7 +145,7 @@ class ReconstructionError(ConceptMetric):
         return self.result(mean_of(values), len(values), int(values.isnan().sum()), values)
 
     def _reconstructed(self, rows: Tensor) -> Tensor:
-        return self.concept_explainer.decode_concepts(self.concept_explainer.encode_activations(rows))
+        return self.concept_explainer.decode_concepts(self.concept_explainer.encode_activations(rows), rows)
 
 
 def _read_distance(value: object) -> Distance:

@@ -75,6 +75,10 @@ class Task(ABC):
     """Takes the reader of inputs to the one that the task needs; None: it is used as it is."""
     holds: Callable[[Tensor, Tensor], Tensor] | None = None
     """Takes outputs and their columns ``(b, k)`` to 1 where the model decides for the column, else 0; None: the largest."""
+    generates: bool = False
+    """True where targets are texts that follow the input, and the model writes them where none is given."""
+    encodes: bool = False
+    """True where an encoder reads the input and a decoder the target."""
     decides: bool = True
     """True where the outputs are decisions; those of a regression are not."""
 

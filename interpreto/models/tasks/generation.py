@@ -49,6 +49,8 @@ class Generation(Task):
         divergence: Scores predictions by what they are without the context, in place of the mode.
     """
 
+    generates = True
+
     def __init__(  # noqa: PLR0917  # as it grew
         self,
         mode: Mode,
@@ -158,7 +160,7 @@ class Generation(Task):
             return self._against(encoding, target)
         assert encoding.prompt is not None
         positions = encoding.prompt - 1 + torch.arange(len(target.ids))
-        weights, labels, spans = _rows(target.tokens, request.aggregate, cut)
+        weights, labels, spans = answer_rows(target.tokens, request.aggregate, cut)
         shift = len(encoding.tokens.text) - len(target.tokens.text)
         found = Targets((Readout(target.ids, positions, weights),), labels, tuple((a + shift, b + shift) for a, b in spans))
         if self.divergence is None:
@@ -197,7 +199,7 @@ class Generation(Task):
         return read_columns(self.mode, logits, ids)
 
 
-def _rows(
+def answer_rows(
     tokens: Tokens, aggregate: str, cut: Callable[[Tokens], Units]
 ) -> tuple[Float[Tensor, "t k"] | None, tuple[str, ...], list[Span]]:
     """Return the weights of a target's tokens in each row (None: one token per row), and the rows' labels and characters."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from interpreto.errors import OptionError, TaskError
 from interpreto.inputs.separate_texts import SeparateTexts
 from interpreto.models.modes import InferenceModes, Mode
+from interpreto.models.served import ServedModel
 from interpreto.models.similarity import SimilarityModel
 from interpreto.models.tasks.base import Task
 from interpreto.models.tasks.classification import Classification
@@ -19,6 +20,7 @@ from interpreto.models.tasks.divergence import Divergence
 from interpreto.models.tasks.generation import Generation
 from interpreto.models.tasks.masked_lm import MaskedLM
 from interpreto.models.tasks.question_answering import QuestionAnswering
+from interpreto.models.tasks.served import ServedGeneration
 from interpreto.models.tasks.token_classification import TokenClassification
 from interpreto.validation import shown
 
@@ -83,6 +85,8 @@ def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task
         return task
     if task is not None and task not in NAMES:
         raise OptionError(f"`task`: got {shown(task)}; pass {', '.join(map(repr, NAMES))} or None.")
+    if isinstance(model, ServedModel):
+        return ServedGeneration(InferenceModes.LOG_SOFTMAX if mode is None else mode, model)
     if isinstance(model, SimilarityModel):
         return _similarity(model, tokenizer, mode)
     config, named = getattr(model, "config", None), _declared(model) if task is None else task

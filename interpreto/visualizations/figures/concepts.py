@@ -69,7 +69,7 @@ def _bars(view: ConceptView, output: int, axes: Axes) -> None:
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
     score = ""
-    if isinstance(view, LocalConcepts):
+    if isinstance(view, LocalConcepts) and view.has_scores:
         score = f": {format_number(float(view.scores[output]))} {short_name(view.score_unit, 30)}"
     titled(axes, f"{short_name(view.outputs[output], 30)}{score}", "")
 

@@ -110,7 +110,9 @@ def _facts(explanation: AttributionOutput) -> dict[str, Any]:
         ("Task", explanation.model_task),
         ("Pooling", explanation.granularity_aggregation_strategy),
         ("Baseline", explanation.baseline),
+        ("Activations of", explanation.hook_point),
         ("Replacement", f"token {replacement}" if isinstance(replacement, int) else replacement),
+        ("Sampling", explanation.stopped),
     ]
     return {
         "elements": explanation.elements,

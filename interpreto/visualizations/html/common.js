@@ -52,6 +52,10 @@ function pressed(button, act) {
 }
 
 // A button that is on or off.
+function plural(name) {
+  return `${name}${/(ch|sh|s|x)$/.test(name) ? "es" : "s"}`;
+}
+
 function onOff(name, on, act) {
   const button = pressed(make("button", "toggle", name), () => {
     const next = button.getAttribute("aria-pressed") !== "true";

@@ -123,7 +123,7 @@ class View {
     this.key = make("div", "key");
     this.element.append(this.switcher(), make("div", "panels", make("section", "panel", this.list, this.key), this.detail), this.facts(), this.table, this.status);
     this.options = concepts.map((_, k) => this.option(k));
-    const best = data.local && data.output === "class" ? data.scores.indexOf(Math.max(...data.scores)) : 0;
+    const best = data.scores && data.output === "class" ? data.scores.indexOf(Math.max(...data.scores)) : 0;
     this.chooseOutput(Math.max(0, best), true);
     this.table.open = !data.local && outputs.length > 1;
     if (this.table.open) this.drawTable();
@@ -211,7 +211,7 @@ class View {
   }
 
   drawDetail() {
-    const k = this.k, { id, label } = concepts[k];
+    const k = this.k, { id, label, verdict } = concepts[k];
     this.meaning = make("div", "meaning");
     const texts = this.color(k);
     const read = new Set(concepts[k].passages.map(([i]) => data.passages[i].segments.map(([text]) => text).join("")));
@@ -220,7 +220,8 @@ class View {
     const shown = texts.length ? [make("h3", "", about), make("div", data.local ? "by-activation whole" : "by-activation", ...texts, this.meaning)] : [];
     const none = texts.length ? [] : [make("p", "hint", "Nowhere above 0.")];
     this.detail.replaceChildren(
-      make("h2", "", `Concept ${id}`), ...(words.length ? [make("ul", "words", ...words)] : []), ...none, ...shown,
+      make("h2", "", `Concept ${id}`), ...(words.length ? [make("ul", "words", ...words)] : []),
+      ...(verdict ? [make("p", "hint", `Score of the label: ${visible(verdict)}`)] : []), ...none, ...shown,
       make("h3", "", `Effect on each ${data.output}, in ${data.unit}`), this.effects(k));
   }
 

@@ -38,6 +38,7 @@ def page_of(view: ConceptView) -> Page:
                 "id": concept,
                 "name": view.name(concept),
                 "label": _label(view, concept),
+                "verdict": view.verdicts.get(concept),
                 "passages": rows,
                 "units": _units(view, concept),
             }
@@ -57,8 +58,8 @@ def _facts(view: ConceptView) -> dict[str, Any]:
     return {
         "local": local,
         "outputs": view.outputs,
-        "scores": json_numbers(view.scores) if local else None,
-        "scoreUnit": view.score_unit if local else None,
+        "scores": json_numbers(view.scores) if local and view.has_scores else None,
+        "scoreUnit": view.score_unit if local and view.has_scores else None,
         "unit": view.about.unit,
         "scale": view.about.scale,
         "output": view.about.output,
@@ -80,7 +81,9 @@ def _static(view: ConceptView) -> str:
     sizes, net = view.totals()
     parts = []
     for output in ordered_outputs(view)[:OUTPUTS]:
-        score = f"{format_number(float(view.scores[output]))} {view.score_unit}" if isinstance(view, LocalConcepts) else ""
+        score = ""
+        if isinstance(view, LocalConcepts) and view.has_scores:
+            score = f"{format_number(float(view.scores[output]))} {view.score_unit}"
         rows = [
             (
                 f"{concept} {view.name(concept)}",
@@ -93,7 +96,7 @@ def _static(view: ConceptView) -> str:
     for concept in view.shown[:CONCEPTS]:
         texts = view.passages(concept)[:TEXTS]
         scale = max((float(passage.activations.abs().max()) for passage in texts), default=0.0)
-        parts.append(heading(f"concept {concept}", view.name(concept)))
+        parts.append(heading(f"concept {concept}", view.verdicts.get(concept) or view.name(concept)))
         for passage in texts:
             weights = [value / scale if scale else 0.0 for value in passage.activations.tolist()]
             segments = split_at_units(passage.text, passage.spans, passage.elements)

@@ -70,6 +70,7 @@ def _concept(profile: ConceptProfile, texts: _Texts) -> dict[str, Any]:
         "id": profile.concept,
         "name": profile.name,
         "words": profile.words,
+        "verdict": profile.verdict,
         "density": json_number(profile.density),
         "mean": json_number(profile.mean),
         "peak": json_number(profile.peak),

@@ -159,6 +159,10 @@ def _facts(explanation: AttributionOutput) -> Text:
     facts = [explanation.method, unit_name(explanation.granularity), f"values in {value_unit(explanation)}"]
     if explanation.baseline is not None:
         facts.append(f"baseline {explanation.baseline}")
+    if explanation.hook_point is not None:
+        facts.append(f"activations of {explanation.hook_point}")
     if explanation.replacement is not None:
         facts.append(f"replacement {explanation.replacement}")
+    if explanation.stopped is not None:
+        facts.append(explanation.stopped)
     return Text(" · ".join(map(one_line, facts)), "dim")

@@ -61,7 +61,8 @@ def concepts_to_text(
     for concept in view.shown[:CONCEPTS]:
         texts = view.passages(concept)[:TEXTS]
         scale = max((float(passage.activations.abs().max()) for passage in texts), default=0.0)
-        lines.add_text(Text(f"concept {concept}, activations up to {format_number(scale)}", style="bold"))
+        verdict = f", label: {one_line(view.verdicts[concept])}" if concept in view.verdicts else ""
+        lines.add_text(Text(f"concept {concept}, activations up to {format_number(scale)}{verdict}", style="bold"))
         for passage in texts:
             lines.add_text(_passage(passage, scale, lines.color))
         lines.add_blank()
@@ -71,7 +72,7 @@ def concepts_to_text(
 
 def _heading(view: ConceptView, output: int) -> Text:
     name, score = one_line(view.outputs[output]), ""
-    if isinstance(view, LocalConcepts):
+    if isinstance(view, LocalConcepts) and view.has_scores:
         score = f"  {format_number(float(view.scores[output]))} {one_line(view.score_unit)}"
     return Text.assemble((name, "bold"), score)
 

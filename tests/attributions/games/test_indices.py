@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from interpreto.attributions.games import indices
+from interpreto.attributions.games.interactions import interactions
 
 INDICES = ("SII", "k-SII", "STII", "FSII", "BII")
 
@@ -48,7 +49,7 @@ def test_a_pair_that_plays_together(index):
     """v = Σ w + a·[i and j present]: the interaction is a."""
     weights, a = [1.0, -2.0, 0.5, 3.0], 1.75
     table = additive(weights) + a * indices.all_coalitions(4)[:, [0, 2]].prod(1)[:, None]
-    found = indices.interactions(table, index, 2)
+    found = interactions(table, index, 2)
     assert float(found[0, 2]) == pytest.approx(a)
     assert all(abs(float(found[pair])) < 1e-9 for pair in itertools.combinations(range(4), 2) if pair != (0, 2))
     values = [w + a / 2 * (i in (0, 2)) for i, w in enumerate(weights)]
@@ -57,7 +58,7 @@ def test_a_pair_that_plays_together(index):
 
 def test_exclusive_or_has_an_interaction_of_minus_two():
     present = indices.all_coalitions(2)
-    found = indices.interactions((present.sum(1) == 1).double()[:, None], "k-SII", 2)
+    found = interactions((present.sum(1) == 1).double()[:, None], "k-SII", 2)
     assert float(found[0, 1]) == pytest.approx(-2)
 
 
@@ -65,7 +66,7 @@ def test_exclusive_or_has_an_interaction_of_minus_two():
 @pytest.mark.parametrize("index", ["k-SII", "STII", "FSII"])
 def test_efficient_indices_sum_to_the_gap(index, order):
     table = random_table(6)
-    total = sum(indices.interactions(table, index, order).values())
+    total = sum(interactions(table, index, order).values())
     torch.testing.assert_close(total, table[-1] - table[0])
 
 
@@ -73,7 +74,7 @@ def test_efficient_indices_sum_to_the_gap(index, order):
 def test_symmetry_and_null_player(index):
     weights = [1.0, 1.0, 0.0, -0.5]
     table = (additive(weights).exp() + additive(weights)).double()
-    found = indices.interactions(table, index, 2)
+    found = interactions(table, index, 2)
     assert float(found[0,]) == pytest.approx(float(found[1,]))
     assert float(found[0, 3]) == pytest.approx(float(found[1, 3]))
     assert all(abs(float(value)) < 1e-9 for coalition, value in found.items() if 2 in coalition)
@@ -91,7 +92,7 @@ def test_shapiq_finds_the_same(index, order):
     import numpy as np
 
     exact = shapiq.ExactComputer(n_players=n, game=lambda rows: np.array(game(np.atleast_2d(rows))))
-    theirs, ours = exact(index, order), indices.interactions(table, index, order)
+    theirs, ours = exact(index, order), interactions(table, index, order)
     scale = max(abs(float(value)) for value in ours.values())
     for coalition, value in ours.items():  # FSII there has large weights in place of the constraint
         assert float(value) == pytest.approx(theirs[coalition], abs=(1e-8 if index == "FSII" else 1e-12) * scale)

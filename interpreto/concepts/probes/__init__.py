@@ -1,0 +1,1 @@
+"""Supervised concepts: probes, concept activation vectors and their tests, erasure."""

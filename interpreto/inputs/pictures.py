@@ -1,0 +1,206 @@
+"""Pictures: images as a model reads them, cut into cells of pixels that take the place of tokens.
+
+The id of a cell names its picture by content, so that a sample's ids alone say what the model reads, as those of a text do. A
+picture is found by its ids for as long as anything holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import weakref
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from interpreto.errors import InputError
+from interpreto.inputs.regions import checked_map, region_names
+
+PLACE_BITS, KIND_BITS = 20, 4
+NAMED = 1 << (63 - PLACE_BITS - KIND_BITS)
+"""An id is the name of the picture, the kind of its pixels, and the number of the cell, from the highest bits to the lowest."""
+REPLACEMENTS = ("own", "mean", "blur", "zero", "noise")
+"""Kinds of pixels: the picture's own, and what may take their place."""
+BLUR = 11, 5.0
+"""Side and standard deviation of the Gaussian filter, for images of 224 pixels; others in proportion."""
+
+_alive: weakref.WeakValueDictionary[int, Picture] = weakref.WeakValueDictionary()
+_guard = threading.Lock()
+
+
+class Picture:
+    """One image as a model reads it.
+
+    Args:
+        pixels: What the model is given, ``(c, h, w)``.
+        regions: The unit of each pixel, ``(h, w)``; negative for pixels in none.
+        shown: The image as a viewer sees it, ``(h, w, 3)`` of bytes; None: made of the pixels.
+        name: The file, or another name for messages; empty: none.
+
+    Attributes:
+        names: A name for each unit.
+        number: Name of the picture within ids.
+    """
+
+    def __init__(self, pixels: Float[Tensor, "c h w"], regions: Any, shown: Any = None, name: str = "") -> None:
+        shape = int(pixels.shape[1]), int(pixels.shape[2])
+        self.pixels = pixels.detach().cpu().float().contiguous()
+        self.regions = torch.from_numpy(checked_map(regions, shape, name or "an image"))
+        self.shown = as_bytes(self.pixels) if shown is None else torch.as_tensor(np.ascontiguousarray(shown))
+        self.name, self.names = name, tuple(region_names(self.regions.numpy()))
+        if self.cells >= 1 << PLACE_BITS:
+            raise InputError(f"`granularity`: {self.cells:,} units are too many; pass fewer than {1 << PLACE_BITS:,}.")
+        self._tables: dict[tuple[int, str], Tensor] = {}
+        self._equal: Picture | None = None  # the one that is found by its ids; held, so that it stays
+        self.number = self._registered()
+
+    def _registered(self) -> int:
+        """Return a free number that follows from the content, or that of an equal picture."""
+        digest = hashlib.blake2b(self.pixels.numpy().tobytes(), digest_size=8)
+        digest.update(self.regions.numpy().tobytes())
+        number = int.from_bytes(digest.digest(), "little") % NAMED
+        with _guard:
+            while (other := _alive.get(number)) is not None and not self.equals(other):
+                number = (number + 1) % NAMED
+            self._equal = _alive.setdefault(number, self)
+            if self._equal is self:
+                self._equal = None  # nothing holds itself
+        return number
+
+    def equals(self, other: Picture) -> bool:
+        """Return True if a model reads the same in both, in the same units."""
+        return torch.equal(self.pixels, other.pixels) and torch.equal(self.regions, other.regions)
+
+    def __reduce__(self) -> Any:
+        return Picture, (self.pixels, self.regions.numpy(), self.shown.numpy(), self.name)
+
+    @property
+    def units(self) -> int:
+        """Return the number of units."""
+        return len(self.names)
+
+    @property
+    def cells(self) -> int:
+        """Return the number of cells: one per unit, and one for the pixels in none, if there are any."""
+        return self.units + bool((self.regions < 0).any())
+
+    @property
+    def ids(self) -> Int[Tensor, " l"]:
+        """Return the ids of the cells."""
+        return (self.number << (PLACE_BITS + KIND_BITS)) + torch.arange(self.cells)
+
+    @property
+    def index(self) -> Int[Tensor, " l"]:
+        """Return the unit of each cell; -1 for the cell of pixels that are in none."""
+        cell = torch.arange(self.cells)
+        return torch.where(cell < self.units, cell, -1)
+
+    @cached_property
+    def places(self) -> Int[Tensor, " p"]:
+        """Return where each pixel is among the slots of the cells, all of which have as many as the largest."""
+        cell = torch.where(self.regions < 0, self.units, self.regions).flatten()
+        order = cell.argsort(stable=True)
+        sizes = torch.bincount(cell, minlength=self.cells)
+        rank = torch.empty_like(cell)
+        rank[order] = torch.arange(len(cell)) - (sizes.cumsum(0) - sizes)[cell[order]]
+        return cell * int(sizes.max()) + rank
+
+    @property
+    def slots(self) -> int:
+        """Return the number of pixels of the largest cell."""
+        return int(torch.bincount(torch.where(self.regions < 0, self.units, self.regions).flatten()).max())
+
+    @cached_property
+    def width(self) -> int:
+        """Return how many numbers a cell has: its pixels' channels, filled with zeros to those of the largest cell."""
+        return self.slots * len(self.pixels)
+
+    def table(self, kind: int, device: torch.device) -> Float[Tensor, "l d"]:
+        """Return the cells with pixels of a kind."""
+        key = kind, str(device)
+        if key not in self._tables:
+            self._tables[key] = self.to_cells(self.of_kind(kind)).to(device)
+        return self._tables[key]
+
+    def to_cells(self, pixels: Float[Tensor, "c h w"]) -> Float[Tensor, "l d"]:
+        """Return the cells of pixels, zero in slots that hold none."""
+        table = pixels.new_zeros(self.cells * (self.width // len(pixels)), len(pixels))
+        table[self.places] = pixels.flatten(1).T
+        return table.view(self.cells, self.width)
+
+    def to_pixels(self, cells: Float[Tensor, "b l d"]) -> Float[Tensor, "b c h w"]:
+        """Return the pixels of cells."""
+        c, h, w = self.pixels.shape
+        flat = cells[:, : self.cells, : self.width].reshape(len(cells), -1, c)
+        return flat[:, self.places.to(cells.device)].transpose(1, 2).reshape(len(cells), c, h, w)
+
+    def of_kind(self, kind: int) -> Float[Tensor, "c h w"]:
+        """Return an image of one of `REPLACEMENTS`."""
+        name, x = REPLACEMENTS[kind], self.pixels
+        if name == "mean":
+            return x.mean((1, 2), keepdim=True).expand_as(x)
+        if name == "blur":
+            return blurred(x)
+        if name == "noise":
+            drawn = torch.randn(x.shape, generator=Generator().manual_seed(self.number))
+            return x.mean((1, 2), keepdim=True) + drawn * x.std((1, 2), keepdim=True, unbiased=False)
+        return torch.zeros_like(x) if name == "zero" else x
+
+    def pooled(self, pixels: Float[Tensor, "t h w"]) -> Float[Tensor, "t l"]:
+        """Return the mean over the pixels of each cell."""
+        cell = torch.where(self.regions < 0, self.units, self.regions).flatten()
+        sums = pixels.new_zeros(len(pixels), self.cells).index_add(1, cell, pixels.flatten(1))
+        return sums / torch.bincount(cell, minlength=self.cells)
+
+    def spread(self, values: Float[Tensor, "*b u"]) -> Float[Tensor, "*b h w"]:
+        """Return values of units at their pixels, NaN at pixels in none."""
+        none = values.new_full((*values.shape[:-1], 1), torch.nan)
+        return torch.cat([values, none], -1)[..., self.regions]
+
+
+def picture_of(number: int) -> Picture:
+    """Return the picture of that number.
+
+    Raises:
+        InputError: nothing holds it any longer.
+    """
+    found = _alive.get(number)
+    if found is None:
+        raise InputError("`inputs`: the image of these ids is gone; explain the image itself, or a saved explanation of it.")
+    return found
+
+
+def parts_of(ids: Int[Tensor, "*b"]) -> tuple[Int[Tensor, "*b"], Int[Tensor, "*b"], Int[Tensor, "*b"]]:
+    """Return the numbers of pictures, the kinds and the numbers of cells that ids consist of."""
+    return ids >> (PLACE_BITS + KIND_BITS), (ids >> PLACE_BITS) & ((1 << KIND_BITS) - 1), ids & ((1 << PLACE_BITS) - 1)
+
+
+def of_kind(ids: Int[Tensor, "*b"], name: str) -> Int[Tensor, "*b"]:
+    """Return the ids of the same cells with pixels of one of `REPLACEMENTS`."""
+    return ids + (REPLACEMENTS.index(name) << PLACE_BITS)
+
+
+def as_bytes(pixels: Float[Tensor, "c h w"]) -> Tensor:
+    """Return pixels of any range as an image of bytes ``(h, w, 3)``, the least black and the largest white."""
+    low, high = pixels.min(), pixels.max()
+    scaled = (pixels - low) / (high - low).clamp(min=1e-12) * 255
+    colors = scaled if len(scaled) == 3 else scaled.mean(0, keepdim=True).expand(3, -1, -1)
+    return colors.round().to(torch.uint8).permute(1, 2, 0).contiguous()
+
+
+def blurred(pixels: Float[Tensor, "c h w"]) -> Float[Tensor, "c h w"]:
+    """Return pixels under a Gaussian filter; the edges are continued."""
+    side, std = BLUR
+    scale = min(pixels.shape[1:]) / 224
+    half = max(1, round(side // 2 * scale))
+    t = torch.arange(-half, half + 1, dtype=pixels.dtype)
+    weights = torch.exp(-(t**2) / (2 * max(std * scale, 0.5) ** 2))
+    weights, c = weights / weights.sum(), len(pixels)
+    x = F.pad(pixels[None], (half, half, half, half), mode="replicate")
+    x = F.conv2d(x, weights.view(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c)
+    return F.conv2d(x, weights.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)[0]
