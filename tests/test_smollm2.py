@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interpreto import AttnLrp, Contrast, IntegratedGradients, KernelShap, Occlusion
+from interpreto import AttnLrp, ContextCite, Contrast, IntegratedGradients, KernelShap, Occlusion
 from interpreto.errors import CompletenessWarning
 from interpreto.metrics import Benchmark
 
@@ -55,6 +55,16 @@ def test_one_backward_pass_of_relevance_finds_the_subject(example, smollm2):
         values = dict(zip(output.elements, output.attributions[0].tolist(), strict=True))
         won += values[subject] > values[attractor]
     assert won >= 18
+
+
+def test_the_sentence_that_holds_the_answer_ranks_first(smollm2):
+    """Some of the questions of docs/tables/contexts.md."""
+    contexts = loaded("contexts", SCRIPT.parents[1] / "benchmarks" / "contexts.py")
+    explainer = ContextCite(*smollm2, 8, n_perturbations=16)
+    for i in (0, 8, 13):
+        asked, answer, place = contexts.context(i, 7)
+        found = explainer(asked, answer)[0]
+        assert found.top(1)[0][0] == contexts.FACTS[i] == found.elements[place]
 
 
 def test_a_chat_is_explained_by_its_messages(smollm2):

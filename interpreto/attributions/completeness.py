@@ -32,7 +32,7 @@ def check_completeness(output: AttributionOutput, exact: bool, n_steps: int) -> 
         return
     enough = 2 ** math.ceil(math.log2(n_steps * missed / TOLERANCE))
     remedy = (
-        "The model has operations without a rule, such as max pooling; use IntegratedGradients or a mask method."
+        "The model has operations without a rule, such as sorting; use IntegratedGradients or a mask method."
         if exact
         else f"As the error falls at least as 1 / steps, n_perturbations={enough} would do; so may another `baseline`, "
         "closer to the inputs."

@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "AgglomerativeConcepts": "dictionaries.agglomerative",
     "ActivationSource": "activations",
+    "AgglomerativeConcepts": "dictionaries.agglomerative",
     "BatchTopKSAEConcepts": "saes.explainers",
     "CAVConcepts": "probes.explainer",
     "Cockatiel": "dictionaries.nmf",
@@ -26,6 +26,7 @@ _HOMES = {
     "Erasure": "probes.erasure",
     "ExplainLabels": "interpretations.judged_labels",
     "FFNValues": "dictionaries.ffn_values",
+    "FactorConcepts": "dictionaries.transformer_factors",
     "ICAConcepts": "dictionaries.linear",
     "Interpretation": "interpretations.base",
     "JumpReLUSAEConcepts": "saes.explainers",
@@ -42,6 +43,7 @@ _HOMES = {
     "SAEExplainer": "saes.explainers",
     "SVDConcepts": "dictionaries.linear",
     "SemiNMFConcepts": "dictionaries.semi_nmf",
+    "SobolImportance": "sobol",
     "SparsePCAConcepts": "dictionaries.linear",
     "TCAVResult": "probes.tcav",
     "ThemeLabels": "interpretations.judged_labels",
@@ -49,11 +51,11 @@ _HOMES = {
     "TopKInputs": "interpretations.topk_inputs",
     "TopKSAEConcepts": "saes.explainers",
     "TrainingRecord": "saes.record",
+    "TransformerFactors": "dictionaries.transformer_factors",
     "VanillaSAEConcepts": "saes.explainers",
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
-    "SobolImportance": "sobol",
     "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
     "push_to_hub": "pretrained.export",
@@ -82,6 +84,7 @@ __all__ = [
     "Erasure",
     "ExplainLabels",
     "FFNValues",
+    "FactorConcepts",
     "ICAConcepts",
     "Interpretation",
     "JumpReLUSAEConcepts",
@@ -106,6 +109,7 @@ __all__ = [
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
+    "TransformerFactors",
     "VanillaSAEConcepts",
     "VocabularyProjection",
     "concept_dashboard",
@@ -133,6 +137,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.nmf import Cockatiel, NMFConcepts
     from interpreto.concepts.dictionaries.semi_nmf import SemiNMFConcepts
     from interpreto.concepts.dictionaries.sparse_coding import DictionaryLearningConcepts
+    from interpreto.concepts.dictionaries.transformer_factors import FactorConcepts, TransformerFactors
     from interpreto.concepts.interpretations.base import Interpretation
     from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
     from interpreto.concepts.interpretations.judged_labels import ExplainLabels, OutputLabels, ThemeLabels

@@ -52,7 +52,7 @@ def load_image_classifier() -> tuple[ViTForImageClassification, DigitProcessor]:
 
     >>> from interpreto import Occlusion
     >>> Occlusion(*load_image_classifier())(load_images(1)[0].image)[0].target_labels
-    ['3']
+    ['2']
     """
     import torch  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
@@ -96,7 +96,7 @@ def load_images(count: int = 200, split: str = "held-out", seed: int = 0) -> lis
 
     >>> first = load_images(1)[0]
     >>> first.digit, first.image.shape, first.box[2] - first.box[0]
-    (3, (64, 64, 3), 24)
+    (2, (64, 64, 3), 24)
     """
     if split not in IMAGE_SPLITS:
         raise InputError(f"`split`: got {split!r}; pass one of {', '.join(map(repr, IMAGE_SPLITS))}.")

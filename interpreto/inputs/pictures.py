@@ -151,11 +151,14 @@ class Picture:
             return x.mean((1, 2), keepdim=True) + drawn * x.std((1, 2), keepdim=True, unbiased=False)
         return torch.zeros_like(x) if name == "zero" else x
 
+    def summed(self, pixels: Float[Tensor, "t h w"]) -> Float[Tensor, "t l"]:
+        """Return the sum over the pixels of each cell."""
+        cell = torch.where(self.regions < 0, self.units, self.regions).flatten()
+        return pixels.new_zeros(len(pixels), self.cells).index_add(1, cell, pixels.flatten(1))
+
     def pooled(self, pixels: Float[Tensor, "t h w"]) -> Float[Tensor, "t l"]:
         """Return the mean over the pixels of each cell."""
-        cell = torch.where(self.regions < 0, self.units, self.regions).flatten()
-        sums = pixels.new_zeros(len(pixels), self.cells).index_add(1, cell, pixels.flatten(1))
-        return sums / torch.bincount(cell, minlength=self.cells)
+        return self.summed(pixels) / self.summed(torch.ones_like(pixels[:1]))
 
     def spread(self, values: Float[Tensor, "*b u"]) -> Float[Tensor, "*b h w"]:
         """Return values of units at their pixels, NaN at pixels in none."""

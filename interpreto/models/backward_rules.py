@@ -6,6 +6,7 @@ relevance of each token.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,36 +16,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from interpreto.errors import CompletenessWarning
 from interpreto.models import secants
-from interpreto.models.secants import ELEMENTWISE_PRODUCTS, MATRIX_PRODUCTS, Function, Pairs
+from interpreto.models.rule_names import (
+    ACTIVATIONS,
+    COSINES,
+    ELEMENTWISE,
+    INVERSE_ROOTS,
+    LOG_SOFTMAX,
+    LOG_SUMS,
+    MAX_POOLS,
+    MAXIMA,
+    NORMALIZATIONS,
+    OF_DEEP_LIFT,
+    OF_RELEVANCE,
+    POWERS,
+    PRODUCTS,
+    QUOTIENTS,
+    SOFTMAX,
+    SQUARES,
+)
+from interpreto.models.secants import Function, Pairs
 from interpreto.models.watching import Watcher, causal_mask, expand_heads, is_activation, variable
 
-PRODUCTS: frozenset[Function] = MATRIX_PRODUCTS | ELEMENTWISE_PRODUCTS | {torch.einsum}
-ACTIVATIONS: frozenset[Function] = frozenset(
-    {
-        *(F.gelu, F.silu, F.relu, torch.relu, Tensor.relu, F.elu, F.leaky_relu, F.relu6, F.mish, F.hardswish, F.celu, F.selu),
-        *(torch.tanh, Tensor.tanh, F.tanh, torch.sigmoid, Tensor.sigmoid, F.sigmoid, F.softplus),
-    }
-)
-SOFTMAX: frozenset[Function] = frozenset({F.softmax, torch.softmax, Tensor.softmax})
-POWERS: frozenset[Function] = frozenset({torch.pow, Tensor.pow, Tensor.__pow__})
-SQUARES: frozenset[Function] = frozenset({torch.square, Tensor.square})
-INVERSE_ROOTS: frozenset[Function] = frozenset({torch.rsqrt, Tensor.rsqrt})
-ELEMENTWISE: frozenset[Function] = frozenset(
-    {
-        *(*ACTIVATIONS, *SQUARES, *INVERSE_ROOTS, F.logsigmoid, torch.sqrt, Tensor.sqrt, torch.exp, Tensor.exp),
-        *(torch.log, Tensor.log, torch.log1p, Tensor.log1p, torch.expm1, Tensor.expm1, torch.reciprocal, Tensor.reciprocal),
-        *(torch.abs, Tensor.abs, torch.erf, Tensor.erf, torch.sin, Tensor.sin, torch.cos, Tensor.cos),
-        *(torch.clamp, Tensor.clamp),
-    }
-)
-QUOTIENTS: frozenset[Function] = frozenset({torch.div, Tensor.div, Tensor.__truediv__, torch.true_divide})
-LOG_SOFTMAX: frozenset[Function] = frozenset({F.log_softmax, torch.log_softmax, Tensor.log_softmax})
-LOG_SUMS: frozenset[Function] = frozenset({torch.logsumexp, Tensor.logsumexp})
-MAX_POOLS: frozenset[Function] = frozenset({F.max_pool2d, F.max_pool2d_with_indices, torch.max_pool2d})
 POOL_ARGUMENTS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
-RMS_NORM: Function | None = getattr(F, "rms_norm", None)
-
 SMALL = 1e-6  # inputs of an activation below this have slope 0 in relevance propagation
 
 
@@ -55,13 +50,33 @@ class BackwardRules(Watcher, ABC):
         paired: The rows of a batch are followed by as many rows of baselines. The rules also hold where scores are read from
             the model's outputs; other rules begin at the outputs, with the derivative of the score.
         pairs: Where tensors hold rows and baselines, of paired rules.
+        without_rule: Functions that have no rule, by their names.
+        missed: Names of those that the model called.
     """
 
     paired: ClassVar[bool] = False
+    without_rule: ClassVar[Mapping[Function, str]] = {}
 
     def __init__(self) -> None:
         super().__init__()
         self.pairs = Pairs()
+        self.missed: set[str] = set()
+
+    def plain(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+        """Return the function's value with its own derivative; take note of a function whose derivative is no rule."""
+        if function in self.without_rule and any(map(variable, arguments)):
+            self.missed.add(self.without_rule[function])
+        return function(*arguments, **options)
+
+    def warn_of_missed(self) -> None:
+        """Warn of the functions that were called and have no rule."""
+        if self.missed:
+            warnings.warn(
+                f"The model calls {', '.join(sorted(self.missed))}, for which this method has no rule: values pass it by its "
+                "gradient, and may be wrong. Compare them with a mask method or IntegratedGradients.",
+                CompletenessWarning,
+                stacklevel=2,
+            )
 
 
 class LrpRules(BackwardRules):
@@ -76,6 +91,8 @@ class LrpRules(BackwardRules):
         https://arxiv.org/abs/2202.07304.
     """
 
+    without_rule = OF_RELEVANCE
+
     def __init__(self, attention: str = "attnlrp") -> None:
         super().__init__()
         self.frozen = attention == "frozen"
@@ -87,9 +104,15 @@ class LrpRules(BackwardRules):
             return function(*arguments, **options)
         if function is F.scaled_dot_product_attention:
             return self._attention(*arguments, **options)
-        if function is F.layer_norm or (RMS_NORM is not None and function is RMS_NORM):
+        if function in NORMALIZATIONS:
             return _normalization(function, arguments, options, _constant_scale)
-        value = function(*arguments, **options)
+        if function is F.normalize and variable(arguments[0]):
+            return _normalized(*arguments, **{k: v for k, v in options.items() if k != "out"})
+        if function in COSINES:
+            return self._cosine(*arguments, **options)
+        if function in QUOTIENTS and len(arguments) == 2 and variable(arguments[0]) and variable(arguments[1]):
+            return function(arguments[0], arguments[1].detach(), **options)
+        value = self.plain(function, arguments, options)
         if function in INVERSE_ROOTS or (function in POWERS and _is_negative(arguments[1])):
             return value.detach()
         if function in SOFTMAX:
@@ -99,6 +122,12 @@ class LrpRules(BackwardRules):
         if function in PRODUCTS and sum(map(variable, arguments)) == 2:
             return _half(value)
         return value
+
+    @staticmethod
+    def _cosine(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+        """Return the cosine similarity: lengths are constants, the product is shared."""
+        product = _normalized(x1, dim=dim, eps=eps) * _normalized(x2, dim=dim, eps=eps)
+        return (_half(product) if variable(x1) and variable(x2) else product).sum(dim)
 
     def leave(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         """Return an activation module's output as a multiple of its input."""
@@ -144,6 +173,7 @@ class DeepLiftRules(BackwardRules):
     """
 
     paired = True
+    without_rule = OF_DEEP_LIFT
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,11 +198,13 @@ class DeepLiftRules(BackwardRules):
             and not variable(arguments[2])
         ):
             return secants.linear(self.pairs, arguments[1], arguments[2].T, arguments[0])
+        if function in COSINES:
+            return self._cosine(*arguments, **options)
         if arguments and variable(arguments[0]):
             return self._of_variable(function, arguments, options)
         if function in QUOTIENTS and len(arguments) == 2 and variable(arguments[1]):
             return arguments[0] * secants.elementwise(self.pairs, torch.reciprocal, arguments[1])
-        return function(*arguments, **options)
+        return self.plain(function, arguments, options)
 
     def _added_product(self, bias: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """Return the linear layer of GPT-2, which adds a matrix product."""
@@ -180,14 +212,14 @@ class DeepLiftRules(BackwardRules):
             return torch.addmm(bias, first, second)
         return secants.linear(self.pairs, first, second.T, bias)
 
-    def _of_variable(  # noqa: PLR0911  # a rule each
+    def _of_variable(  # noqa: PLR0911, PLR0912  # a rule each
         self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]
     ) -> Any:
         """Return the value of a function whose first argument depends on the input."""
         pairs, first, others = self.pairs, arguments[0], arguments[1:]
         if function is F.linear and not any(map(variable, (*others, *options.values()))):
             return secants.linear(pairs, *arguments, **options)
-        if function is F.layer_norm or (RMS_NORM is not None and function is RMS_NORM):
+        if function in NORMALIZATIONS:
             return _normalization(function, arguments, options, self._scaled)
         if function in SOFTMAX:
             return secants.softmax(pairs, _cast(first, options), _dimension(arguments, options))
@@ -198,6 +230,10 @@ class DeepLiftRules(BackwardRules):
             return secants.logsumexp(pairs, first, dim, options.get("keepdim", len(others) > 1 and others[1]))
         if function is Tensor.__rtruediv__:
             return secants.elementwise(pairs, torch.reciprocal, first) * others[0]
+        if function is F.normalize and _is_euclidean(*others, **options):
+            return self._normalized(first, *others[1:], **{k: v for k, v in options.items() if k in ("dim", "eps")})
+        if function in MAXIMA and isinstance(dim := _dimension(arguments, options), int):
+            return secants.maximum(pairs, first, dim, options.get("keepdim", len(others) > 1 and others[1]))
         if function in MAX_POOLS:
             return self._max_pool(function, arguments, options)
         if function in SQUARES or (function in POWERS and others == (2,)):
@@ -210,7 +246,23 @@ class DeepLiftRules(BackwardRules):
             return secants.product(pairs, function, first, others[0])
         if function in QUOTIENTS and len(others) == 1 and variable(others[0]) and not options:
             return secants.product(pairs, torch.mul, first, secants.elementwise(pairs, torch.reciprocal, others[0]))
-        return function(*arguments, **options)
+        if function is F.normalize:
+            self.missed.add("torch.nn.functional.normalize")
+        return self.plain(function, arguments, options)
+
+    def _normalized(self, x: Tensor, dim: int = 1, eps: float = 1e-12) -> Tensor:
+        """Return vectors divided by their lengths."""
+        if not variable(x):
+            return F.normalize(x, dim=dim, eps=eps)
+        square = secants.square(self.pairs, x).sum(dim, keepdim=True)
+        scale = secants.elementwise(self.pairs, lambda v: v.clamp(min=eps**2).rsqrt(), square)
+        return secants.product(self.pairs, torch.mul, x, scale)
+
+    def _cosine(self, x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+        """Return the cosine similarity: a product of normalized vectors."""
+        first, second = self._normalized(x1, dim, eps), self._normalized(x2, dim, eps)
+        both = variable(x1) and variable(x2)
+        return (secants.product(self.pairs, torch.mul, first, second) if both else first * second).sum(dim)
 
     def _max_pool(self, function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
         """Return the maxima of windows, with their places where these are asked for."""
@@ -291,6 +343,15 @@ def _proportional(x: Tensor, value: Tensor) -> Tensor:
     small = x.abs() < SMALL
     ratio = torch.where(small, torch.zeros_like(x), value / torch.where(small, torch.ones_like(x), x)).detach()
     return value.detach() + (x - x.detach()) * ratio
+
+
+def _normalized(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """Return vectors divided by their lengths, which are constants."""
+    return x / x.norm(p, dim, keepdim=True).clamp(min=eps).detach()
+
+
+def _is_euclidean(p: float = 2.0, *_: Any, **options: Any) -> bool:
+    return float(options.get("p", p)) == 2.0
 
 
 def _is_negative(exponent: object) -> bool:

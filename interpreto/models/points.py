@@ -182,6 +182,8 @@ class PointScorer:
             mixes = self.runner.may_mix(rows, lengths)
             with nullcontext() if self.rules is None else observed(self.forward.model, self.rules):
                 map_batches(lengths, step, self.budget, mixes)
+        if self.rules is not None:
+            self.rules.warn_of_missed()
 
     def _together(self, given: Float[Tensor, "b l d"]) -> int:
         """Return how many scores share a backward pass: as many as fill a batch with their copies of these rows."""

@@ -242,6 +242,26 @@ def logsumexp(pairs: Pairs, x: Tensor, dim: int, keepdim: bool = False) -> Tenso
     return value if keepdim else value.squeeze(dim)
 
 
+def maximum(pairs: Pairs, x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    """Return the largest value along a dimension, whose difference is shared by the places of both largest values.
+
+    It lies between the differences at these two places, so that both shares are between 0 and 1.
+    """
+    if pairs.dimension(x) is None or dim in (0, -x.ndim):
+        return x.amax(dim, keepdim)
+    x1, x2 = pairs.halves(x)
+    with torch.no_grad():
+        top1, top2 = (half.max(dim, keepdim=True) for half in (x1, x2))
+        at_first, at_second = ((x1.gather(dim, top.indices) - x2.gather(dim, top.indices)) for top in (top1, top2))
+        apart = at_first - at_second
+        share = torch.where(apart == 0, torch.ones_like(apart), (top1.values - top2.values - at_second) / apart)
+        share = torch.where(top1.indices == top2.indices, torch.ones_like(share), share)
+    own, other = (x1.gather(dim, top.indices) for top in (top1, top2))
+    moved = share * (own - own.detach()) + (1 - share) * (other - other.detach())
+    value = pairs.joined(top1.values + moved, top2.values, x)
+    return value if keepdim else value.squeeze(dim)
+
+
 def max_pool(pairs: Pairs, pool: Function, x: Tensor) -> Tensor:
     """Return the maxima of windows; the difference of a window belongs to where the larger of its two maxima is.
 

@@ -14,6 +14,8 @@ from interpreto.errors import InputError, OptionError
 from interpreto.validation import shown
 from interpreto.visualizations.display import Renderer, check_backend, figures, save_figure
 from interpreto.visualizations.html.attributions import page_of
+from interpreto.visualizations.html.images import group_by_image
+from interpreto.visualizations.html.images import page_of as image_page
 from interpreto.visualizations.html.page import Page
 from interpreto.visualizations.html.table import page_of as table_page
 from interpreto.visualizations.table_layout import MANY
@@ -37,8 +39,14 @@ class AttributionRenderer(Renderer):
         """
         return AttributionRenderer([_renamed(explanation, class_names) for explanation in self.explanations])
 
+    @property
+    def _of_images(self) -> bool:
+        return all(explanation.sample.picture is not None for explanation in self.explanations)
+
     @cached_property
     def _page(self) -> Page:
+        if self._of_images:
+            return image_page(group_by_image(self.explanations))
         many = len({explanation.text for explanation in self.explanations}) > MANY
         return table_page(self.explanations) if many else page_of(self.explanations)
 
@@ -55,7 +63,9 @@ class AttributionRenderer(Renderer):
         return "\n\n".join(to_text(explanation) for explanation in self.explanations)
 
     def figure(self) -> Figure:
-        """Return bars of the largest units per class, heat maps of generations."""
+        """Return bars of the largest units per class, heat maps of generations; of images, heat maps over them."""
+        if self._of_images:
+            return figures("images").draw(group_by_image(self.explanations))
         return figures("attributions").draw(self.explanations)
 
 

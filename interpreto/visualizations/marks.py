@@ -103,4 +103,21 @@ def second_text(sample: Sample) -> int | None:
         inside = (types[firsts] == value).nonzero()[:, 0].tolist()
         if inside and int(types[firsts[0]]) != value:
             return sample.units.spans[inside[0]][0]
-    return None
+    return _after_separators(sample) if sample.prompt is None and not sample.source else None
+
+
+def _after_separators(sample: Sample) -> int | None:
+    """Return where the text begins again after separators, of a model without types of tokens (RoBERTa, ModernBERT).
+
+    Separators are tokens of no unit between units, all of them the token that ends the input too; they occur in one place.
+    """
+    free, ids = sample.units.free, sample.input_ids
+    inside = free.nonzero()[:, 0]
+    if len(inside) < 2 or bool(free[-1]):
+        return None
+    between = (~free).nonzero()[:, 0]
+    between = between[(between > inside[0]) & (between < inside[-1])]
+    if not len(between) or int(between[-1] - between[0]) >= len(between) or bool((ids[between] != ids[-1]).any()):
+        return None
+    unit = int(sample.units.index[int(between[-1]) + 1])
+    return sample.units.spans[unit][0]

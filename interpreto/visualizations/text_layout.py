@@ -287,7 +287,7 @@ def reference_name(explanation: AttributionOutput) -> str:
 def score_name(explanation: AttributionOutput) -> str:
     """Return what the scores are scores of."""
     if not is_generation(explanation):
-        return "score of the text"
+        return "score of the text" if explanation.sample.picture is None else "score of the image"
     return f"score of the {'token' if len(explanation.target_labels) > 1 else 'answer'}"
 
 

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from interpreto.errors import CompletenessWarning
 from interpreto.models import secants
-from interpreto.models.backward_rules import DeepLiftRules
+from interpreto.models.backward_rules import DeepLiftRules, LrpRules
 from interpreto.models.secants import Pairs
 from interpreto.models.watching import watching
 from tests import tiny
@@ -35,6 +36,11 @@ OPERATIONS = {
     "log of a sum": lambda x: torch.logsumexp(x, -1),
     "layer norm": lambda x: F.layer_norm(x, (6,), WEIGHT, WEIGHT - 1),
     "root mean square norm": lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6),
+    "normalized": lambda x: F.normalize(x, dim=-1),
+    "cosine similarity": lambda x: F.cosine_similarity(x, x.flip(1), dim=-1),
+    "cosine similarity with a constant": lambda x: torch.cosine_similarity(x, torch.ones_like(x), dim=-1),
+    "largest of the tokens": lambda x: x.amax(1),
+    "largest coordinate": lambda x: torch.amax(x, -1, keepdim=True),
     "attention": lambda x: F.scaled_dot_product_attention(x[:, None], x.flip(1)[:, None], x[:, None], is_causal=True),
 }
 
@@ -116,3 +122,44 @@ def test_experts_are_closed():
     torch.testing.assert_close(value.detach(), plain)
     found = (gradient[0] * (pair[0] - pair[1]).detach()).sum(-1)
     torch.testing.assert_close(found, (plain[0] - plain[1]).sum(-1), atol=1e-5, rtol=1e-4)
+
+
+def test_the_largest_value_is_shared_by_the_places_of_both():
+    """From (1, 2) to (3, 0) the largest rises by 1: ¾ of the first step, 2, and ¼ of the second, −2."""
+    pair = torch.tensor([[[3.0, 0.0]], [[1.0, 2.0]]], dtype=torch.float64).requires_grad_()
+    value = secants.maximum(Pairs(), pair, -1)
+    (gradient,) = torch.autograd.grad(value[0].sum(), pair)
+    assert value[:, 0].tolist() == [3.0, 2.0] and gradient[0, 0].tolist() == [0.75, 0.25]
+    assert float((gradient[0] * (pair[0] - pair[1]).detach()).sum()) == 1.0
+
+
+@pytest.mark.parametrize("rules", [DeepLiftRules, LrpRules])
+def test_functions_without_a_rule_are_told_by_name(rules):
+    model, own = Operation(lambda x: torch.prod(x, -1) + x.sum(-1)), rules()
+    with watching(model, own):
+        model(torch.randn(2, 3, 6, requires_grad=True))
+    with pytest.warns(CompletenessWarning, match="The model calls torch.prod, for which this method has no rule"):
+        own.warn_of_missed()
+    model, own = Operation(lambda x: F.normalize(x, dim=-1) @ x.transpose(1, 2)), rules()
+    with watching(model, own):
+        model(torch.randn(2, 3, 6, requires_grad=True))
+    assert not own.missed
+
+
+def test_relevance_passes_normalized_vectors_whole():
+    """Lengths are constants, so that relevance is the value itself; its plain gradient × input is 0."""
+    x = torch.randn(2, 3, 6, dtype=torch.float64).requires_grad_()
+    for operation in (
+        lambda x: F.normalize(x, dim=-1)[..., 0],
+        lambda x: F.cosine_similarity(x, x.flip(1), dim=-1),
+        lambda x: torch.cosine_similarity(x, torch.ones_like(x), dim=-1),
+        lambda x: (x / x.norm(dim=-1, keepdim=True))[..., 0],
+    ):
+        model = Operation(operation)
+        (plain,) = torch.autograd.grad(model(x).sum(), x)
+        assert float((plain * x).detach().sum().abs()) < 1e-9
+        with watching(model, LrpRules()):
+            value = model(x)
+        torch.testing.assert_close(value, model(x))
+        (gradient,) = torch.autograd.grad(value.sum(), x)
+        torch.testing.assert_close((gradient * x).sum(), value.sum())

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from interpreto import InputXGradient, Occlusion, SimilarityModel
+from interpreto import AttentionRollout, AttnLrp, DeepLift, InputXGradient, Occlusion, RawAttention, SimilarityModel
 from interpreto.errors import FileError, InputError, ModelError, OptionError
 from interpreto.metrics import Deletion
 from tests import tiny
@@ -204,3 +204,33 @@ def test_folders_that_say_something_else(folder, tmp_path):
     assert SimilarityModel.from_folder(path).pooling == "mean"
     with pytest.raises(FileError, match="there is no folder"):
         SimilarityModel.from_folder(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "last"])
+def test_deep_lift_divides_similarities_whole(bert, pooling):
+    """Lengths of vectors, products of two embeddings and largest values have rules."""
+    model, tokenizer = bert
+    for options in ({}, {"similarity": "dot", "normalize": True}):
+        found = DeepLift(SimilarityModel(model.encoder, tokenizer, pooling=pooling, **options), tokenizer)(PAIR)[0]
+        gap = float((found.base_scores - found.reference_scores).abs())
+        assert gap > 0.01 and float(found.residual.abs()) < 1e-4 * max(gap, 1.0)
+
+
+def test_relevance_of_a_linear_encoder_is_the_cosine(tokenizer):
+    """Gradient × input of a cosine sums to 0; by the rules, each text has half of the similarity."""
+    model = SimilarityModel(Lookup(len(tokenizer)), tokenizer)
+    found = AttnLrp(model, tokenizer, granularity="all_tokens")(PAIR)[0]
+    plain = InputXGradient(model, tokenizer, granularity="all_tokens")(PAIR)[0]
+    assert float(plain.attributions.sum().abs()) < 1e-6
+    torch.testing.assert_close(found.attributions.sum(-1), found.base_scores, rtol=1e-5, atol=1e-6)
+    first = len(tokenizer(PAIR[0])["input_ids"])
+    torch.testing.assert_close(2 * found.attributions[0, :first].sum(), found.base_scores[0], rtol=1e-5, atol=1e-6)
+
+
+def test_attention_is_read_of_one_text_and_refused_of_two(bert):
+    model, tokenizer = bert
+    alone = SimilarityModel(model.encoder, tokenizer, reference=model.embed(PAIR[1]).detach())
+    rows = AttentionRollout(alone, tokenizer, granularity="all_tokens")(PAIR[0])[0].attributions
+    torch.testing.assert_close(rows.sum(-1), torch.ones(1))
+    with pytest.raises(ModelError, match=r"SimilarityModel reads each text of a pair by itself.*`reference`"):
+        RawAttention(model, tokenizer)(PAIR)

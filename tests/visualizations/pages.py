@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from interpreto import Explanations, Occlusion, Saliency, demo, report
+from interpreto import BlackBox, Citations, Documents, Explanations, Occlusion, Saliency, demo, report
 from interpreto.attributions.output import AttributionOutput
 from interpreto.concepts.lenses.output import LensOutput
 from interpreto.inputs.samples import Prediction
@@ -87,6 +87,13 @@ def many_texts(n: int = 40) -> Explanations:
     return Explanations(found)
 
 
+def citations_page() -> str:
+    """Return the sources of an answer of two parts."""
+    documents = Documents("Who won?", {"sports": "Ann won. Ben came second.", "weather": "It rained."})
+    box = BlackBox(lambda texts: [[float("Ann" in t), float("rain" in t)] for t in texts], labels=["Ann won.", "In rain."])
+    return Citations(Occlusion(box, granularity="sentence")(documents, [[0, 1]])[0], documents).to_html()
+
+
 def table_page() -> str:
     """Return the table of a data set."""
     return to_html(many_texts())
@@ -152,6 +159,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "side by side": lambda: to_html(side_by_side()),
     "many": lambda: to_html([film(), answer(), chat(), *side_by_side()]),
     "curves": curve,
+    "citations": citations_page,
     "dashboard": lambda: dashboard().to_html(),
     "table of texts": lambda: to_html([explanation([f"w{i}", "b"], [[0.5, -0.1]], ["pos"]) for i in range(15)]),
     "concepts, global": lambda: concepts_to_html(dataset()),

@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from interpreto import Occlusion
 from interpreto.inputs.samples import Targets
 from interpreto.visualizations.attributions import to_html
 from interpreto.visualizations.html.attributions import page_of
 from interpreto.visualizations.marks import second_text
 from interpreto.visualizations.terminal.attributions import to_text
 from interpreto.visualizations.text_layout import answer_start, segments_of
+from tests import tiny
 from tests.visualizations.examples import INJECTIONS, explanation
 
 WORDS = ["Paris", "is", "in", "old", "France"]
@@ -66,3 +68,13 @@ def test_a_terminal_and_a_page_show_them():
 def test_tags_make_no_elements(bad):
     page = to_html(task("masked language modeling", [(0, 5)], [bad]))
     assert page.count("<script") == to_html(task("masked language modeling", [(0, 5)], ["old"])).count("<script")
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert", "bert", "xlnet"])
+def test_the_texts_of_a_pair_are_named_whether_tokens_have_types_or_separators(family):
+    """RoBERTa and DistilBERT tell a pair's texts by separators alone."""
+    model, tokenizer = tiny.CLASSIFIERS[family]()
+    explainer = Occlusion(model, tokenizer)
+    pair, one = explainer([("The film was good", "A dull film"), "The film was good. A dull film"], [0, 0])
+    assert second_text(pair.sample) == pair.text.index("A dull") and second_text(one.sample) is None
+    assert "text 2:" in line(pair) and "text 2:" not in line(one)

@@ -79,7 +79,7 @@ class At2(AttributionExplainer):
         *,
         n_perturbations: int = 32,
         replacement: str | int = "drop",
-        positive: bool = False,
+        positive: bool = True,
         **call: Any,
     ) -> At2:
         """Learn the weights of heads from the scores of answers without random halves of their contexts.
@@ -89,7 +89,7 @@ class At2(AttributionExplainer):
             targets: Answers, as `explain` takes them; None: those that the model writes.
             n_perturbations: Perturbed inputs of each.
             replacement: What removed sources become.
-            positive: No weight is below 0.
+            positive: No weight is below 0. With some tens of answers, weights of both signs fit these, and not others.
             **call: ``spans``, ``roles`` and ``generation_kwargs``, as in `explain`.
 
         Returns:

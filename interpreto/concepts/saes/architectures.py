@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from interpreto.concepts.activations import ROWS, Activations
 from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import EncodedAutoencoder, Pass, SparseAutoencoder
-from interpreto.validation import check_count, check_positive
+from interpreto.validation import check_count, check_flag, check_positive
 
 MOST_CODES = 1 << 24  # held at once to find a threshold
 
@@ -24,14 +24,17 @@ class VanillaSAE(EncodedAutoencoder):
         nb_concepts: Number of concepts.
         l1: Weight of the penalty against the unexplained fraction of the variance; a concept whose amount stays below
             about half of it, in units of the typical norm of a row, is not worth its price.
+        tied: Encode by the atoms themselves, ``relu(M x + b)`` and ``Mᵀ c``, as Cunningham et al. do.
     """
 
-    def __init__(self, nb_concepts: int, l1: float = 0.1) -> None:
+    def __init__(self, nb_concepts: int, l1: float = 0.1, tied: bool = False) -> None:
         super().__init__(nb_concepts)
-        self.l1 = check_positive(l1, "l1")
+        self.l1, self.tied = check_positive(l1, "l1"), check_flag(tied, "tied")
 
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
         """Return the positive part of the pre-activations."""
+        if self.tied:
+            return torch.addmm(self.encoder_bias, rows - self.decoder_bias, self.atoms.T).relu()
         return self.preactivations(rows).relu()
 
     def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
@@ -40,7 +43,10 @@ class VanillaSAE(EncodedAutoencoder):
         return Pass(codes, self.reconstruct(codes), sparsity * self.l1 * (weights * codes.sum(1)).mean())
 
     def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
-        """Do nothing: the codes need no threshold of the data."""
+        """Write tied weights down as the encoder's; the codes need no threshold of the data."""
+        if self.tied:
+            with torch.no_grad():
+                self.encoder_weight.copy_(self.atoms)
 
 
 class TopKSAE(EncodedAutoencoder):

@@ -200,7 +200,8 @@ class VanillaSAEConcepts(SAEConcepts):
         [1, 2, 3]
 
     References:
-        Bricken et al., 2023, https://transformer-circuits.pub/2023/monosemantic-features.
+        Bricken et al., 2023, https://transformer-circuits.pub/2023/monosemantic-features; with ``tied=True`` Cunningham,
+        Ewart, Riggs, Huben and Sharkey, ICLR 2024, https://arxiv.org/abs/2309.08600.
     """
 
     model_class = VanillaSAE

@@ -3,6 +3,7 @@
 from interpreto.metrics.attributions.base import AttributionMetric, GameMetric
 from interpreto.metrics.attributions.completeness import Completeness
 from interpreto.metrics.attributions.complexity import Complexity, EffectiveComplexity, Sparseness
+from interpreto.metrics.attributions.localization import PointGame, PointGameAUC
 from interpreto.metrics.attributions.normalized_aopc import NormalizedAOPC
 from interpreto.metrics.attributions.perturbation_curves import (
     ABPC,
@@ -55,6 +56,8 @@ __all__ = [
     "Monotonicity",
     "MonotonicityCorrelation",
     "NormalizedAOPC",
+    "PointGame",
+    "PointGameAUC",
     "RandomLogit",
     "SensitivityN",
     "SoftComprehensiveness",

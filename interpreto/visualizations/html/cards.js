@@ -16,6 +16,6 @@ function guide(groups) {
   if (some((data) => data.errors)) lines.push("\u00b1 is the standard error of a sampled value.");
   if (some((data) => data.answered && data.labels.length > 1)) lines.push("Choose a token of the answer to see what it rests on; the number below it is the probability with which the model writes it.");
   if (groups.some((group) => group.length > 1)) lines.push("In the table, each method has a scale of its own; the fullest bar is its largest value.");
-  lines.push(`Point at a ${element} for its value; arrow keys move along the text, and a bar\u2019s name leads to its place.`);
+  lines.push(`Point at a ${element} for its value; arrow keys move along the ${every.some((data) => data.picture) ? "image" : "text"}, and a bar\u2019s name leads to its place.`);
   return make("details", "guide", make("summary", "", "How to read this"), make("ul", "", ...lines.map((text) => make("li", "", text))));
 }

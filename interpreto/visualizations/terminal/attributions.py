@@ -46,7 +46,7 @@ def to_text(
 
     The class with the highest score is first, the runner-up follows. A generation is shown as a whole: the sum of its rows,
     or the first row where a method's magnitudes do not add up. Of a text of more than 120 units, the passages that hold the
-    units with bars are printed.
+    units with bars are printed; of an image, the bars alone.
 
     Args:
         explanation: What to show.
@@ -78,7 +78,8 @@ def to_text(
     rows, rest = shown_rows(explanation, target)
     for shown, row in rows:
         lines.add_text(_heading(shown, row))
-        lines.add_text(_text(shown, row, lines.color))
+        if explanation.sample.picture is None:
+            lines.add_text(_text(shown, row, lines.color))
         lines.add(*_top(shown, row, lines.width))
         for line in _sum(shown, row):
             lines.add_text(line)

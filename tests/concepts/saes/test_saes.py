@@ -14,6 +14,7 @@ from interpreto.concepts import (
     SAEExplainer,
     TopKSAEConcepts,
     VanillaSAEConcepts,
+    load_concepts,
 )
 from interpreto.concepts.adapters.overcomplete import load_overcomplete
 from interpreto.concepts.saes import architectures as sparse_autoencoders
@@ -371,3 +372,20 @@ def test_errors_are_of_their_kind():
     with pytest.raises(ModelError):
         BAD["diverged"][0]()
     assert issubclass(type(TopKSAEConcepts(None, 24).concept_model), Autoencoder)
+
+
+def test_tied_weights_are_one_matrix(tmp_path):
+    rows = some_rows()
+    explainer = VanillaSAEConcepts(None, 24, tied=True).fit(rows, nb_epochs=12, batch_size=64)
+    model = explainer.concept_model
+    assert torch.equal(model.encoder_weight, model.atoms)
+    torch.testing.assert_close(model.atoms.norm(dim=1), torch.ones(24))
+    normal = (rows - model.mean) / model.scale
+    codes = ((normal - model.decoder_bias) @ model.atoms.T + model.encoder_bias).relu() * model.scale
+    torch.testing.assert_close(explainer.encode_activations(rows), codes, atol=1e-5, rtol=1e-4)
+    assert explained(explainer, rows) > 0.5
+    explainer.save(tmp_path / "tied.safetensors")
+    loaded = load_concepts(tmp_path / "tied.safetensors")
+    assert loaded.concept_model.tied and torch.equal(loaded.encode_activations(rows), explainer.encode_activations(rows))
+    free = VanillaSAEConcepts(None, 24).fit(rows, nb_epochs=2, batch_size=64)
+    assert not torch.equal(free.concept_model.encoder_weight, free.concept_model.atoms)

@@ -1,0 +1,85 @@
+"""Explanations of images drawn for print with matplotlib: heat maps over the image, methods next to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from interpreto.attributions.output import AttributionOutput
+from interpreto.visualizations.figures.attributions import DIVERGING, RISING
+from interpreto.visualizations.figures.drawing import Drawing, Panel, arrange, short_name, titled
+from interpreto.visualizations.text_layout import color_scale, format_number, ranked_rows, score_unit, value_unit
+
+SIDE, TARGETS = 2.6, 4
+OUTLINED = 100
+"""Units up to which their edges are drawn."""
+
+
+def draw(groups: Sequence[Sequence[AttributionOutput]]) -> Drawing:
+    """Return a figure with a row per image and target: the image, then each method's heat map over it.
+
+    Raises:
+        InputError: The figure would be too tall for an image.
+    """
+    return arrange([row for group in groups for row in _rows(group)])
+
+
+def _rows(group: Sequence[AttributionOutput]) -> list[list[Panel]]:
+    orders = [(e, ranked_rows(e)[:TARGETS]) for e in group]
+    rows = []
+    for place in range(max(len(order) for _, order in orders)):
+        shown = [(e, order[place]) for e, order in orders if place < len(order)]
+        panels = [Panel(SIDE + 1.1, SIDE + 0.6, partial(_map, e, row), value_unit(e)) for e, row in shown]
+        rows.append([Panel(SIDE + 0.3, SIDE + 0.6, partial(_image, group[0])), *panels])
+    return rows
+
+
+def _image(explanation: AttributionOutput, axes: Axes) -> None:
+    picture = explanation.sample.picture
+    assert picture is not None
+    axes.imshow(picture.shown.numpy())
+    _bare(axes)
+    titled(axes, short_name(picture.name or "image", 24), "")
+
+
+def _map(explanation: AttributionOutput, target: int, axes: Axes) -> ScalarMappable:
+    picture, values = explanation.sample.picture, explanation.attributions[target]
+    assert picture is not None
+    top = color_scale(explanation) or 1.0
+    gray = picture.shown.float().mean(-1) / 255
+    axes.imshow(0.35 + 0.65 * gray.numpy(), cmap="gray", vmin=0, vmax=1)
+    spread = picture.spread(torch.where(values.isfinite(), values, torch.nan)).numpy()
+    heat = axes.imshow(
+        np.ma.masked_invalid(spread),
+        cmap=DIVERGING if explanation.signed else RISING,
+        norm=Normalize(-top if explanation.signed else 0.0, top),
+        alpha=0.7,
+        interpolation="nearest",
+    )
+    if picture.units <= OUTLINED:
+        _outlines(picture.regions.numpy(), axes)
+    _bare(axes)
+    score = f"{format_number(float(explanation.base_scores[target]))} {score_unit(explanation)}"
+    titled(axes, short_name(explanation.method, 22), f"{short_name(explanation.target_labels[target], 14)}: {score}")
+    return heat
+
+
+def _outlines(regions: np.ndarray, axes: Axes) -> None:
+    """Draw the edges between pixels of different units."""
+    rows, columns = np.nonzero(regions[:, 1:] != regions[:, :-1])
+    axes.vlines(columns + 0.5, rows - 0.5, rows + 0.5, color="#ffffff", linewidth=0.4)
+    rows, columns = np.nonzero(regions[1:] != regions[:-1])
+    axes.hlines(rows + 0.5, columns - 0.5, columns + 0.5, color="#ffffff", linewidth=0.4)
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)

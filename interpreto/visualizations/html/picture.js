@@ -1,0 +1,110 @@
+const MANY = 60; // units from which an image may need another scale of colors
+
+function bytes(text) {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}
+
+function drawn(name, attributes) {
+  return attributed(document.createElementNS("http://www.w3.org/2000/svg", name), attributes);
+}
+
+// The image as the model read it, in the place that a text has; a shape over each unit.
+class Passage {
+  constructor(panel) {
+    Object.assign(this, { panel, data: panel.data, stops: [], frozen: false });
+    const { width, height, rgb, regions } = this.data.picture;
+    this.regions = Array.from(new Uint16Array(bytes(regions).buffer));
+    this.shapes = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${this.data.picture.name || "The image"} as the model read it; arrow keys move between its ${this.data.element}s` });
+    this.data.elements.forEach((_, unit) => this.stops.push(this.shape(unit, width)));
+    this.shapes.append(drawn("path", { class: "edges", d: this.edges(width, height), "aria-hidden": "true" }));
+    this.frame = make("div", "picture", this.image(width, height, bytes(rgb)), this.shapes);
+    this.frame.style.aspectRatio = `${width} / ${height}`;
+    this.element = make("div", "seeing", this.frame, this.controls());
+    this.listen();
+  }
+
+  image(width, height, rgb) {
+    const canvas = attributed(make("canvas"), { width, height, "aria-hidden": "true" }), context = canvas.getContext("2d");
+    if (!context) return canvas;
+    const pixels = context.createImageData(width, height);
+    for (let i = 0; i < width * height; i++) pixels.data.set([rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2], 255], 4 * i);
+    context.putImageData(pixels, 0, 0);
+    return canvas;
+  }
+
+  // A unit's pixels, row by row.
+  shape(unit, width) {
+    let path = "", start = -1;
+    for (let i = 0; i <= this.regions.length; i++) {
+      const inside = i < this.regions.length && this.regions[i] === unit, fresh = i % width === 0;
+      if (start >= 0 && (!inside || fresh)) {
+        path += `M${start % width} ${Math.floor(start / width)}h${i - start}v1h${start - i}z`;
+        start = -1;
+      }
+      if (inside && start < 0) start = i;
+    }
+    const node = drawn("path", { class: "cell", d: path, role: "img", tabindex: unit ? -1 : 0, "data-unit": unit });
+    this.shapes.append(node);
+    return node;
+  }
+
+  edges(width, height) {
+    let path = "";
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const own = this.regions[y * width + x];
+        if (x && this.regions[y * width + x - 1] !== own) path += `M${x} ${y}v1`;
+        if (y && this.regions[(y - 1) * width + x] !== own) path += `M${x} ${y}h1`;
+      }
+    }
+    return path;
+  }
+
+  controls() {
+    const slider = attributed(make("input"), { type: "range", min: 0, max: 100, value: 75, "aria-label": "Opacity of the colors" });
+    slider.addEventListener("input", () => this.frame.style.setProperty("--opacity", slider.value / 100));
+    const outlined = this.data.elements.length <= 100;
+    this.frame.classList.toggle("outlined", outlined);
+    const edges = onOff("Outlines", outlined, (on) => this.frame.classList.toggle("outlined", on));
+    return make("div", "tools", make("label", "choice", make("span", "", "Opacity"), slider), edges);
+  }
+
+  listen() {
+    this.shapes.addEventListener("keydown", (event) => this.press(event));
+    for (const kind of ["mouseover", "focusin"]) this.shapes.addEventListener(kind, (event) => this.point(event.target));
+    for (const kind of ["mouseout", "focusout"]) this.shapes.addEventListener(kind, () => this.point(this.shapes));
+  }
+
+  show(row, _target, full) {
+    this.stops.forEach((node, unit) => {
+      row.paint(node, row.values[unit], full);
+      node.setAttribute("aria-label", `${visible(this.data.elements[unit])}: ${row.quantity(unit)}`);
+    });
+  }
+
+  point(node) {
+    const at = node.closest("[data-unit]"), unit = at ? Number(at.dataset.unit) : null;
+    this.panel.card.link(unit, this.panel);
+    if (!at) return hideTooltip();
+    const lines = [make("strong", "", isolated(this.data.elements[unit], 80)), ...this.panel.saying(unit)];
+    showTooltip(at, lines.concat(this.panel.card.others(this.panel).map((panel) => panel.brief(unit))));
+  }
+
+  mark(unit) {
+    this.stops.forEach((node, own) => node.classList.toggle("linked", own === unit));
+  }
+
+  press(event) {
+    const there = step(event.key, Number(event.target.dataset.unit), this.stops.length);
+    if (there === undefined) return;
+    this.reveal(there);
+    event.preventDefault();
+  }
+
+  reveal(unit) {
+    for (const node of this.stops) node.setAttribute("tabindex", -1);
+    this.stops[unit].setAttribute("tabindex", 0);
+    this.stops[unit].focus({ preventScroll: true });
+    this.frame.scrollIntoView({ block: "nearest" });
+  }
+}
