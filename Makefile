@@ -49,6 +49,7 @@ tables: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -W ignore -m benchmarks.attributions_classification | tee benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.shapley_estimators | tee -a benchmarks/RESULTS.md
+	$(BIN)/python -W ignore -m benchmarks.games | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.attributions_generation | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.metrics | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.concepts | tee -a benchmarks/RESULTS.md

@@ -45,6 +45,7 @@ HEAVY = (
     "tests/models/test_scorer.py::test_a_thousand_texts_hold_a_bounded_number_of_copies",
     "tests/test_guides.py::test_a_page_prints_what_it_shows[docs/guides/concepts.md]",
     "tests/test_guides.py::test_a_page_prints_what_it_shows[docs/guides/datasets.md]",
+    "tests/test_guides.py::test_a_page_prints_what_it_shows[docs/guides/labels.md]",
     "tests/test_import.py::test_pythons_own_generator_is_left_alone",
     "tests/concepts/test_splitters.py::TestHandsOff::test_extractions_leave_no_tensors_behind",
     "tests/concepts/dictionaries/test_dictionaries.py::test_overcomplete_is_loaded_without_its_top_level",

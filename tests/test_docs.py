@@ -69,7 +69,12 @@ def test_every_metric_is_defined_in_the_documents():
     import interpreto.metrics
 
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    base = (interpreto.metrics.AttributionMetric, interpreto.metrics.GameMetric, interpreto.metrics.ConceptMetric)
+    base = (
+        interpreto.metrics.AttributionMetric,
+        interpreto.metrics.GameMetric,
+        interpreto.metrics.ConceptMetric,
+        interpreto.metrics.LabelScoring,
+    )
     found = [getattr(interpreto.metrics, name) for name in interpreto.metrics.__all__]
     judging = [o for o in found if isinstance(o, type) and o not in base and hasattr(o, "higher_is_better")]
     assert len(judging) > 45

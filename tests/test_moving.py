@@ -29,7 +29,8 @@ from interpreto.attributions.metrics import Deletion, Insertion
 from interpreto.attributions.perturbations import LinearInterpolationPerturbator, OcclusionPerturbator
 from interpreto.concepts import (ICAConcepts, NeuronsAsConcepts, NMFConcepts, PCAConcepts, SemiNMFConcepts, TopKInputs,
     TopKSAEConcepts)
-from interpreto.concepts.metrics import FID, MSE, Sparsity, SparsityRatio, Stability
+from interpreto.concepts import LLMLabels
+from interpreto.concepts.metrics import ConSim, FID, MSE, Sparsity, SparsityRatio, Stability
 """
 TOKENS = "splitter.activation_granularities.TOKEN"
 
@@ -123,6 +124,44 @@ RUNS = {
         plot_concepts(explainer, texts[0], classes_names=["bad", "good"], save_path="page.html", backend="terminal")""",
 }
 
+RUNS["importances of one's own"] = """
+    importances = {"bad": {0: -0.5, 1: 0.1}, "good": {0: 0.5, 1: 0.2}}
+    labels = {0: "praise", 1: "films"}
+    plot_concepts(concepts_importances=importances, concepts_labels=labels, top_k=2, save_path="page.html", backend="terminal")
+    assert "praise" in pathlib.Path("page.html").read_text(encoding="utf-8")
+    amounts, own = torch.rand(3, 2), torch.tensor([[0.5, -0.1]])
+    plot_concepts(
+        concepts_importances=own, concepts_labels=labels, sample=["A", "fine", "film"], concepts_activations=amounts,
+        classes_names=["good"], backend="terminal",
+    )"""
+RUNS["labels by a language model"] = """
+    from interpreto.commons.llm_interface import LLMInterface, OpenAILLM, Role
+    from interpreto.concepts import LLMLabels
+
+    class Mine(LLMInterface):
+        def generate(self, prompt):
+            assert prompt[0][0] == Role.SYSTEM and prompt[1][0] == Role.USER
+            return "films"
+
+    many = [f"{text} {i}" for text in texts for i in range(30)]
+    splitter = ModelWithSplitPoints(model, split_points=[1], tokenizer=tokenizer)
+    activations = splitter.get_activations(many, "word")
+    explainer = NeuronsAsConcepts(splitter)
+    labeler = LLMLabels(
+        concept_explainer=explainer, activation_granularity=LLMLabels.activation_granularities.WORD, llm_interface=Mine(),
+        sampling_method=LLMLabels.sampling_methods.TOP, k_examples=20, k_context=3,
+    )
+    found = labeler.interpret(inputs=many, latent_activations=activations, concepts_indices=[0, 1])
+    assert found.texts() == {0: "films", 1: "films"}
+    assert "sk-" not in repr(OpenAILLM(api_key="sk-1", model="gpt-4.1-nano", num_try=5))"""
+RUNS["simulatability"] = """
+    from interpreto.concepts.metrics import ConSim
+
+    many = [f"{text} {i}" for text in texts for i in range(12)]
+    explainer = NeuronsAsConcepts(ModelWithSplitPoints(model, split_points=[1], tokenizer=tokenizer))
+    found = ConSim(explainer, {0: "films"}, lambda chat: "positive", ["negative", "positive"], n_exam=6).run(many)
+    assert 0 <= found.score <= 1 and set(found.details["by_class"]) <= {"negative", "positive"}"""
+
 NAMED = {  # what does not run: what the page names
     "Occlusion(model, tokenizer, 4, Granularity.WORD)": "`Occlusion(model, tokenizer, 4, Granularity.WORD)`",
     "OcclusionPerturbator(inputs_embedder=model.get_input_embeddings())": "`Perturbator(inputs_embedder)`",
@@ -141,7 +180,7 @@ NAMED = {  # what does not run: what the page names
     "Granularity.PART_SENTENCE": "`Granularity.PART_SENTENCE`",
     "Granularity.DEFAULT": "`Granularity.DEFAULT`",
     "plot_attributions(Occlusion(model, tokenizer)(texts), custom_css='')": "custom_css=",
-    "plot_concepts(concepts_importances=torch.ones(3))": "`plot_concepts(concepts_importances=…)`",
+    "plot_concepts(concepts_importances=torch.ones(3), concept_color='red')": "`concept_color`",
     "ModelWithSplitPoints(model, [1], tokenizer=tokenizer, torch_dtype=torch.float32)": "torch_dtype=",
     "splitter.get_latent_shape()": "`splitter.get_latent_shape()`",
     "splitter.inputs_to_activations(texts)": "`splitter.inputs_to_activations(texts)`",
@@ -154,9 +193,9 @@ NAMED = {  # what does not run: what the page names
     "TopKSAEConcepts(splitter).fit(torch.ones(9, 128), use_amp=False)": "use_amp=",
     "Stability(3, 4)": "`Stability(3, 4)`",
     "from interpreto.concepts.probes import LinearProbe": "`interpreto.concepts.probes`",
-    "from interpreto.concepts import LLMLabels": "`LLMLabels`",
-    "from interpreto.concepts.metrics import ConSim": "`ConSim`",
-    "from interpreto import LogitLens": "`LogitLens`",
+    "LLMLabels(concept_explainer=NeuronsAsConcepts(splitter), llm_interface=print, use_vocab=True)": "`use_vocab`",
+    "ConSim(splitter, print, ['a', 'b']).select_examples(texts, [0, 1, 0])": "`ConSim(splitter, user_llm, classes)`",
+    "from interpreto.concepts.metrics.consim import PromptTypes": "`PromptTypes`",
 }
 
 

@@ -17,7 +17,7 @@ from interpreto.inputs.units import Units
 
 UNITS, GAMES, DRAWS = 12, 10, 20
 BUDGETS = (200, 500, 1000, 2000)
-TOLERANCE, SENTENCES, SHORTEST, LONGEST = 0.05, 200, 9, 13
+TOLERANCE, SENTENCES, SHORTEST, LONGEST = 0.05, 200, 9, 10
 
 INTERACTIONS = f"""Estimates of interactions of order 2 against exact values: {GAMES} random games of {UNITS} units (main
 effects, all pairs, 15 interactions of three to five units, squashed), {DRAWS} draws each. The error is the mean distance to the
@@ -32,7 +32,7 @@ errors (nominal 95 %). All 4,096 coalitions are exact.
 """
 
 COLUMNS = ("rows per text", "without", "texts that reached it", "units that matter within", "all units within")
-PRECISION = f"""Sampling with `tolerance={TOLERANCE}`, and without one, on {SENTENCES} held-out sentences of
+PRECISION = f"""Sampling with `tolerance={TOLERANCE}`, and without one, on {SENTENCES} sentences of
 {SHORTEST} to {LONGEST} units, against the exact values of all coalitions. A unit matters if its exact value is more
 than {TOLERANCE:.0%} of the score gap; an error is within if it is at most {TOLERANCE:.0%} of the gap. The last column is of
 the texts that reached the tolerance.
@@ -93,7 +93,7 @@ def _sample() -> Sample:
 def tolerance_table() -> str:
     """Return the table of errors of sampling until a tolerance."""
     model, tokenizer = demo.load_classifier()
-    texts = [sentence.text for sentence in demo.load_sentences(split="held-out")]
+    texts = [sentence.text for sentence in demo.load_sentences() if 7 <= len(sentence.text.split()) <= 10]
     short = [one for one in Saliency(model, tokenizer)(texts) if SHORTEST <= len(one.elements) <= LONGEST][:SENTENCES]
     samples = [one.sample for one in short]
     exact = ExactShapley(model, tokenizer, max_units=LONGEST).explain_samples(samples)

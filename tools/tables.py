@@ -1,6 +1,6 @@
 """Writes the measured tables of the documentation: methods × metrics, on the embedded classifier and on SmolLM2.
 
-python -W ignore tools/tables.py [classifier] [baselines] [generation] [calibration] [tcav] [games]
+python -W ignore tools/tables.py [NAME ...]: all tables, or those of these names.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from baseline_table import DECIDING, baselines
 from calibration import calibration
 from game_tables import interactions_table, tolerance_table
+from label_tables import labels_table
 from tcav import table as tcav_table
 
 import interpreto
@@ -67,21 +68,22 @@ GENERATION_METHODS = (
 
 def main() -> None:
     torch.set_num_threads(2)
-    asked = sys.argv[1:] or ["classifier", "baselines", "generation", "calibration", "tcav", "games"]
+    pages = {
+        "classifier": {"methods.md": classifier},
+        "baselines": {"baselines.md": lambda: baselines(demo.load_classifier(), held_out(), smollm2())},
+        "generation": {"generation.md": generation},
+        "calibration": {"calibration.md": calibration},
+        "tcav": {"tcav.md": tcav_table},
+        "games": {"interactions.md": interactions_table, "tolerance.md": tolerance_table},
+        "labels": {"labels.md": labels_table},
+    }
+    asked = sys.argv[1:] or list(pages)
+    if odd := set(asked) - set(pages):
+        raise SystemExit(f"tools/tables.py: no {', '.join(sorted(odd))}; there are {', '.join(pages)}.")
     TABLES.mkdir(exist_ok=True)
-    if "classifier" in asked:
-        write("methods.md", classifier())
-    if "baselines" in asked:
-        write("baselines.md", baselines(demo.load_classifier(), held_out(), smollm2()))
-    if "generation" in asked:
-        write("generation.md", generation())
-    if "calibration" in asked:
-        write("calibration.md", calibration())
-    if "games" in asked:
-        write("interactions.md", interactions_table())
-        write("tolerance.md", tolerance_table())
-    if "tcav" in asked:
-        write("tcav.md", tcav_table())
+    for name in asked:
+        for page, text in pages[name].items():
+            write(page, text())
 
 
 def held_out() -> list[str]:

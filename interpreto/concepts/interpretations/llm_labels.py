@@ -9,6 +9,7 @@ from interpreto.choices import Choice, read_member
 from interpreto.concepts.base import ConceptExplainer
 from interpreto.concepts.interpretations.examples import CLOSE, OPEN, Example
 from interpreto.concepts.interpretations.judged_labels import ASK, JudgedLabels
+from interpreto.concepts.splitters.granularities import ActivationGranularity
 from interpreto.errors import OptionError
 from interpreto.judges.base import Chat
 from interpreto.validation import check_count
@@ -47,6 +48,7 @@ class LLMLabels(JudgedLabels):
     """
 
     sampling_methods = SamplingMethod
+    activation_granularities = ActivationGranularity
 
     def __init__(
         self,
