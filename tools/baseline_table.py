@@ -96,7 +96,7 @@ def _on_the_language_model(model: Any, tokenizer: Any) -> list[str]:
 
 
 def _rank(output: Any, word: str) -> int:
-    """How many units have a larger value, by amount, than the deciding word."""
+    """Return how many units have a larger value, by amount, than the deciding word."""
     sizes = output.attributions[0].nan_to_num().abs()
     place = next(i for i, element in enumerate(output.elements) if word in element)
     return int((sizes > sizes[place]).sum())
