@@ -188,6 +188,14 @@ function passage(place, values, peak) {
 }
 
 const dashboard = new Dashboard();
-root.append(dashboard.element, dashboard.status, tooltip);
+const reading = make("details", "guide", make("summary", "", "How to read this"), make("ul", "", ...[
+  "Choose a concept in the list. Its histogram shows how often and how strongly it is active.",
+  "Effects say how the outputs move with the concept: full bars have a sign and are means over texts, pale bars are magnitudes.",
+  "Texts are sorted by the quantile of their activation: a concept that means one thing means it in lower quantiles too.",
+  "Similar directions have a cosine near 1; two concepts of one direction may be one.",
+].map((text) => make("li", "", text))));
+const lines = () => [["concept", "name", "share of units", "mean", "peak", ...outputs.map((name) => `effect on ${name}`), ...outputs.map((name) => `importance for ${name}`)],
+  ...concepts.map((one, k) => [one.id, one.name, one.density, one.mean, one.peak, ...effects.map((row) => row[k]), ...sizes.map((row) => row[k])])];
+root.append(reading, dashboard.element, saving(dashboard.element, "concepts", lines), dashboard.status, tooltip);
 document.addEventListener("keydown", (event) => event.key === "Escape" && hideTooltip());
 document.addEventListener("scroll", hideTooltip, { passive: true, capture: true });
