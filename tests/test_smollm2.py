@@ -6,8 +6,11 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
 
-from interpreto import AttnLrp, ContextCite, Contrast, IntegratedGradients, KernelShap, Occlusion
+from interpreto import AttnLrp, ContextCite, Contrast, IntegratedGradients, KernelShap, LogitLens, Occlusion
+from interpreto.concepts import DirectLogitAttribution, FFNValues
+from interpreto.concepts.interpretations import VocabularyProjection
 from interpreto.errors import CompletenessWarning
 from interpreto.metrics import Benchmark
 
@@ -99,3 +102,23 @@ def test_methods_beat_chance_on_the_tokens_that_it_writes(smollm2, monkeypatch):
     for name in found:
         assert table.margin("ABPC", name)[0] > 0, name
         assert table.margin("LogOdds", name)[0] > 0, name
+
+
+def test_a_lens_ends_at_the_logits_and_a_known_fact_rises_through_the_layers(smollm2):
+    model, tokenizer = smollm2
+    prompt = "The capital of France is"
+    (output,) = LogitLens(model, tokenizer)(prompt, " Paris")
+    with torch.no_grad():
+        logits = model(**tokenizer(prompt, return_tensors="pt")).logits[0].float()
+    torch.testing.assert_close(output.probabilities[-1], logits.softmax(-1).topk(5).values, atol=1e-5, rtol=1e-4)
+    ranks = output.ranks()
+    assert len(ranks) == 31 and ranks[-1] == 1 and min(ranks[:20]) > 500 and ranks[-5] < ranks[-9] / 5
+
+
+def test_components_of_a_logit_and_values_that_read_well(smollm2):
+    model, tokenizer = smollm2
+    (output,) = DirectLogitAttribution(model, tokenizer)("The capital of France is", " Paris")
+    assert float((output.values.sum(1) - output.logits).abs().max()) < 1e-4 * float(output.values.abs().max())
+    assert output.top(k=1)[0][0] == "29 feed-forward" and len(output.components) == 62
+    values = FFNValues(model, 22, tokenizer=tokenizer)
+    assert {" nowhere", " neither", " never"} <= set(VocabularyProjection(values, k=8).interpret(concepts_indices=[7])[7])

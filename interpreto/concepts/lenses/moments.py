@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-RIDGE = 1e-6  # of the mean variance of the activations
+RIDGES = (1e-4, 1e-2, 1e-1, 1.0, 10.0)  # of the mean variance of the activations; which, texts that are held out decide
 
 
 class Moments:
@@ -29,21 +29,25 @@ class Moments:
         self.xx += x.T @ x
         self.xy += x.T @ y
 
-    def solve(self) -> tuple[Float[Tensor, "d d"], Float[Tensor, " d"]]:
-        """Return matrix and shift of the map ``x + x Aᵀ + b`` that is nearest to ``y``, in float32."""
+    def solve(self, ridge: float) -> tuple[Float[Tensor, "d d"], Float[Tensor, " d"]]:
+        """Return matrix and shift of the map ``x + x Aᵀ + b`` that is nearest to ``y``, in float32.
+
+        Args:
+            ridge: Price of the size of ``A``, in the mean variance of ``x``: the larger, the nearer to the identity.
+        """
         n = max(1, self.count)
         mean_x, mean_y = self.x / n, self.y / n
         xx, xy = self.xx / n - torch.outer(mean_x, mean_x), self.xy / n - torch.outer(mean_x, mean_y)
         eye = torch.eye(len(xx), dtype=torch.float64)
-        least = RIDGE * xx.diagonal().mean().clamp(min=1e-12)
+        least = ridge * xx.diagonal().mean().clamp(min=1e-12)
         step = torch.linalg.solve(xx + least * eye, xy - xx)  # towards the identity where rows say nothing
         return step.T.float(), (mean_y - mean_x - mean_x @ step).float()
 
 
-def least_squares_maps(
+def moments_of(
     batches: Iterable[Any], states: Callable[[Any], tuple[list[Tensor], Tensor, Tensor]], count: int
-) -> tuple[Sequence[tuple[Tensor, Tensor]], int]:
-    """Return the map of each layer, and the width of the activations.
+) -> list[Moments]:
+    """Return the moments of each layer with the last one.
 
     Args:
         batches: Rows.
@@ -51,11 +55,9 @@ def least_squares_maps(
         count: Number of layers.
     """
     moments: list[Moments] = []
-    width = 0
     for batch in batches:
         own, last, mask = states(batch)
-        width = last.shape[-1]
-        moments = moments or [Moments(width) for _ in range(count)]
+        moments = moments or [Moments(last.shape[-1]) for _ in range(count)]
         for each, hidden in zip(moments, own, strict=True):
             each.add(hidden[mask], last[mask])
-    return [each.solve() for each in moments], width
+    return moments

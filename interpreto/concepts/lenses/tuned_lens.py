@@ -14,7 +14,7 @@ from torch import Tensor
 from interpreto.aliases import aliases
 from interpreto.concepts.lenses.base import Lens
 from interpreto.concepts.lenses.files import read_maps, write_maps
-from interpreto.concepts.lenses.moments import least_squares_maps
+from interpreto.concepts.lenses.moments import RIDGES, moments_of
 from interpreto.errors import InputError, ModelError
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.progress import progress_bar
@@ -26,6 +26,7 @@ Map = tuple[Float[Tensor, "d d"], Float[Tensor, " d"]]
 
 STARTS = ("least_squares", "identity")
 BATCH = 8  # texts per step
+HELD_OUT = 5  # one text of so many decides, where there are twice as many
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,9 @@ class TunedLens(Lens):
 
     After each layer but the last, ``h`` becomes ``h + A h + b``, and the Kullback-Leibler divergence of what the last layers
     make of it from the model's own output is minimized over the tokens of some texts, by Adam. The first token of each text
-    is left out for a language model, as its activations are many times as large as the others'. A layer keeps what it
-    started from where training does not bring it closer to the model.
+    is left out for a language model, as its activations are many times as large as the others'. Every fifth text is held out
+    (of fewer than ten texts, none): on these it is decided what training starts from, and a layer keeps its start where
+    training does not bring it closer to the model.
 
     Args:
         model_or_splitter: A model, a folder, a repository's id or a pipeline; or a splitter, whose model and inputs are read.
@@ -57,8 +59,8 @@ class TunedLens(Lens):
 
     Attributes:
         maps: Matrix and shift of each layer, by its name.
-        divergences: Mean divergence from the model's output over the texts of `fit`, in nats, by layer: of the logit lens,
-            of the start, and of the fitted map.
+        divergences: Mean divergence from the model's output over the texts that `fit` held out, in nats, by layer: of the
+            logit lens, of the start, and of the fitted map.
 
     Examples:
         >>> from interpreto import TunedLens, demo
@@ -104,8 +106,8 @@ class TunedLens(Lens):
             nb_epochs: Times that each text is read; 0: only the start.
             lr: Size of the first steps, which fall to 0, relative to the size of the activations.
             batch_size: Texts per step.
-            start: ``"least_squares"``: the map that predicts the activations after the last block best; ``"identity"``: the
-                logit lens.
+            start: ``"least_squares"``: the ridge regression that predicts the activations after the last block, by the
+                penalty that serves the texts held out best; ``"identity"``: the logit lens.
             random_state: Seed of the order of the texts.
             tqdm_bar: Show the texts done; None: after two seconds, in a terminal.
 
@@ -123,18 +125,21 @@ class TunedLens(Lens):
             raise InputError("`inputs`: there is no text with a token besides its first, which is left out; pass longer texts.")
         self._check(rows)
         names = [name for name in self.layers if name != self._last]
+        held = rows[::HELD_OUT] if len(rows) >= 2 * HELD_OUT else rows
+        train = [row for i, row in enumerate(rows) if i % HELD_OUT] if len(rows) >= 2 * HELD_OUT else rows
+        plan = Training(size, nb_epochs, lr, torch.Generator().manual_seed(seed), tqdm_bar)
         with torch.inference_mode(False):
-            found, width = least_squares_maps(self._batches(rows, size), self._states, len(names))
+            moments = moments_of(self._batches(train, size), self._states, len(names))
+            width = len(moments[0].x)
             zero = {name: (torch.zeros(width, width), torch.zeros(width)) for name in names}
-            begun = dict(zip(names, found, strict=True)) if start == "least_squares" else zero
-            plain, before = self._divergence(rows, zero, size), self._divergence(rows, begun, size)
-            begun = {name: begun[name] if before[name] <= plain[name] else zero[name] for name in names}
-            before = {name: min(before[name], plain[name]) for name in names}
-            plan = Training(size, nb_epochs, lr, torch.Generator().manual_seed(seed), tqdm_bar)
-            steps = self._trained(rows, begun, plan)
-            after = self._divergence(rows, steps, size)
-        self.maps = {name: steps[name] if after[name] <= before[name] else begun[name] for name in names}
-        self.divergences = {name: (plain[name], before[name], min(before[name], after[name])) for name in names}
+            plain = self._divergence(held, zero, size)
+            begun, before = zero, plain
+            for ridge in RIDGES if start == "least_squares" else ():
+                tried = {name: each.solve(ridge) for name, each in zip(names, moments, strict=True)}
+                begun, before = nearer(begun, before, tried, self._divergence(held, tried, size))
+            trained = self._trained(train, begun, plan)
+            self.maps, after = nearer(begun, before, trained, self._divergence(held, trained, size))
+        self.divergences = {name: (plain[name], before[name], after[name]) for name in names}
         return self
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -271,6 +276,15 @@ class TunedLens(Lens):
                 name: (now(i, base)[0].detach().cpu(), now(i, base)[1].detach().cpu())
                 for i, (name, base) in enumerate(maps.items())
             }
+
+
+def nearer(
+    maps: Mapping[str, Map], apart: Mapping[str, float], others: Mapping[str, Map], theirs: Mapping[str, float]
+) -> tuple[dict[str, Map], dict[str, float]]:
+    """Return for each layer the map of the smaller divergence, and that divergence."""
+    better = {name: theirs[name] < apart[name] for name in maps}
+    kept = {name: others[name] if better[name] else maps[name] for name in maps}
+    return kept, {name: min(theirs[name], apart[name]) if better[name] else apart[name] for name in maps}
 
 
 def applied(own: Map, hidden: Tensor) -> Tensor:

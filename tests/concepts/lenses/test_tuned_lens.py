@@ -11,7 +11,7 @@ from interpreto import LogitLens, TunedLens, demo
 from interpreto.errors import FileError, InputError, ModelError, OptionError
 from tests import tiny
 
-TEXTS = list(tiny.CORPUS[:16])
+TEXTS = list(tiny.CORPUS[:24])
 
 
 def linear():
@@ -44,7 +44,7 @@ def test_a_linear_block_is_found():
     assert fitted < 1e-4 and plain > 0.1
     found, moved = lens.maps["0"]
     torch.testing.assert_close(found + torch.eye(32), matrix, atol=2e-2, rtol=0)
-    torch.testing.assert_close(moved, shift, atol=5e-2, rtol=0)
+    torch.testing.assert_close(moved, shift, atol=1e-1, rtol=0)
     held_out = lens(tiny.CORPUS[30])[0]
     assert float(held_out.divergence[0, 1:].max()) < 1e-3
     assert list(lens.maps) == ["0"]  # the last block needs none
@@ -95,6 +95,7 @@ def test_a_file_restores_it(tmp_path):
         TunedLens.load(tmp_path / "lens.safetensors", *other)
 
 
+@pytest.mark.slow
 def test_a_folder_of_tuned_lens_is_read(tmp_path):
     model, tokenizer = tiny.CAUSAL_LMS["gpt2"]()
     lens = TunedLens(model, tokenizer).fit(TEXTS[:4], nb_epochs=0)
@@ -128,3 +129,15 @@ def test_wrong_calls_say_what_to_do(wrong):
     call, error, message = WRONG[wrong]
     with pytest.raises(error, match=message):
         call(TunedLens(*tiny.CAUSAL_LMS["gpt2"]()))
+
+
+def test_texts_that_are_held_out_decide():
+    """As many tokens as dimensions can be fitted exactly, which says nothing of other texts."""
+    model, tokenizer = tiny.CAUSAL_LMS["gpt2"]()
+    few = [text[:24] for text in tiny.CORPUS[:10]]
+    lens = TunedLens(model, tokenizer, layers=[0, 1]).fit(few, nb_epochs=0)
+    (plain, before, after), held = lens.divergences["0"], few[::5]
+    assert before == after and 0.0 < after <= plain
+    outputs = lens(held)
+    total = sum(float(output.divergence[0, 1:].sum()) for output in outputs)
+    assert after == pytest.approx(total / sum(len(output.tokens) - 1 for output in outputs), rel=1e-4)
