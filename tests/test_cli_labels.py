@@ -46,6 +46,7 @@ class TestLabels:
             sent = len(served.requests)
             assert run(capsys, "concepts", "label", texts, *asked, "--method", "SVD")[0] == 0 and len(served.requests) == sent
 
+    @pytest.mark.slow
     def test_concepts_of_a_file(self, capsys, tmp_path, texts):
         model, tokenizer = demo.load_classifier()
         splitter = ModelWithSplitPoints(model, [1], tokenizer=tokenizer)

@@ -39,8 +39,6 @@ def test_the_public_surface_is_this():
         *("AllLayersSplitter", "LogitLens", "TunedLens", "plot_lens"),
         *("Cam", "GradCam", "LayerCam", "ScoreCam"),
         *("Granularity", "GranularityAggregationStrategy", "ImageGranularity", "InferenceModes"),
-        *("Granularity", "GranularityAggregationStrategy", "InferenceModes"),
-        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load"),
         *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load", "load_sae"),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *(

@@ -46,7 +46,11 @@ Method = Annotated[
 ]
 Granularity = Annotated[
     str,
-    typer.Option(metavar="UNIT", help="all_tokens, token, word, sentence, paragraph or turn.", rich_help_panel=HOW),
+    typer.Option(
+        metavar="UNIT",
+        help="all_tokens, token, word, sentence, paragraph or turn; of an image, patch, grid or superpixel.",
+        rich_help_panel=HOW,
+    ),
 ]
 BatchSize = Annotated[
     int | None,

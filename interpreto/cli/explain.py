@@ -16,9 +16,10 @@ from interpreto.cli.arguments import DEFAULT, DEFAULT_OF_GENERATION, METHODS, TO
 from interpreto.cli.hints import read_method
 from interpreto.cli.loading import load_model, read_device
 from interpreto.cli.output import read_outputs, write_json
-from interpreto.cli.texts import check_text, read_chat, read_text
+from interpreto.cli.texts import check_text, is_image, read_chat, read_text
 from interpreto.errors import InterpretoWarning, OptionError
 from interpreto.inputs.targets import Contrast
+from interpreto.models.images import reads_images
 from interpreto.models.tasks import Classification, Generation, Task, TokenClassification, resolve_task
 from interpreto.renderable import visible
 from interpreto.validation import check_choice
@@ -40,7 +41,13 @@ def run(arguments: Arguments) -> int:
     inputs = _inputs(arguments)
     if arguments.device is not None:
         read_device(arguments.device)
-    model, tokenizer = load_model(arguments.model, arguments.device)
+    pictured = [name for name in arguments.texts or () if is_image(name) and name in inputs]
+    model, tokenizer = load_model(arguments.model, arguments.device, images=bool(pictured) and len(pictured) == len(inputs))
+    if pictured and not reads_images(model, tokenizer):
+        raise OptionError(
+            f"`TEXT`: {visible(pictured[0])!r} is an image, and {type(model).__name__} reads texts; pass an image "
+            f"classifier as `--model`, or `--text {visible(pictured[0])}` to explain its name."
+        )
     if arguments.method is None:
         generates = isinstance(resolve_task(model, tokenizer, None, None), Generation)
         arguments.method = DEFAULT_OF_GENERATION if generates else DEFAULT

@@ -12,12 +12,13 @@ from interpreto.models import devices
 from interpreto.models.loading import load
 
 
-def load_model(model: str | None, device: str | None = None) -> tuple[Any, Any]:
+def load_model(model: str | None, device: str | None = None, *, images: bool = False) -> tuple[Any, Any]:
     """Return a model in evaluation mode and its tokenizer.
 
     Args:
         model: A repository or a folder; None: the embedded classifier.
         device: Where to put it; None: it stays where it is.
+        images: The embedded classifier is that of images.
 
     Raises:
         ModelError, TokenizerError: There is no such folder or repository, or it holds no model or no tokenizer.
@@ -26,7 +27,8 @@ def load_model(model: str | None, device: str | None = None) -> tuple[Any, Any]:
     place = None if device is None else read_device(device)
     found: Any
     try:
-        found, tokenizer = demo.load_classifier() if model is None else load(model)
+        embedded = demo.load_image_classifier if images else demo.load_classifier
+        found, tokenizer = embedded() if model is None else load(model)
     except (ModelError, TokenizerError) as error:
         raise type(error)(str(error).replace("`model`", "`--model`").replace("`source`", "`--model`")) from error
     return (found if place is None else found.to(place)), tokenizer

@@ -17,6 +17,8 @@ TABLES = {".csv": ",", ".tsv": "\t"}
 """Separators of tables, by the suffix of their files."""
 JSON_LINES = (".jsonl", ".ndjson")
 """Suffixes of tables with an object per line."""
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+"""Ends of the names of image files."""
 FILES = (*TABLES, *JSON_LINES, ".txt", ".json", ".parquet")
 """Suffixes of words that are taken for the names of files."""
 
@@ -116,8 +118,13 @@ def read_chat(path: str) -> list[dict[str, str]]:
     return chat
 
 
+def is_image(name: object) -> bool:
+    """Return True for the name of an image file."""
+    return isinstance(name, str) and len(name) < 1024 and name.lower().endswith(IMAGES)
+
+
 def check_text(text: str) -> str:
-    """Return a text that is no name of a file.
+    """Return a text that is no name of a file, or the name of an image, which is explained itself.
 
     Raises:
         OptionError: It is the name of a file, or ends as one does.
@@ -127,6 +134,8 @@ def check_text(text: str) -> str:
     except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, an unknown home
         found = False
     name = visible(text)
+    if found and is_image(text):
+        return text
     if found:
         raise OptionError(
             f"`TEXT`: {name!r} is a file; pass `--file {name}` to explain what it holds, "

@@ -329,6 +329,7 @@ class TestConSim:
         expected = torch.from_numpy(fit.predict(((others - rows.mean(0)) / rows.std(0, unbiased=False)).numpy())).argmax(1) * 2
         assert float((fitted_classes(rows, classes, others) == expected).double().mean()) > 0.99
 
+    @pytest.mark.slow
     def test_wrong_calls(self, explainer, texts) -> None:
         with pytest.raises(OptionError, match="`labels`"):
             ConSim(explainer, judge=lambda _: "x")

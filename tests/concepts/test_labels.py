@@ -179,6 +179,7 @@ class TestStatistics:
         assert auc(scores, positive) == pytest.approx(won / len(pairs))
         assert math.isnan(auc(scores, torch.ones(30, dtype=torch.bool)))
 
+    @pytest.mark.slow
     def test_the_interval_of_a_difference_covers_it(self) -> None:
         covered, draws = 0, torch.Generator().manual_seed(0)
         positive = torch.arange(60) < 20
@@ -255,6 +256,7 @@ class TestViews:
         assert all(label.verdict in board.to_html() for label in labels.values())
         assert str(board).count("[AUC ") + str(board).count("[not scored]") == 3
 
+    @pytest.mark.slow
     def test_a_labeler_itself_is_an_interpretation(self, found) -> None:
         explainer, texts, labels = found
         view = global_concepts(explainer, texts, interpretation=KeywordLabels(explainer, min_count=2))

@@ -13,7 +13,7 @@ from interpreto import IntegratedGradients, Occlusion
 from interpreto.errors import ModelError, OptionError
 from interpreto.models.contexts import moved
 from tests import tiny
-from tests.contracts.zoo import FAMILIES, GRADIENT_METHODS, MASK_METHODS, METHODS, SAMPLED
+from tests.contracts.zoo import DRAWN, FAMILIES, GRADIENT_METHODS, MASK_METHODS, METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore::interpreto.errors.CompletenessWarning")
 TEXTS = list(tiny.SENTENCES[1:4])
@@ -111,8 +111,8 @@ def test_draws_are_the_random_states_own(method):
     again = method(model, tokenizer, **METHODS[method])(text)[0]
     other = method(model, tokenizer, random_state=7, **METHODS[method])(text)[0]
     assert torch.equal(first.attributions, again.attributions)
-    assert torch.equal(first.attributions, other.attributions) == (method not in SAMPLED)
-    if method in SAMPLED:
+    assert torch.equal(first.attributions, other.attributions) == (method not in DRAWN)
+    if method in DRAWN:
         fresh = [method(model, tokenizer, random_state=None, **METHODS[method])(text)[0].attributions for _ in range(2)]
         assert not torch.equal(*fresh)
 

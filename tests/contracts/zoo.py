@@ -46,6 +46,8 @@ MASK_METHODS, GRADIENT_METHODS, ATTENTION_METHODS = map(reading, ("scores", "gra
 CLIPPED = [m for m in ATTENTION_METHODS if m.__name__ in ("GenericAttention", "TransitionAttention", "BidirectionalAttention")]
 """Methods that keep the positive part of gradients, so that a contrast and its reverse differ."""
 SAMPLED = tuple(getattr(interpreto, method.name) for method in REGISTERED if method.sampled)
+DRAWN = (*SAMPLED, interpreto.ContextCite, interpreto.ReAGent)
+"""Methods whose masks or noise are drawn, with standard errors or without."""
 FAMILIES = list(tiny.CLASSIFIERS)
 GENERATORS = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}
 

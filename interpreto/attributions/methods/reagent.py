@@ -10,8 +10,10 @@ from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.games.rounds import Rounds
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations.recursive import RecursivePerturbator
+from interpreto.models.black_box import BlackBox
 from interpreto.models.modes import InferenceModes
-from interpreto.models.text_model import TextModel
+from interpreto.models.tasks import Classification, Task, resolve_task
+from interpreto.models.wrapping import read_model
 
 
 class ReAGent(AttributionExplainer):
@@ -55,7 +57,14 @@ class ReAGent(AttributionExplainer):
         replacement: str | int = "auto",
         **options: Unpack[Options],
     ) -> None:
-        if not isinstance(model, TextModel):  # whose scores are explained as they are
-            options.setdefault("inference_mode", InferenceModes.SOFTMAX)
+        model, tokenizer = read_model(model, tokenizer)
+        if options.get("inference_mode") is None and not isinstance(model, BlackBox):
+            options["inference_mode"] = _probability(resolve_task(model, tokenizer, None, options.get("task")))
         parts = {"perturbator": RecursivePerturbator(n_perturbations, replaced, kept, enough), "evidence": Rounds()}
         super().__init__(model, tokenizer, batch_size, replacement=replacement, signed=False, **parts, **options)
+
+
+def _probability(task: Task) -> InferenceModes | None:
+    """Return the mode in which the scores of a task are probabilities; None where they are none."""
+    kind = task.kind if isinstance(task, Classification) else "single-label"
+    return {"single-label": InferenceModes.SOFTMAX, "multi-label": InferenceModes.SIGMOID}.get(kind)

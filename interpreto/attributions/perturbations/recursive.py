@@ -45,11 +45,11 @@ class RecursivePerturbator(AdaptivePerturbator):
         logits = torch.zeros(len(base), u, dtype=torch.float64)
         seen = _within(sample, len(base), u)
         done = torch.zeros(len(base), dtype=torch.bool)
-        while not bool(done.all()) and left > 0:
-            masks = self._random(min(self.together, left), u, generator)
-            tried = (~done).nonzero()[:, 0][: max(0, left - len(masks))]
+        while not bool(done.all()) and left > 1:  # the untouched input is scored in every round
+            masks = self._random(min(self.together, left - 1), u, generator)
+            tried = (~done).nonzero()[:, 0][: max(0, left - 1 - len(masks))]
             scores = yield torch.cat([masks, self._tops(logits[tried], seen[tried])])
-            left -= len(scores)
+            left -= len(scores) + 1
             moved = base - scores[: len(masks)].double()
             logits[~done] += updates(masks, moved)[~done]
             keeping = scores[len(masks) :, tried].diagonal().double()
