@@ -9,7 +9,18 @@ from functools import cache
 import numpy as np
 import torch
 
-from interpreto import BlackBox, Citations, Documents, Explanations, Occlusion, Saliency, demo, report
+from interpreto import (
+    BlackBox,
+    Citations,
+    Documents,
+    Explanations,
+    GenericAttention,
+    Occlusion,
+    Saliency,
+    attention_view,
+    demo,
+    report,
+)
 from interpreto.attributions.output import AttributionOutput
 from interpreto.concepts.lenses.output import LensOutput
 from interpreto.inputs.samples import Prediction
@@ -19,6 +30,7 @@ from interpreto.visualizations.concepts import concepts_to_html
 from interpreto.visualizations.curve_layout import GRID, Curve
 from interpreto.visualizations.html.curves import curve_page
 from interpreto.visualizations.lens import renderer
+from tests import tiny
 from tests.visualizations.concept_examples import dataset, local
 from tests.visualizations.dashboard_examples import dashboard
 from tests.visualizations.examples import conversation, explanation, film, generation
@@ -122,6 +134,12 @@ def benchmark_page() -> str:
     return benchmark.run([Occlusion(model, tokenizer), Saliency(model, tokenizer)], texts).to_html()
 
 
+@cache
+def attention_page() -> str:
+    """Return the attention of a small classifier for one text."""
+    return attention_view(GenericAttention(*tiny.CLASSIFIERS["bert"]()), "The film was not <b>good</b>.", 1).to_html()
+
+
 def lens_page() -> str:
     """Return layers by tokens of a text, and of one with a single column."""
     texts = {"The film is not <b>": ["The", " film", " is", " not", " <b>"], "Dull.": ["Dull."]}
@@ -169,4 +187,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "report": report_page,
     "benchmark": benchmark_page,
     "lens": lens_page,
+    "attention": attention_page,
 }

@@ -12,6 +12,7 @@ import torch
 from interpreto import GenericAttention, Occlusion, attention_view, plot_attention
 from interpreto.errors import ModelError
 from tests import tiny
+from tests.visualizations.browser import Browser, needs_chromium
 
 TEXT = "The film was not good."
 
@@ -60,3 +61,44 @@ def test_an_encoder_and_a_decoder_have_tokens_of_their_own():
 def test_a_model_without_attention_is_refused_by_name():
     with pytest.raises(ModelError, match="MambaForCausalLM has no attention"):
         attention_view(Occlusion(*tiny.CAUSAL_LMS["mamba"]()), "The film", " was")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    one = Browser(tmp_path_factory.mktemp("attention"))
+    yield one
+    one.close()
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_heads_and_tokens_are_chosen_by_mouse_and_by_key(browser, view):
+    browser.size(1200, 900)
+    browser.open(view.to_html())
+    layer = view.layers[1]
+    assert browser.run("$$('.heads button').length") == sum(len(layer.weights) for layer in view.layers)
+    browser.click(".heads button", 3)
+    assert browser.run("$$('h2')[0].textContent") == f"{layer.name}, head 2"
+    assert (
+        browser.run("$$('.heads button').map((node) => node.getAttribute('aria-pressed')).join(' ')")
+        == "false false false true"
+    )
+    seen = layer.weights[1] >= 0.02
+    assert browser.run("$$('.lines path').length") == int(seen.sum())
+    browser.run("$$('.lines g')[2].focus()")
+    browser.press("Enter")
+    assert browser.run("$$('.lines path').length") == int(seen[2].sum())
+    best = int(layer.weights[1, 2].argmax())
+    said = browser.run("document.activeElement.getAttribute('aria-label')")
+    assert said.startswith(f"{layer.queries[2].strip()} attends most to {layer.keys[best].strip()}")
+    browser.press(" ")
+    assert browser.run("$$('.lines path').length") == int(seen.sum()) and browser.said == []
+    assert browser.run("$$('.bars tr').length") == len(view.explanation.elements)
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_a_telephone_shows_it_without_scrolling_sideways(browser, view):
+    browser.size(390, 844)
+    browser.open(view.to_html())
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")

@@ -72,7 +72,7 @@ def test_each_backend_shows_them(table, tmp_path, capsys):
     out = capsys.readouterr().out
     assert all(name in out for name in table.names)
     page = (tmp_path / "curves.html").read_text(encoding="utf-8")
-    assert page.startswith("<!doctype html>")
+    assert page.startswith("<!DOCTYPE html>")
     assert page.count("<polyline") == len(table.names)
     assert page.count("<polygon") == 1
     assert "<script" not in page
@@ -125,7 +125,7 @@ def test_a_single_curve_is_next_to_the_line_of_random_orders():
     np.testing.assert_allclose(chance.get_ydata()[:: (GRID - 1) // 4], 1 - np.mean(orders, axis=0), atol=1e-6)
     assert line.get_ydata()[50] < chance.get_ydata()[50]
     page = renderer(result).to_html()
-    assert page.count("<polyline") == 2 and page.count("<main>") == 1 and "lang=en" in page
+    assert page.count("<polyline") == 2 and page.count("<main") == 1 and 'lang="en"' in page
 
 
 def test_the_page_of_a_benchmark_has_winners_intervals_and_curves(table, tmp_path):

@@ -17,8 +17,9 @@ from scipy.stats import spearmanr
 
 from interpreto.visualizations import to_fragment, to_html
 from tests.visualizations.browser import Browser, needs_chromium
+from tests.visualizations.dashboard_examples import dashboard
 from tests.visualizations.examples import conversation, explanation, film, generation
-from tests.visualizations.pages import SENTENCE, additive, answer, long_text, side_by_side
+from tests.visualizations.pages import PAGES, SENTENCE, additive, answer, long_text, side_by_side
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
@@ -252,9 +253,9 @@ def saved(browser, tmp_path):
     """Return what a button of the open page saves."""
     browser.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
 
-    def save(name: str) -> Path:
+    def save(name: str, stem: str = "explanation") -> Path:
         browser.run(f"$$('.saving button').find((node) => node.textContent === {name!r}).click()")
-        file, end = tmp_path / f"explanation.{name.lower()}", time.monotonic() + 20
+        file, end = tmp_path / f"{stem}.{name.lower()}", time.monotonic() + 20
         while not (file.exists() and file.stat().st_size and not list(tmp_path.glob("*.crdownload"))):
             assert time.monotonic() < end, f"nothing was saved: {browser.run('1') and browser.said}"
             time.sleep(0.05)
@@ -304,3 +305,20 @@ def test_what_is_seen_is_saved_as_png(browser, saved):
     colors = {color for _, color in image.getcolors(2**24)}
     assert any(r > 200 and b < 100 for r, _, b in colors) and any(b > 180 and r < 120 for r, _, b in colors)
     assert browser.said == []
+
+
+def test_scores_of_a_benchmark_are_saved_as_csv(browser, saved):
+    browser.open(PAGES["benchmark"]())
+    file = saved("CSV", "benchmark")
+    rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+    assert [row["method"] for row in rows] == ["Occlusion", "Saliency", "random", "reversed Occlusion"]
+    assert all(re.fullmatch(r"−?\d\.\d{3}( ≈)?", row["Deletion ↓"]) and " to " in row["Deletion ↓, interval"] for row in rows)
+    assert browser.said == []
+
+
+def test_concepts_of_a_dashboard_are_saved_as_csv(browser, saved):
+    page = dashboard()
+    browser.open(page.to_html())
+    rows = list(csv.DictReader(io.StringIO(saved("CSV", "concepts").read_text(encoding="utf-8"))))
+    assert [int(row["concept"]) for row in rows] == [one.concept for one in page.profiles]
+    assert [row["name"] for row in rows] == [one.name for one in page.profiles] and browser.said == []

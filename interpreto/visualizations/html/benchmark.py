@@ -1,4 +1,4 @@
-"""The page of a benchmark: winners, a table with intervals, curves in the band of random orders. It needs no script."""
+"""The page of a benchmark: winners, a table with intervals, curves in the band of random orders. Its script saves scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from interpreto.visualizations.html.curves import to_svg
 from interpreto.visualizations.html.page import Look, Page
 from interpreto.visualizations.html.static import plain
 
-LOOK = Look([], ["dataset.css", "report.css"], name="benchmark")
+LOOK = Look(["export.js", "benchmark.js"], ["dataset.css", "report.css"], name="benchmark")
 FEW = 10
 """Texts below which a cell says their number."""
 
@@ -24,10 +24,11 @@ def page_of(table: BenchmarkTable) -> Page:
     n = sum(not is_baseline(name) for name in table.names)
     about = f"{_counted(n, 'method')}, {_counted(len(table.metrics), 'metric')}, {_counted(table.texts, 'text')}"
     body = (
-        f'<p class="about">{about}</p>{_winners(table)}<section class="part"><h2>Scores</h2><p class="lead">Points are means '
+        f'<p class="about">{about}</p>{_reading(table)}{_winners(table)}<section class="part"><h2>Scores</h2>'
+        '<p class="lead">Points are means '
         "over texts, lines their 95 % intervals, each column on its own scale. ↑ higher is better, ↓ lower is better. Best "
         "methods are bold; ≈ marks methods that the texts cannot tell from the best.</p>"
-        f'<div class="card">{_scores(table)}{_failures(table)}</div></section>{_curves(table)}{_reading(table)}'
+        f'<div class="card">{_scores(table)}{_failures(table)}</div></section>{_curves(table)}'
     )
     return Page(LOOK, "null", body=body)
 
@@ -155,4 +156,4 @@ def _reading(table: BenchmarkTable) -> str:
         "A score that is better than that of random orders says that the order of the units means something. Compare methods "
         "text by text: ≈ means that the 95 % interval of the difference contains 0." + (f" {draws}." if draws else "")
     )
-    return f'<p class="foot">{plain(text, 500)}</p>'
+    return f'<details class="guide"><summary>How to read this</summary><p>{plain(text, 600)}</p></details>'

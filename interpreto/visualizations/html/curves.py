@@ -7,28 +7,32 @@ from collections.abc import Sequence
 import numpy as np
 
 from interpreto.visualizations.curve_layout import AXIS, COLORS, GRID, Curve
+from interpreto.visualizations.html.page import Look, Page
 from interpreto.visualizations.html.static import plain, table
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 340, 56, 160, 30, 46
-STYLE = (
-    "body{font:15px system-ui,sans-serif;max-width:42em;margin:2em auto;padding:0 1em;background:#fff;color:#1b1b1b}"
-    "td,th{padding:.2em .8em;text-align:left}"
-    "@media(prefers-color-scheme:dark){body{background:#16181c;color:#e8e8e8}}"
-)
-
+LOOK = Look([], ["report.css"], name="figure")
 GUIDE = (
-    "<details><summary>How to read this</summary><p>From left to right, more and more units are removed, in the order in "
-    "which an explanation ranks them. The table has the mean height of each curve.</p></details>"
+    "From left to right, more and more units are removed, in the order in which an explanation ranks them. The table has the "
+    "mean height of each curve."
 )
 
 
 def curve_page(title: str, label: str, curves: Sequence[Curve]) -> str:
     """Return a self-contained page."""
-    return (
-        '<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">'
-        f"<title>{plain(title)}</title><style>{STYLE}</style><body><main><h1>{plain(title)}</h1>{GUIDE}"
-        f"{to_svg(label, curves)}{_areas(curves)}</main></body></html>"
-    )
+    return figure_page(title, GUIDE, to_svg(label, curves) + _areas(curves))
+
+
+def figure_page(title: str, guide: str, content: str) -> str:
+    """Return a self-contained page with a drawing.
+
+    Args:
+        title: Its heading.
+        guide: How to read the drawing.
+        content: HTML of the drawing.
+    """
+    reading = f'<details class="guide"><summary>How to read this</summary><p>{plain(guide, 2000)}</p></details>'
+    return Page(LOOK, "null", body=f'{reading}<div class="card drawing">{content}</div>').document(title)
 
 
 def curve_fragment(label: str, curves: Sequence[Curve]) -> str:

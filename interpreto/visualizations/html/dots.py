@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from interpreto.visualizations.html.curves import STYLE
+from interpreto.visualizations.html.curves import figure_page
 from interpreto.visualizations.html.static import plain, table
 
 if TYPE_CHECKING:
@@ -18,12 +18,7 @@ COLOR = "#c2410c"
 
 def dot_page(title: str, drawn: DotRenderer) -> str:
     """Return a self-contained page."""
-    return (
-        '<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">'
-        f"<title>{plain(title)}</title><style>{STYLE}</style><body><main><h1>{plain(title)}</h1>"
-        f"<details><summary>How to read this</summary><p>{plain(drawn.guide, 2000)}</p></details>{dot_fragment(drawn)}"
-        "</main></body></html>"
-    )
+    return figure_page(title, drawn.guide, dot_fragment(drawn))
 
 
 def dot_fragment(drawn: DotRenderer) -> str:

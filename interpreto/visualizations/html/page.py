@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -52,9 +53,11 @@ class Page:
     body: str = ""
 
     def document(self, title: str) -> str:
-        """Return a self-contained page with a heading."""
-        script = self.look.script
-        return Template(_asset("page.html")).substitute(
+        """Return a self-contained page with a heading; one whose look has no script of its own has none."""
+        script, page = self.look.script, _asset("page.html")
+        if not self.look.scripts:
+            page = re.sub(r"<script.*?</script>\n?", "", page, flags=re.DOTALL)
+        return Template(page).substitute(
             title=escaped(title),
             style=self.look.style,
             static=self._static,

@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from interpreto.visualizations.cloud_layout import HEIGHT, WIDTH, Cloud
-from interpreto.visualizations.html.curves import STYLE
+from interpreto.visualizations.html.curves import figure_page
 from interpreto.visualizations.html.static import plain
 
-GUIDE = (
-    "<details><summary>How to read this</summary><p>Each cloud has the words of one concept. The larger a word, the more it is "
-    "this concept's own; its place says nothing.</p></details>"
-)
+GUIDE = "Each cloud has the words of one concept. The larger a word, the more it is this concept's own; its place says nothing."
 
 
 def cloud_page(title: str, clouds: Sequence[Cloud]) -> str:
     """Return a self-contained page."""
-    return (
-        '<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1">'
-        f"<title>{plain(title)}</title><style>{STYLE}</style><body><main><h1>{plain(title)}</h1>{GUIDE}"
-        f"{cloud_fragment(clouds)}</main></body></html>"
-    )
+    return figure_page(title, GUIDE, cloud_fragment(clouds))
 
 
 def cloud_fragment(clouds: Sequence[Cloud]) -> str:
