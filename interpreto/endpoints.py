@@ -181,7 +181,7 @@ class Endpoint:
                 text, status = answer.read(LARGEST + 1), answer.status
         except HTTPError as error:
             with error:
-                failure = _PassingError(_start(_read(error)), error.code, waited(error.headers.get("Retry-After")))
+                failure = _PassingError(_start(_read(error), key), error.code, waited(error.headers.get("Retry-After")))
             if error.code in PASSING:
                 raise failure from None
             raise EndpointError(self._said(path, failure, key), error.code) from None
@@ -189,7 +189,7 @@ class Endpoint:
             raise _PassingError(str(getattr(error, "reason", None) or error or type(error).__name__)) from None
         if len(text) > LARGEST:
             raise EndpointError(self._said(path, _PassingError(f"an answer of more than {LARGEST} bytes", status), key), status)
-        return _object(text, status)
+        return _object(text, status, key)
 
     def _said(self, path: str, failure: _PassingError, key: str | None) -> str:
         """Return what happened, without the key."""
@@ -283,14 +283,14 @@ def _parts(url: Any) -> Any:
     return parts
 
 
-def _object(text: bytes, status: int) -> dict[str, Any]:
+def _object(text: bytes, status: int, key: str | None) -> dict[str, Any]:
     """Return the JSON object of an answer."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise _PassingError(f"no JSON object: {_start(text)}", status)
+        raise _PassingError(f"no JSON object: {_start(text, key)}", status)
     return found
 
 
@@ -302,7 +302,8 @@ def _read(error: HTTPError) -> bytes:
         return b""
 
 
-def _start(text: bytes) -> str:
-    """Return the start of an answer on one line."""
+def _start(text: bytes, key: str | None) -> str:
+    """Return the start of an answer on one line, without the key: also not the part of it that the cut would leave."""
     said = " ".join(text.decode("utf-8", "replace").split())
+    said = said if key is None else said.replace(key, "…")
     return repr(said[:200]) if said else "without a text"

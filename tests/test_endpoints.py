@@ -100,6 +100,14 @@ def test_the_key_goes_to_its_server_and_is_shown_nowhere(monkeypatch: pytest.Mon
     assert Secret(KEY).reveal() == KEY
 
 
+@pytest.mark.parametrize("before", range(188, 201, 2))
+def test_a_key_is_not_shown_in_part_where_a_long_answer_is_cut(before: int) -> None:
+    for reply in (Reply(b"x" * before + KEY.encode(), 400), Reply(b"x" * before + KEY.encode(), 200)):
+        with serving(lambda *_, reply=reply: reply) as served, pytest.raises(EndpointError) as e:
+            client(served.url, key=KEY, retries=0).post("chat/completions", {})
+        assert KEY[:4] not in str(e.value)
+
+
 def test_a_key_of_the_environment_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     assert Endpoint("http://models.example/v1")._key() is None

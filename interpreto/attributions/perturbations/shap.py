@@ -14,6 +14,8 @@ from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants, Sample
 from interpreto.validation import check_optional_count
 
+TRIES = 20  # to draw a new coalition of the least used units, before any other is taken
+
 
 class ShapTokenPerturbator(WeightedMaskPerturbator):
     """Draw the full and the empty coalition, then those of a Kernel SHAP regression.
@@ -124,14 +126,22 @@ def _drawn(seed: int, u: int, size: int, count: int, total: int) -> np.ndarray:
     for row, tie in zip(half[:balanced], ties.random((balanced, u)), strict=True):
         # The least used units first, so that all appear equally often; at a half, pairs do that by themselves.
         members = tie.argsort()[:size] if 2 * size == u else np.lexsort((tie, used))[:size]
+        tries = 0
         while (key := _key(u, members)) in seen:
-            members = again.permutation(u)[:size]
+            tries += 1
+            least_used = 2 * size != u and tries < TRIES
+            members = np.lexsort((again.random(u), used))[:size] if least_used else again.permutation(u)[:size]
         seen.add(key)
         row[members] = 1.0
         used[members] += 1
     if count > balanced:  # most of them: fewer than twice the budget
-        left = (row for row in _enumerate(u, size)[order.permutation(total)] if _key(u, row.nonzero()[0]) not in seen)
-        half[balanced:] = np.stack(list(itertools.islice(left, count - balanced)))
+        every = _enumerate(u, size)[order.permutation(total)]
+        left = np.stack([row for row in every if _key(u, row.nonzero()[0]) not in seen])
+        for i in range(balanced, count):
+            chosen = int((left @ used).argmin())  # of the least used units
+            half[i] = left[chosen]
+            used += left[chosen]
+            left = np.delete(left, chosen, axis=0)
     return half
 
 

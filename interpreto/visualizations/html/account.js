@@ -39,7 +39,7 @@ function bars(panel, units) {
   }
   const of = data.prompt && !panel.own ? " of the prompt" : "";
   const none = shown.length ? [] : [make("p", "hint", "Nothing is before this token.")];
-  return [heading(panel, `Largest ${data.element}s${of}, ${data.signed ? `in ${data.unit}` : "by magnitude"}`), list, ...none];
+  return [heading(panel, `Largest ${plural(data.element)}${of}, ${data.signed ? `in ${data.unit}` : "by magnitude"}`), list, ...none];
 }
 
 function heading(panel, text) {
@@ -82,7 +82,7 @@ function sentences(panel) {
     const name = pressed(make("button", "name", isolated(text, 90)), () => panel.passage.reveal(first));
     return make("li", "", name, make("span", "track", fill(at, 0, value, value)), make("span", "amount", format(value, data.signed)));
   }));
-  return [heading(panel, `Largest sentences: sums of their ${data.element}s, ${data.signed ? `in ${data.unit}` : "by magnitude"}`), list];
+  return [heading(panel, `Largest sentences: sums of their ${plural(data.element)}, ${data.signed ? `in ${data.unit}` : "by magnitude"}`), list];
 }
 
 function fill(at, from, to, value) {

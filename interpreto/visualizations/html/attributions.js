@@ -71,7 +71,7 @@ class Panel {
   tools() {
     const { data } = this, shown = [];
     if (data.answered && data.labels.slice(0, data.whole).length > 1) shown.push(oneOf("View", ["Text", "Heat map"], 0, (at) => this.redraw({ map: at === 1 })));
-    if (data.prompt && data.prompt < data.elements.length) shown.push(onOff(`Answer\u2019s own ${data.element}s`, false, (on) => this.redraw({ own: on })));
+    if (data.prompt && data.prompt < data.elements.length) shown.push(onOff(`Answer\u2019s own ${plural(data.element)}`, false, (on) => this.redraw({ own: on })));
     if (data.elements.length >= MANY) shown.push(oneOf("Full color at", ["the largest", "95 %"], Number(this.robust), (at) => this.redraw({ robust: at === 1 })));
     if (this.passage.frozen) shown.push(onOff("Chat template", false, (on) => this.passage.element.classList.toggle("templated", on)));
     return shown.length ? [make("div", "tools", ...shown)] : [];

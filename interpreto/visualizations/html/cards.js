@@ -10,7 +10,7 @@ document.addEventListener("scroll", hideTooltip, { passive: true, capture: true 
 function guide(groups) {
   const every = groups.flat(), some = (test) => every.some(test);
   const { element } = every[0], signed = some((data) => data.signed), lines = [];
-  if (signed) lines.push(`Orange ${element}s raise the score of what is explained; blue ${element}s, underlined with dots, lower it. The fuller the color, the larger the effect.`);
+  if (signed) lines.push(`Orange ${plural(element)} raise the score of what is explained; blue ${plural(element)}, underlined with dots, lower it. The fuller the color, the larger the effect.`);
   if (some((data) => !data.signed)) lines.push(`Magnitudes have one color: how much a ${element} matters, not in which direction.`);
   if (some((data) => data.addsUp[0])) lines.push("The bars lead from the score without the words to the score with them: each begins where the one before it ends. What the values miss is the residual.");
   if (some((data) => data.errors)) lines.push("\u00b1 is the standard error of a sampled value.");

@@ -51,6 +51,11 @@ function pressed(button, act) {
   return attributed(button, { type: "button" });
 }
 
+// "words" of "word", "patches" of "patch".
+function plural(name) {
+  return `${name}${/(ch|sh|s|x)$/.test(name) ? "es" : "s"}`;
+}
+
 // A button that is on or off.
 function onOff(name, on, act) {
   const button = pressed(make("button", "toggle", name), () => {

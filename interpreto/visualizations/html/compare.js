@@ -57,7 +57,7 @@ class Comparison {
     };
     const order = this.order(), shown = this.all ? order : order.slice(0, LISTED);
     const lines = shown.map((unit) => make("tr", "", this.unit(unit), ...this.panels.map((panel, a) => this.cell(panel, a, unit))));
-    const more = order.length > LISTED ? [onOff(`All ${order.length} ${element}s`, this.all, (on) => { this.all = on; this.show(); })] : [];
+    const more = order.length > LISTED ? [onOff(`All ${order.length} ${plural(element)}`, this.all, (on) => { this.all = on; this.show(); })] : [];
     const table = make("table", "compare", make("thead", "", make("tr", "", head(element, -2), ...this.panels.map((_, a) => head(this.name(a), a)))), make("tbody", "", ...lines));
     return make("div", "", reachable(make("div", "scroll wide", table), "Values by method"), ...more);
   }

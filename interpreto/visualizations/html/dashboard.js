@@ -106,7 +106,7 @@ class Dashboard {
     const { id, name, words, near, examples, density, mean, peak, verdict } = concepts[k];
     const chips = words.length ? [make("ul", "words", ...words.map((word) => make("li", "", isolated(word, 80))))] : [];
     const score = verdict === null || verdict === undefined ? [] : [["Score of the label", verdict]];
-    const amounts = [...score, ["Above 0 in", `${percent(density)} of ${data.granularity}s`], ["Largest activation", format(peak)], ["Mean", format(mean)], ["Importance", `${format(largest[k])} ${data.unit}`]];
+    const amounts = [...score, ["Above 0 in", `${percent(density)} of ${plural(data.granularity)}`], ["Largest activation", format(peak)], ["Mean", format(mean)], ["Importance", `${format(largest[k])} ${data.unit}`]];
     const similar = near.map(([other, cosine]) => make("li", "", attributed(make("a", "", `${other} `, isolated(concepts[places.get(other)].name, 40), ` ${format(cosine)}`), { href: `#c${other}` })));
     const title = name === `concept ${id}` ? [`Concept ${id}`] : [`Concept ${id}: `, isolated(name)];
     this.detail.replaceChildren(
@@ -116,7 +116,7 @@ class Dashboard {
       make("h3", "", "Texts by quantile of the activation"), ...(examples.length ? quantiles(k) : [make("p", "hint", "Nowhere above 0.")]),
       list(data.facts));
     this.detail.setAttribute("aria-label", `Concept ${id}`);
-    if (!quietly) this.status.textContent = `Concept ${id}: ${shortened(name, 60)}, above 0 in ${percent(density)} of ${data.granularity}s`;
+    if (!quietly) this.status.textContent = `Concept ${id}: ${shortened(name, 60)}, above 0 in ${percent(density)} of ${plural(data.granularity)}`;
   }
 }
 
@@ -139,7 +139,7 @@ function histogram(k) {
   drawing.append(shape("line", "axis", { x1: 0, x2: bins.length, y1: 100, y2: 100, "vector-effect": "non-scaling-stroke" }));
   const [low, high] = [-width * below.length, width * above.length];
   attributed(drawing, { "aria-label": `Histogram of activations from ${format(low)} to ${format(high)}; ${zeros} of ${total} are 0` });
-  const words = `Counts on a logarithmic scale; ${zeros} of ${total} ${data.granularity}s are exactly 0 and left out.`;
+  const words = `Counts on a logarithmic scale; ${zeros} of ${total} ${plural(data.granularity)} are exactly 0 and left out.`;
   return [drawing, make("div", "scale", make("span", "", format(low)), make("span", "", format(high))), make("p", "hint", words)];
 }
 

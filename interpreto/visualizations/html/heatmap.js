@@ -22,7 +22,7 @@ function drawHeatMap(panel) {
     return make("tr", target === panel.target ? "chosen" : "", attributed(make("th", "", name), { scope: "row" }), ...likely, ...cells);
   });
   const all = panel.own || !data.prompt ? data.elements.length : data.prompt;
-  const hint = units.length < all ? [make("p", "hint", `The ${units.length} ${data.element}s of ${all} with the largest values, in the order of the text.`)] : [];
+  const hint = units.length < all ? [make("p", "hint", `The ${units.length} ${plural(data.element)} of ${all} with the largest values, in the order of the text.`)] : [];
   panel.heat.replaceChildren(make("table", "map", make("thead", "", make("tr", "", corner, ...chance, ...heads)), make("tbody", "", ...lines)), ...hint);
   reachable(panel.heat, `Each token of the answer by ${data.element}`);
 }

@@ -157,7 +157,7 @@ class ImportanceChart {
   reading() {
     const { data } = this, sign = data.signed ? "right of 0 speaks for the class, left of 0 against it" : "magnitudes say how much, not in which direction";
     return make("details", "all reading", make("summary", "", "How to read this"),
-      make("p", "", `A dot is one occurrence of the ${data.element} in a text: its effect on the score of the class, in ${data.unit}; ${sign}. ${data.wrong ? "A ring is in a text that the model gets wrong. " : ""}The bar is the mean over texts, the whisker its 95 % interval over texts like these. A pale ${data.element} may have no effect: its interval contains 0. Of twenty ${data.element}s without any effect, about one has an interval that does not.`),
+      make("p", "", `A dot is one occurrence of the ${data.element} in a text: its effect on the score of the class, in ${data.unit}; ${sign}. ${data.wrong ? "A ring is in a text that the model gets wrong. " : ""}The bar is the mean over texts, the whisker its 95 % interval over texts like these. A pale ${data.element} may have no effect: its interval contains 0. Of twenty ${plural(data.element)} without any effect, about one has an interval that does not.`),
       make("p", "", `Order \u201csurest effect\u201d sorts by the end of the interval nearer to 0, so that a ${data.element} of few texts comes late. Select a ${data.element} to see its sentences.`));
   }
 

@@ -76,10 +76,12 @@ def _table(output: InteractionOutput, target: int, found: Drawn) -> str:
     places = {coalition: i for i, coalition in enumerate(output.coalitions)}
     rows = []
     for coalition, value in found.links[:LISTED]:
-        name = " + ".join(output.elements[i] for i in coalition)
-        error = 0.0 if errors is None else float(errors[target, places[coalition]])
-        rows.append((name, format_number(value, sign=True), "" if not error > 0 else f"± {format_number(error)}"))
+        cells = [" + ".join(output.elements[i] for i in coalition), format_number(value, sign=True)]
+        if errors is not None:
+            cells.append(f"± {format_number(float(errors[target, places[coalition]]))}")
+        rows.append(cells)
     if not rows:
         return note("No interaction is larger than its error.")
-    shown = table(rows, "interaction", "standard error").replace("<table>", f'<table style="{SPACED}">', 1)
+    heads = ["interaction"] if errors is None else ["interaction", "standard error"]
+    shown = table(rows, *heads).replace("<table>", f'<table style="{SPACED}">', 1)
     return note("Orange supports the target, blue speaks against it; the bars are the units alone.") + shown

@@ -19,8 +19,8 @@ def heading(name: str, more: str) -> str:
 
 
 def note(text: str) -> str:
-    """Return a remark."""
-    return f"<p>{plain(text)}</p>"
+    """Return a remark, whole."""
+    return f"<p>{plain(text, len(text))}</p>"
 
 
 def colored_text(
@@ -44,10 +44,14 @@ def colored_text(
 def table(rows: Sequence[Sequence[str]], *heads: str) -> str:
     """Return a table with a name per row; ``heads`` name the columns after it."""
     top = "".join(f"<th>{plain(name)}</th>" for name in heads)
-    body = "".join(
-        f"<tr><th>{plain(name)}</th>{''.join(f'<td>{plain(cell)}</td>' for cell in cells)}</tr>" for name, *cells in rows
-    )
+    body = "".join(_row(row) for row in rows)
     return f"<table><thead><tr><td></td>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _row(row: Sequence[str]) -> str:
+    name, *cells = row
+    shown = "".join(f"<td>{plain(cell) if cell else cell}</td>" for cell in cells)
+    return f"<tr><th>{plain(name)}</th>{shown}</tr>"
 
 
 def plain(text: str, length: int = 80) -> str:
