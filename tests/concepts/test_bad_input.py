@@ -6,7 +6,7 @@ import torch
 from interpreto.concepts import NeuronsAsConcepts, NMFConcepts, PCAConcepts
 from interpreto.concepts.activations import read_activations
 from interpreto.concepts.interpretations import TopKInputs
-from interpreto.concepts.interpretations.topk_inputs import _read_indices
+from interpreto.concepts.interpretations.topk_inputs import read_indices
 from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification
 from interpreto.errors import FileError, InputError, ModelError, OptionError, TargetError, TokenizerError
 from tests.tiny import CAUSAL_LMS, CLASSIFIERS, SENTENCES
@@ -141,7 +141,7 @@ class TestInterpretations:
 
     @pytest.mark.parametrize("indices", [3, -1, [0, 9], "some", [], True, 1.5])
     def test_concepts_that_are_not(self, indices):
-        case(OptionError, "`concepts_indices`")(lambda: _read_indices(indices, 3))
+        case(OptionError, "`concepts_indices`")(lambda: read_indices(indices, 3))
 
     def test_nothing_to_read(self, fitted):
         interpretation = TopKInputs(concept_explainer=fitted)
