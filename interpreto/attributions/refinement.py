@@ -38,13 +38,13 @@ def refined(output: AttributionOutput, granularity: Granularity | Splitter, top:
         top: Number of units that are cut.
 
     Raises:
-        InputError: the explanation comes from a file, which does not hold the characters of tokens.
+        InputError: the explanation comes from a file of 0.1, which does not hold the characters of tokens.
         OptionError: the granularity is that of all tokens, or cuts a unit into nothing.
     """
     sample = output.sample
     if len(sample.offsets) != len(sample.input_ids):
         raise InputError(
-            f"`outputs`: the explanation of {sample.text[:40]!r} was read from a file, which does not hold where its tokens "
+            f"`outputs`: the explanation of {sample.text[:40]!r} was read from a file that does not hold where its tokens "
             "are; explain the input again."
         )
     chosen = strongest(output.attributions, top)

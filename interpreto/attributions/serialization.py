@@ -42,6 +42,7 @@ PLACES: dict[str, tuple[type, ...]] = {
     "text": (str,),
     "elements": (list,),
     "spans": (list,),
+    "offsets": (list, type(None)),
     "target_spans": (list,),
     "source": (int,),
     "prompt": (int, type(None)),
@@ -52,7 +53,7 @@ PLACES: dict[str, tuple[type, ...]] = {
 """Facts of the sample, and their types."""
 PICTURE = ("picture.pixels", "picture.regions", "picture.shown")
 """Tensors of the image that an explanation is about."""
-LATER = ("hook_point", "label", "stopped", "prediction", "confidence", "picture")
+LATER = ("hook_point", "label", "stopped", "prediction", "confidence", "picture", "offsets")
 """Facts that files of earlier versions lack; they are None there."""
 
 
@@ -90,6 +91,7 @@ def packed(
         "text": sample.text,
         "elements": list(sample.units.texts),
         "spans": list(sample.units.spans),
+        "offsets": list(sample.offsets),
         "target_spans": list(sample.targets.spans),
         "source": sample.source,
         "prompt": sample.prompt,
@@ -130,6 +132,7 @@ def unpacked(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: str 
         inputs = {name.removeprefix("extras."): value for name, value in tensors.items() if name.startswith("extras.")}
         picture = _picture(tensors, facts, units)
         places = {"source": facts["source"], "prompt": facts["prompt"], "prediction": _prediction(facts), "picture": picture}
+        places["offsets"] = _offsets(tensors, facts)
         _check_places(tensors["input_ids"], inputs, facts)
     except _InconsistentError as error:
         raise FileError(f"`path`: {str(path)!r} holds an inconsistent explanation: {error}.") from error
@@ -205,6 +208,14 @@ def _units(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Units:
     _check_shape(index, "unit_index", (len(tensors["input_ids"]),), f"{len(tensors['input_ids'])} tokens")
     _check_ids(index, "unit_index", -1, count - 1)
     return Units(index, tuple(facts["elements"]), tuple(spans))
+
+
+def _offsets(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> tuple[Span, ...]:
+    """Return the characters of each token; of no token where they are not known."""
+    found = tuple(span for span in _spans({**facts, "offsets": facts["offsets"] or []}, "offsets", empty=False) if span)
+    if found and len(found) != len(tensors["input_ids"]):
+        raise _InconsistentError(f"it has {len(found)} `offsets` for {len(tensors['input_ids'])} tokens")
+    return found
 
 
 def _picture(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], units: Units) -> Picture | None:

@@ -136,7 +136,7 @@ class Sample:
         prompt: Tokens before the explained target, where the target is part of the text; None: it is not.
         prediction: What the model decides for the input; None while it has not been run, and where it decides nothing.
         picture: The image whose cells the ids are; None: the input is a text.
-        offsets: Characters of each token in the text; empty where they are not known, as in explanations read from files.
+        offsets: Characters of each token in the text; empty where they are not known, as in files of 0.1.
     """
 
     text: str

@@ -93,7 +93,7 @@ def test_explained_by_the_prompt_alone(method):
     model, tokenizer = tiny.CAUSAL_LMS["llama"]()
     explainer = method(model, tokenizer, **METHODS[method])
     output = explainer(PROMPTS[0], TARGETS[0], attribute_targets=False)[0]
-    assert output.elements == ["The", "film", "was"] and "".join(output.target_labels) == TARGETS[0]
+    assert output.elements == ["The", "film", "was"] and "".join(output.target_labels).strip() == TARGETS[0].strip()
     assert not output.attributions.isnan().any()
     with_targets = explainer(PROMPTS[0], TARGETS[0])[0]
     torch.testing.assert_close(output.base_scores, with_targets.base_scores)

@@ -198,5 +198,5 @@ def test_plots_and_the_dashboard_take_their_tokens():
     explainer = of(splitter, directions())
     found = VocabularyProjection(explainer, k=2)
     for interpretation in (found, found.interpret(), TokenChange(explainer, k=2)):
-        labels = read_labels(explainer, interpretation, [1, 3], splitter.samples(TEXTS), inputs=TEXTS, granularity="word")
+        labels, _ = read_labels(explainer, interpretation, [1, 3], splitter.samples(TEXTS), inputs=TEXTS, granularity="word")
         assert {concept: len(label) for concept, label in labels.items()} == {1: 2, 3: 2}

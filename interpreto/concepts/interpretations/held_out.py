@@ -233,7 +233,8 @@ def _codes(
 def _rows(explainer: ConceptExplainer, batches: Any, concepts: list[int]) -> Iterator[Tensor]:
     for batch in batches:
         with torch.no_grad():
-            yield from explainer.encode_activations(check_finite(batch))[:, concepts].float().cpu()
+            codes = explainer.encode_activations(check_finite(batch))[:, concepts].float().cpu()
+        yield from codes
 
 
 def _check_count(option: str, rows: int, units: int) -> None:

@@ -55,7 +55,7 @@ class TokenChange(Interpretation):
         >>> explainer = NeuronsAsConcepts(ModelWithSplitPoints(model, 1, tokenizer=tokenizer))
         >>> found = TokenChange(explainer, k=1).interpret(["A charming film.", "Dull."], concepts_indices=[0, 1])
         >>> {concept: list(classes) for concept, classes in found.items()}
-        {0: ['positive'], 1: ['positive']}
+        {0: ['positive'], 1: ['negative']}
 
     References:
         Gur-Arieh, Mayan, Agassy, Geiger and Geva, ACL 2025, https://arxiv.org/abs/2501.08319

@@ -45,7 +45,14 @@ def bert():
     return TAGGERS["bert"]()
 
 
-NOISY = ("Sobol", "Banzhaf", "Rise", "LimeWithPrior")  # few draws of others' scores, mean scores, a penalty
+NOISY = (
+    "Sobol",
+    "Banzhaf",
+    "Rise",
+    "LimeWithPrior",
+    "ContextCite",
+    "ReAGent",
+)  # few draws of others' scores, a penalty, shares
 PER_TOKEN = [m for m in METHODS if m.__name__ not in NOISY and m not in ATTENTION_METHODS]  # the model has no attention
 
 
