@@ -12,6 +12,7 @@ ALL_METHODS = ("bert", "gpt2")  # families that it tries with every method
 SIBLINGS = (
     *("DeepLiftShap", "ExpectedGradients", "RawAttention", "TransitionAttention", "ValueZeroing"),
     *("PartitionShap", "PermutationShap", "Banzhaf", "GLime", "LimeWithPrior", "Rise", "ContextCite", "At2", "ReAGent"),
+    *("AttentionRollout", "GenericAttention", "VarGrad", "SquareGrad"),
 )
 """Methods whose parts another method has too: on one family."""
 ONE_PASS = ("gpt2",)  # families whose targets it also explains one pass each

@@ -36,8 +36,13 @@ METHODS: dict[str, dict[str, object]] = {
     "IntegratedGradients": {"n_perturbations": 16},
     "SmoothGrad": {"n_perturbations": 8},
     "TransitionAttention": {},
+    "KernelShap": {},
+    "Lime": {},
+    "Rise": {},
 }
 """Methods and budgets, the cheaper ones first."""
+DRAWS = 20
+"""Random values of an image, whose mean is the row of chance."""
 HEAD = """# Pointing at the digit
 
 Written by `tools/image_table.py`. Every method explains the predicted class of {count} images of `demo.load_images()`
@@ -45,7 +50,7 @@ Written by `tools/image_table.py`. Every method explains the predicted class of 
 The box of a digit is {area:.0%} of the image.
 `PointGame`: the patch of largest value is in the box. `PointGameAUC`: a pixel in the box has a larger value than one
 outside, with probability. Some methods have small budgets: {budgets}.
-± is the standard error over images. Seconds are those of one core.
+Random values are the mean of {draws} draws per image. ± is the standard error over images. Seconds are those of one core.
 
 | method | `PointGame` | `PointGameAUC` | seconds per image |
 |---|---|---|---|
@@ -69,20 +74,22 @@ def main() -> None:
         rows.append((name, outputs, (time.process_time() - start) / count))
         print(name, float(PointGame(boxes).run(outputs)), flush=True)
     generator = torch.Generator().manual_seed(0)
-    noise = [replace(each, attributions=torch.rand(each.attributions.shape, generator=generator)) for each in outputs]
+    noise = [
+        [replace(each, attributions=torch.rand(each.attributions.shape, generator=generator)) for each in outputs]
+        for _ in range(DRAWS)
+    ]
     lines = []
-    for name, found, seconds in [*rows, ("random", noise, 0.0)]:
+    for name, draws, seconds in [*((name, [found], seconds) for name, found, seconds in rows), ("random", noise, 0.0)]:
         cells = []
         for metric in (PointGame(boxes), PointGameAUC(boxes)):
-            values = metric.run(found).per_sample
+            values = torch.stack([torch.as_tensor(metric.run(found).per_sample) for found in draws]).double().mean(0)
             cells.append((float(values.mean()), float(values.std() / len(values) ** 0.5)))
         shown = "".join(f" {mean:.3f} ± {error:.3f} |" for mean, error in cells)
         lines.append((-cells[0][0], f"| {'random values' if name == 'random' else f'`{name}`'} |{shown} {seconds:.3f} |"))
     budgets = ", ".join(f"`{name}` {next(iter(own.values()))}" for name, own in METHODS.items() if own)
     area = (boxes[0][2] - boxes[0][0]) * (boxes[0][3] - boxes[0][1]) / images[0].mask.size
-    TABLE.write_text(
-        HEAD.format(count=count, area=area, budgets=budgets) + "\n".join(line for _, line in sorted(lines)) + "\n", "utf-8"
-    )
+    head = HEAD.format(count=count, draws=DRAWS, area=area, budgets=budgets)
+    TABLE.write_text(head + "\n".join(line for _, line in sorted(lines)) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,8 @@ def read_judge(judge: Any) -> Judge:
     ask: Any = getattr(judge, "generate", None)
     if callable(ask):
         name = str(getattr(judge, "model", type(judge).__name__))
-        return CallableJudge(lambda chat: ask([(Role(m["role"]), m["content"]) for m in chat]), name=name)
+        read: Any = lambda chat: ask([(Role(m["role"]), m["content"]) for m in chat])  # noqa: E731  # may return what is no text
+        return CallableJudge(read, name=name)
     if callable(judge):
         function: Any = judge
         return CallableJudge(function)
