@@ -73,6 +73,8 @@ _HOMES = {
     "fill_slots": "inputs.slots",
     "load": "models.loading",
     "load_sae": "concepts.pretrained.load",
+    "Steering": "concepts.steering.steering",
+    "steered": "concepts.steering.steering",
     "plot_attention": "visualizations.attention",
     "plot_attributions": "visualizations.attributions",
     "cockatiel": "metrics.cockatiel",
@@ -143,6 +145,7 @@ __all__ = [
     "SplitterForClassification",
     "SplitterForGeneration",
     "SquareGrad",
+    "Steering",
     "TransitionAttention",
     "TunedLens",
     "ValueZeroing",
@@ -167,6 +170,7 @@ __all__ = [
     "plot_interactions",
     "plot_lens",
     "report",
+    "steered",
 ]
 
 if TYPE_CHECKING:
@@ -219,6 +223,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.lenses.tuned_lens import TunedLens
     from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+    from interpreto.concepts.steering.steering import Steering, steered
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.regions import ImageGranularity
     from interpreto.inputs.slots import fill_slots

@@ -39,7 +39,17 @@ def test_the_public_surface_is_this():
         *("AllLayersSplitter", "LogitLens", "TunedLens", "plot_lens"),
         *("Cam", "GradCam", "LayerCam", "ScoreCam"),
         *("Granularity", "GranularityAggregationStrategy", "ImageGranularity", "InferenceModes"),
-        *("plot_attributions", "plot_concepts", "plot_curves", "plot_importance", "report", "load", "load_sae"),
+        *(
+            "plot_attributions",
+            "plot_concepts",
+            "plot_curves",
+            "plot_importance",
+            "report",
+            "load",
+            "load_sae",
+            "Steering",
+            "steered",
+        ),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
         *(
             "ExactShapley",

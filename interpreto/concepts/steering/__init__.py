@@ -1,0 +1,1 @@
+"""Steering: what a model writes when its concepts are changed."""
