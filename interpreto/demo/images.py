@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +33,10 @@ class DigitImage:
         texture: Name of the background.
     """
 
-    image: Any
+    image: Any = field(repr=False)
     digit: int
     box: tuple[int, int, int, int]
-    mask: Any
+    mask: Any = field(repr=False)
     texture: str
 
 
