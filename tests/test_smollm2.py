@@ -85,7 +85,7 @@ def test_methods_beat_chance_on_the_tokens_that_it_writes(smollm2, monkeypatch):
     """The chats of docs/tables/generation.md, with fewer copies."""
     path = Path(__file__).parents[1] / "tools" / "tables.py"
     monkeypatch.syspath_prepend(str(path.parent))  # as for a script
-    chats = [[{"role": "user", "content": prompt}] for prompt in loaded("tables", path).PROMPTS]
+    chats = [[{"role": "user", "content": prompt}] for prompt in loaded("tables", path).DECIDING]
     model, tokenizer = smollm2
     occlusion = Occlusion(model, tokenizer)(chats, generation_kwargs={"max_new_tokens": 1})
     samples = [output.sample for output in occlusion]

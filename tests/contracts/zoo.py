@@ -48,6 +48,8 @@ CLIPPED = [m for m in ATTENTION_METHODS if m.__name__ in ("GenericAttention", "T
 SAMPLED = tuple(getattr(interpreto, method.name) for method in REGISTERED if method.sampled)
 DRAWN = (*SAMPLED, interpreto.ContextCite, interpreto.ReAGent)
 """Methods whose masks or noise are drawn, with standard errors or without."""
+SCORES_OF_THEIR_OWN = (interpreto.ContextCite, interpreto.ReAGent, interpreto.At2)
+"""Methods that fit the log-odds or the probability, or explain an answer as a whole: a contrast is no difference to them."""
 FAMILIES = list(tiny.CLASSIFIERS)
 GENERATORS = {**tiny.CAUSAL_LMS, **tiny.SEQ2SEQ}
 

@@ -34,7 +34,7 @@ class InteractionAggregator(Aggregator):
     From every coalition it is exact. From a sample it is estimated in two parts: the index of a polynomial surrogate, fitted
     by least squares under the Shapley kernel and exact for the full and the empty coalition, and the index of what the
     surrogate leaves, each coalition weighted by the inverse of its probability. The surrogate is fitted without the
-    coalitions that correct it (cross-fitting), so that the estimate is unbiased for each index, and its standard error is
+    coalitions that correct it (cross-fitting), so that what bias is left is small against the standard error, which is
     that of a stratified sample without replacement. Indices that sum to the gap do so exactly.
 
     Args:

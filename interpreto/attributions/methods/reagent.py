@@ -26,7 +26,7 @@ class ReAGent(AttributionExplainer):
     the target is among the likeliest tokens, which needs all of the model's outputs.
 
     Args:
-        n_perturbations: Most perturbed inputs.
+        n_perturbations: Most perturbed inputs for one target.
         replaced: Share of the units that is replaced at random, in (0, 1).
         kept: Share of the units that is tried alone, in (0, 1).
         enough: Share of the probability that these must keep for the recursion to end, in (0, 1).

@@ -21,7 +21,7 @@ class RecursivePerturbator(AdaptivePerturbator):
     """Mask random shares of the units, and move importance by what that changes, until the top of the order is enough.
 
     Args:
-        n_perturbations: Most perturbed inputs.
+        n_perturbations: Most perturbed inputs for one score; several share their random masks, and each has its own trials.
         replaced: Share of the units that is masked at random.
         kept: Share of the units that is tried alone.
         enough: Share of the score that these must keep for the recursion to end.
@@ -47,9 +47,9 @@ class RecursivePerturbator(AdaptivePerturbator):
         done = torch.zeros(len(base), dtype=torch.bool)
         while not bool(done.all()) and left > 1:  # the untouched input is scored in every round
             masks = self._random(min(self.together, left - 1), u, generator)
-            tried = (~done).nonzero()[:, 0][: max(0, left - 1 - len(masks))]
+            tried = (~done).nonzero()[:, 0]
             scores = yield torch.cat([masks, self._tops(logits[tried], seen[tried])])
-            left -= len(scores) + 1
+            left -= len(masks) + 2  # with one trial, however many scores there are: none depends on its company
             moved = base - scores[: len(masks)].double()
             logits[~done] += updates(masks, moved)[~done]
             keeping = scores[len(masks) :, tried].diagonal().double()
