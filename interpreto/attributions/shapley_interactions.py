@@ -47,8 +47,9 @@ class ShapleyInteractions:
         n_perturbations: Number of coalitions: at least ``16u``, unless all fit. None: 2,048, or ``32u`` if that is more.
         tolerance: Sample in rounds until 1.96 standard errors of each interaction are at most this share of the score gap, or
             the budget ends; ``explanation.stopped`` says which. None: the whole budget.
-        surrogate: How what is not scored is estimated: ``"polynomial"``, corrected by coalitions that it did not see, with standard errors; or
-            ``"fourier"``, a sparse sum of parities, which needs few coalitions where few units interact, and scikit-learn.
+        surrogate: How what is not scored is estimated: ``"polynomial"``, corrected by coalitions that it did not see, with
+            standard errors; or ``"fourier"``, a sparse sum of parities, which needs few coalitions where few units interact,
+            and scikit-learn.
         replacement: What masked units become, as in every mask method.
         **options: Shared by every method; see `Options`.
 

@@ -49,7 +49,7 @@ class RecursivePerturbator(AdaptivePerturbator):
             masks = self._random(min(self.together, left - 1), u, generator)
             tried = (~done).nonzero()[:, 0]
             scores = yield torch.cat([masks, self._tops(logits[tried], seen[tried])])
-            left -= len(masks) + 2  # with one trial, however many scores there are: none depends on its company
+            left -= len(masks) + 2  # with one trial, however many scores there are: none depends on the others
             moved = base - scores[: len(masks)].double()
             logits[~done] += updates(masks, moved)[~done]
             keeping = scores[len(masks) :, tried].diagonal().double()
