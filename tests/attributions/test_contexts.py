@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -234,8 +236,11 @@ def test_what_cannot_be_refined_is_refused(tmp_path):
     with pytest.raises(OptionError, match="all_tokens"):
         explainer.refine(coarse, "all_tokens")
     coarse[0].save(tmp_path / "explanation")
+    loaded = type(coarse[0]).load(tmp_path / "explanation")
+    assert explainer.refine(loaded)[0].elements == explainer.refine(coarse)[0].elements
+    old = replace(loaded, sample=replace(loaded.sample, offsets=()))  # as files of 0.1
     with pytest.raises(InputError, match="file"):
-        explainer.refine(type(coarse[0]).load(tmp_path / "explanation"))
+        explainer.refine(old)
     model, tokenizer = tiny.CLASSIFIERS["bert"]()
     with pytest.raises(OptionError, match="passes"):
         Saliency(model, tokenizer).refine(coarse)

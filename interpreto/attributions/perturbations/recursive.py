@@ -45,8 +45,8 @@ class RecursivePerturbator(AdaptivePerturbator):
         logits = torch.zeros(len(base), u, dtype=torch.float64)
         seen = _within(sample, len(base), u)
         done = torch.zeros(len(base), dtype=torch.bool)
-        while not bool(done.all()) and left > 1:  # the untouched input is scored in every round
-            masks = self._random(min(self.together, left - 1), u, generator)
+        while not bool(done.all()) and left > 2:  # the untouched input is scored in every round, and a trial
+            masks = self._random(min(self.together, left - 2), u, generator)
             tried = (~done).nonzero()[:, 0]
             scores = yield torch.cat([masks, self._tops(logits[tried], seen[tried])])
             left -= len(masks) + 2  # with one trial, however many scores there are: none depends on the others
