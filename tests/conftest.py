@@ -16,7 +16,7 @@ SIBLINGS = (
 )
 """Methods whose parts another method has too: on one family."""
 ONE_PASS = ("gpt2",)  # families whose targets it also explains one pass each
-COSTLY = ("BidirectionalAttention", "TransitionAttention", "ValueZeroing", "Alti")
+COSTLY = ("DeepLiftShap", "BidirectionalAttention", "TransitionAttention", "ValueZeroing", "Alti")
 """Methods of many passes, whose contracts are slow; their closed forms are not."""
 LOOPS = {
     "tests/contracts/test_generation.py::test_nothing_is_changed": (),
@@ -75,6 +75,14 @@ HEAVY = (
     "tests/concepts/pretrained/test_places.py::test_a_wrong_place",
     "tests/concepts/pretrained/test_places.py::test_what_a_block_is_given_is_what_the_one_before_gave[gpt2-nnsight]",
     "tests/concepts/pretrained/test_export.py::test_a_loaded_one_goes_through",
+    "tests/metrics/test_generations.py::test_batches_prefixes_and_company_change_nothing[gpt2]",
+    "tests/metrics/test_loops.py::test_soft_masks_of_uneven_weights",
+    "tests/metrics/test_curves.py::TestLoopsOfTenLines::test_distinct_explanations_are_told_apart",
+    "tests/attributions/test_attention.py::test_logits_and_later_gradients_are_bit_identical",
+    "tests/concepts/solvers/test_solvers.py::test_codes_of_more_atoms_than_dimensions_are_optimal_and_each_row_s_own[44-40]",
+    "tests/test_tiny.py::test_tokenizers_are_the_same_in_every_process",
+    "tests/test_tiny.py::test_importing_the_zoo_imports_no_model",
+    "tests/test_cli.py::test_every_method_explains",  # tests/test_registry.py reads all of them
     "tests/versions/",  # `make test-versions` runs them with the pinned release too
 )
 
