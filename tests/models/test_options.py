@@ -96,7 +96,7 @@ def test_all_of_them_off_is_one_run_a_target_and_a_copy():
         slow, watch, left = explained("llama", method, off)
         assert any(used.values()) and not any(left[name] for name in NAMES)
         assert_same(fast, slow)
-        assert watch.tokens > 2.2 * quick.tokens
+        assert watch.tokens > (2.4 if method is Saliency else 2.5) * quick.tokens  # whose scores come with its gradients
 
 
 @pytest.mark.parametrize("family", SHARING)

@@ -34,8 +34,9 @@ class InteractionAggregator(Aggregator):
     From every coalition it is exact. From a sample it is estimated in two parts: the index of a polynomial surrogate, fitted
     by least squares under the Shapley kernel and exact for the full and the empty coalition, and the index of what the
     surrogate leaves, each coalition weighted by the inverse of its probability. The surrogate is fitted without the
-    coalitions that correct it (cross-fitting), so that what bias is left is small against the standard error, which is
-    that of a stratified sample without replacement. Indices that sum to the gap do so exactly.
+    coalitions that correct it (cross-fitting, without replacement), so that the estimate is unbiased, but for what moves it
+    to the gap; its standard error is that of a stratified sample without replacement. Indices that sum to the gap do so
+    exactly.
 
     Args:
         index: See `interpreto.attributions.games.interactions.share`.
@@ -86,6 +87,7 @@ class _Sampled:
         draw: Number of the draw that a coalition came with; −1: not drawn.
         strata: Size of the coalitions of each draw.
         possible: How many draws each stratum had to draw from.
+        players: Players of the coalitions as they were drawn, of whom these are the first ``m``.
     """
 
     present: Float[Tensor, "p m"]
@@ -94,6 +96,7 @@ class _Sampled:
     draw: Int[Tensor, " p"]
     strata: Int[Tensor, " d"]
     possible: Float[Tensor, " d"]
+    players: int
 
     @staticmethod
     def of(values: Float[Tensor, "p t"], variants: MaskVariants, m: int) -> _Sampled:
@@ -110,7 +113,7 @@ class _Sampled:
         strata[draw[draw >= 0]] = smaller[draw >= 0]
         possible = torch.tensor([comb(u, s) / (2 if 2 * s == u else 1) for s in strata.tolist()], dtype=torch.float64)
         weight = torch.tensor(often, dtype=torch.float64)[present.sum(1).long()]
-        return _Sampled(present, values, weight, draw, strata, possible)
+        return _Sampled(present, values, weight, draw, strata, possible, u)
 
     @property
     def gain(self) -> Float[Tensor, " t"]:
@@ -121,20 +124,49 @@ class _Sampled:
         m = self.present.shape[1]
         coalitions = coalitions_of_size(m, order)
         columns, surrogates, fold = self._surrogates(order)
-        design = presence_products(self.present, columns)
-        mean = surrogates.mean(0)
-        left = self.values - self.values[1] - design @ mean
-        for k in range(len(surrogates)):
-            rows = fold == k
-            left[rows] = self.values[rows] - self.values[1] - design[rows] @ surrogates[k]
-        values = of_polynomial(dict(zip(columns, mean, strict=True)), coalitions, index, order).T
+        design, above = presence_products(self.present, columns), self.values - self.values[1]
+        values = of_polynomial(dict(zip(columns, surrogates.mean(0), strict=True)), coalitions, index, order).T
+        weights, counted, spread = self._weights(coalitions, index, order), *self._counted(fold, len(surrogates))
+        left = above.clone()
+        for k, surrogate in enumerate(surrogates):
+            residual = above - design @ surrogate
+            left[fold == k] = residual[fold == k]
+            values += torch.einsum("ps,p,pt->ts", weights, counted[k] / len(surrogates), residual)
+        left[fold < 0] = 0
         errors = []
-        weighted = self._weights(coalitions, index, order) / self.often[:, None]
         for t in range(values.shape[0]):
-            terms = weighted * left[:, t, None]
-            values[t] += terms.sum(0)
+            terms = weights * (spread * left[:, t])[:, None]
             errors.append(self._settled(values[t], terms, float(self.gain[t]) if index in EFFICIENT else None))
         return values, torch.stack(errors)
+
+    def _counted(self, fold: Int[Tensor, " p"], folds: int) -> tuple[Float[Tensor, "k p"], Float[Tensor, " p"]]:
+        """Return for how many coalitions each counts, with the surrogate of each fold, and in the standard errors.
+
+        Draws are without replacement. What a surrogate was fitted to is known, and counts once; the draws of its fold are a
+        sample of the rest of their size, and count for all of it. A size with fewer draws than folds is weighted as a whole.
+        """
+        plain = 1 / self.often
+        counted, spread = plain.expand(folds, -1).clone(), plain.clone()
+        whole = self.present.shape[1] == self.players
+        for kind in self.strata.unique() if whole else []:
+            own = (self.strata == kind).nonzero()[:, 0]
+            rows = torch.isin(self.draw, own)
+            possible, drawn = float(self.possible[own[0]]), len(own)
+            if drawn < folds:
+                for k in range(folds):  # each with the surrogate that did not see it
+                    counted[k, rows] = torch.where(fold[rows] == k, folds * plain[rows], 0.0)
+                continue
+            rest = torch.zeros(folds, dtype=torch.float64)
+            for k in range(folds):
+                out = len(self.draw[rows & (fold == k)].unique())
+                rest[k] = possible - drawn + out
+                counted[k, rows] = torch.where(fold[rows] == k, rest[k] / out, 1.0)
+            spread[rows] = plain[rows] * float((rest.mean() / possible).sqrt())
+        if not whole:
+            drawn_rows = self.draw >= 0
+            for k in range(folds):
+                counted[k, drawn_rows] = torch.where(fold[drawn_rows] == k, folds * plain[drawn_rows], 0.0)
+        return counted, spread
 
     def _weights(self, coalitions: list[Coalition], index: str, order: int) -> Float[Tensor, "p s"]:
         """Return the weight of each score in each interaction."""
