@@ -126,7 +126,7 @@ class _Sampled:
         columns, surrogates, fold = self._surrogates(order)
         design, above = presence_products(self.present, columns), self.values - self.values[1]
         values = of_polynomial(dict(zip(columns, surrogates.mean(0), strict=True)), coalitions, index, order).T
-        weights, counted, spread = self._weights(coalitions, index, order), *self._counted(fold, len(surrogates))
+        weights, counted = self._weights(coalitions, index, order), self._counted(fold, len(surrogates))
         left = above.clone()
         for k, surrogate in enumerate(surrogates):
             residual = above - design @ surrogate
@@ -135,18 +135,18 @@ class _Sampled:
         left[fold < 0] = 0
         errors = []
         for t in range(values.shape[0]):
-            terms = weights * (spread * left[:, t])[:, None]
+            terms = weights * (left[:, t] / self.often)[:, None]
             errors.append(self._settled(values[t], terms, float(self.gain[t]) if index in EFFICIENT else None))
         return values, torch.stack(errors)
 
-    def _counted(self, fold: Int[Tensor, " p"], folds: int) -> tuple[Float[Tensor, "k p"], Float[Tensor, " p"]]:
-        """Return for how many coalitions each counts, with the surrogate of each fold, and in the standard errors.
+    def _counted(self, fold: Int[Tensor, " p"], folds: int) -> Float[Tensor, "k p"]:
+        """Return for how many coalitions each counts, with the surrogate of each fold.
 
         Draws are without replacement. What a surrogate was fitted to is known, and counts once; the draws of its fold are a
         sample of the rest of their size, and count for all of it. A size with fewer draws than folds is weighted as a whole.
         """
         plain = 1 / self.often
-        counted, spread = plain.expand(folds, -1).clone(), plain.clone()
+        counted = plain.expand(folds, -1).clone()
         whole = self.present.shape[1] == self.players
         for kind in self.strata.unique() if whole else []:
             own = (self.strata == kind).nonzero()[:, 0]
@@ -156,17 +156,14 @@ class _Sampled:
                 for k in range(folds):  # each with the surrogate that did not see it
                     counted[k, rows] = torch.where(fold[rows] == k, folds * plain[rows], 0.0)
                 continue
-            rest = torch.zeros(folds, dtype=torch.float64)
             for k in range(folds):
                 out = len(self.draw[rows & (fold == k)].unique())
-                rest[k] = possible - drawn + out
-                counted[k, rows] = torch.where(fold[rows] == k, rest[k] / out, 1.0)
-            spread[rows] = plain[rows] * float((rest.mean() / possible).sqrt())
+                counted[k, rows] = torch.where(fold[rows] == k, (possible - drawn + out) / out, 1.0).double()
         if not whole:
             drawn_rows = self.draw >= 0
             for k in range(folds):
                 counted[k, drawn_rows] = torch.where(fold[drawn_rows] == k, folds * plain[drawn_rows], 0.0)
-        return counted, spread
+        return counted
 
     def _weights(self, coalitions: list[Coalition], index: str, order: int) -> Float[Tensor, "p s"]:
         """Return the weight of each score in each interaction."""
