@@ -19,6 +19,7 @@ _HOMES = {
     "ConceptModel": "concept_model",
     "ConceptShap": "concept_shap",
     "ConceptShapResult": "concept_shap",
+    "ContrastiveConcept": "probes.contrastive",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
@@ -77,6 +78,7 @@ __all__ = [
     "ConceptModel",
     "ConceptShap",
     "ConceptShapResult",
+    "ContrastiveConcept",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
@@ -150,6 +152,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
     from interpreto.concepts.pretrained.export import push_to_hub
     from interpreto.concepts.pretrained.load import load_sae
+    from interpreto.concepts.probes.contrastive import ContrastiveConcept
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav
