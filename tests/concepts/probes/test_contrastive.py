@@ -75,7 +75,7 @@ def test_special_tokens_are_not_read():
     model, tokenizer = demo.load_classifier()
     splitter = ModelWithSplitPoints(model, 1, tokenizer=tokenizer)
     rows = [splitter.get_activations(texts, "token", flatten_activations=False) for texts in (POSITIVE, NEGATIVE)]
-    more, less = ([r for r in by_point["bert.encoder.layer.1"]] for by_point in rows)
+    more, less = (list(by_point["bert.encoder.layer.1"]) for by_point in rows)
     last, mean = (ContrastiveConcept(splitter, at).fit(POSITIVE, NEGATIVE).get_dictionary()[0] for at in ("last", "mean"))
     wanted = torch.stack([a[-1] - b[-1] for a, b in zip(more, less, strict=True)]).mean(0)
     torch.testing.assert_close(last, wanted, atol=1e-5, rtol=1e-4)
