@@ -55,6 +55,9 @@ _HOMES = {
     "TransformerFactors": "dictionaries.transformer_factors",
     "VanillaSAEConcepts": "saes.explainers",
     "VocabularyProjection": "interpretations.vocabulary",
+    "SteeringComparison": "steering.comparison",
+    "compare": "steering.compare",
+    "compare_steering": "steering.compare",
     "concept_dashboard": "dashboard",
     "load_concepts": "serialization",
     "load_sae": "pretrained.load",
@@ -105,6 +108,7 @@ __all__ = [
     "SemiNMFConcepts",
     "SobolImportance",
     "SparsePCAConcepts",
+    "SteeringComparison",
     "TCAVResult",
     "ThemeLabels",
     "TokenChange",
@@ -114,6 +118,8 @@ __all__ = [
     "TransformerFactors",
     "VanillaSAEConcepts",
     "VocabularyProjection",
+    "compare",
+    "compare_steering",
     "concept_dashboard",
     "load_concepts",
     "load_sae",
@@ -167,6 +173,8 @@ if TYPE_CHECKING:
     from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
     from interpreto.concepts.sobol import SobolImportance, sobol_importance
+    from interpreto.concepts.steering.compare import compare, compare_steering
+    from interpreto.concepts.steering.comparison import SteeringComparison
 
 
 def __getattr__(name: str) -> Any:
