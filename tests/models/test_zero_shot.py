@@ -153,7 +153,7 @@ def test_the_model_is_left_as_it_was():
 
 def test_wrong_arguments_are_refused_by_name():
     model, processor = paired("clip")
-    with pytest.raises(ModelError, match="ViTForImageClassification.*compares images with texts"):
+    with pytest.raises(ModelError, match=r"ViTForImageClassification.*compares images with texts"):
         ZeroShotClassifier(image_model("vit"), processor, LABELS)
     for labels in ([], "a cat", ["a cat", ""]):
         with pytest.raises(OptionError, match="`labels`"):
