@@ -151,7 +151,7 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Choice:
-    """How the explained concepts of a text are chosen."""
+    """Choose the explained concepts of a text."""
 
     concepts: list[int] | None
     at: str | int
@@ -184,7 +184,7 @@ class _Text:
 
 
 Step = Callable[[_Text, Sequence[Sequence[int]]], Tensor]
-"""What the tokens of some cells, token and concept, are moved by."""
+"""Return what the tokens of some cells, token and concept, are moved by."""
 
 
 class _Flows:
