@@ -60,6 +60,7 @@ _HOMES = {
     "ServedModel": "models.served",
     "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
+    "ZeroShotClassifier": "models.zero_shot",
     "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
     "SplitterForClassification": "concepts.splitters",
@@ -150,6 +151,7 @@ __all__ = [
     "TunedLens",
     "ValueZeroing",
     "VarGrad",
+    "ZeroShotClassifier",
     "__version__",
     "attention_view",
     "attributions",
@@ -239,6 +241,7 @@ if TYPE_CHECKING:
     from interpreto.models.modes import InferenceModes
     from interpreto.models.served import ServedModel
     from interpreto.models.similarity import SimilarityModel
+    from interpreto.models.zero_shot import ZeroShotClassifier
     from interpreto.visualizations.attention import plot_attention
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts

@@ -83,7 +83,7 @@ METHODS = (
         "PermutationShap",
         "scores",
         True,
-        "max(500, 8u)",
+        "max(500, 8u); 2^u if fewer",
         "f(x) − f(all masked)",
         True,
         "Castro et al., 2009",

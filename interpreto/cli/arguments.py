@@ -36,6 +36,16 @@ Model = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+ServedAt = Annotated[
+    str | None,
+    typer.Option(
+        "--served",
+        metavar="URL",
+        help="An OpenAI-compatible server of language models, such as http://127.0.0.1:8000/v1: `--model` is the name there; "
+        "the key is read from OPENAI_API_KEY.",
+        rich_help_panel=WHAT,
+    ),
+]
 Method = Annotated[
     str | None,
     typer.Option(

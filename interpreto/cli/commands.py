@@ -30,6 +30,7 @@ from interpreto.cli.arguments import (
     Output,
     Progress,
     Seed,
+    ServedAt,
     Truncation,
 )
 
@@ -75,6 +76,7 @@ def _start(
         'interpreto explain "A gorgeous, moving film."',
         "interpreto explain --file reviews.csv --column review --limit 20 -o reviews.html --open",
         'interpreto explain "The capital of France is" --model DIR --target " Paris" --against " London"',
+        'interpreto explain "The capital of France is" --served http://127.0.0.1:8000/v1 --model NAME',
     )
 )
 def explain(  # noqa: PLR0917  # the options, as typer reads them
@@ -101,6 +103,7 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
         typer.Option(metavar="FILE", help="A chat: JSON with a list of {role, content}.", rich_help_panel=WHAT),
     ] = None,
     model: Model = None,
+    served: ServedAt = None,
     target: Annotated[
         list[str] | None,
         typer.Option(

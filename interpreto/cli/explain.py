@@ -20,7 +20,8 @@ from interpreto.cli.texts import check_text, is_image, read_chat, read_text
 from interpreto.errors import InterpretoWarning, OptionError
 from interpreto.inputs.targets import Contrast
 from interpreto.models.images import reads_images
-from interpreto.models.tasks import Classification, Generation, Task, TokenClassification, resolve_task
+from interpreto.models.served import ServedModel
+from interpreto.models.tasks import Classification, Task, TokenClassification, resolve_task
 from interpreto.renderable import visible
 from interpreto.validation import check_choice
 from interpreto.visualizations.attributions import to_html
@@ -42,14 +43,14 @@ def run(arguments: Arguments) -> int:
     if arguments.device is not None:
         read_device(arguments.device)
     pictured = [name for name in arguments.texts or () if is_image(name) and name in inputs]
-    model, tokenizer = load_model(arguments.model, arguments.device, images=bool(pictured) and len(pictured) == len(inputs))
+    model, tokenizer = _model(arguments, images=bool(pictured) and len(pictured) == len(inputs))
     if pictured and not reads_images(model, tokenizer):
         raise OptionError(
             f"`TEXT`: {visible(pictured[0])!r} is an image, and {type(model).__name__} reads texts; pass an image "
             f"classifier as `--model`, or `--text {visible(pictured[0])}` to explain its name."
         )
     if arguments.method is None:
-        generates = isinstance(resolve_task(model, tokenizer, None, None), Generation)
+        generates = resolve_task(model, tokenizer, None, None).generates
         arguments.method = DEFAULT_OF_GENERATION if generates else DEFAULT
     method = getattr(interpreto, METHODS[arguments.method])
     explainer = method(model, tokenizer, arguments.batch_size, **_options(arguments))
@@ -62,6 +63,20 @@ def run(arguments: Arguments) -> int:
         }
     )
     return 0
+
+
+def _model(arguments: Arguments, *, images: bool) -> tuple[Any, Any]:
+    """Return the model and its tokenizer; a server's model has none."""
+    if arguments.served is None:
+        return load_model(arguments.model, arguments.device, images=images)
+    if arguments.model is None:
+        raise OptionError(f"`--model`: pass the name of a model of {visible(arguments.served)}.")
+    if arguments.device is not None:
+        raise OptionError(f"`--device`: got {arguments.device!r}, but the model is run by {visible(arguments.served)}.")
+    try:
+        return ServedModel(arguments.served, arguments.model), None
+    except OptionError as error:
+        raise OptionError(str(error).replace("`url`", "`--served`")) from error
 
 
 def _explained(explainer: Any, inputs: Sequence[Any], arguments: Arguments) -> Explanations:
@@ -135,7 +150,7 @@ def _targets(arguments: Arguments, n: int, task: Task) -> list[Any] | None:
         if arguments.against is not None:
             raise OptionError("`--against`: got an alternative without a `--target` to set it against.")
         return None
-    generates = isinstance(task, Generation)
+    generates = task.generates
     read = _reader_of(task)
     if arguments.against is not None:
         contrasts = [Contrast(read(target), read(arguments.against)) for target in arguments.target]
