@@ -19,6 +19,7 @@ from interpreto.cli.arguments import COMMANDS, COMPARED_BY, METHODS
 from interpreto.cli.demo import TEXT as TEXT_OF_DEMO
 from interpreto.cli.hints import read_method
 from interpreto.metrics import Benchmark
+from interpreto.registry import TEXT_METHODS
 from tests import tiny, tiny_tasks
 from tests.concepts.pretrained import writers
 
@@ -31,7 +32,7 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [known.slug for known in TEXT_METHODS])
 def test_every_method_explains(capsys, method):
     taken = inspect.signature(getattr(interpreto, METHODS[method])).parameters
     steps = ("--steps", "64") if {"n_perturbations", "n_token_perturbations"} & set(taken) else ()
