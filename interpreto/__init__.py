@@ -20,7 +20,7 @@ _HOMES = {
     "Banzhaf": "attributions.methods",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
-    "Cam": "attributions.class_activation",
+    "Cam": "attributions.methods",
     "Citations": "attributions.citations",
     "Consensus": "attributions.consensus",
     "ContextCite": "attributions.methods",
@@ -33,7 +33,7 @@ _HOMES = {
     "Explanations": "attributions.explanations",
     "GLime": "attributions.methods",
     "GenericAttention": "attributions.methods",
-    "GradCam": "attributions.class_activation",
+    "GradCam": "attributions.methods",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
     "GranularityAggregationStrategy": "inputs.units",
@@ -43,7 +43,7 @@ _HOMES = {
     "IntegratedGradients": "attributions.methods",
     "InteractionOutput": "attributions.interaction_output",
     "KernelShap": "attributions.methods",
-    "LayerCam": "attributions.class_activation",
+    "LayerCam": "attributions.methods",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
     "LogitLens": "concepts.lenses.logit_lens",
@@ -56,10 +56,11 @@ _HOMES = {
     "ReAGent": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
-    "ScoreCam": "attributions.class_activation",
+    "ScoreCam": "attributions.methods",
     "ServedModel": "models.served",
     "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
+    "ZeroShotClassifier": "models.zero_shot",
     "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
     "SplitterForClassification": "concepts.splitters",
@@ -151,6 +152,7 @@ __all__ = [
     "TunedLens",
     "ValueZeroing",
     "VarGrad",
+    "ZeroShotClassifier",
     "__version__",
     "attention_view",
     "attributions",
@@ -180,7 +182,6 @@ if TYPE_CHECKING:
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.citations import Citations
-    from interpreto.attributions.class_activation import Cam, GradCam, LayerCam, ScoreCam
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.interaction_output import InteractionOutput
@@ -191,6 +192,7 @@ if TYPE_CHECKING:
         AttnLrp,
         Banzhaf,
         BidirectionalAttention,
+        Cam,
         ContextCite,
         DeepLift,
         DeepLiftShap,
@@ -198,10 +200,12 @@ if TYPE_CHECKING:
         ExpectedGradients,
         GenericAttention,
         GLime,
+        GradCam,
         GradientShap,
         InputXGradient,
         IntegratedGradients,
         KernelShap,
+        LayerCam,
         Lime,
         LimeWithPrior,
         Occlusion,
@@ -211,6 +215,7 @@ if TYPE_CHECKING:
         ReAGent,
         Rise,
         Saliency,
+        ScoreCam,
         SmoothGrad,
         Sobol,
         SquareGrad,
@@ -239,6 +244,7 @@ if TYPE_CHECKING:
     from interpreto.models.modes import InferenceModes
     from interpreto.models.served import ServedModel
     from interpreto.models.similarity import SimilarityModel
+    from interpreto.models.zero_shot import ZeroShotClassifier
     from interpreto.visualizations.attention import plot_attention
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts

@@ -71,7 +71,16 @@ def test_the_public_surface_is_this():
         *("Alti", "ValueZeroing"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
         "cockatiel",
-        *("BlackBox", "Contrast", "Citations", "Documents", "Explanations", "ServedModel", "SimilarityModel"),
+        *(
+            "BlackBox",
+            "Contrast",
+            "Citations",
+            "Documents",
+            "Explanations",
+            "ServedModel",
+            "SimilarityModel",
+            "ZeroShotClassifier",
+        ),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
         *("attributions", "concepts", "demo", "errors", "judges", "metrics", "__version__"),
     }

@@ -14,6 +14,7 @@ _HOMES = {
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
     "ConceptExplainer": "base",
+    "ConceptFlow": "circuits.flow",
     "ConceptLabel": "interpretations.concept_label",
     "ConceptLabels": "interpretations.concept_label",
     "ConceptModel": "concept_model",
@@ -59,6 +60,7 @@ _HOMES = {
     "compare": "steering.compare",
     "compare_steering": "steering.compare",
     "concept_dashboard": "dashboard",
+    "concept_to_concept": "circuits.flow",
     "load_concepts": "serialization",
     "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
@@ -76,6 +78,7 @@ __all__ = [
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
     "ConceptExplainer",
+    "ConceptFlow",
     "ConceptLabel",
     "ConceptLabels",
     "ConceptModel",
@@ -121,6 +124,7 @@ __all__ = [
     "compare",
     "compare_steering",
     "concept_dashboard",
+    "concept_to_concept",
     "load_concepts",
     "load_sae",
     "parameter_directions",
@@ -132,6 +136,7 @@ __all__ = [
 if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
+    from interpreto.concepts.circuits.flow import ConceptFlow, concept_to_concept
     from interpreto.concepts.concept_model import ConceptModel
     from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
