@@ -14,6 +14,7 @@ _HOMES = {
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
     "ConceptExplainer": "base",
+    "ConceptFlow": "circuits.flow",
     "ConceptLabel": "interpretations.concept_label",
     "ConceptLabels": "interpretations.concept_label",
     "ConceptModel": "concept_model",
@@ -55,6 +56,7 @@ _HOMES = {
     "VanillaSAEConcepts": "saes.explainers",
     "VocabularyProjection": "interpretations.vocabulary",
     "concept_dashboard": "dashboard",
+    "concept_to_concept": "circuits.flow",
     "load_concepts": "serialization",
     "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
@@ -72,6 +74,7 @@ __all__ = [
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
     "ConceptExplainer",
+    "ConceptFlow",
     "ConceptLabel",
     "ConceptLabels",
     "ConceptModel",
@@ -113,6 +116,7 @@ __all__ = [
     "VanillaSAEConcepts",
     "VocabularyProjection",
     "concept_dashboard",
+    "concept_to_concept",
     "load_concepts",
     "load_sae",
     "parameter_directions",
@@ -124,6 +128,7 @@ __all__ = [
 if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
+    from interpreto.concepts.circuits.flow import ConceptFlow, concept_to_concept
     from interpreto.concepts.concept_model import ConceptModel
     from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
