@@ -21,6 +21,7 @@ _HOMES = {
     "ConceptModel": "concept_model",
     "ConceptShap": "concept_shap",
     "ConceptShapResult": "concept_shap",
+    "ContrastiveConcept": "probes.contrastive",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
@@ -57,6 +58,9 @@ _HOMES = {
     "TransformerFactors": "dictionaries.transformer_factors",
     "VanillaSAEConcepts": "saes.explainers",
     "VocabularyProjection": "interpretations.vocabulary",
+    "SteeringComparison": "steering.comparison",
+    "compare": "steering.compare",
+    "compare_steering": "steering.compare",
     "concept_dashboard": "dashboard",
     "concept_to_concept": "circuits.flow",
     "load_concepts": "serialization",
@@ -83,6 +87,7 @@ __all__ = [
     "ConceptModel",
     "ConceptShap",
     "ConceptShapResult",
+    "ContrastiveConcept",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
@@ -110,6 +115,7 @@ __all__ = [
     "SemiNMFConcepts",
     "SobolImportance",
     "SparsePCAConcepts",
+    "SteeringComparison",
     "TCAVResult",
     "ThemeLabels",
     "TokenChange",
@@ -119,6 +125,8 @@ __all__ = [
     "TransformerFactors",
     "VanillaSAEConcepts",
     "VocabularyProjection",
+    "compare",
+    "compare_steering",
     "concept_dashboard",
     "concept_to_concept",
     "load_concepts",
@@ -161,6 +169,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
     from interpreto.concepts.pretrained.export import push_to_hub
     from interpreto.concepts.pretrained.load import load_sae
+    from interpreto.concepts.probes.contrastive import ContrastiveConcept
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav
@@ -175,6 +184,8 @@ if TYPE_CHECKING:
     from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
     from interpreto.concepts.sobol import SobolImportance, sobol_importance
+    from interpreto.concepts.steering.compare import compare, compare_steering
+    from interpreto.concepts.steering.comparison import SteeringComparison
 
 
 def __getattr__(name: str) -> Any:
