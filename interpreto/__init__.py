@@ -71,6 +71,7 @@ _HOMES = {
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
+    "compare_steering": "concepts.steering.compare",
     "fill_slots": "inputs.slots",
     "load": "models.loading",
     "load_sae": "concepts.pretrained.load",
@@ -156,6 +157,7 @@ __all__ = [
     "attention_view",
     "attributions",
     "cockatiel",
+    "compare_steering",
     "concepts",
     "demo",
     "errors",
@@ -228,6 +230,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.lenses.tuned_lens import TunedLens
     from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+    from interpreto.concepts.steering.compare import compare_steering
     from interpreto.concepts.steering.steering import Steering, steered
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.regions import ImageGranularity
