@@ -19,7 +19,7 @@ def test_callers_cannot_change_the_rule_for_others() -> None:
     gauss_legendre(4)[0].zero_()
     gauss_legendre(4)[1].zero_()
     nodes, weights = gauss_legendre(4)
-    assert 0 < float(nodes.min()) and float(weights.sum()) == pytest.approx(1)
+    assert float(nodes.min()) > 0 and float(weights.sum()) == pytest.approx(1)
 
 
 def test_the_sum_over_the_nodes_is_that_of_numpy() -> None:
