@@ -577,7 +577,7 @@ def test_a_language_model_is_steered(capsys, tmp_path):
     code, out, _ = run(capsys, *given, *pairs, "--strength", "-2", "0", "2", "-o", str(page), "--json", str(numbers))
     found = json.loads(numbers.read_text(encoding="utf-8"))
     assert code == 0 and "×-2" in out and [one["strength"] for one in found["steerings"]] == [-2.0, 0.0, 2.0]
-    assert found["effect"] == "probability of positive sentiment" and len(found["steerings"][0]["control_changes"]) == 1
+    assert found["effect"] == "probability of positive" and len(found["steerings"][0]["control_changes"]) == 1
     assert "<svg" in page.read_text(encoding="utf-8") and set(found["steerings"][0]["texts"]) == {"The film was"}
     splitter = ModelWithSplitPoints(model, 1, tokenizer=tokenizer)
     concept = ContrastiveConcept(splitter).fit(["I loved it."], ["I hated it."])

@@ -15,6 +15,7 @@ from interpreto.concepts.serialization import load_concepts
 from interpreto.concepts.splitters import ModelWithSplitPoints
 from interpreto.concepts.steering.compare import STRENGTHS, compare_steering
 from interpreto.concepts.steering.comparison import SteeringComparison
+from interpreto.concepts.steering.measures import ClassProbability
 from interpreto.concepts.steering.steering import Steering
 from interpreto.errors import OptionError
 from interpreto.validation import shown
@@ -35,8 +36,7 @@ def run(arguments: Arguments) -> int:
         list(arguments.prompts),
         Steering.add(explainer, arguments.concept, at=arguments.at, unit=arguments.unit),
         arguments.strength or STRENGTHS,
-        effect=demo.sentiment if arguments.effect == "sentiment" else None,
-        effect_name="probability of positive sentiment" if arguments.effect == "sentiment" else None,
+        effect=ClassProbability(*demo.load_classifier(), "positive") if arguments.effect == "sentiment" else None,
         max_new_tokens=arguments.max_new_tokens,
         n_random=arguments.random,
         random_state=arguments.seed,

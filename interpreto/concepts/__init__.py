@@ -11,6 +11,7 @@ _HOMES = {
     "AgglomerativeConcepts": "dictionaries.agglomerative",
     "BatchTopKSAEConcepts": "saes.explainers",
     "CAVConcepts": "probes.explainer",
+    "ClassProbability": "steering.measures",
     "Cockatiel": "dictionaries.nmf",
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
@@ -77,6 +78,7 @@ __all__ = [
     "AgglomerativeConcepts",
     "BatchTopKSAEConcepts",
     "CAVConcepts",
+    "ClassProbability",
     "Cockatiel",
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
@@ -186,6 +188,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.sobol import SobolImportance, sobol_importance
     from interpreto.concepts.steering.compare import compare, compare_steering
     from interpreto.concepts.steering.comparison import SteeringComparison
+    from interpreto.concepts.steering.measures import ClassProbability
 
 
 def __getattr__(name: str) -> Any:

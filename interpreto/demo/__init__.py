@@ -1,6 +1,6 @@
 """Small classifiers of sentences and of images, and data for them, inside the package: examples and tests need no network."""
 
-from interpreto.demo.assets import DOMAINS, SPLITS, Sentence, load_classifier, load_sentences, sentiment
+from interpreto.demo.assets import DOMAINS, SPLITS, Sentence, load_classifier, load_sentences
 from interpreto.demo.images import DigitImage, load_image_classifier, load_images
 
 __all__ = [
@@ -12,5 +12,4 @@ __all__ = [
     "load_image_classifier",
     "load_images",
     "load_sentences",
-    "sentiment",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
@@ -58,30 +57,6 @@ def load_classifier() -> tuple[BertForSequenceClassification, PreTrainedTokenize
         model.load_state_dict(load_file(folder / "model.safetensors"))  # copies float16 into the float32 parameters
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     return model.eval(), tokenizer
-
-
-def sentiment(texts: Sequence[str]) -> list[float]:
-    """Return the probability of positive sentiment of each text, by the embedded classifier.
-
-    Texts that are longer than it takes are read from their beginning on.
-
-    >>> [round(value) for value in sentiment(["A charming, funny film.", "A dull, sad mess."])]
-    [1, 0]
-    """
-    import torch  # noqa: PLC0415
-
-    model, tokenizer = _classifier()
-    found: list[float] = []
-    for start in range(0, len(texts), 64):
-        batch = tokenizer(list(texts[start : start + 64]), padding=True, truncation=True, max_length=128, return_tensors="pt")
-        with torch.no_grad():
-            found += model(**batch).logits.softmax(-1)[:, 1].tolist()
-    return found
-
-
-@lru_cache(maxsize=1)
-def _classifier() -> tuple[BertForSequenceClassification, PreTrainedTokenizerFast]:
-    return load_classifier()
 
 
 def load_sentences(domain: str | None = None, split: str | None = None) -> list[Sentence]:
