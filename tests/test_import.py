@@ -72,7 +72,8 @@ def test_the_public_surface_is_this():
         "cockatiel",
         *("BlackBox", "Contrast", "Citations", "Documents", "Explanations", "ServedModel", "SimilarityModel"),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
-        *("attributions", "concepts", "demo", "errors", "judges", "metrics", "__version__"),
+        *("ExplanationDataset", "explain_dataset"),
+        *("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics", "__version__"),
     }
 
 
