@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach, t_ratio
+from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach, error_of_few, t_ratio
 from interpreto.attributions.aggregations.linear_regression import contributions
 from interpreto.attributions.games.indices import banzhaf_values, shapley_values
 from interpreto.inputs.samples import MaskVariants
@@ -30,6 +32,8 @@ class ExactShapleyAggregator(Aggregator):
 class OrdersAggregator(Aggregator):
     """Compute mean contributions of units over the orders of `OrdersPerturbator`; an order and its reverse are one draw.
 
+    Exact from all coalitions.
+
     References:
         Castro et al., 2009, https://doi.org/10.1016/j.cor.2008.04.004; Mitchell et al., JMLR 2022,
         https://arxiv.org/abs/2104.12199.
@@ -37,6 +41,9 @@ class OrdersAggregator(Aggregator):
 
     def aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
         u = variants.mask.shape[1]
+        if u > 1 and len(scores) == 2**u:  # orders of u units never have so many
+            exact = ExactShapleyAggregator().aggregate(scores, variants)
+            return replace(exact, standard_error=torch.zeros_like(exact.values))
 
         def estimate(scores: Tensor, mask: Tensor) -> Estimate:
             values, m = scores.double(), mask.shape[1]
@@ -48,9 +55,7 @@ class OrdersAggregator(Aggregator):
                 ..., :m
             ]
             pairs = along.unflatten(0, (-1, 2)).mean(1)
-            own = _variance_of_mean(pairs)
-            error = ((own + own.mean(-1, keepdim=True)) / 2).sqrt() * t_ratio(4 * (len(pairs) - 1))  # few pairs know little
-            return Estimate(pairs.mean(0), error, reference=empty)
+            return Estimate(pairs.mean(0), error_of_few(_variance_of_mean(pairs), len(pairs)), reference=empty)
 
         return by_reach(scores, variants, estimate)
 
