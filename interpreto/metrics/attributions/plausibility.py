@@ -184,13 +184,15 @@ class AUPRC(PlausibilityMetric):
         return CaseResult(float(drawn), {"curves": torch.stack([recall, precision])})
 
 
-def read_rationale(rationale: Any, output: AttributionOutput, position: int) -> Bool[Tensor, " g"]:
+def read_rationale(
+    rationale: Any, output: AttributionOutput, position: int, argument: str = "rationales"
+) -> Bool[Tensor, " g"]:
     """Return which elements of an explanation are marked.
 
     Raises:
         InputError: The rationale is neither one value per element nor a list of ranges within the text.
     """
-    g, name = len(output.elements), f"`rationales[{position}]`"
+    g, name = len(output.elements), f"`{argument}[{position}]`"
     values = rationale.tolist() if hasattr(rationale, "tolist") else rationale
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise InputError(f"{name}: got {rationale!r}; pass 0 or 1 for each element, or character ranges (start, end).")
