@@ -22,7 +22,7 @@ IN_PYTHON = (
     "Consensus (the mean of methods or models)",
     "GlobalAttribution (words over many texts)",
 )
-"""What results in something else than an explanation of each text."""
+"""Names that no command runs, as they return something else than an explanation of each text."""
 
 
 def run(arguments: Arguments) -> int:
