@@ -6,18 +6,16 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError
 from interpreto.metrics.attributions.base import AttributionMetric, CaseResult, Explanations
 from interpreto.metrics.attributions.cases import read_explanations
-from interpreto.metrics.attributions.plausibility import read_rationale
+from interpreto.metrics.attributions.rationales import read_place, read_rationale
 from interpreto.metrics.result import MetricResult
-from interpreto.validation import is_whole, shown
+from interpreto.validation import shown
 
 
 class LocalizationMetric(AttributionMetric):
@@ -99,30 +97,3 @@ class PointGameAUC(LocalizationMetric):
         pixels[1].index_add_(0, rank, (~inside).double())
         below = pixels[1].cumsum(0) - pixels[1] / 2  # pixels outside with a smaller value, and half of those with an equal one
         return float((pixels[0] * below).sum() / (pixels[0].sum() * pixels[1].sum()))
-
-
-def read_place(place: Any, output: AttributionOutput, position: int) -> Bool[Tensor, "h w"]:
-    """Return which pixels of an explained image are in the object.
-
-    Raises:
-        InputError: The place is no box within the image, no list of such, and no mask of its size.
-    """
-    assert output.sample.picture is not None
-    h, w = output.sample.picture.regions.shape
-    values = np.asarray(place.detach().cpu() if isinstance(place, Tensor) else place)
-    if values.shape == (h, w) and (values.dtype == bool or set(np.unique(values).tolist()) <= {0, 1}):
-        return torch.from_numpy(values.astype(bool))
-    boxes = [place] if values.shape == (4,) else place
-    inside, name = torch.zeros(h, w, dtype=torch.bool), f"`places[{position}]`"
-    if values.ndim not in (1, 2) or values.shape[-1] != 4:
-        raise InputError(f"{name}: got {shown(place)}; pass (top, left, bottom, right), a list of such, or a mask {(h, w)}.")
-    for box in boxes:
-        top, left, bottom, right = (v.item() if hasattr(v, "item") else v for v in box)
-        fits = all(map(is_whole, (top, left, bottom, right))) and 0 <= top < bottom <= h and 0 <= left < right <= w
-        if not fits:
-            raise InputError(
-                f"{name}: got the box {shown(tuple(box))}; pass whole numbers (top, left, bottom, right) with top < bottom "
-                f"<= {h} and left < right <= {w}, in pixels of the image that the model reads."
-            )
-        inside[top:bottom, left:right] = True
-    return inside
