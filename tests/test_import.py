@@ -48,6 +48,7 @@ def test_the_public_surface_is_this():
             "load",
             "load_sae",
             "Steering",
+            "compare_steering",
             "steered",
         ),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
@@ -81,7 +82,8 @@ def test_the_public_surface_is_this():
             "ZeroShotClassifier",
         ),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
-        *("attributions", "concepts", "demo", "errors", "judges", "metrics", "__version__"),
+        *("ExplanationDataset", "explain_dataset"),
+        *("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics", "__version__"),
     }
 
 

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "ActivationPatching": "circuits.patching",
     "ActivationSource": "activations",
     "AgglomerativeConcepts": "dictionaries.agglomerative",
     "BatchTopKSAEConcepts": "saes.explainers",
@@ -20,6 +21,7 @@ _HOMES = {
     "ConceptModel": "concept_model",
     "ConceptShap": "concept_shap",
     "ConceptShapResult": "concept_shap",
+    "ContrastiveConcept": "probes.contrastive",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
@@ -39,6 +41,7 @@ _HOMES = {
     "NeuronsAsConcepts": "dictionaries.neurons",
     "OutputLabels": "interpretations.judged_labels",
     "PCAConcepts": "dictionaries.linear",
+    "PatchingOutput": "circuits.patching_output",
     "ProbeConcepts": "probes.explainer",
     "PublishedSAEConcepts": "pretrained.explainer",
     "SAEExplainer": "saes.explainers",
@@ -55,6 +58,9 @@ _HOMES = {
     "TransformerFactors": "dictionaries.transformer_factors",
     "VanillaSAEConcepts": "saes.explainers",
     "VocabularyProjection": "interpretations.vocabulary",
+    "SteeringComparison": "steering.comparison",
+    "compare": "steering.compare",
+    "compare_steering": "steering.compare",
     "concept_dashboard": "dashboard",
     "concept_to_concept": "circuits.flow",
     "load_concepts": "serialization",
@@ -66,6 +72,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ActivationPatching",
     "ActivationSource",
     "AgglomerativeConcepts",
     "BatchTopKSAEConcepts",
@@ -80,6 +87,7 @@ __all__ = [
     "ConceptModel",
     "ConceptShap",
     "ConceptShapResult",
+    "ContrastiveConcept",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
@@ -99,6 +107,7 @@ __all__ = [
     "NeuronsAsConcepts",
     "OutputLabels",
     "PCAConcepts",
+    "PatchingOutput",
     "ProbeConcepts",
     "PublishedSAEConcepts",
     "SAEExplainer",
@@ -106,6 +115,7 @@ __all__ = [
     "SemiNMFConcepts",
     "SobolImportance",
     "SparsePCAConcepts",
+    "SteeringComparison",
     "TCAVResult",
     "ThemeLabels",
     "TokenChange",
@@ -115,6 +125,8 @@ __all__ = [
     "TransformerFactors",
     "VanillaSAEConcepts",
     "VocabularyProjection",
+    "compare",
+    "compare_steering",
     "concept_dashboard",
     "concept_to_concept",
     "load_concepts",
@@ -129,6 +141,8 @@ if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
     from interpreto.concepts.circuits.flow import ConceptFlow, concept_to_concept
+    from interpreto.concepts.circuits.patching import ActivationPatching
+    from interpreto.concepts.circuits.patching_output import PatchingOutput
     from interpreto.concepts.concept_model import ConceptModel
     from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
@@ -155,6 +169,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
     from interpreto.concepts.pretrained.export import push_to_hub
     from interpreto.concepts.pretrained.load import load_sae
+    from interpreto.concepts.probes.contrastive import ContrastiveConcept
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav
@@ -169,6 +184,8 @@ if TYPE_CHECKING:
     from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
     from interpreto.concepts.sobol import SobolImportance, sobol_importance
+    from interpreto.concepts.steering.compare import compare, compare_steering
+    from interpreto.concepts.steering.comparison import SteeringComparison
 
 
 def __getattr__(name: str) -> Any:
