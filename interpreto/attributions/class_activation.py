@@ -150,7 +150,10 @@ class _OfImages(AttributionExplainer):
         super().__init__(model, processor, batch_size, evidence=evidence, **options)
         inner = self.model.forward.model
         if not reads_images(inner):
-            raise ModelError(f"`model`: {type(self).__name__} reads maps of images, and {model_name(inner)} reads texts.")
+            raise ModelError(
+                f"`model`: {type(self).__name__} reads maps of images, and {model_name(inner)} reads texts; of a model that "
+                "compares images with texts, make a ZeroShotClassifier."
+            )
         if evidence.layer is not None:
             find_layer(inner.explained, evidence.layer)
 

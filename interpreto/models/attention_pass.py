@@ -55,7 +55,7 @@ class LayerReader(AttentionReader):
         self.hidden: Tensor | None = None
         self.tokens_first = False
         self.last: dict[Kind, int] = {}
-        self._apart = getattr(model, "encodes_apart", False)
+        self._apart = getattr(model, "encodes_apart", "")
         self._sizes, self._next, self._cut, self._close = sizes, visit, cut, close
         self._blocks = outermost_blocks(model)
         self._awaits: str | None = None  # the block in which the last map was seen, until it returns
@@ -67,8 +67,8 @@ class LayerReader(AttentionReader):
         if tuple(layer.weights.shape[-2:]) != self._sizes.get(layer.kind):
             if self._apart:
                 raise ModelError(
-                    f"`model`: {self._name} reads each text of a pair by itself, so that no attention joins them. Give it a "
-                    "`reference`, and explain one text; or use a method that masks units or reads gradients."
+                    f"`model`: {self._name} reads each side of a pair by itself, so that no attention joins them. "
+                    f"{self._apart}, or use a method that masks units or reads gradients."
                 )
             raise ModelError(
                 f"`model`: {layer.module!r} of {self._name} attends with weights {tuple(layer.weights.shape[-2:])}, and the "
