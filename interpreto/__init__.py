@@ -20,7 +20,7 @@ _HOMES = {
     "Banzhaf": "attributions.methods",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
-    "Cam": "attributions.class_activation",
+    "Cam": "attributions.methods",
     "Citations": "attributions.citations",
     "Consensus": "attributions.consensus",
     "ContextCite": "attributions.methods",
@@ -33,7 +33,7 @@ _HOMES = {
     "Explanations": "attributions.explanations",
     "GLime": "attributions.methods",
     "GenericAttention": "attributions.methods",
-    "GradCam": "attributions.class_activation",
+    "GradCam": "attributions.methods",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
     "GranularityAggregationStrategy": "inputs.units",
@@ -43,7 +43,7 @@ _HOMES = {
     "IntegratedGradients": "attributions.methods",
     "InteractionOutput": "attributions.interaction_output",
     "KernelShap": "attributions.methods",
-    "LayerCam": "attributions.class_activation",
+    "LayerCam": "attributions.methods",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
     "LogitLens": "concepts.lenses.logit_lens",
@@ -56,7 +56,7 @@ _HOMES = {
     "ReAGent": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
-    "ScoreCam": "attributions.class_activation",
+    "ScoreCam": "attributions.methods",
     "ServedModel": "models.served",
     "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
@@ -71,6 +71,7 @@ _HOMES = {
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
+    "compare_steering": "concepts.steering.compare",
     "fill_slots": "inputs.slots",
     "load": "models.loading",
     "load_sae": "concepts.pretrained.load",
@@ -156,6 +157,7 @@ __all__ = [
     "attention_view",
     "attributions",
     "cockatiel",
+    "compare_steering",
     "concepts",
     "demo",
     "errors",
@@ -180,7 +182,6 @@ if TYPE_CHECKING:
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.citations import Citations
-    from interpreto.attributions.class_activation import Cam, GradCam, LayerCam, ScoreCam
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.interaction_output import InteractionOutput
@@ -191,6 +192,7 @@ if TYPE_CHECKING:
         AttnLrp,
         Banzhaf,
         BidirectionalAttention,
+        Cam,
         ContextCite,
         DeepLift,
         DeepLiftShap,
@@ -198,10 +200,12 @@ if TYPE_CHECKING:
         ExpectedGradients,
         GenericAttention,
         GLime,
+        GradCam,
         GradientShap,
         InputXGradient,
         IntegratedGradients,
         KernelShap,
+        LayerCam,
         Lime,
         LimeWithPrior,
         Occlusion,
@@ -211,6 +215,7 @@ if TYPE_CHECKING:
         ReAGent,
         Rise,
         Saliency,
+        ScoreCam,
         SmoothGrad,
         Sobol,
         SquareGrad,
@@ -225,6 +230,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.lenses.tuned_lens import TunedLens
     from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+    from interpreto.concepts.steering.compare import compare_steering
     from interpreto.concepts.steering.steering import Steering, steered
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.regions import ImageGranularity

@@ -48,6 +48,7 @@ def test_the_public_surface_is_this():
             "load",
             "load_sae",
             "Steering",
+            "compare_steering",
             "steered",
         ),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),

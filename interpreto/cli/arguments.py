@@ -22,6 +22,8 @@ COMPARED_BY = ("Deletion", "ABPC", "Infidelity")
 """Metrics by which they are compared by default: what a ranking is worth, against chance, and what the amounts are worth."""
 DEFAULT, DEFAULT_OF_GENERATION = "kernel-shap", "occlusion"
 """Methods that `explain` takes: the best of the tables; for language models, whose passes are long, the cheapest good one."""
+DEFAULT_AT = "integrated-gradients"
+"""Method that `explain` takes for the activations of a module."""
 TOLERANCE = 0.05
 """Precision that `explain` asks sampled methods for, in shares of the score gap."""
 WHAT, HOW, OUTPUT = "What is explained", "How", "Output"

@@ -12,7 +12,7 @@ from typing import Any
 import interpreto
 from interpreto.attributions.explanations import Explanations
 from interpreto.attributions.output import AttributionOutput
-from interpreto.cli.arguments import DEFAULT, DEFAULT_OF_GENERATION, METHODS, TOLERANCE, Arguments
+from interpreto.cli.arguments import DEFAULT, DEFAULT_AT, DEFAULT_OF_GENERATION, METHODS, TOLERANCE, Arguments
 from interpreto.cli.hints import read_method
 from interpreto.cli.loading import load_model, read_device
 from interpreto.cli.output import read_outputs, write_json
@@ -22,6 +22,8 @@ from interpreto.inputs.targets import Contrast
 from interpreto.models.images import reads_images
 from interpreto.models.served import ServedModel
 from interpreto.models.tasks import Classification, Task, TokenClassification, resolve_task
+from interpreto.registry import METHODS as REGISTERED
+from interpreto.registry import find_method
 from interpreto.renderable import visible
 from interpreto.validation import check_choice
 from interpreto.visualizations.attributions import to_html
@@ -36,6 +38,8 @@ def run(arguments: Arguments) -> int:
     outputs = read_outputs(arguments, ENDINGS, tables=True)
     if arguments.rows is not None:
         check_choice(arguments.rows, "--rows", ROWS)
+    if arguments.at is not None and arguments.method is None:
+        arguments.method = DEFAULT_AT
     if arguments.method is not None:
         arguments.method = read_method(arguments.method)
         _options(arguments)
@@ -121,9 +125,20 @@ def _options(arguments: Arguments) -> dict[str, Any]:
             takers = ", ".join(k for k, v in METHODS.items() if name in inspect.signature(getattr(interpreto, v)).parameters)
             raise OptionError(f"`--{flag}`: {arguments.method} has no such option; these have: {takers}.")
         options[name] = int(value) if flag == "replacement" and value.isdecimal() else value
+    if arguments.at is not None:
+        options["at"] = _hook_point(arguments)
     if options.get("tolerance") == 0:
         options["tolerance"] = None
     return options
+
+
+def _hook_point(arguments: Arguments) -> str | int:
+    """Return the module whose activations are explained: its path, or the number of a block."""
+    if find_method(METHODS[arguments.method]).evidence != "gradients":
+        takers = ", ".join(method.slug for method in REGISTERED if method.evidence == "gradients")
+        raise OptionError(f"`--at`: {arguments.method} explains the input alone; these explain activations: {takers}.")
+    value = str(arguments.at)
+    return int(value) if value.removeprefix("-").isdecimal() else value
 
 
 def _inputs(arguments: Arguments) -> list[Any]:
@@ -132,8 +147,12 @@ def _inputs(arguments: Arguments) -> list[Any]:
     for argument in arguments.texts or ():
         inputs += _lines() if argument == "-" else [check_text(argument)]
     inputs += arguments.text or ()
+    if arguments.pair is not None:
+        inputs = _pairs(inputs, arguments.pair)
+    if arguments.pair_column is not None and not arguments.file:
+        raise OptionError(f"`--pair-column`: got {arguments.pair_column!r} without a table; pass one with `--file`.")
     for path in arguments.file or ():
-        inputs += read_text(path, arguments.column, arguments.limit)
+        inputs += read_text(path, arguments.column, arguments.limit, arguments.pair_column)
     if arguments.messages is not None:
         inputs.append(read_chat(arguments.messages))
     if not inputs:
@@ -142,6 +161,19 @@ def _inputs(arguments: Arguments) -> list[Any]:
             'For example: interpreto explain "A gorgeous, moving film."'
         )
     return inputs
+
+
+def _pairs(texts: Sequence[str], seconds: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the texts of the command line, each with its second text."""
+    pictured = next((text for text in texts if is_image(text)), None)
+    if pictured is not None:
+        raise OptionError(f"`--pair`: {visible(pictured)!r} is an image; a pair is two texts.")
+    if len(texts) != len(seconds):
+        raise OptionError(
+            f"`--pair`: got {len(seconds)} for {len(texts)} texts; each text has one second text, in the same order. Pairs of "
+            "a table: `--file FILE --column FIRST --pair-column SECOND`."
+        )
+    return list(zip(texts, seconds, strict=True))
 
 
 def _targets(arguments: Arguments, n: int, task: Task) -> list[Any] | None:
@@ -188,6 +220,7 @@ def as_json(explanation: AttributionOutput) -> dict[str, Any]:
         "replacement": explanation.replacement,
         "baseline": explanation.baseline,
         "stopped": explanation.stopped,
+        "hook_point": explanation.hook_point,
         "elements": explanation.elements,
         "spans": explanation.spans,
         "targets": explanation.targets.tolist(),

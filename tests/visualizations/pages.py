@@ -22,6 +22,7 @@ from interpreto import (
     report,
 )
 from interpreto.attributions.output import AttributionOutput
+from interpreto.concepts.circuits.patching_output import PatchingOutput
 from interpreto.concepts.lenses.output import LensOutput
 from interpreto.inputs.samples import Prediction
 from interpreto.metrics import Benchmark
@@ -31,6 +32,7 @@ from interpreto.visualizations.curve_layout import GRID, Curve
 from interpreto.visualizations.html.curves import curve_page
 from interpreto.visualizations.lens import renderer
 from tests import tiny
+from tests.concepts.steering.test_comparison import by_hand
 from tests.visualizations.concept_examples import dataset, local
 from tests.visualizations.dashboard_examples import dashboard
 from tests.visualizations.examples import conversation, explanation, film, generation
@@ -167,6 +169,20 @@ def lens_page() -> str:
     return renderer(found).to_html()
 
 
+def patching_page() -> str:
+    """Return parts by tokens of a pair of texts."""
+    draw = torch.Generator().manual_seed(0)
+    changes = {name: torch.randn(4, 3, generator=draw) for name in ("denoise", "noise")}
+    sides = "The <b>king is", "The queen is", ("The", " <b>king", " is"), ("The", " queen", " is")
+    names = tuple(f"layer {i}" for i in range(4))
+    return PatchingOutput(*sides, names, "' he' − ' she'", 3.0, -1.0, changes, "exact", {}, {}).to_html()
+
+
+def steering_page() -> str:
+    """Return the page of three strengths, with two controls."""
+    return by_hand([-0.3, 0.0, 0.5, 0.9], [0.1, 0.0, 0.4, 2.0], [[0.1, 0.0, -0.1, 0.05], [-0.2, 0.0, 0.1, 0.3]]).to_html()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "class": lambda: to_html(additive()),
     "classes": lambda: to_html(film()),
@@ -187,5 +203,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "report": report_page,
     "benchmark": benchmark_page,
     "lens": lens_page,
+    "patching": patching_page,
     "attention": attention_page,
+    "steering": steering_page,
 }
