@@ -164,7 +164,7 @@ class Sample:
 
     @property
     def said(self) -> str:
-        """Return what stands in the text behind the names of an image's units; of a text, all of it."""
+        """Return what is in the text behind the names of an image's units; of a text, all of it."""
         return self.text if self.picture is None else self.text[sum(map(len, self.picture.names)) + 2 * self.words - 1 :]
 
     @property
