@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,7 @@ from interpreto.errors import OptionError
 from interpreto.inputs.frames import read_columns
 from interpreto.inputs.image_processors import ImageProcessor
 from interpreto.inputs.images import ImageReader
+from interpreto.inputs.pictured import ImageTextProcessor, PicturedReader
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, check_of_texts
@@ -48,6 +49,7 @@ from interpreto.models.text_model import TextModel
 from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import Passes, progress_bar
 
+Kind = TypeVar("Kind", bound="AttributionExplainer")
 SAMPLES_TOGETHER = 256  # at most, between which the model is left as it was
 TOKENS_TOGETHER = 131_072  # of their perturbed inputs, about
 
@@ -86,7 +88,22 @@ class AttributionExplainer:
 
     exact_in_the_limit = False  # True: more steps close the gap between the scores and their sum
     exact = False  # True: there is no gap, unless the model has an operation without a rule
+    fitted: tuple[str, ...] = ()  # attributes that a fit sets
     explains_answers = False  # True: a generation is explained as a whole, by its prompt, unless a call says otherwise
+
+    made_with: tuple[tuple[Any, ...], dict[str, Any]]
+    """The arguments that the explainer was made with, as they were passed."""
+
+    def __new__(cls: type[Kind], *args: Any, **kwargs: Any) -> Kind:
+        """Keep the arguments, out of which another process makes the explainer again."""
+        explainer = super().__new__(cls)
+        explainer.made_with = (args, kwargs)
+        return explainer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickles and copies are made of: the arguments, and what a fit has found since."""
+        args, kwargs = self.made_with
+        return _made_again, (type(self), args, kwargs, {name: getattr(self, name) for name in self.fitted})
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Accept the names that other libraries have for the number of perturbed inputs, where a method has that option."""
@@ -150,6 +167,10 @@ class AttributionExplainer:
             return self.model.reader(check_of_texts(granularity))
         if isinstance(self.tokenizer, ImageProcessor):
             return ImageReader(self.tokenizer, granularity)
+        if isinstance(self.tokenizer, ImageTextProcessor):
+            cut = self.settings.truncation
+            words = InputReader(self.tokenizer.tokenizer, longest, cut, replies=generates, ends=not generates)
+            return PicturedReader(self.tokenizer, granularity, words)
         check_of_texts(granularity)
         ends = not generates or self.task.encodes
         reader = InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
@@ -290,7 +311,8 @@ class AttributionExplainer:
             aggregate=aggregate, attribute_targets=attribute_targets, generation_kwargs=call.get("generation_kwargs")
         )
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
-        reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
+        granularity = getattr(self.encode, "text_granularity", self.settings.granularity)
+        reader = SampleReader(self.model, self.task, self.encode, granularity)
         return reader.samples(inputs, targets, spans, roles, request)
 
     def explain_frame(
@@ -455,6 +477,14 @@ class AttributionExplainer:
         else:
             generator.manual_seed(self.settings.random_state)
         return generator
+
+
+def _made_again(kind: type, args: tuple[Any, ...], kwargs: dict[str, Any], fitted: dict[str, Any]) -> Any:
+    """Return an explainer as it was pickled."""
+    explainer = kind(*args, **kwargs)
+    for name, value in fitted.items():
+        setattr(explainer, name, value)
+    return explainer
 
 
 def _number_of(inputs: Any) -> int | None:
