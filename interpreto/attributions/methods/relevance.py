@@ -12,7 +12,7 @@ from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.evidence import Gradients
 from interpreto.attributions.options import GradientOptions
 from interpreto.attributions.perturbations import InputPerturbator
-from interpreto.models.backward_rules import LrpRules
+from interpreto.models.relevance_rules import LrpRules
 from interpreto.validation import check_choice
 
 ATTENTION = ("attnlrp", "frozen")
