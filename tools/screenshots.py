@@ -158,6 +158,11 @@ def bars(file: Path) -> None:
     plot_attributions(KernelShap(*demo.load_classifier())(TEXT, "negative"), file, backend="matplotlib")
 
 
+def waterfall(file: Path) -> None:
+    explanation = KernelShap(*demo.load_classifier())(TEXT, "negative")
+    plot_attributions(explanation, file, backend="matplotlib", kind="waterfall")
+
+
 def heat_map(file: Path) -> None:
     model, tokenizer = smollm2()
     explanations = Occlusion(model, tokenizer)("The capital of France is", " Paris, the largest city")
@@ -213,7 +218,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "benchmark": benchmark,
     "terminal": terminal,
 }
-FIGURES: dict[str, Callable[[Path], None]] = {"figure-bars": bars, "figure-heat-map": heat_map}
+FIGURES: dict[str, Callable[[Path], None]] = {"figure-bars": bars, "figure-waterfall": waterfall, "figure-heat-map": heat_map}
 
 
 def movies() -> list[str]:
