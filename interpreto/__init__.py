@@ -20,7 +20,7 @@ _HOMES = {
     "Banzhaf": "attributions.methods",
     "BidirectionalAttention": "attributions.methods",
     "BlackBox": "models.black_box",
-    "Cam": "attributions.class_activation",
+    "Cam": "attributions.methods",
     "Citations": "attributions.citations",
     "Consensus": "attributions.consensus",
     "ContextCite": "attributions.methods",
@@ -33,7 +33,7 @@ _HOMES = {
     "Explanations": "attributions.explanations",
     "GLime": "attributions.methods",
     "GenericAttention": "attributions.methods",
-    "GradCam": "attributions.class_activation",
+    "GradCam": "attributions.methods",
     "GradientShap": "attributions.methods",
     "Granularity": "inputs.units",
     "GranularityAggregationStrategy": "inputs.units",
@@ -43,7 +43,7 @@ _HOMES = {
     "IntegratedGradients": "attributions.methods",
     "InteractionOutput": "attributions.interaction_output",
     "KernelShap": "attributions.methods",
-    "LayerCam": "attributions.class_activation",
+    "LayerCam": "attributions.methods",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
     "LogitLens": "concepts.lenses.logit_lens",
@@ -56,20 +56,24 @@ _HOMES = {
     "ReAGent": "attributions.methods",
     "Rise": "attributions.methods",
     "Saliency": "attributions.methods",
-    "ScoreCam": "attributions.class_activation",
+    "ScoreCam": "attributions.methods",
     "ServedModel": "models.served",
     "ShapleyInteractions": "attributions.shapley_interactions",
     "SimilarityModel": "models.similarity",
+    "ZeroShotClassifier": "models.zero_shot",
     "SmoothGrad": "attributions.methods",
     "Sobol": "attributions.methods",
     "SplitterForClassification": "concepts.splitters",
     "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
+    "TracIn": "training.tracin",
+    "TrainingDynamics": "training.dynamics",
     "TransitionAttention": "attributions.methods",
     "TunedLens": "concepts.lenses.tuned_lens",
     "ValueZeroing": "attributions.methods",
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
+    "compare_steering": "concepts.steering.compare",
     "fill_slots": "inputs.slots",
     "load": "models.loading",
     "load_sae": "concepts.pretrained.load",
@@ -87,7 +91,7 @@ _HOMES = {
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
-_MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics")
+_MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics", "training")
 
 __all__ = [
     "AllLayersSplitter",
@@ -146,14 +150,18 @@ __all__ = [
     "SplitterForGeneration",
     "SquareGrad",
     "Steering",
+    "TracIn",
+    "TrainingDynamics",
     "TransitionAttention",
     "TunedLens",
     "ValueZeroing",
     "VarGrad",
+    "ZeroShotClassifier",
     "__version__",
     "attention_view",
     "attributions",
     "cockatiel",
+    "compare_steering",
     "concepts",
     "demo",
     "errors",
@@ -171,14 +179,14 @@ __all__ = [
     "plot_lens",
     "report",
     "steered",
+    "training",
 ]
 
 if TYPE_CHECKING:
-    from interpreto import attributions, concepts, demo, errors, judges, metrics
+    from interpreto import attributions, concepts, demo, errors, judges, metrics, training
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.citations import Citations
-    from interpreto.attributions.class_activation import Cam, GradCam, LayerCam, ScoreCam
     from interpreto.attributions.consensus import Consensus
     from interpreto.attributions.explanations import Explanations
     from interpreto.attributions.interaction_output import InteractionOutput
@@ -189,6 +197,7 @@ if TYPE_CHECKING:
         AttnLrp,
         Banzhaf,
         BidirectionalAttention,
+        Cam,
         ContextCite,
         DeepLift,
         DeepLiftShap,
@@ -196,10 +205,12 @@ if TYPE_CHECKING:
         ExpectedGradients,
         GenericAttention,
         GLime,
+        GradCam,
         GradientShap,
         InputXGradient,
         IntegratedGradients,
         KernelShap,
+        LayerCam,
         Lime,
         LimeWithPrior,
         Occlusion,
@@ -209,6 +220,7 @@ if TYPE_CHECKING:
         ReAGent,
         Rise,
         Saliency,
+        ScoreCam,
         SmoothGrad,
         Sobol,
         SquareGrad,
@@ -223,6 +235,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.lenses.tuned_lens import TunedLens
     from interpreto.concepts.pretrained.load import load_sae
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
+    from interpreto.concepts.steering.compare import compare_steering
     from interpreto.concepts.steering.steering import Steering, steered
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.regions import ImageGranularity
@@ -236,6 +249,9 @@ if TYPE_CHECKING:
     from interpreto.models.modes import InferenceModes
     from interpreto.models.served import ServedModel
     from interpreto.models.similarity import SimilarityModel
+    from interpreto.models.zero_shot import ZeroShotClassifier
+    from interpreto.training.dynamics import TrainingDynamics
+    from interpreto.training.tracin import TracIn
     from interpreto.visualizations.attention import plot_attention
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts

@@ -11,7 +11,7 @@ from interpreto import demo
 from interpreto.errors import InterpretoError, OptionError
 from interpreto.inputs.targets import Contrast
 from interpreto.models.tasks import Classification, Task, resolve_task
-from interpreto.registry import METHODS, find_method
+from interpreto.registry import TEXT_METHODS, find_method
 from interpreto.visualizations.attributions import to_html
 from interpreto.visualizations.html.framing import frame
 from interpreto.visualizations.html.page import escaped
@@ -62,7 +62,7 @@ def build(model: Any = None, tokenizer: Any = None, *, text: str | None = None, 
         gradio.Markdown(f"# Why did it say so?\n\n{_about(model, task)}")
         box = gradio.Textbox(text, label="Text", lines=3, elem_id="text")
         with gradio.Row():
-            how = gradio.Dropdown([found.slug for found in METHODS], value=chosen, label="Method")
+            how = gradio.Dropdown([found.slug for found in TEXT_METHODS], value=chosen, label="Method")
             unit = gradio.Dropdown(list(UNITS), value=UNITS[0], label="Unit")
             target, against = _targets(gradio, task)
         shown = gradio.HTML(elem_id="explanation")
@@ -153,13 +153,14 @@ def _about(model: Any, task: Task) -> str:
 
 
 def _class(method: str) -> str:
-    return next(found.name for found in METHODS if found.slug == method)
+    return next(found.name for found in TEXT_METHODS if found.slug == method)
 
 
 def _read_method(name: str) -> str:
     found = find_method(name)
-    if found is None:
-        raise OptionError(f"`method`: got {name!r}; pass one of {', '.join(known.slug for known in METHODS)}.")
+    if found not in TEXT_METHODS:
+        raise OptionError(f"`method`: got {name!r}; pass one of {', '.join(known.slug for known in TEXT_METHODS)}.")
+    assert found is not None
     return found.slug
 
 

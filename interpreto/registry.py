@@ -16,24 +16,26 @@ class MethodSummary:
 
     Attributes:
         name: Its class, importable from ``interpreto``.
-        evidence: What it reads from the model: ``"scores"`` of masked inputs, ``"gradients"`` at the embeddings, or
-            ``"attention"``.
+        evidence: What it reads from the model: ``"scores"`` of masked inputs, ``"gradients"`` at the embeddings,
+            ``"attention"``, or ``"feature maps"`` of a layer.
         signed: Whether values say in which direction a unit moves the score; else they are magnitudes.
-        passes: Forward (and, with gradients, backward) passes per text of ``u`` units, at the defaults.
+        passes: Forward (and, with gradients, backward) passes per input of ``u`` units, at the defaults.
         sums_to: The identity that the values of a target satisfy exactly or in the limit; empty: none.
         sampled: Whether values are estimates that come with standard errors.
         source: The paper.
         url: Its address.
+        inputs: What it explains at the defaults.
     """
 
     name: str
-    evidence: Literal["scores", "gradients", "attention"]
+    evidence: Literal["scores", "gradients", "attention", "feature maps"]
     signed: bool
     passes: str
     sums_to: str
     sampled: bool
     source: str
     url: str
+    inputs: tuple[Literal["texts", "images"], ...] = ("texts", "images")
 
     @property
     def slug(self) -> str:
@@ -81,7 +83,7 @@ METHODS = (
         "PermutationShap",
         "scores",
         True,
-        "max(500, 8u)",
+        "max(500, 8u); 2^u if fewer",
         "f(x) − f(all masked)",
         True,
         "Castro et al., 2009",
@@ -112,7 +114,15 @@ METHODS = (
         "Rise", "scores", False, "max(200, 4u)", "", True, "Petsiuk et al., 2018", "https://arxiv.org/abs/1806.07421"
     ),
     MethodSummary(
-        "ContextCite", "scores", True, "64", "", False, "Cohen-Wang et al., 2024", "https://arxiv.org/abs/2409.00729"
+        "ContextCite",
+        "scores",
+        True,
+        "64",
+        "",
+        False,
+        "Cohen-Wang et al., 2024",
+        "https://arxiv.org/abs/2409.00729",
+        inputs=("texts",),
     ),
     MethodSummary("ReAGent", "scores", False, "300", "", False, "Zhao and Shan, 2024", "https://arxiv.org/abs/2402.00794"),
     MethodSummary("Saliency", "gradients", False, "1", "", False, "Simonyan et al., 2013", "https://arxiv.org/abs/1312.6034"),
@@ -183,6 +193,7 @@ METHODS = (
         True,
         "Erion et al., 2021",
         "https://arxiv.org/abs/1906.10670",
+        inputs=("texts",),
     ),
     MethodSummary(
         "AttnLrp",
@@ -213,9 +224,56 @@ METHODS = (
         True,
         "Lundberg and Lee, 2017",
         "https://arxiv.org/abs/1705.07874",
+        inputs=("texts",),
+    ),
+    MethodSummary(
+        "GradCam",
+        "feature maps",
+        False,
+        "3",
+        "",
+        False,
+        "Selvaraju et al., 2017",
+        "https://arxiv.org/abs/1610.02391",
+        inputs=("images",),
+    ),
+    MethodSummary(
+        "LayerCam",
+        "feature maps",
+        False,
+        "3",
+        "",
+        False,
+        "Jiang et al., 2021",
+        "https://doi.org/10.1109/TIP.2021.3089943",
+        inputs=("images",),
+    ),
+    MethodSummary(
+        "ScoreCam",
+        "feature maps",
+        False,
+        "64 + 4",
+        "",
+        False,
+        "Wang et al., 2020",
+        "https://arxiv.org/abs/1910.01279",
+        inputs=("images",),
+    ),
+    MethodSummary(
+        "Cam",
+        "feature maps",
+        True,
+        "3",
+        "f(x) − f(without the maps)",
+        False,
+        "Zhou et al., 2016",
+        "https://arxiv.org/abs/1512.04150",
+        inputs=("images",),
     ),
 )
 """Every method, in the order in which they are listed."""
+TEXT_METHODS = tuple(method for method in METHODS if "texts" in method.inputs)
+IMAGE_METHODS = tuple(method for method in METHODS if "images" in method.inputs)
 
 
 def find_method(name: str) -> MethodSummary | None:

@@ -19,7 +19,8 @@ from interpreto.cli.arguments import COMMANDS, COMPARED_BY, METHODS
 from interpreto.cli.demo import TEXT as TEXT_OF_DEMO
 from interpreto.cli.hints import read_method
 from interpreto.metrics import Benchmark
-from tests import tiny
+from interpreto.registry import TEXT_METHODS
+from tests import tiny, tiny_tasks
 from tests.concepts.pretrained import writers
 
 TEXT = "A gorgeous, moving film."
@@ -31,7 +32,7 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [known.slug for known in TEXT_METHODS])
 def test_every_method_explains(capsys, method):
     taken = inspect.signature(getattr(interpreto, METHODS[method])).parameters
     steps = ("--steps", "64") if {"n_perturbations", "n_token_perturbations"} & set(taken) else ()
@@ -126,6 +127,37 @@ def test_classes_are_set_against_each_other(capsys, tmp_path):
     assert found["target_labels"] == ["positive − negative"]
 
 
+def test_two_texts_are_one_input(capsys, tmp_path):
+    model, tokenizer = tiny_tasks.QUESTION_ANSWERERS["bert"]()
+    model.save_pretrained(tmp_path / "qa")
+    tokenizer.save_pretrained(tmp_path / "qa")
+    pairs = [("What is Rome?", "Paris is in France, and Rome is in Italy."), ("Who?", "She said, in Rome, no.")]
+    written = "".join(json.dumps({"id": i, "question": a, "context": b}) + "\n" for i, (a, b) in enumerate(pairs))
+    (tmp_path / "pairs.jsonl").write_text(written, encoding="utf-8")
+    given = [part for pair in pairs for part in (pair[0], "--pair", pair[1])]
+    table = ["--file", str(tmp_path / "pairs.jsonl"), "--column", "question", "--pair-column", "context"]
+    asked = ["--model", str(tmp_path / "qa"), "--target", "Rome", "--method", "occlusion", "--json", str(tmp_path / "a.json")]
+    wanted = interpreto.Occlusion(model, tokenizer)(pairs, "Rome")
+    for arguments in (given, table):
+        assert run(capsys, "explain", *arguments, *asked)[0] == 0
+        for one, explanation in zip(json.loads((tmp_path / "a.json").read_text("utf-8")), wanted, strict=True):
+            assert one["elements"] == explanation.elements and one["target_labels"] == ["Rome"]
+            assert one["attributions"][0] == pytest.approx(explanation.attributions[0].tolist(), rel=1e-5, abs=1e-6)
+    code, _, err = run(capsys, "explain", *table[:-1], "contxt", *asked)
+    assert code == 2 and "`--pair-column`: got 'contxt'" in err and "Did you mean 'context'?" in err
+    (tmp_path / "plain.txt").write_text("A text.", encoding="utf-8")
+    assert "`--pair-column`: " in run(capsys, "explain", "-f", str(tmp_path / "plain.txt"), "--pair-column", "b")[2]
+
+
+@pytest.mark.parametrize(("at", "point"), [("1", 1), ("-2", -2), ("bert.encoder.layer.1", "bert.encoder.layer.1")])
+def test_activations_of_a_module_are_explained(capsys, tmp_path, at, point):
+    assert run(capsys, "explain", TEXT, "--at", at, "--json", str(tmp_path / "a.json"))[0] == 0
+    (found,) = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    wanted = interpreto.IntegratedGradients(*demo.load_classifier(), at=point)(TEXT)[0]
+    assert (found["method"], found["hook_point"]) == ("IntegratedGradients", wanted.hook_point)
+    assert found["attributions"][0] == pytest.approx(wanted.attributions[0].tolist(), rel=1e-5, abs=1e-6)
+
+
 def test_a_chat_that_is_none_is_refused(capsys, tmp_path):
     for content, message in (("{", "holds no JSON"), ("[1]", "holds no list of messages")):
         (tmp_path / "chat.json").write_text(content, encoding="utf-8")
@@ -155,6 +187,10 @@ def test_a_chat_that_is_none_is_refused(capsys, tmp_path):
         (["-o", "a.pdf"], "`--output`: got 'a.pdf'; pass a name that ends in .html, .json, .csv, .parquet, .safetensors"),
         (["--metod", "occlusion"], "there is no option '--metod'. Did you mean '--method'? See `interpreto explain --help`"),
         (["--seed", "x"], "Invalid value for '--seed'"),
+        (["--pair", "a", "--pair", "b"], "`--pair`: got 2 for 1 texts; each text has one second text, in the same order"),
+        (["--pair-column", "second"], "`--pair-column`: got 'second' without a table; pass one with `--file`"),
+        (["--at", "1", "--method", "lime"], "`--at`: lime explains the input alone; these explain activations: saliency,"),
+        (["--at", "bert.layer"], "`at`: the model has no module 'bert.layer'. Under 'bert' it has:"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_two(capsys, monkeypatch, arguments, message):

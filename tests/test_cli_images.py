@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from PIL import Image
 
 from interpreto import demo
@@ -25,3 +26,16 @@ def test_a_model_of_texts_refuses_an_image(tmp_path, capsys):
         part.save_pretrained(folder)
     assert main(["explain", str(tmp_path / "one.png"), "--model", str(folder)]) != 0
     assert "is an image, and BertForSequenceClassification reads texts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["GradCam", "layer-cam", "score_cam"])
+def test_methods_of_images_are_found_by_any_spelling(tmp_path, capsys, method):
+    path = tmp_path / "digit.png"
+    Image.fromarray(demo.load_images(1)[0].image).save(path)
+    assert main(["explain", str(path), "--method", method]) == 0
+    assert "row " in capsys.readouterr().out
+    assert main(["explain", "A text.", "--method", method]) != 0
+    assert "reads maps of images" in capsys.readouterr().err
+    assert main(["methods", method]) == 0
+    out = capsys.readouterr().out
+    assert "feature maps" in out and "layer" in out and "explain image.png --method" in out

@@ -48,6 +48,7 @@ def test_the_public_surface_is_this():
             "load",
             "load_sae",
             "Steering",
+            "compare_steering",
             "steered",
         ),
         *("Occlusion", "Lime", "KernelShap", "Sobol"),
@@ -70,9 +71,19 @@ def test_the_public_surface_is_this():
         *("Alti", "ValueZeroing"),
         *("AttnLrp", "DeepLift", "DeepLiftShap", "ExpectedGradients"),
         "cockatiel",
-        *("BlackBox", "Contrast", "Citations", "Documents", "Explanations", "ServedModel", "SimilarityModel"),
+        *(
+            "BlackBox",
+            "Contrast",
+            "Citations",
+            "Documents",
+            "Explanations",
+            "ServedModel",
+            "SimilarityModel",
+            "ZeroShotClassifier",
+        ),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
-        *("attributions", "concepts", "demo", "errors", "judges", "metrics", "__version__"),
+        *("attributions", "concepts", "demo", "errors", "judges", "metrics", "training", "__version__"),
+        *("TracIn", "TrainingDynamics"),
     }
 
 

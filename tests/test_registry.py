@@ -9,7 +9,8 @@ import pytest
 
 import interpreto
 from interpreto import attributions, demo
-from interpreto.registry import METHODS, find_method
+from interpreto.registry import IMAGE_METHODS, METHODS, TEXT_METHODS, find_method
+from tests import tiny_images
 
 TEXT = "The acting is wonderful, but the story is dull."
 
@@ -20,7 +21,7 @@ def test_every_method_is_registered_and_public():
     assert all(issubclass(getattr(interpreto, name), interpreto.AttributionExplainer) for name in names)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", TEXT_METHODS, ids=lambda method: method.name)
 def test_what_the_registry_says_is_true(method):
     model, tokenizer = demo.load_classifier()
     interpreto.Saliency(model, tokenizer)(TEXT)  # the first gradients of a model take two rows more, which measure it
@@ -40,6 +41,17 @@ def test_what_the_registry_says_is_true(method):
     shared = method.evidence == "scores" or getattr(explainer.perturbator, "stays", False)
     ends = 0 if shared else 2 if method.sums_to else 1  # the scores at the input and the baseline
     assert sum(rows) <= eval(most, {"u": u, "max": max}) + ends
+    assert method.url in inspect.getdoc(getattr(interpreto, method.name))
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in TEXT_METHODS], ids=lambda method: method.name)
+def test_methods_of_feature_maps_take_the_passes_that_the_registry_says(method):
+    """What else it says of methods that explain images is in tests/contracts/test_images.py."""
+    rows = []
+    model = tiny_images.PooledImages(width=64)
+    model.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    getattr(interpreto, method.name)(model, tiny_images.as_tensor)(tiny_images.array(), 1)
+    assert method.evidence == "feature maps" and method in IMAGE_METHODS and 0 < sum(rows) <= eval(method.passes)
     assert method.url in inspect.getdoc(getattr(interpreto, method.name))
 
 

@@ -11,6 +11,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from tests.tiny import wordpiece
+
 SIDE = 32
 COMMON = {
     "hidden_size": 16,
@@ -114,3 +116,31 @@ class PooledImages(nn.Module):
 
     def forward(self, x: Tensor) -> SimpleNamespace:
         return SimpleNamespace(logits=self.head(self.features(x).mean((2, 3))))
+
+
+PAIRED = ("clip", "siglip")
+"""Families of models that compare images with texts."""
+
+
+@functools.cache
+def paired(family: str) -> tuple[Any, Any]:
+    """Return a model that compares images with texts, and its processor; the same ones on every call."""
+    shared = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    words = wordpiece(False)
+    text = {**shared, "vocab_size": len(words), "max_position_embeddings": 16}
+    ids = {"bos_token_id": words.cls_token_id, "eos_token_id": words.sep_token_id, "pad_token_id": words.pad_token_id}
+    name = {"clip": "CLIP", "siglip": "Siglip"}[family]
+    if family == "clip":
+        shared, text = {**shared, "projection_dim": 12}, {**text, "projection_dim": 12}
+    else:
+        text["projection_size"] = 16
+    config = getattr(transformers, f"{name}Config")(
+        text_config={**text, **ids}, vision_config={**shared, "image_size": SIDE, "patch_size": 8}, projection_dim=12
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = getattr(transformers, f"{name}Model")(config)
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, std=0.2)
+    return model.eval(), SimpleNamespace(image_processor=image_processor(), tokenizer=words)

@@ -122,13 +122,14 @@ def within(markdown: str, path: Path, folder: Path) -> str:
 def registry() -> str:
     """Return the table of all methods, as Markdown."""
     lines = [
-        "| method | reads | sign | passes for u units | values sum to | standard errors | source |",
-        "|---|---|---|---|---|---|---|",
+        "| method | reads | explains | sign | passes for u units | values sum to | standard errors | source |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for method in METHODS:
         cells = (
             f"[`{method.name}`](../reference/attributions.md#interpreto.{method.name})",
-            "scores of masked texts" if method.evidence == "scores" else method.evidence,
+            "scores of masked inputs" if method.evidence == "scores" else method.evidence,
+            " and ".join(method.inputs),
             "yes" if method.signed else "no",
             method.passes,
             method.sums_to or "–",

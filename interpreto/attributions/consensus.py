@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,8 +39,10 @@ NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {"l1": _by_l1, "rank": _
 class Consensus:
     """Average the normalized attributions of several explainers: of several models, or several methods of one.
 
-    What many models agree on is more likely to be in the text than in one of them. Units are matched by their characters, so
-    that tokenizers may differ; a granularity of words suits that. The standard error is that over the explainers.
+    What many models agree on is more likely to be in the input than in one of them. Units are matched by their characters, so
+    that tokenizers may differ; a granularity of words suits that. Those of images are matched by their pixels, so that sizes
+    and patches may differ: values are spread evenly over them, and summed over the units of the first explainer. The standard
+    error is that over the explainers.
 
     Args:
         explainers: Two or more explainers of models with the same classes.
@@ -78,16 +80,19 @@ class Consensus:
             One explanation per input, whose values have no unit and whose scores are those of the first model.
 
         Raises:
-            InputError: The explainers found different units in a text; the error names one.
+            InputError: The explainers found different units in a text, or see different parts of an image.
         """
-        first = self.explainers[0](inputs, targets)
-        others = [self._again(explainer, first) for explainer in self.explainers[1:]]
+        given = list(inputs) if isinstance(inputs, Iterator) else inputs
+        first = self.explainers[0](given, targets)
+        others = [self._again(explainer, first, given) for explainer in self.explainers[1:]]
         return Explanations(self._mean(list(members)) for members in zip(first, *others, strict=True))
 
     __call__ = explain
 
-    def _again(self, explainer: AttributionExplainer, first: Explanations) -> Explanations:
-        """Return another explainer's explanations of the same texts and targets."""
+    def _again(self, explainer: AttributionExplainer, first: Explanations, inputs: Any) -> Explanations:
+        """Return another explainer's explanations of the same inputs and targets."""
+        if first[0].sample.picture is not None:
+            return explainer(inputs, [_classes(one, explainer) for one in first])
         if explainer.tokenizer is self.explainers[0].tokenizer and explainer.tokenizer is not None:
             return explainer.explain_samples([one.sample for one in first])
         if any(bool((one.targets < 0).any()) or one.target_spans[0] is not None for one in first):
@@ -96,9 +101,8 @@ class Consensus:
 
     def _mean(self, members: list[AttributionOutput]) -> AttributionOutput:
         first = members[0]
-        for other in members[1:]:
-            _check_units(first, other)
-        values = torch.stack([NORMALIZATIONS[self.normalize](one.attributions.double()) for one in members])
+        own = [first.attributions.double(), *(_on_units_of(first, other) for other in members[1:])]
+        values = torch.stack([NORMALIZATIONS[self.normalize](each) for each in own])
         error = values.std(0) / len(members) ** 0.5
         return replace(
             first,
@@ -112,6 +116,30 @@ class Consensus:
             reference_scores=None,
             residual=None,
         )
+
+
+def _classes(output: AttributionOutput, explainer: AttributionExplainer) -> list[Any]:
+    """Return the targets of an explanation by their names, where the other model has these names, else by their numbers."""
+    names = list(getattr(explainer.task, "id2label", {}).values())
+    return [label if label in names else int(k) for label, k in zip(output.target_labels, output.targets, strict=True)]
+
+
+def _on_units_of(first: AttributionOutput, other: AttributionOutput) -> Float[Tensor, "t u"]:
+    """Return another explanation's values of the units of the first.
+
+    Raises:
+        InputError: They are about other units of a text, or other parts of an image.
+    """
+    here, there = first.sample.picture, other.sample.picture
+    if here is None or there is None:
+        _check_units(first, other)
+        return other.attributions.double()
+    if not there.shows_what(here):
+        raise InputError(
+            f"`explainers`: {first.method} and {other.method} see different parts of the image ({tuple(here.shown.shape[:2])} "
+            f"and {tuple(there.shown.shape[:2])} pixels); pass processors that crop alike."
+        )
+    return there.carried(other.attributions.double(), here)
 
 
 def _check_units(first: AttributionOutput, other: AttributionOutput) -> None:

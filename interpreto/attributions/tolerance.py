@@ -32,7 +32,8 @@ class _State:
         given: The sample as it was passed.
         generator: Draws of the sample.
         start: State of the generator at which each round begins, so that its design contains the earlier ones.
-        budget: Rows of the whole design.
+        whole: The design of the whole budget.
+        budget: Distinct rows of the whole design.
         rows: Rows of the design of this round.
         design: Perturbed inputs of this round.
         asked: Masks of this round that have no score yet.
@@ -46,6 +47,7 @@ class _State:
     given: Sample
     generator: Generator
     start: Tensor
+    whole: MaskVariants
     budget: int
     rows: int
     design: MaskVariants
@@ -130,10 +132,10 @@ def _started(index: int, sample: Sample, parts: Parts) -> _State:
     generator = parts.generator()
     start = generator.get_state()
     whole = parts.perturbator(sample, generator)  # type: ignore[operator]
-    budget = max(len(whole.mask), 2)
+    budget = max(len(set(_keys(whole.mask))), 2)
     rows = min(budget, max(FIRST, getattr(parts.perturbator, "rows_a_unit", A_UNIT) * sample.players))
-    state = _State(index, sample, generator, start, budget, rows, whole, whole.mask)
-    state.design = whole if rows == budget else _drawn(state, parts)
+    state = _State(index, sample, generator, start, whole, budget, rows, whole, whole.mask)
+    state.design = _drawn(state, parts)
     everything = torch.zeros(1, whole.mask.shape[1])
     everything[:, : sample.players] = 1.0
     known = _keys(everything)[0]
@@ -143,7 +145,9 @@ def _started(index: int, sample: Sample, parts: Parts) -> _State:
 
 
 def _drawn(state: _State, parts: Parts) -> MaskVariants:
-    """Return the design of a round."""
+    """Return the design of a round: of the last one, the whole."""
+    if state.rows == state.budget:
+        return replace(state.whole, sample=state.given)
     state.generator.set_state(state.start)
     perturbator = copy.copy(parts.perturbator)
     perturbator.n_perturbations = state.rows  # type: ignore[attr-defined]

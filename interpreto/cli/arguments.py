@@ -22,6 +22,8 @@ COMPARED_BY = ("Deletion", "ABPC", "Infidelity")
 """Metrics by which they are compared by default: what a ranking is worth, against chance, and what the amounts are worth."""
 DEFAULT, DEFAULT_OF_GENERATION = "kernel-shap", "occlusion"
 """Methods that `explain` takes: the best of the tables; for language models, whose passes are long, the cheapest good one."""
+DEFAULT_AT = "integrated-gradients"
+"""Method that `explain` takes for the activations of a module."""
 TOLERANCE = 0.05
 """Precision that `explain` asks sampled methods for, in shares of the score gap."""
 WHAT, HOW, OUTPUT = "What is explained", "How", "Output"
@@ -33,6 +35,16 @@ Model = Annotated[
         "-m",
         metavar="REPO_OR_DIR",
         help="A classifier or a language model. Default: the embedded sentiment classifier.",
+        rich_help_panel=WHAT,
+    ),
+]
+ServedAt = Annotated[
+    str | None,
+    typer.Option(
+        "--served",
+        metavar="URL",
+        help="An OpenAI-compatible server of language models, such as http://127.0.0.1:8000/v1: `--model` is the name there; "
+        "the key is read from OPENAI_API_KEY.",
         rich_help_panel=WHAT,
     ),
 ]

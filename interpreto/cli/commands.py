@@ -11,6 +11,7 @@ import interpreto
 from interpreto.cli.arguments import (
     COMPARED,
     COMPARED_BY,
+    DEFAULT_AT,
     HOW,
     OUTPUT,
     TOLERANCE,
@@ -30,6 +31,7 @@ from interpreto.cli.arguments import (
     Output,
     Progress,
     Seed,
+    ServedAt,
     Truncation,
 )
 
@@ -75,6 +77,8 @@ def _start(
         'interpreto explain "A gorgeous, moving film."',
         "interpreto explain --file reviews.csv --column review --limit 20 -o reviews.html --open",
         'interpreto explain "The capital of France is" --model DIR --target " Paris" --against " London"',
+        'interpreto explain "A premise." --pair "A hypothesis." --model DIR',
+        'interpreto explain "The capital of France is" --served http://127.0.0.1:8000/v1 --model NAME',
     )
 )
 def explain(  # noqa: PLR0917  # the options, as typer reads them
@@ -83,6 +87,14 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
     ] = None,
     text: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="A text that is taken as it is.", rich_help_panel=WHAT)
+    ] = None,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="The second text of a pair: a hypothesis, the context of a question. One per text.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     file: Annotated[
         list[str] | None,
@@ -95,12 +107,17 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
         ),
     ] = None,
     column: Column = None,
+    pair_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the second texts of pairs. Default: none.", rich_help_panel=WHAT),
+    ] = None,
     limit: Limit = None,
     messages: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="A chat: JSON with a list of {role, content}.", rich_help_panel=WHAT),
     ] = None,
     model: Model = None,
+    served: ServedAt = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -157,6 +174,15 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
             metavar="SHARE",
             help="Sample until values are this precise, in shares of the score gap; 0: all perturbations. Default: "
             f"{TOLERANCE}, for methods that sample.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE",
+            help="Explain the activations of a module: its path, or the number of a block (gradient and relevance methods; "
+            f"default then: {DEFAULT_AT}).",
             rich_help_panel=HOW,
         ),
     ] = None,

@@ -12,7 +12,7 @@ from typing import Any
 import interpreto
 from interpreto.attributions.explanations import Explanations
 from interpreto.attributions.output import AttributionOutput
-from interpreto.cli.arguments import DEFAULT, DEFAULT_OF_GENERATION, METHODS, TOLERANCE, Arguments
+from interpreto.cli.arguments import DEFAULT, DEFAULT_AT, DEFAULT_OF_GENERATION, METHODS, TOLERANCE, Arguments
 from interpreto.cli.hints import read_method
 from interpreto.cli.loading import load_model, read_device
 from interpreto.cli.output import read_outputs, write_json
@@ -20,7 +20,10 @@ from interpreto.cli.texts import check_text, is_image, read_chat, read_text
 from interpreto.errors import InterpretoWarning, OptionError
 from interpreto.inputs.targets import Contrast
 from interpreto.models.images import reads_images
-from interpreto.models.tasks import Classification, Generation, Task, TokenClassification, resolve_task
+from interpreto.models.served import ServedModel
+from interpreto.models.tasks import Classification, Task, TokenClassification, resolve_task
+from interpreto.registry import METHODS as REGISTERED
+from interpreto.registry import find_method
 from interpreto.renderable import visible
 from interpreto.validation import check_choice
 from interpreto.visualizations.attributions import to_html
@@ -35,6 +38,8 @@ def run(arguments: Arguments) -> int:
     outputs = read_outputs(arguments, ENDINGS, tables=True)
     if arguments.rows is not None:
         check_choice(arguments.rows, "--rows", ROWS)
+    if arguments.at is not None and arguments.method is None:
+        arguments.method = DEFAULT_AT
     if arguments.method is not None:
         arguments.method = read_method(arguments.method)
         _options(arguments)
@@ -42,14 +47,14 @@ def run(arguments: Arguments) -> int:
     if arguments.device is not None:
         read_device(arguments.device)
     pictured = [name for name in arguments.texts or () if is_image(name) and name in inputs]
-    model, tokenizer = load_model(arguments.model, arguments.device, images=bool(pictured) and len(pictured) == len(inputs))
+    model, tokenizer = _model(arguments, images=bool(pictured) and len(pictured) == len(inputs))
     if pictured and not reads_images(model, tokenizer):
         raise OptionError(
             f"`TEXT`: {visible(pictured[0])!r} is an image, and {type(model).__name__} reads texts; pass an image "
             f"classifier as `--model`, or `--text {visible(pictured[0])}` to explain its name."
         )
     if arguments.method is None:
-        generates = isinstance(resolve_task(model, tokenizer, None, None), Generation)
+        generates = resolve_task(model, tokenizer, None, None).generates
         arguments.method = DEFAULT_OF_GENERATION if generates else DEFAULT
     method = getattr(interpreto, METHODS[arguments.method])
     explainer = method(model, tokenizer, arguments.batch_size, **_options(arguments))
@@ -62,6 +67,20 @@ def run(arguments: Arguments) -> int:
         }
     )
     return 0
+
+
+def _model(arguments: Arguments, *, images: bool) -> tuple[Any, Any]:
+    """Return the model and its tokenizer; a server's model has none."""
+    if arguments.served is None:
+        return load_model(arguments.model, arguments.device, images=images)
+    if arguments.model is None:
+        raise OptionError(f"`--model`: pass the name of a model of {visible(arguments.served)}.")
+    if arguments.device is not None:
+        raise OptionError(f"`--device`: got {arguments.device!r}, but the model is run by {visible(arguments.served)}.")
+    try:
+        return ServedModel(arguments.served, arguments.model), None
+    except OptionError as error:
+        raise OptionError(str(error).replace("`url`", "`--served`")) from error
 
 
 def _explained(explainer: Any, inputs: Sequence[Any], arguments: Arguments) -> Explanations:
@@ -106,9 +125,20 @@ def _options(arguments: Arguments) -> dict[str, Any]:
             takers = ", ".join(k for k, v in METHODS.items() if name in inspect.signature(getattr(interpreto, v)).parameters)
             raise OptionError(f"`--{flag}`: {arguments.method} has no such option; these have: {takers}.")
         options[name] = int(value) if flag == "replacement" and value.isdecimal() else value
+    if arguments.at is not None:
+        options["at"] = _hook_point(arguments)
     if options.get("tolerance") == 0:
         options["tolerance"] = None
     return options
+
+
+def _hook_point(arguments: Arguments) -> str | int:
+    """Return the module whose activations are explained: its path, or the number of a block."""
+    if find_method(METHODS[arguments.method]).evidence != "gradients":
+        takers = ", ".join(method.slug for method in REGISTERED if method.evidence == "gradients")
+        raise OptionError(f"`--at`: {arguments.method} explains the input alone; these explain activations: {takers}.")
+    value = str(arguments.at)
+    return int(value) if value.removeprefix("-").isdecimal() else value
 
 
 def _inputs(arguments: Arguments) -> list[Any]:
@@ -117,8 +147,12 @@ def _inputs(arguments: Arguments) -> list[Any]:
     for argument in arguments.texts or ():
         inputs += _lines() if argument == "-" else [check_text(argument)]
     inputs += arguments.text or ()
+    if arguments.pair is not None:
+        inputs = _pairs(inputs, arguments.pair)
+    if arguments.pair_column is not None and not arguments.file:
+        raise OptionError(f"`--pair-column`: got {arguments.pair_column!r} without a table; pass one with `--file`.")
     for path in arguments.file or ():
-        inputs += read_text(path, arguments.column, arguments.limit)
+        inputs += read_text(path, arguments.column, arguments.limit, arguments.pair_column)
     if arguments.messages is not None:
         inputs.append(read_chat(arguments.messages))
     if not inputs:
@@ -129,13 +163,26 @@ def _inputs(arguments: Arguments) -> list[Any]:
     return inputs
 
 
+def _pairs(texts: Sequence[str], seconds: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the texts of the command line, each with its second text."""
+    pictured = next((text for text in texts if is_image(text)), None)
+    if pictured is not None:
+        raise OptionError(f"`--pair`: {visible(pictured)!r} is an image; a pair is two texts.")
+    if len(texts) != len(seconds):
+        raise OptionError(
+            f"`--pair`: got {len(seconds)} for {len(texts)} texts; each text has one second text, in the same order. Pairs of "
+            "a table: `--file FILE --column FIRST --pair-column SECOND`."
+        )
+    return list(zip(texts, seconds, strict=True))
+
+
 def _targets(arguments: Arguments, n: int, task: Task) -> list[Any] | None:
     """Return a target per input, as its task reads them."""
     if arguments.target is None:
         if arguments.against is not None:
             raise OptionError("`--against`: got an alternative without a `--target` to set it against.")
         return None
-    generates = isinstance(task, Generation)
+    generates = task.generates
     read = _reader_of(task)
     if arguments.against is not None:
         contrasts = [Contrast(read(target), read(arguments.against)) for target in arguments.target]
@@ -173,6 +220,7 @@ def as_json(explanation: AttributionOutput) -> dict[str, Any]:
         "replacement": explanation.replacement,
         "baseline": explanation.baseline,
         "stopped": explanation.stopped,
+        "hook_point": explanation.hook_point,
         "elements": explanation.elements,
         "spans": explanation.spans,
         "targets": explanation.targets.tolist(),

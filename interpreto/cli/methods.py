@@ -50,11 +50,12 @@ def _print_one(name: str) -> None:
     found = _described(name)
     facts = [
         ("class", f"interpreto.{found['class']}"),
-        ("reads", "scores of masked texts" if found["evidence"] == "scores" else found["evidence"]),
+        ("reads", "scores of masked inputs" if found["evidence"] == "scores" else found["evidence"]),
+        ("explains", " and ".join(found["inputs"])),
         ("values", "signed" if found["signed"] else "magnitudes, without a sign"),
         ("sum to", found["sums_to"] or "nothing in particular"),
         ("error", "standard errors, as values are sampled" if found["sampled"] else "none: values are not sampled"),
-        ("passes", f"{found['passes']}, for a text of u units"),
+        ("passes", f"{found['passes']}, for an input of u units"),
         ("source", f"{found['source']}, {found['url']}"),
     ]
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -73,7 +74,8 @@ def _print_one(name: str) -> None:
     if found["options"]:
         console.print()
         console.print(options)
-    console.print(f'\ninterpreto explain "A gorgeous, moving film." --method {name}', markup=False)
+    example = '"A gorgeous, moving film."' if "texts" in found["inputs"] else "image.png"
+    console.print(f"\ninterpreto explain {example} --method {name}", markup=False)
 
 
 def _described(name: str) -> dict[str, Any]:
@@ -88,6 +90,7 @@ def _described(name: str) -> dict[str, Any]:
         "class": known.name,
         "summary": _summary(documented),
         "evidence": known.evidence,
+        "inputs": list(known.inputs),
         "signed": known.signed,
         "passes": known.passes,
         "sums_to": known.sums_to,

@@ -23,40 +23,44 @@ FILES = (*TABLES, *JSON_LINES, ".txt", ".json", ".parquet")
 """Suffixes of words that are taken for the names of files."""
 
 
-def read_text(path: str, column: str | None = None, limit: int | None = None) -> list[str]:
-    """Return the whole text of a file, or the texts of a table.
+def read_text(path: str, column: str | None = None, limit: int | None = None, pair: str | None = None) -> list[Any]:
+    """Return the whole text of a file, or the texts of a table, or pairs of these.
 
     Args:
         path: The file.
         column: Column of the texts of a table; see `read_texts`.
         limit: Number of texts of a table; see `read_texts`.
+        pair: Column of the second texts of a table, each of which makes a pair with the text of its row; None: no pairs.
 
     Raises:
         FileError: There is no such file, it is no UTF-8, or it holds no text.
     """
     file = Path(path).expanduser()
     if file.suffix.lower() in (*TABLES, *JSON_LINES):
-        return read_texts(path, column, None, limit, "--file")[0]
-    if column is not None:
-        raise OptionError(f"`--column`: {path!r} is no table; its name ends in none of {', '.join((*TABLES, *JSON_LINES))}.")
+        texts, seconds = read_texts(path, column, pair, limit, "--file", "--pair-column")
+        return texts if seconds is None else list(zip(texts, seconds, strict=True))
+    for flag, name in (("--column", column), ("--pair-column", pair)):
+        if name is not None:
+            raise OptionError(f"`{flag}`: {path!r} is no table; its name ends in none of {', '.join((*TABLES, *JSON_LINES))}.")
     text = _content(file, "--file").strip()
     if not text:
         raise FileError(f"`--file`: {path!r} holds no text.")
     return [text]
 
 
-def read_texts(
-    path: str, column: str | None, target: str | None, limit: int | None, name: str = "TEXTS"
+def read_texts(  # noqa: PLR0917  # the columns, then how an error names them
+    path: str, column: str | None, other: str | None, limit: int | None, name: str = "TEXTS", flag: str = "--target-column"
 ) -> tuple[list[str], list[str] | None]:
-    """Return the texts of a table, or of a file with one per line, and their targets.
+    """Return the texts of a table, or of a file with one per line, and what another column has for them.
 
     Args:
         path: A .csv or .tsv file with a header, a .jsonl file with an object per line, or any other file with one text
             per line.
         column: Column of the texts; None: the first of `COLUMNS` that the table has, or its first column.
-        target: Column of the targets; None: there are no targets.
+        other: Column of their targets, or of the second texts of pairs; None: nothing more is read.
         limit: Number of texts, evenly spread over the file; None: all.
         name: Argument that an error names.
+        flag: Option that an error about the other column names.
 
     Raises:
         FileError: There is no such file, or no text in it.
@@ -66,10 +70,10 @@ def read_texts(
     lines = _content(file, name).splitlines(keepends=True)
     rows = _rows(lines, file.suffix.lower(), path, name)
     names = list(rows[0]) if rows else []
-    for asked, flag in ((column, "--column"), (target, "--target-column")):
+    for asked, option in ((column, "--column"), (other, flag)):
         if asked is not None and rows and asked not in names:
             there = ", ".join(map(repr, names))
-            raise OptionError(f"`{flag}`: got {asked!r}; {path!r} has {there}.{did_you_mean(asked, names)}")
+            raise OptionError(f"`{option}`: got {asked!r}; {path!r} has {there}.{did_you_mean(asked, names)}")
     by_name = {str(known).lower(): known for known in names}
     chosen = column or next((by_name[known] for known in COLUMNS if known in by_name), names[0] if names else "")
     rows = [row for row in rows if (row.get(chosen) or "").strip()]
@@ -79,7 +83,7 @@ def read_texts(
         if limit < 1:
             raise OptionError(f"`--limit`: got {limit}; pass a whole number of at least 1.")
         rows = _spread(rows, limit)
-    return [row[chosen] for row in rows], None if target is None else [row[target] for row in rows]
+    return [row[chosen] for row in rows], None if other is None else [row[other] or "" for row in rows]
 
 
 def _rows(lines: Sequence[str], suffix: str, path: str, name: str) -> list[dict[str, str]]:

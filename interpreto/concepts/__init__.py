@@ -14,11 +14,13 @@ _HOMES = {
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
     "ConceptExplainer": "base",
+    "ConceptFlow": "circuits.flow",
     "ConceptLabel": "interpretations.concept_label",
     "ConceptLabels": "interpretations.concept_label",
     "ConceptModel": "concept_model",
     "ConceptShap": "concept_shap",
     "ConceptShapResult": "concept_shap",
+    "ContrastiveConcept": "probes.contrastive",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
@@ -54,7 +56,11 @@ _HOMES = {
     "TransformerFactors": "dictionaries.transformer_factors",
     "VanillaSAEConcepts": "saes.explainers",
     "VocabularyProjection": "interpretations.vocabulary",
+    "SteeringComparison": "steering.comparison",
+    "compare": "steering.compare",
+    "compare_steering": "steering.compare",
     "concept_dashboard": "dashboard",
+    "concept_to_concept": "circuits.flow",
     "load_concepts": "serialization",
     "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
@@ -72,11 +78,13 @@ __all__ = [
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
     "ConceptExplainer",
+    "ConceptFlow",
     "ConceptLabel",
     "ConceptLabels",
     "ConceptModel",
     "ConceptShap",
     "ConceptShapResult",
+    "ContrastiveConcept",
     "ConvexNMFConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
@@ -103,6 +111,7 @@ __all__ = [
     "SemiNMFConcepts",
     "SobolImportance",
     "SparsePCAConcepts",
+    "SteeringComparison",
     "TCAVResult",
     "ThemeLabels",
     "TokenChange",
@@ -112,7 +121,10 @@ __all__ = [
     "TransformerFactors",
     "VanillaSAEConcepts",
     "VocabularyProjection",
+    "compare",
+    "compare_steering",
     "concept_dashboard",
+    "concept_to_concept",
     "load_concepts",
     "load_sae",
     "parameter_directions",
@@ -124,6 +136,7 @@ __all__ = [
 if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
+    from interpreto.concepts.circuits.flow import ConceptFlow, concept_to_concept
     from interpreto.concepts.concept_model import ConceptModel
     from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard
@@ -150,6 +163,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
     from interpreto.concepts.pretrained.export import push_to_hub
     from interpreto.concepts.pretrained.load import load_sae
+    from interpreto.concepts.probes.contrastive import ContrastiveConcept
     from interpreto.concepts.probes.erasure import Erasure
     from interpreto.concepts.probes.explainer import CAVConcepts, ProbeConcepts
     from interpreto.concepts.probes.tcav import TCAVResult, tcav
@@ -164,6 +178,8 @@ if TYPE_CHECKING:
     from interpreto.concepts.saes.record import TrainingRecord
     from interpreto.concepts.serialization import load_concepts
     from interpreto.concepts.sobol import SobolImportance, sobol_importance
+    from interpreto.concepts.steering.compare import compare, compare_steering
+    from interpreto.concepts.steering.comparison import SteeringComparison
 
 
 def __getattr__(name: str) -> Any:

@@ -80,7 +80,12 @@ class Names:
 
     def of_token(self, i: int) -> str:
         """Return a token as text; its own name where it has none, as parts of characters."""
-        text = self.tokenizer.decode([i], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        if text.strip() and "\ufffd" not in text:
-            return text
-        return repr(text) if text and not text.strip() else str(self.tokenizer.convert_ids_to_tokens(i))
+        return name_of_token(self.tokenizer, i)
+
+
+def name_of_token(tokenizer: Any, i: int) -> str:
+    """Return a token as text; its own name where it has none, as parts of characters."""
+    text = tokenizer.decode([i], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    if text.strip() and "\ufffd" not in text:
+        return text
+    return repr(text) if text and not text.strip() else str(tokenizer.convert_ids_to_tokens(i))

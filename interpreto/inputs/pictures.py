@@ -28,6 +28,8 @@ REPLACEMENTS = ("own", "mean", "blur", "zero", "noise")
 """Kinds of pixels: the picture's own, and what may take their place."""
 BLUR = 11, 5.0
 """Side and standard deviation of the Gaussian filter, for images of 224 pixels; others in proportion."""
+COARSE, ALIKE = 8, 0.9
+"""Rows and columns of the shades that tell parts of an image apart, and the least correlation of those of the same part."""
 
 _alive: weakref.WeakValueDictionary[int, Picture] = weakref.WeakValueDictionary()
 _guard = threading.Lock()
@@ -164,6 +166,33 @@ class Picture:
         """Return values of units at their pixels, NaN at pixels in none."""
         none = values.new_full((*values.shape[:-1], 1), torch.nan)
         return torch.cat([values, none], -1)[..., self.regions]
+
+    def carried(self, values: Float[Tensor, "t u"], other: Picture) -> Float[Tensor, "t u2"]:
+        """Return values of units as values of the units of another picture of the same image, of any size.
+
+        A value is spread evenly over the pixels of its unit, and summed over the pixels of the other's.
+        """
+        if torch.equal(self.regions, other.regions):
+            return values
+        sizes = torch.bincount(self.regions[self.regions >= 0], minlength=self.units)
+        density = self.spread(values.double() / sizes).nan_to_num()
+        (h, w), shape = self.regions.shape, other.regions.shape
+        rows, columns = _overlaps(h, shape[0]), _overlaps(w, shape[1])
+        return other.summed(rows @ density @ columns.T)[:, : other.units].to(values)
+
+    def shows_what(self, other: Picture) -> bool:
+        """Return False where two pictures show different parts of an image, by their coarse shades of gray."""
+        seen = [F.adaptive_avg_pool2d(each.shown.double().mean(2)[None], COARSE).flatten() for each in (self, other)]
+        a, b = (each - each.mean() for each in seen)
+        size = float(a.norm() * b.norm())
+        return size < len(a) or float(a @ b) / size > ALIKE  # hardly any shades: nothing tells them apart
+
+
+def _overlaps(n: int, m: int) -> Float[Tensor, "m n"]:
+    """Return which share of each of ``n`` equal parts of a side lies in each of ``m`` equal parts."""
+    ours = torch.arange(n + 1, dtype=torch.float64) / n
+    theirs = torch.arange(m + 1, dtype=torch.float64)[:, None] / m
+    return (torch.minimum(ours[1:], theirs[1:]) - torch.maximum(ours[:-1], theirs[:-1])).clamp(min=0) * n
 
 
 def picture_of(number: int) -> Picture:

@@ -24,7 +24,7 @@ from interpreto.metrics.report_facts import called, data_facts, model_facts, mod
 from interpreto.metrics.text_concepts import TextConcepts, text_concepts
 from interpreto.models.tasks import Classification
 from interpreto.models.text_model import TextModel
-from interpreto.registry import METHODS, find_method
+from interpreto.registry import TEXT_METHODS, find_method
 from interpreto.renderable import Renderable
 from interpreto.validation import check_choice, check_count, check_seed, shown
 
@@ -171,9 +171,10 @@ def _method(method: str | type[AttributionExplainer] | None) -> type[Attribution
     if isinstance(method, type) and issubclass(method, AttributionExplainer):
         return method
     found = find_method("integrated-gradients" if method is None else str(method))
-    if found is None:
-        check_choice(method, "method", [known.slug for known in METHODS])
+    if found not in TEXT_METHODS:
+        check_choice(method, "method", [known.slug for known in TEXT_METHODS])
         raise OptionError(f"`method`: got {shown(method)}.")  # not reached
+    assert found is not None
     return getattr(methods, found.name)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from interpreto.errors import InputError, ModelError
 from interpreto.inputs.tokenizers import read_tokenizer, special_ids
+from interpreto.models.batch import Batch
 from interpreto.models.batching import TOKENS_A_PASS, Budget, map_batches
 from interpreto.models.devices import read_device
 from interpreto.models.fingerprint import digest, identity
@@ -98,6 +99,34 @@ class AnswerModel:
 
             found = map_batches(lengths, step, self.budget, runner.may_mix(rows, lengths))
         return torch.where(inside, found.float(), 0.0).sum(1)
+
+    def continuations(self, prompt: Sequence[int], count: int, max_new_tokens: int) -> list[tuple[int, ...]]:
+        """Return the ids that the model writes after one prompt, greedily, ``count`` times in the passes of one batch.
+
+        They differ only where each row of a batch is changed in a way of its own; see `steered`.
+
+        Raises:
+            InputError: the prompt leaves no room for an answer.
+        """
+        self._check_room([prompt], max_new_tokens)
+        with self.forward.session():
+            found = write(
+                self.forward,
+                [torch.tensor(list(prompt))] * count,
+                {"max_new_tokens": max_new_tokens, "do_sample": False},
+                special_ids=special_ids(self.tokenizer),
+                budget=Budget(count, 1),
+            )
+        return [one.ids for one in found]
+
+    def next_tokens(self, prompt: Sequence[int], count: int) -> Float[Tensor, "b v"]:
+        """Return the log-probability of each token after one prompt, ``count`` times in one batch; see `continuations`."""
+        ids = torch.tensor([list(prompt)] * count)
+        lengths = torch.full((count,), len(prompt))
+        batch = Batch(ids, lengths, torch.ones_like(ids).bool(), {}, positions=lengths[:, None] - 1)
+        with self.forward.session(), self.forward.padding(set(prompt)), torch.no_grad():
+            logits = self.forward(batch)
+        return logits[:, 0].float().log_softmax(-1).cpu()
 
     def _check_room(self, prompts: Sequence[Sequence[int]], more: int) -> None:
         if any(not len(prompt) for prompt in prompts) or more < 1:

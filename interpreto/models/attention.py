@@ -181,6 +181,26 @@ class AttentionReader(Watcher):
         return self.maps
 
 
+def check_sizes(layer: AttentionMap, sizes: Mapping[Kind, tuple[int, int]], model: nn.Module) -> None:
+    """Check that a layer attends from and to the tokens of the text, one row and one column for each.
+
+    Raises:
+        ModelError: it does not: the model reads each text of a pair by itself, or attends to something else.
+    """
+    attends, wanted, name = tuple(layer.weights.shape[-2:]), sizes.get(layer.kind), model_name(model)
+    if attends == wanted:
+        return
+    if getattr(model, "encodes_apart", False):
+        raise ModelError(
+            f"`model`: {name} reads each text of a pair by itself, so that no attention joins them. Give it a "
+            "`reference`, and explain one text; or use a method that masks units or reads gradients."
+        )
+    raise ModelError(
+        f"`model`: {layer.module!r} of {name} attends with weights {attends}, and the text has {wanted} tokens; attention "
+        "methods need one row and one column per token. Use a method that masks units or reads gradients."
+    )
+
+
 def _over_keys(value: Tensor, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
     dim = options.get("dim", arguments[1] if len(arguments) > 1 and isinstance(arguments[1], int) else None)
     return dim in (-1, value.ndim - 1)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from interpreto.inputs.samples import Sample
-from interpreto.models.attention import AttentionMap, AttentionReader
+from interpreto.models.attention import AttentionMap, AttentionReader, Kind, check_sizes
 from interpreto.models.forward import Batch
 from interpreto.models.watching import watching
 
@@ -20,7 +20,7 @@ def attention_maps(model: Any, sample: Sample) -> list[AttentionMap]:
         sample: The sample; an encoder-decoder's holds what both read.
 
     Raises:
-        ModelError: the model has no attention that can be read.
+        ModelError: the model has no attention that can be read, or none that joins the tokens of the sample.
     """
     forward, ids = model.forward, sample.input_ids[None]
     batch = Batch(
@@ -34,4 +34,8 @@ def attention_maps(model: Any, sample: Sample) -> list[AttentionMap]:
     reader = AttentionReader(forward.model, 1)
     with model.session(), forward.padding(set(sample.input_ids.tolist())), torch.no_grad(), watching(forward.model, reader):
         forward(batch)
-    return reader.checked()
+    own, source = forward.attending(batch) - sample.source, sample.source
+    sizes: dict[Kind, tuple[int, int]] = {"self": (own, own), "encoder": (source, source), "cross": (own, source)}
+    for layer in (maps := reader.checked()):
+        check_sizes(layer, sizes, forward.model)
+    return maps

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interpreto.errors import ModelError
-from interpreto.models.attention import AttentionMap, AttentionReader, Kind
+from interpreto.models.attention import AttentionMap, AttentionReader, Kind, check_sizes
 from interpreto.models.attention_flow import Flow, LayerStates
 from interpreto.models.backward_rules import INVERSE_ROOTS, LrpRules
 from interpreto.models.sublayers import Sublayer
@@ -55,8 +55,7 @@ class LayerReader(AttentionReader):
         self.hidden: Tensor | None = None
         self.tokens_first = False
         self.last: dict[Kind, int] = {}
-        self._apart = getattr(model, "encodes_apart", False)
-        self._sizes, self._next, self._cut, self._close = sizes, visit, cut, close
+        self._model, self._sizes, self._next, self._cut, self._close = model, sizes, visit, cut, close
         self._blocks = outermost_blocks(model)
         self._awaits: str | None = None  # the block in which the last map was seen, until it returns
         self._inputs: dict[str, Tensor] = {}  # of the blocks that are running
@@ -64,17 +63,7 @@ class LayerReader(AttentionReader):
         self._unclosed: list[tuple[AttentionMap, Sublayer]] = []
 
     def _layer(self, layer: AttentionMap) -> Tensor:
-        if tuple(layer.weights.shape[-2:]) != self._sizes.get(layer.kind):
-            if self._apart:
-                raise ModelError(
-                    f"`model`: {self._name} reads each text of a pair by itself, so that no attention joins them. Give it a "
-                    "`reference`, and explain one text; or use a method that masks units or reads gradients."
-                )
-            raise ModelError(
-                f"`model`: {layer.module!r} of {self._name} attends with weights {tuple(layer.weights.shape[-2:])}, and the "
-                f"text has {self._sizes.get(layer.kind)} tokens; attention methods need one row and one column per token. "
-                "Use a method that masks units or reads gradients."
-            )
+        check_sizes(layer, self._sizes, self._model)
         self.last[layer.kind] = layer.number
         self.tokens_first = layer.tokens_first
         self._awaits = self._block_of(layer.module)

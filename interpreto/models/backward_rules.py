@@ -37,6 +37,7 @@ from interpreto.models.rule_names import (
     SQUARES,
 )
 from interpreto.models.secants import Function, Pairs
+from interpreto.models.torch_attention import multi_head_attention
 from interpreto.models.watching import Watcher, causal_mask, expand_heads, is_activation, variable
 
 POOL_ARGUMENTS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
@@ -104,6 +105,8 @@ class LrpRules(BackwardRules):
             return function(*arguments, **options)
         if function is F.scaled_dot_product_attention:
             return self._attention(*arguments, **options)
+        if function is F.multi_head_attention_forward:
+            return multi_head_attention(self._attention, arguments, options)
         if function in NORMALIZATIONS:
             return _normalization(function, arguments, options, _constant_scale)
         if function is F.normalize and variable(arguments[0]):
@@ -150,7 +153,8 @@ class LrpRules(BackwardRules):
         if self.frozen:
             query, key = query.detach(), key.detach()
         else:
-            query, key, value = _half(_half(query)), _half(_half(key)), _half(value)
+            both = variable(query) and variable(key)  # else the product has one factor, as where a learned query pools
+            query, key, value = *((_half(_half(x)) if both else _half(x)) for x in (query, key)), _half(value)
         grouped: dict[str, Any] = {"enable_gqa": True} if enable_gqa else {}
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, scale=scale, **grouped
@@ -186,6 +190,8 @@ class DeepLiftRules(BackwardRules):
             return function(*arguments, **options)
         if function is F.scaled_dot_product_attention and any(map(variable, arguments)):
             return self._attention(*arguments, **options)
+        if function is F.multi_head_attention_forward and any(map(variable, arguments[:3])):
+            return multi_head_attention(self._attention, arguments, options)
         if function is torch.einsum and len(arguments) == 3:
             equation, first, second = arguments
             if variable(first) and variable(second):

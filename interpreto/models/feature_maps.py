@@ -33,14 +33,14 @@ class FeatureMaps:
         scores: Scores of the image.
         maps: A map per channel.
         gradients: Gradients of the scores in the maps.
-        without: Scores where the layer returns zeros in place of the maps.
+        without: Scores where the layer returns zeros in place of the maps; None: they were not asked for.
     """
 
     sample: Sample
     scores: Float[Tensor, " t"]
     maps: Float[Tensor, "c h w"]
     gradients: Float[Tensor, "t c h w"]
-    without: Float[Tensor, " t"]
+    without: Float[Tensor, " t"] | None = None
 
 
 class FeatureReader:
@@ -50,15 +50,16 @@ class FeatureReader:
         runner: Runs an `ImageModel`.
         layer: Name of a module of the user's model, or the module; None: the last one with a map that the scores depend on.
         aim: Finds the targets of samples that have none.
+        without: Read the scores without the maps too, by a pass of their own.
 
     Raises:
         OptionError: the model has no such layer.
     """
 
-    def __init__(self, runner: RowRunner, layer: str | nn.Module | None, aim: Aim) -> None:
+    def __init__(self, runner: RowRunner, layer: str | nn.Module | None, aim: Aim, *, without: bool = False) -> None:
         model = runner.forward.model
         assert isinstance(model, ImageModel)
-        self.runner, self.model, self.aim = runner, model, aim
+        self.runner, self.model, self.aim, self.without = runner, model, aim, without
         self.layer = None if layer is None else find_layer(model.explained, layer)
 
     def read(self, sample: Sample, asked: Sample) -> FeatureMaps:
@@ -94,10 +95,12 @@ class FeatureReader:
         for k in range(len(scores)):
             (own,) = torch.autograd.grad(scores[k], output, retain_graph=True, allow_unused=True)
             gradients.append(torch.zeros_like(output) if own is None else own)
-        with torch.no_grad(), _output_zeroed(layer):
-            without = self._scores(aimed, aimed)[1]
+        without = None
+        if self.without:
+            with torch.no_grad(), _output_zeroed(layer):
+                without = self._scores(aimed, aimed)[1].detach().cpu()
         laid = [laid_out(each.detach(), size)[0].float().cpu() for each in (output, *gradients)]
-        return FeatureMaps(aimed, scores.detach().cpu(), laid[0], torch.stack(laid[1:]), without.detach().cpu())
+        return FeatureMaps(aimed, scores.detach().cpu(), laid[0], torch.stack(laid[1:]), without)
 
     def _scores(self, sample: Sample, asked: Sample) -> tuple[Sample, Float[Tensor, " t"]]:
         """Return an image with its targets, and their scores."""

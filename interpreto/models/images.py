@@ -96,7 +96,7 @@ class ImageModel(nn.Module):
     @property
     def explained(self) -> nn.Module:
         """Return the user's model."""
-        return self.model
+        return getattr(self.model, "explained", self.model)
 
     @property
     def rows_a_pass(self) -> int:

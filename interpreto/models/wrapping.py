@@ -34,7 +34,7 @@ def read_model(model: Any, tokenizer: Any = None) -> tuple[Any, Any]:
         return read_model(*load(model, tokenizer=tokenizer))
     model, tokenizer = taken_apart(model, tokenizer)
     if reads_images(inner := unwrapped(model), tokenizer):
-        processor = find_processor(inner) if tokenizer is None else tokenizer
+        processor = (getattr(inner, "processor", None) or find_processor(inner)) if tokenizer is None else tokenizer
         return (inner if isinstance(inner, ImageModel) else ImageModel(inner)), read_image_processor(processor, inner)
     if not isinstance(model, (nn.Module, TextModel)):
         raise ModelError(f"`model`: got {type(model).__name__}; {_hint(model)}")

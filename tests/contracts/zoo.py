@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import interpreto
-from interpreto.registry import METHODS as REGISTERED
+from interpreto.registry import TEXT_METHODS as REGISTERED
 from tests import tiny
 
 FEW = {

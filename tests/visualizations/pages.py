@@ -32,6 +32,7 @@ from interpreto.visualizations.curve_layout import GRID, Curve
 from interpreto.visualizations.html.curves import curve_page
 from interpreto.visualizations.lens import renderer
 from tests import tiny
+from tests.concepts.steering.test_comparison import by_hand
 from tests.visualizations.concept_examples import dataset, local
 from tests.visualizations.dashboard_examples import dashboard
 from tests.visualizations.examples import conversation, explanation, film, generation
@@ -180,6 +181,11 @@ def training() -> TrainingDynamics:
     return dynamics
 
 
+def steering_page() -> str:
+    """Return the page of three strengths, with two controls."""
+    return by_hand([-0.3, 0.0, 0.5, 0.9], [0.1, 0.0, 0.4, 2.0], [[0.1, 0.0, -0.1, 0.05], [-0.2, 0.0, 0.1, 0.3]]).to_html()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "class": lambda: to_html(additive()),
     "classes": lambda: to_html(film()),
@@ -203,4 +209,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "attention": attention_page,
     "data map": lambda: training().to_html(),
     "label errors": lambda: training().suspected_label_errors(5).to_html(),
+    "steering": steering_page,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -30,6 +32,8 @@ class ExactShapleyAggregator(Aggregator):
 class OrdersAggregator(Aggregator):
     """Compute mean contributions of units over the orders of `OrdersPerturbator`; an order and its reverse are one draw.
 
+    Exact from all coalitions.
+
     References:
         Castro et al., 2009, https://doi.org/10.1016/j.cor.2008.04.004; Mitchell et al., JMLR 2022,
         https://arxiv.org/abs/2104.12199.
@@ -37,6 +41,9 @@ class OrdersAggregator(Aggregator):
 
     def aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
         u = variants.mask.shape[1]
+        if u > 1 and len(scores) == 2**u:  # orders of u units never have so many
+            exact = ExactShapleyAggregator().aggregate(scores, variants)
+            return replace(exact, standard_error=torch.zeros_like(exact.values))
 
         def estimate(scores: Tensor, mask: Tensor) -> Estimate:
             values, m = scores.double(), mask.shape[1]

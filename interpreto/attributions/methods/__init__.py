@@ -4,6 +4,7 @@ from interpreto.attributions.methods.alti import Alti
 from interpreto.attributions.methods.at2 import At2
 from interpreto.attributions.methods.attention_rollout import AttentionRollout
 from interpreto.attributions.methods.bidirectional_attention import BidirectionalAttention
+from interpreto.attributions.methods.class_activation import Cam, GradCam, LayerCam, ScoreCam
 from interpreto.attributions.methods.context_cite import ContextCite
 from interpreto.attributions.methods.deep_lift import DeepLift, DeepLiftShap
 from interpreto.attributions.methods.expected_gradients import ExpectedGradients
@@ -34,6 +35,7 @@ __all__ = [
     "AttnLrp",
     "Banzhaf",
     "BidirectionalAttention",
+    "Cam",
     "ContextCite",
     "DeepLift",
     "DeepLiftShap",
@@ -41,10 +43,12 @@ __all__ = [
     "ExpectedGradients",
     "GLime",
     "GenericAttention",
+    "GradCam",
     "GradientShap",
     "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
+    "LayerCam",
     "Lime",
     "LimeWithPrior",
     "Occlusion",
@@ -54,6 +58,7 @@ __all__ = [
     "ReAGent",
     "Rise",
     "Saliency",
+    "ScoreCam",
     "SmoothGrad",
     "Sobol",
     "SquareGrad",

@@ -51,10 +51,12 @@ class ExactShapley(AttributionExplainer):
 class PermutationShap(AttributionExplainer):
     """Estimate Shapley values as mean contributions over random orders and their reverses.
 
-    Unbiased; exact for games in which units interact in pairs at most. The values sum to ``f(x) − f(everything masked)``.
+    Unbiased; exact for games in which units interact in pairs at most, and when all ``2^u`` coalitions fit in the budget. The
+    values sum to ``f(x) − f(everything masked)``.
 
     Args:
-        n_perturbations: Number of coalitions: at least ``2u``. None: 500, or ``8u`` if that is more.
+        n_perturbations: Number of distinct coalitions at most: at least ``2u``. Orders share coalitions, and one that is known
+            is not run again. None: 500, or ``8u`` if that is more.
         tolerance: Sample in rounds until 1.96 standard errors of each unit are at most this share of the score gap, or the
             budget ends; the explanation says which (`AttributionOutput.stopped`). None: the whole budget.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -12,6 +13,8 @@ from interpreto.attributions.perturbations.shap import ShapTokenPerturbator
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants, Sample
 from interpreto.validation import check_count, check_optional_count
+
+MOST_REPEATS = 4  # coalitions along orders for each distinct one
 
 
 class AllCoalitionsPerturbator(MaskPerturbator):
@@ -36,9 +39,12 @@ class AllCoalitionsPerturbator(MaskPerturbator):
 class OrdersPerturbator(WeightedMaskPerturbator):
     """Take the full and the empty coalition, then those that grow along random orders of the units and along their reverses.
 
+    Every coalition, in the order of a table's rows, where they are no more.
+
     Args:
-        n_perturbations: Number of coalitions: at least ``2u`` for ``u`` units, one order with its reverse. None: 500, or
-            ``8u`` if that is more.
+        n_perturbations: Number of distinct coalitions at most: at least ``2u`` for ``u`` units, one order with its reverse.
+            Orders share coalitions, and a coalition that is known costs nothing: orders are drawn until they have so many, or
+            four times as many with the repeated ones. None: 500, or ``8u`` if that is more.
     """
 
     def __init__(self, n_perturbations: int | None = None) -> None:
@@ -50,17 +56,29 @@ class OrdersPerturbator(WeightedMaskPerturbator):
         n = max(500, 8 * u) if self.n_perturbations is None else self.n_perturbations
         if u < 2:
             return MaskVariants(sample, over_units(ends, sample))
-        count = (n - 2) // (2 * (u - 1))
-        if count < 1:
+        if n < 2 * u and (u >= 31 or n < 2**u):
             raise OptionError(
                 f"`n_perturbations`: {n} coalitions hold no order of {u} units with its reverse; pass at least {2 * u}, better "
                 f"{8 * u}, or a coarser `granularity`."
             )
-        orders = torch.stack([torch.randperm(u, generator=generator) for _ in range(count)])
-        place = orders.argsort(1)
-        joined = torch.stack([place, u - 1 - place], 1)[:, :, None]  # pairs × 2 × 1 × u
-        masks = (joined >= torch.arange(1, u)[:, None]).float()  # the first units of the order are present
-        return MaskVariants(sample, over_units(torch.cat([ends, masks.flatten(0, 2)]), sample))
+        if u < 31 and 2**u <= n:
+            return MaskVariants(sample, over_units((1 - all_coalitions(u)).float(), sample))
+        return MaskVariants(sample, over_units(torch.cat([ends, *_orders(u, n, generator)]), sample))
+
+
+def _orders(u: int, n: int, generator: Generator) -> list[Float[Tensor, "k u"]]:
+    """Return the masks along orders and their reverses, for as many orders as have ``n - 2`` distinct coalitions at most."""
+    drawn: list[Tensor] = []
+    known: set[bytes] = set()
+    while len(drawn) < MOST_REPEATS * n // (2 * (u - 1)):
+        place = torch.randperm(u, generator=generator).argsort()
+        both = torch.stack([place, u - 1 - place])[:, None]
+        masks = (both >= torch.arange(1, u)[:, None]).float().flatten(0, 1)  # the first units of the order are present
+        known.update(row.tobytes() for row in np.packbits(masks.numpy().astype(bool), axis=1))
+        if drawn and len(known) > n - 2:
+            break
+        drawn.append(masks)
+    return drawn
 
 
 class PairedMasksPerturbator(MaskPerturbator):

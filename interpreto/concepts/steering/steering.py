@@ -82,7 +82,7 @@ class Steering:
             raise OptionError(f"`concept`: got {shown(concept)}, whose direction is zero.")
         strengths = _strengths(strength)
         length = typical_norm(splitter, point) if unit is None else check_positive(unit, "unit")
-        step = Add(point, _where(at), direction / direction.norm(), strengths, length)
+        step = Add(point, _where(at), direction / direction.norm(), strengths, length, explainer, weights)
         return cls(splitter, [step], [f"add concept {_named(concept)} × {_numbers(strengths)}"])
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 Rows = Float[Tensor, "n d"]
 
@@ -37,11 +37,13 @@ class Step(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Add(Step):
-    """h + α·s·û, with an α for all texts or one for each."""
+    """h + α·s·û, with an α for all texts or one for each; the concepts whose direction û is are known where they matter."""
 
     direction: Float[Tensor, " d"]
     strengths: Float[Tensor, " b"]
     unit: float
+    explainer: Any = None
+    weights: Float[Tensor, " c"] | None = None
 
     def __call__(self, rows: Rows, texts: Tensor) -> Rows:
         strengths = self.strengths.to(rows)
@@ -89,6 +91,59 @@ class Apply(Step):
 
     def __call__(self, rows: Rows, texts: Tensor) -> Rows:
         return self.function(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class AddToEach(Step):
+    """h + v, with a vector of its own for each text of a batch."""
+
+    vectors: Float[Tensor, "b d"]
+
+    def __call__(self, rows: Rows, texts: Tensor) -> Rows:
+        return rows + self.vectors.to(rows)[texts]
+
+    @property
+    def rows_of_its_own(self) -> int | None:
+        return len(self.vectors)
+
+
+@dataclass(frozen=True, eq=False)
+class ForText(Step):
+    """A step for one text of a batch of so many."""
+
+    step: Step
+    text: int
+    batch: int
+
+    def __call__(self, rows: Rows, texts: Tensor) -> Rows:
+        own = texts == self.text
+        if not bool(own.any()):
+            return rows
+        changed = rows.clone()
+        changed[own] = self.step(rows[own], torch.zeros_like(texts[own])).to(rows)
+        return changed
+
+    @property
+    def rows_of_its_own(self) -> int | None:
+        return self.batch
+
+
+@dataclass(frozen=True, eq=False)
+class Redirected(Step):
+    """As far as another step moves each row, but in a random direction."""
+
+    step: Step
+    seed: int
+
+    def __call__(self, rows: Rows, texts: Tensor) -> Rows:
+        lengths = (self.step(rows, texts).to(rows) - rows).norm(dim=1, keepdim=True)
+        return rows + lengths * random_direction(rows.shape[1], Generator().manual_seed(self.seed)).to(rows)
+
+
+def random_direction(width: int, draws: Generator) -> Float[Tensor, " d"]:
+    """Return a vector of length 1 whose direction is equally likely everywhere."""
+    drawn = torch.randn(width, generator=draws)
+    return drawn / drawn.norm()
 
 
 def orthonormal(directions: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:

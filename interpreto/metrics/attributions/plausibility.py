@@ -15,9 +15,14 @@ from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics.attributions.base import AttributionMetric, CaseResult, Explanations
 from interpreto.metrics.attributions.cases import read_explanations
+from interpreto.metrics.attributions.localization import read_place
 from interpreto.metrics.ranking import orders
 from interpreto.metrics.result import MetricResult
 from interpreto.validation import check_flag, check_optional_count, is_number
+
+FLAGS = {"0", "1", "0.0", "1.0", "True", "False"}
+MOSTLY = 0.5
+"""Share of the pixels of a unit that lie in the object, from which on the unit is marked."""
 
 
 class PlausibilityMetric(AttributionMetric):
@@ -25,8 +30,9 @@ class PlausibilityMetric(AttributionMetric):
 
     Args:
         rationales: For each explanation the marked character ranges ``(start, end)`` of its text, or for each of its elements
-            whether it is marked. A unit is marked when a marked range overlaps it. Explanations of texts in which nothing is
-            marked are skipped.
+            whether it is marked. A unit is marked when a marked range overlaps it. Of an image, a place as `PointGame` takes
+            it: a unit is marked where at least half of its pixels are in the object. Explanations of inputs in which nothing
+            is marked are skipped.
 
     Raises:
         InputError: When run on another number of explanations, or a range is not within the text.
@@ -144,6 +150,12 @@ class IOUF1(TopUnitsMetric):
             raise OptionError(f"`threshold`: got {threshold!r}; pass a share in (0, 1].")
         self.threshold = float(threshold)
 
+    def run(self, explanations: Explanations) -> MetricResult:
+        outputs = read_explanations(explanations)
+        if any(output.sample.picture is not None for output in outputs):
+            raise InputError("`explanations`: IOUF1 counts runs of words, and images have none; use TokenIoU or PointGame.")
+        return super().run(outputs)
+
     def agreement(self, chosen: Bool[Tensor, " g"], marked: Bool[Tensor, " g"]) -> tuple[float, dict[str, float]]:
         ours, theirs = runs(chosen), runs(marked)
         precision, recall = self._matched(ours, theirs), self._matched(theirs, ours)
@@ -195,6 +207,8 @@ def read_rationale(rationale: Any, output: AttributionOutput, position: int) -> 
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise InputError(f"{name}: got {rationale!r}; pass 0 or 1 for each element, or character ranges (start, end).")
     values = [value.tolist() if hasattr(value, "tolist") else value for value in values]
+    if (picture := output.sample.picture) is not None and not (len(values) == g and set(map(str, values)) <= FLAGS):
+        return picture.pooled(read_place(rationale, output, position)[None].double())[0, : picture.units] >= MOSTLY
     if values and all(isinstance(value, (bool, int, float)) for value in values):
         if len(values) != g or any(value not in (0, 1) for value in values):
             raise InputError(f"{name}: got {len(values)} values for {g} elements; pass 0 or 1 for each, or character ranges.")

@@ -146,13 +146,29 @@ class RandomLogit(ExplainerMetric):
             return [sample.with_targets(targets) for sample, targets in zip(samples, self._other_tokens(samples), strict=True)]
         if not isinstance(task, Classification):
             raise OptionError(f"`explainer`: another target is drawn for classes and texts, not for {task.name}.")
-        return [sample.with_targets(_other_classes(sample, task, self._classes(), self.random_state)) for sample in samples]
+        classes = self._classes(samples[0])
+        return [sample.with_targets(_other_classes(sample, task, classes, self.random_state)) for sample in samples]
 
-    def _classes(self) -> int:
-        count = len(getattr(self.explainer.task, "id2label", {}))
+    def _classes(self, sample: Sample) -> int:
+        """Return the number of outputs: of the config's names, or, where there are none, of the model's logits."""
+        count = len(getattr(self.explainer.task, "id2label", {})) or self._outputs(sample)
         if count < 2:
             raise OptionError(f"`explainer`: its model has {count} outputs; another target takes at least two.")
         return count
+
+    def _outputs(self, sample: Sample) -> int:
+        """Return the number of logits that the model returns for a sample."""
+        require(self.explainer.model, "gradients", type(self).__name__)
+        found: list[int] = []
+
+        def sized(logits: Tensor, _ids: Tensor | None) -> Tensor:
+            found.append(logits.shape[-1])
+            return logits
+
+        model: Any = self.explainer.model.configured(sized, batch_size=self.explainer.batch_size)
+        with model.session():
+            _ = list(model.scores_at([(replace(sample, targets=None), model.embed(sample)[None])]))
+        return found[0]
 
     def _other_tokens(self, samples: Sequence[Sample]) -> Iterator[Targets]:
         """Yield other targets: the rank of each token is drawn, and one pass tells which token has it."""

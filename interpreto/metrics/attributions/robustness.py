@@ -17,10 +17,12 @@ from torch import Generator, Tensor, nn
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import CompletenessWarning, InputError, OptionError
+from interpreto.inputs.pictures import parts_of, picture_of
 from interpreto.metrics.attributions.base import AttributionMetric, CaseResult
 from interpreto.metrics.attributions.cases import read_explanations
 from interpreto.metrics.result import MetricResult
 from interpreto.models.forward import Forward
+from interpreto.models.images import Cells
 from interpreto.models.protocol import require
 from interpreto.validation import check_count, check_positive, check_seed
 
@@ -118,7 +120,7 @@ class Sensitivity(ExplainerMetric):
         ids = torch.cat([output.sample.input_ids for output in explanations]).unique()
         require(self.explainer.model, "gradients", type(self).__name__)
         layers, still = embedding_layers(self.explainer.forward), self.reproduced(explanations)
-        sizes = [self.radius * spread_of(layer, ids) for layer in layers]
+        sizes = [size_of_moves(layer, ids, self.radius) for layer in layers]
         moves: list[list[Tensor]] = [[] for _ in explanations]
         for draw in range(self.n_perturbations):
             with embeddings_moved(layers, ids, sizes, f"{self.random_state}/{draw}"):
@@ -167,12 +169,19 @@ def embedding_layers(forward: Forward) -> list[nn.Module]:
     return list({id(layer): layer for layer in layers}.values())
 
 
+def size_of_moves(layer: nn.Module, ids: Int[Tensor, " v"], radius: float) -> float | Float[Tensor, "v 1"]:
+    """Return the largest move of a coordinate; of cells of images, for each of them, as pixels of images differ in spread."""
+    if not isinstance(layer, Cells):
+        return radius * spread_of(layer)
+    numbers = parts_of(ids)[0].tolist()
+    spread = {number: float(picture_of(number).pixels.double().std(unbiased=False)) for number in set(numbers)}
+    return radius * torch.tensor([spread[number] for number in numbers])[:, None]
+
+
 @torch.no_grad()
-def spread_of(layer: nn.Module, ids: Int[Tensor, " v"]) -> float:
-    """Return the standard deviation of all numbers that an embedding layer can return; of images, of their own pixels."""
-    table = next(layer.parameters(), None)
-    if table is None:
-        return float(layer(ids).double().std(unbiased=False))
+def spread_of(layer: nn.Module) -> float:
+    """Return the standard deviation of all numbers that an embedding layer can return."""
+    table = next(layer.parameters())
     count, total, squares = 0, 0.0, 0.0
     for some in torch.arange(len(table), device=table.device).split(EMBEDDINGS_PER_READ):
         values = layer(some).double()
@@ -181,13 +190,15 @@ def spread_of(layer: nn.Module, ids: Int[Tensor, " v"]) -> float:
 
 
 @contextmanager
-def embeddings_moved(layers: Sequence[nn.Module], ids: Int[Tensor, " v"], sizes: Sequence[float], seed: str) -> Iterator[None]:
+def embeddings_moved(
+    layers: Sequence[nn.Module], ids: Int[Tensor, " v"], sizes: Sequence[float | Float[Tensor, "v 1"]], seed: str
+) -> Iterator[None]:
     """Context manager that adds a random move to the embeddings of these ids.
 
     Args:
         layers: The embedding layers.
         ids: Token ids, sorted, each once.
-        sizes: For each layer, the largest move of a coordinate.
+        sizes: For each layer, the largest move of a coordinate, of all ids or of each.
         seed: Seed of the moves; each id has its own draws.
     """
     generators = [Generator().manual_seed(zlib.crc32(f"{seed}/{token}".encode())) for token in ids.tolist()]
@@ -214,7 +225,8 @@ class _Move:
         asked = inputs[0].cpu()
         places = torch.searchsorted(self.ids, asked).clamp(max=len(self.ids) - 1)
         known = (self.ids[places] == asked)[..., None].to(output.device)
-        return output + torch.where(known, self.moves.to(output)[places.to(output.device)], 0.0)
+        moves = self.moves.to(output)[places.to(output.device)][..., : output.shape[-1]]  # cells of small images are narrow
+        return output + torch.where(known, moves, 0.0)
 
 
 def _distance(before: Float[Tensor, "t g"], after: Float[Tensor, "t g"]) -> Float[Tensor, " t"]:

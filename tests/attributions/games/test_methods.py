@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from interpreto import Banzhaf, BlackBox, ExactShapley, GLime, Granularity, KernelShap, Lime, PermutationShap, Rise
+from interpreto import Banzhaf, BlackBox, ExactShapley, GLime, Granularity, KernelShap, Lime, Occlusion, PermutationShap, Rise
 from interpreto.attributions.games import indices
 from interpreto.attributions.perturbations.games import OrdersPerturbator, PairedMasksPerturbator
 from interpreto.errors import OptionError
@@ -139,6 +139,24 @@ def test_a_budget_without_an_order_is_refused():
     ):
         game_explanation(PermutationShap, random_table(6), 6, n_perturbations=9)
     assert OrdersPerturbator(12).n_perturbations == 12
+
+
+def test_orders_of_few_units_are_all_coalitions_and_exact():
+    table = random_table(5, 2)
+    found = game_explanation(PermutationShap, table, 5)
+    exact = indices.shapley_values(table[:, None].double()).float()
+    torch.testing.assert_close(found.attributions, exact, atol=1e-5, rtol=1e-5)
+    assert float(found.standard_error.abs().max()) == 0
+
+
+@pytest.mark.parametrize("u", [9, 12, 40])
+def test_the_budget_of_orders_counts_each_coalition_once(u):
+    game = problems.Game(lambda present: present.sum(1), u)
+    sample = Occlusion(game, problems.GameTokenizer(u), granularity=Granularity.TOKEN)(torch.arange(u), 0)[0].sample
+    masks = OrdersPerturbator(400)(sample, torch.Generator().manual_seed(0)).mask
+    distinct = len(masks.unique(dim=0))
+    assert 400 - 2 * (u - 1) < distinct <= 400
+    assert u == 40 or len(masks) > 400
 
 
 @pytest.mark.parametrize("method", [ExactShapley, PermutationShap, Banzhaf])

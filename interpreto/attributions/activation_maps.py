@@ -1,4 +1,4 @@
-"""Class activation maps: sums of a layer's feature maps, weighted by what each means for a score."""
+"""Feature maps as evidence: sums of a layer's maps, weighted by what each means for a score."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from typing_extensions import Unpack
 
 from interpreto.attributions.aggregations.base import Estimate
-from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.evidence import Evidence, Explained, Parts
-from interpreto.attributions.options import Options
 from interpreto.errors import ModelError
 from interpreto.inputs.pictures import Picture
 from interpreto.inputs.samples import Sample
-from interpreto.models.feature_maps import FeatureMaps, FeatureReader, find_layer
-from interpreto.models.images import reads_images
+from interpreto.models.feature_maps import FeatureMaps, FeatureReader
 from interpreto.models.protocol import Need
 from interpreto.models.wrappers import model_name
 from interpreto.validation import check_choice, check_count
@@ -39,19 +35,19 @@ class ActivationMaps(Evidence):
 
     needs: ClassVar[Need] = "gradients"
     pools: ClassVar[bool] = True
+    sums: ClassVar[bool] = False  # True: the values divide what the maps add to the score
 
     def __init__(self, layer: str | nn.Module | None, upsampling: str) -> None:
         self.layer, self.upsampling = layer, check_choice(upsampling, "upsampling", UPSAMPLING)
 
     def estimates(self, model: Any, samples: Sequence[Sample], parts: Parts) -> Iterator[Explained]:
-        reader = FeatureReader(model.runner, self.layer, parts.with_targets)
+        reader = FeatureReader(model.runner, self.layer, parts.with_targets, without=self.sums)
         for sample in samples:
             found = reader.read(sample, parts.asked(sample))
             picture, own = found.sample.picture, self.reduced(found, model)
             assert picture is not None
             values = self.of_cells(picture, own)
-            reference = self.reference(found)
-            estimate = Estimate(found.sample.units.pool(values, parts.strategy), reference=reference)
+            estimate = Estimate(found.sample.units.pool(values, parts.strategy), reference=found.without)
             yield Explained(found.sample, estimate, found.scores)
 
     @abstractmethod
@@ -61,10 +57,6 @@ class ActivationMaps(Evidence):
     def of_cells(self, picture: Picture, maps: Float[Tensor, "t h w"]) -> Float[Tensor, "t l"]:
         """Return the mean of the maps over the pixels of each cell."""
         return picture.pooled(upsampled(maps, picture, self.upsampling))
-
-    def reference(self, found: FeatureMaps) -> Float[Tensor, " t"] | None:
-        """Return the score that the values begin at; None: they do not add up to scores."""
-        return None
 
 
 class MeanGradients(ActivationMaps):
@@ -89,7 +81,10 @@ class PositiveGradients(ActivationMaps):
 class PooledShares(ActivationMaps):
     """CAM: what each place adds to a score that is linear in the mean of the maps."""
 
+    sums = True
+
     def reduced(self, found: FeatureMaps, model: Any) -> Float[Tensor, "t h w"]:
+        assert found.without is not None
         weights, maps = found.gradients, found.maps
         shares = torch.einsum("tcyx,cyx->tyx", weights, maps)
         spread = (weights.amax((2, 3)) - weights.amin((2, 3))).abs().max() if maps[0].numel() > 1 else torch.zeros(())
@@ -107,9 +102,6 @@ class PooledShares(ActivationMaps):
         places = upsampled(torch.arange(maps[0].numel()).view(1, *maps.shape[1:]).float(), picture, "nearest").long()
         sizes = torch.bincount(places.flatten(), minlength=maps[0].numel())
         return picture.summed(pixels / sizes[places])
-
-    def reference(self, found: FeatureMaps) -> Float[Tensor, " t"] | None:
-        return found.without
 
 
 class MaskedScores(ActivationMaps):
@@ -141,141 +133,3 @@ def upsampled(maps: Float[Tensor, "t h w"], picture: Picture, how: str) -> Float
     if how == "nearest":
         return F.interpolate(maps[None], size=size, mode="nearest-exact")[0]
     return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
-
-
-class _OfImages(AttributionExplainer):
-    """A method of image models alone."""
-
-    def __init__(self, model: Any, processor: Any, batch_size: int | None, evidence: ActivationMaps, options: Any) -> None:
-        super().__init__(model, processor, batch_size, evidence=evidence, **options)
-        inner = self.model.forward.model
-        if not reads_images(inner):
-            raise ModelError(f"`model`: {type(self).__name__} reads maps of images, and {model_name(inner)} reads texts.")
-        if evidence.layer is not None:
-            find_layer(inner.explained, evidence.layer)
-
-
-class GradCam(_OfImages):
-    """Weight the maps of a layer by the mean of the score's gradient in each, and keep what is positive.
-
-    Args:
-        layer: Name of a layer, or the module; it returns ``(b, c, h, w)``, or tokens with class tokens first. None: the last
-            layer with such maps that the scores depend on (of a vision transformer whose head reads the class token, the last
-            block but one).
-        signed: Keep negative values too, which speak against the target.
-        upsampling: How maps become pixels, whose mean a unit has: ``"nearest"``, or ``"bilinear"``, as others draw them.
-
-    Examples:
-        >>> from interpreto import GradCam, demo
-        >>> explanation = GradCam(*demo.load_image_classifier())(demo.load_images(1)[0].image)[0]
-        >>> explanation.attributions.shape
-        torch.Size([1, 64])
-
-    References:
-        Selvaraju et al., ICCV 2017, https://arxiv.org/abs/1610.02391.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any = None,
-        batch_size: int | None = None,
-        *,
-        layer: str | nn.Module | None = None,
-        signed: bool = False,
-        upsampling: str = "nearest",
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(model, tokenizer, batch_size, MeanGradients(layer, upsampling, signed), {"signed": signed, **options})
-
-
-class LayerCam(_OfImages):
-    """Weight each place of each map of a layer by the positive part of the score's gradient there, and keep what is positive.
-
-    Args:
-        layer: As of `GradCam`.
-        upsampling: As of `GradCam`.
-
-    Examples:
-        >>> from interpreto import LayerCam, demo
-        >>> explanation = LayerCam(*demo.load_image_classifier())(demo.load_images(1)[0].image)[0]
-        >>> bool((explanation.attributions >= 0).all())
-        True
-
-    References:
-        Jiang et al., IEEE TIP 2021, https://doi.org/10.1109/TIP.2021.3089943.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any = None,
-        batch_size: int | None = None,
-        *,
-        layer: str | nn.Module | None = None,
-        upsampling: str = "nearest",
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(model, tokenizer, batch_size, PositiveGradients(layer, upsampling), {"signed": False, **options})
-
-
-class Cam(_OfImages):
-    """Take a score apart by the places of the maps whose mean a linear layer reads: the values and its bias sum to the score.
-
-    Args:
-        layer: The layer that is pooled; None: the last one with maps.
-
-    Raises:
-        ModelError: The scores are not linear in the mean of the maps.
-
-    References:
-        Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150.
-    """
-
-    exact = True
-
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any = None,
-        batch_size: int | None = None,
-        *,
-        layer: str | nn.Module | None = None,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(model, tokenizer, batch_size, PooledShares(layer, "nearest"), {"signed": True, **options})
-
-
-class ScoreCam(_OfImages):
-    """Weight the maps of a layer by the scores of the image seen through each, and keep what is positive; no gradients.
-
-    The image is multiplied by each map, scaled to lie from 0 to 1; the weights are the softmax over the channels of the scores,
-    less that of an image of zeros. Maps without variation have no weight.
-
-    Args:
-        layer: As of `GradCam`.
-        channels: Number of maps, those of largest norm.
-        upsampling: As of `GradCam`; masks are always bilinear.
-
-    Examples:
-        >>> from interpreto import ScoreCam, demo
-        >>> explanation = ScoreCam(*demo.load_image_classifier(), channels=8)(demo.load_images(1)[0].image)[0]
-        >>> explanation.signed
-        False
-
-    References:
-        Wang et al., CVPR Workshops 2020, https://arxiv.org/abs/1910.01279.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any = None,
-        batch_size: int | None = None,
-        *,
-        layer: str | nn.Module | None = None,
-        channels: int = 64,
-        upsampling: str = "nearest",
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(model, tokenizer, batch_size, MaskedScores(layer, upsampling, channels), {"signed": False, **options})
