@@ -30,6 +30,7 @@ _HOMES = {
     "Documents": "inputs.documents",
     "ExactShapley": "attributions.methods",
     "ExpectedGradients": "attributions.methods",
+    "ExplanationDataset": "datasets.results",
     "Explanations": "attributions.explanations",
     "GLime": "attributions.methods",
     "GenericAttention": "attributions.methods",
@@ -74,6 +75,7 @@ _HOMES = {
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
     "compare_steering": "concepts.steering.compare",
+    "explain_dataset": "datasets.run",
     "fill_slots": "inputs.slots",
     "load": "models.loading",
     "load_sae": "concepts.pretrained.load",
@@ -91,7 +93,7 @@ _HOMES = {
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
-_MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics", "training")
+_MODULES = ("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics", "training")
 
 __all__ = [
     "AllLayersSplitter",
@@ -114,6 +116,7 @@ __all__ = [
     "Documents",
     "ExactShapley",
     "ExpectedGradients",
+    "ExplanationDataset",
     "Explanations",
     "GLime",
     "GenericAttention",
@@ -163,8 +166,10 @@ __all__ = [
     "cockatiel",
     "compare_steering",
     "concepts",
+    "datasets",
     "demo",
     "errors",
+    "explain_dataset",
     "fill_slots",
     "judges",
     "load",
@@ -183,7 +188,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from interpreto import attributions, concepts, demo, errors, judges, metrics, training
+    from interpreto import attributions, concepts, datasets, demo, errors, judges, metrics, training
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.citations import Citations
@@ -237,6 +242,8 @@ if TYPE_CHECKING:
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.concepts.steering.compare import compare_steering
     from interpreto.concepts.steering.steering import Steering, steered
+    from interpreto.datasets.results import ExplanationDataset
+    from interpreto.datasets.run import explain_dataset
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.regions import ImageGranularity
     from interpreto.inputs.slots import fill_slots

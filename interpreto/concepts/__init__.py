@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "ActivationPatching": "circuits.patching",
     "ActivationSource": "activations",
     "AgglomerativeConcepts": "dictionaries.agglomerative",
     "BatchTopKSAEConcepts": "saes.explainers",
@@ -40,6 +41,7 @@ _HOMES = {
     "NeuronsAsConcepts": "dictionaries.neurons",
     "OutputLabels": "interpretations.judged_labels",
     "PCAConcepts": "dictionaries.linear",
+    "PatchingOutput": "circuits.patching_output",
     "ProbeConcepts": "probes.explainer",
     "PublishedSAEConcepts": "pretrained.explainer",
     "SAEExplainer": "saes.explainers",
@@ -70,6 +72,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ActivationPatching",
     "ActivationSource",
     "AgglomerativeConcepts",
     "BatchTopKSAEConcepts",
@@ -104,6 +107,7 @@ __all__ = [
     "NeuronsAsConcepts",
     "OutputLabels",
     "PCAConcepts",
+    "PatchingOutput",
     "ProbeConcepts",
     "PublishedSAEConcepts",
     "SAEExplainer",
@@ -137,6 +141,8 @@ if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
     from interpreto.concepts.circuits.flow import ConceptFlow, concept_to_concept
+    from interpreto.concepts.circuits.patching import ActivationPatching
+    from interpreto.concepts.circuits.patching_output import PatchingOutput
     from interpreto.concepts.concept_model import ConceptModel
     from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard

@@ -22,6 +22,7 @@ from interpreto import (
     report,
 )
 from interpreto.attributions.output import AttributionOutput
+from interpreto.concepts.circuits.patching_output import PatchingOutput
 from interpreto.concepts.lenses.output import LensOutput
 from interpreto.inputs.samples import Prediction
 from interpreto.metrics import Benchmark
@@ -181,6 +182,15 @@ def training() -> TrainingDynamics:
     return dynamics
 
 
+def patching_page() -> str:
+    """Return parts by tokens of a pair of texts."""
+    draw = torch.Generator().manual_seed(0)
+    changes = {name: torch.randn(4, 3, generator=draw) for name in ("denoise", "noise")}
+    sides = "The <b>king is", "The queen is", ("The", " <b>king", " is"), ("The", " queen", " is")
+    names = tuple(f"layer {i}" for i in range(4))
+    return PatchingOutput(*sides, names, "' he' − ' she'", 3.0, -1.0, changes, "exact", {}, {}).to_html()
+
+
 def steering_page() -> str:
     """Return the page of three strengths, with two controls."""
     return by_hand([-0.3, 0.0, 0.5, 0.9], [0.1, 0.0, 0.4, 2.0], [[0.1, 0.0, -0.1, 0.05], [-0.2, 0.0, 0.1, 0.3]]).to_html()
@@ -206,6 +216,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "report": report_page,
     "benchmark": benchmark_page,
     "lens": lens_page,
+    "patching": patching_page,
     "attention": attention_page,
     "data map": lambda: training().to_html(),
     "label errors": lambda: training().suspected_label_errors(5).to_html(),
