@@ -37,7 +37,7 @@ def test_the_public_surface_is_this():
         *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
         *("attention_view", "plot_attention"),
         *("AllLayersSplitter", "LogitLens", "TunedLens", "plot_lens"),
-        *("Cam", "GradCam", "LayerCam", "ScoreCam"),
+        *("Cam", "GradCam", "LayerCam", "Lrp", "ScoreCam"),
         *("Granularity", "GranularityAggregationStrategy", "ImageGranularity", "InferenceModes"),
         *(
             "plot_attributions",
