@@ -18,7 +18,7 @@ SCORES = {
     "bhdf": "probability of an error (BHDF)",
     "tracin": "self-influence (TracIn)",
 }
-"""What each score is called in tables."""
+"""Names of the scores in tables."""
 GUIDE = (
     "Training texts whose labels are most suspicious, the most suspicious first. The label is what the model was trained with, "
     "the suggestion the class that it preferred on average over the epochs; where both are the same, the text was merely hard. "
