@@ -203,12 +203,13 @@ def training() -> TrainingDynamics:
     sentences = demo.load_sentences(split="held-out")[:600]
     texts = [sentence.text for sentence in sentences]
     features = SplitterForClassification(model, tokenizer=tokenizer).inputs_to_activations(texts)
+    features = (features - features.mean(0)) / features.std(0)
     labels = torch.tensor([int((sentence.score > 0) != (i % 10 == 3)) for i, sentence in enumerate(sentences)])
     head = torch.zeros(2, features.shape[1], requires_grad=True)
-    optimizer, generator = torch.optim.SGD([head], lr=0.2), torch.Generator().manual_seed(0)
+    optimizer, generator = torch.optim.SGD([head], lr=0.1), torch.Generator().manual_seed(0)
     dynamics = TrainingDynamics(texts, classes=["negative", "positive"])
     for epoch in range(12):
-        for batch in torch.randperm(len(texts), generator=generator).split(16):
+        for batch in torch.randperm(len(texts), generator=generator).split(32):
             optimizer.zero_grad()
             cross_entropy(features[batch] @ head.T, labels[batch]).backward()
             optimizer.step()
