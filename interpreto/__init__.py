@@ -30,6 +30,7 @@ _HOMES = {
     "Documents": "inputs.documents",
     "ExactShapley": "attributions.methods",
     "ExpectedGradients": "attributions.methods",
+    "ExplanationDataset": "datasets.results",
     "Explanations": "attributions.explanations",
     "GLime": "attributions.methods",
     "GenericAttention": "attributions.methods",
@@ -46,6 +47,7 @@ _HOMES = {
     "LayerCam": "attributions.methods",
     "Lime": "attributions.methods",
     "LimeWithPrior": "attributions.methods",
+    "Lrp": "attributions.methods",
     "LogitLens": "concepts.lenses.logit_lens",
     "ModelWithSplitPoints": "concepts.splitters",
     "MultitaskExplainerMixin": "attributions.base",
@@ -72,6 +74,7 @@ _HOMES = {
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
     "compare_steering": "concepts.steering.compare",
+    "explain_dataset": "datasets.run",
     "fill_slots": "inputs.slots",
     "load": "models.loading",
     "load_sae": "concepts.pretrained.load",
@@ -89,7 +92,7 @@ _HOMES = {
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
-_MODULES = ("attributions", "concepts", "demo", "errors", "judges", "metrics")
+_MODULES = ("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics")
 
 __all__ = [
     "AllLayersSplitter",
@@ -112,6 +115,7 @@ __all__ = [
     "Documents",
     "ExactShapley",
     "ExpectedGradients",
+    "ExplanationDataset",
     "Explanations",
     "GLime",
     "GenericAttention",
@@ -129,6 +133,7 @@ __all__ = [
     "Lime",
     "LimeWithPrior",
     "LogitLens",
+    "Lrp",
     "ModelWithSplitPoints",
     "MultitaskExplainerMixin",
     "Occlusion",
@@ -159,8 +164,10 @@ __all__ = [
     "cockatiel",
     "compare_steering",
     "concepts",
+    "datasets",
     "demo",
     "errors",
+    "explain_dataset",
     "fill_slots",
     "judges",
     "load",
@@ -178,7 +185,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from interpreto import attributions, concepts, demo, errors, judges, metrics
+    from interpreto import attributions, concepts, datasets, demo, errors, judges, metrics
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.citations import Citations
@@ -208,6 +215,7 @@ if TYPE_CHECKING:
         LayerCam,
         Lime,
         LimeWithPrior,
+        Lrp,
         Occlusion,
         PartitionShap,
         PermutationShap,
@@ -232,6 +240,8 @@ if TYPE_CHECKING:
     from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification, SplitterForGeneration
     from interpreto.concepts.steering.compare import compare_steering
     from interpreto.concepts.steering.steering import Steering, steered
+    from interpreto.datasets.results import ExplanationDataset
+    from interpreto.datasets.run import explain_dataset
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.regions import ImageGranularity
     from interpreto.inputs.slots import fill_slots

@@ -8,6 +8,7 @@ InterpretoError
 ├── ModelError        a model that cannot be run or read as asked
 │   └── TaskError     a model whose kind of output is not known or not covered
 ├── EndpointError     a server that cannot be reached, or sends something else than asked for
+├── EngineError       workers that died while they computed a data set
 ├── JudgeError        a judge of labels that is spent, or worse than chance
 └── FileError         a file that is none of ours, is damaged, or cannot be written
 
@@ -60,6 +61,10 @@ class EndpointError(InterpretoError, RuntimeError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class EngineError(InterpretoError, RuntimeError):
+    """The workers that compute a data set ended before it was complete."""
 
 
 class JudgeError(InterpretoError, RuntimeError):

@@ -53,14 +53,34 @@ def mean_interval(values: Float[Tensor, " n"], level: int | float, center: float
         return math.nan, math.nan
     values = values.double()
     mean, spread = float(values.mean()), float(values.std())
-    middle = mean if center is None else center
+    skewness = 0.0 if spread == 0 else float(((values - mean) / spread).pow(3).mean()) * (n / (n - 1)) ** 1.5
+    return interval_of_moments(n, mean if center is None else center, spread, skewness, level)
+
+
+def interval_of_moments(n: int, center: float, spread: float, skewness: float, level: int | float) -> tuple[float, float]:
+    """Return the interval of `mean_interval` from the moments of the samples.
+
+    Args:
+        n: Number of samples, at least 2.
+        center: The estimate.
+        spread: Standard deviation of the samples, with n − 1.
+        skewness: Their mean cubed deviation over the cube of the standard deviation with n.
+        level: Nominal coverage, in (0, 1).
+
+    Returns:
+        Lower and upper end.
+
+    Examples:
+        >>> low, high = interval_of_moments(5, 3.0, 2.5**0.5, 0.0, 0.95)
+        >>> round(low, 2), round(high, 2)
+        (0.57, 5.43)
+    """
     if spread == 0:
-        return middle, middle
+        return center, center
     t = student_quantile(1 - (1 - level) * (n - 1) / (n + FEW), n - 1)
-    skewness = float(((values - mean) / spread).pow(3).mean()) * (n / (n - 1)) ** 1.5
     error = spread / math.sqrt(n)
     below, above = max(t, _unskewed(t, skewness, n)), min(-t, _unskewed(-t, skewness, n))
-    return middle - below * error, middle - above * error
+    return center - below * error, center - above * error
 
 
 def _unskewed(z: float, skewness: float, n: int) -> float:

@@ -6,6 +6,9 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from tqdm import TqdmWarning
@@ -18,6 +21,20 @@ SECONDS = 2.0  # before a bar that nobody asked for is shown
 OFTEN = 0.2  # seconds between two counts of passes
 
 
+_UNASKED: ContextVar[bool] = ContextVar("_UNASKED", default=True)
+"""True where bars are shown that nobody asked for."""
+
+
+@contextmanager
+def one_bar() -> Iterator[None]:
+    """Context manager in which only bars that are asked for are shown, since one around them counts for all."""
+    token = _UNASKED.set(False)
+    try:
+        yield
+    finally:
+        _UNASKED.reset(token)
+
+
 def progress_bar(iterable: Any = None, *, shown: bool | None, **options: Any) -> Any:
     """Return a progress bar, which is gone when it is done.
 
@@ -27,7 +44,7 @@ def progress_bar(iterable: Any = None, *, shown: bool | None, **options: Any) ->
             ``INTERPRETO_PROGRESS=0``.
         **options: Of tqdm, such as ``total``, which adds the time that is left.
     """
-    wanted = _is_watched() if shown is None else shown
+    wanted = (_UNASKED.get() and _is_watched()) if shown is None else shown
     return tqdm(iterable, disable=not wanted, delay=SECONDS if shown is None else 0, leave=False, **options)
 
 

@@ -227,6 +227,17 @@ METHODS = (
         inputs=("texts",),
     ),
     MethodSummary(
+        "Lrp",
+        "gradients",
+        True,
+        "1",
+        "f(x) without biases, of networks of convolutions",
+        False,
+        "Montavon et al., 2019",
+        "https://doi.org/10.1007/978-3-030-28954-6_10",
+        inputs=("images",),
+    ),
+    MethodSummary(
         "GradCam",
         "feature maps",
         False,

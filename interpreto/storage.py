@@ -44,11 +44,16 @@ def check_writable(path: str | PathLike[str], name: str = "path") -> Path:
 
 
 @contextmanager
-def replacing(path: str | PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | PathLike[str], *, durable: bool = False) -> Iterator[Path]:
     """Context manager that gives a new file to write, which takes the place of another once it is complete.
 
     Links are followed. What was there keeps its permissions, and stays as it is when writing fails; nothing half-written
     is left. A device (``/dev/stdout``) is not replaced: the finished file is copied into it.
+
+    Args:
+        path: The file that is replaced.
+        durable: Wait until the disk holds the new file before it takes that place, so that no loss of power can leave a name
+            without its content.
 
     Raises:
         FileError: the file cannot be written, because the disk is full, the folder is missing or must not be written to.
@@ -60,7 +65,11 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
         partial = Path(_temporary_folder(), partial.name)
     try:
         yield partial
+        if durable:
+            _flush(partial)
         _put(partial, target)
+        if durable:
+            _flush(target.parent)
     except (OSError, SafetensorError) as error:
         if isinstance(error, FileError):
             raise
@@ -80,6 +89,17 @@ def _put(partial: Path, target: Path) -> None:
             shutil.copyfileobj(source, sink)
         return
     os.replace(partial, target)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the disk holds a file, or the names in a folder."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _followed(path: Path) -> Path:

@@ -37,7 +37,7 @@ def test_the_public_surface_is_this():
         *("AttributionExplainer", "AttributionOutput", "MultitaskExplainerMixin"),
         *("attention_view", "plot_attention"),
         *("AllLayersSplitter", "LogitLens", "TunedLens", "plot_lens"),
-        *("Cam", "GradCam", "LayerCam", "ScoreCam"),
+        *("Cam", "GradCam", "LayerCam", "Lrp", "ScoreCam"),
         *("Granularity", "GranularityAggregationStrategy", "ImageGranularity", "InferenceModes"),
         *(
             "plot_attributions",
@@ -82,7 +82,8 @@ def test_the_public_surface_is_this():
             "ZeroShotClassifier",
         ),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
-        *("attributions", "concepts", "demo", "errors", "judges", "metrics", "__version__"),
+        *("ExplanationDataset", "explain_dataset"),
+        *("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics", "__version__"),
     }
 
 

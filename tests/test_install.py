@@ -42,6 +42,7 @@ EXTRAS = {
         "from interpreto import Occlusion, demo, plot_attributions; e = Occlusion(*demo.load_classifier())('A good film.'); "
         "e.to_dataframe(); plot_attributions(e, 'a.png', backend='matplotlib'); e[0]._repr_html_()"
     ),
+    "scale": "import ray.data; from interpreto.datasets import explain_dataset",
 }
 """What each extra is for, in a line."""
 UNWANTED = ("torchvision", "opencv-python", "timm", "overcomplete")

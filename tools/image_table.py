@@ -26,6 +26,7 @@ METHODS: dict[str, dict[str, object]] = {
     "Saliency": {},
     "AttnLrp": {},
     "DeepLift": {},
+    "Lrp": {},
     "RawAttention": {},
     "AttentionRollout": {},
     "GenericAttention": {},

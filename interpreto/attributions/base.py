@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -48,6 +48,7 @@ from interpreto.models.text_model import TextModel
 from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import Passes, progress_bar
 
+Kind = TypeVar("Kind", bound="AttributionExplainer")
 SAMPLES_TOGETHER = 256  # at most, between which the model is left as it was
 TOKENS_TOGETHER = 131_072  # of their perturbed inputs, about
 
@@ -86,7 +87,22 @@ class AttributionExplainer:
 
     exact_in_the_limit = False  # True: more steps close the gap between the scores and their sum
     exact = False  # True: there is no gap, unless the model has an operation without a rule
+    fitted: tuple[str, ...] = ()  # attributes that a fit sets
     explains_answers = False  # True: a generation is explained as a whole, by its prompt, unless a call says otherwise
+
+    made_with: tuple[tuple[Any, ...], dict[str, Any]]
+    """The arguments that the explainer was made with, as they were passed."""
+
+    def __new__(cls: type[Kind], *args: Any, **kwargs: Any) -> Kind:
+        """Keep the arguments, out of which another process makes the explainer again."""
+        explainer = super().__new__(cls)
+        explainer.made_with = (args, kwargs)
+        return explainer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickles and copies are made of: the arguments, and what a fit has found since."""
+        args, kwargs = self.made_with
+        return _made_again, (type(self), args, kwargs, {name: getattr(self, name) for name in self.fitted})
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Accept the names that other libraries have for the number of perturbed inputs, where a method has that option."""
@@ -455,6 +471,14 @@ class AttributionExplainer:
         else:
             generator.manual_seed(self.settings.random_state)
         return generator
+
+
+def _made_again(kind: type, args: tuple[Any, ...], kwargs: dict[str, Any], fitted: dict[str, Any]) -> Any:
+    """Return an explainer as it was pickled."""
+    explainer = kind(*args, **kwargs)
+    for name, value in fitted.items():
+        setattr(explainer, name, value)
+    return explainer
 
 
 def _number_of(inputs: Any) -> int | None:

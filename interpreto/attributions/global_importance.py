@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -201,20 +201,15 @@ def global_importance(
     """
     if not explanations:
         raise InputError("`explanations`: got none; there is nothing to average.")
-    found_in = _reader(by, check_flag(fold_case, "fold_case"))
+    found_in = keyed_units(by, check_flag(fold_case, "fold_case"))
     least, whole = check_count(min_count, "min_count"), check_choice(weighting, "weighting", WEIGHTINGS) == "occurrence"
     found: dict[tuple[str, str], list[Occurrence]] = {}
     texts: dict[str, set[int]] = {}
     for i, explanation in enumerate(explanations):
-        keyed = found_in(explanation)
-        for label, row in zip(explanation.target_labels, explanation.attributions.tolist(), strict=True):
+        for label in explanation.target_labels:
             texts.setdefault(label, set()).add(i)
-            scale = (sum(abs(value) for value in row if not math.isnan(value)) or 1.0) if normalize else 1.0
-            for name, units in keyed:
-                values = [row[unit] / scale for unit in units if not math.isnan(row[unit])]
-                if values:  # else the target cannot depend on the unit
-                    value = sum(values) / (1 if explanation.signed else len(values))
-                    found.setdefault((name, label), []).append(Occurrence(i, units, value))
+        for name, label, units, value in values_of(explanation, found_in(explanation), normalize):
+            found.setdefault((name, label), []).append(Occurrence(i, units, value))
     rows = [_row(unit, target, places, whole) for (unit, target), places in found.items()]
     rows = [row for row in rows if row.n_texts >= least]
     rows.sort(key=lambda row: (-abs(row.mean), row.unit))
@@ -244,8 +239,29 @@ def _row(unit: str, target: str, places: Sequence[Occurrence], whole: bool) -> U
     return UnitImportance(unit, target, mean, low, high, magnitude, len(ids), len(places), ids, tuple(places))
 
 
-def _reader(by: str | Callable[[str], str], fold_case: bool) -> Callable[[AttributionOutput], Keyed]:
-    """Return a function from an explanation to its keys, each with the units that it consists of."""
+def values_of(explanation: Any, keyed: Keyed, normalize: bool) -> Iterator[tuple[str, str, tuple[int, ...], float]]:
+    """Yield the keys of an explanation with a target, the units that they consist of, and their value for the target.
+
+    Args:
+        explanation: An `AttributionOutput`, or anything with ``target_labels``, ``signed`` and ``rows`` of attributions.
+        keyed: Its keys.
+        normalize: Divide by the sum of the magnitudes.
+    """
+    rows = explanation.rows if hasattr(explanation, "rows") else explanation.attributions.tolist()
+    for label, row in zip(explanation.target_labels, rows, strict=True):
+        scale = (sum(abs(value) for value in row if not math.isnan(value)) or 1.0) if normalize else 1.0
+        for name, units in keyed:
+            values = [row[unit] / scale for unit in units if not math.isnan(row[unit])]
+            if values:  # else the target cannot depend on the unit
+                yield name, label, units, sum(values) / (1 if explanation.signed else len(values))
+
+
+def keyed_units(by: str | Callable[[str], str], fold_case: bool) -> Callable[[Any], Keyed]:
+    """Return a function from an explanation to its keys, each with the units that it consists of.
+
+    Raises:
+        OptionError: ``by`` is unknown.
+    """
     if by == "word":
         return lambda explanation: _words(explanation, fold_case)
     if not callable(by) and by not in ("unit", "exact"):
@@ -257,7 +273,7 @@ def _reader(by: str | Callable[[str], str], fold_case: bool) -> Callable[[Attrib
     return lambda explanation: [(name, (i,)) for i, text in enumerate(explanation.elements) if (name := key(text))]
 
 
-def _words(explanation: AttributionOutput, fold_case: bool) -> Keyed:
+def _words(explanation: Any, fold_case: bool) -> Keyed:
     """Return the words of a text with the units that begin in each; a unit of several words is one key."""
     text, spans, first = explanation.text, explanation.spans, 0
     found: Keyed = []

@@ -56,12 +56,10 @@ def write_parquet(frame: pandas.DataFrame, contents: Sequence[Content], file: Pa
         OptionError: pyarrow is not installed.
     """
     pyarrow, parquet = _pyarrow()
-    from safetensors.torch import save  # noqa: PLC0415  # with torch
-
     first = ~frame["text_id"].duplicated()
     column: list[bytes | None] = [None] * len(frame)
-    for place, (tensors, facts) in zip(first.to_numpy().nonzero()[0].tolist(), contents, strict=True):
-        column[place] = save(alone(tensors), metadata={"interpreto": json.dumps(dict(facts))})
+    for place, content in zip(first.to_numpy().nonzero()[0].tolist(), contents, strict=True):
+        column[place] = as_bytes(content)
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
     table = table.append_column(CONTENT, pyarrow.array(column, type=pyarrow.binary()))
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"interpreto": FORMAT.encode()})
@@ -85,14 +83,27 @@ def read_parquet(path: str | PathLike[str]) -> list[tuple[dict[str, Tensor], dic
         if (schema.metadata or {}).get(b"interpreto") != FORMAT.encode():
             raise FileError(f"`path`: {str(path)!r} is a table, and none that `Explanations.save` wrote; read it with pandas.")
         column = parquet.read_table(file, columns=[CONTENT])[CONTENT].to_pylist()
-        return [_content(value) for value in column if value is not None]
+        return [from_bytes(value) for value in column if value is not None]
     except (OSError, SafetensorError, ValueError, RecursionError, pyarrow.ArrowException) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"`path`: {str(path)!r} cannot be read as explanations ({error}).") from error
 
 
-def _content(value: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def as_bytes(content: Content) -> bytes:
+    """Return the tensors and the facts of an explanation as the bytes of a safetensors file."""
+    from safetensors.torch import save  # noqa: PLC0415  # with torch
+
+    tensors, facts = content
+    return save(alone(tensors), metadata={"interpreto": json.dumps(dict(facts))})
+
+
+def from_bytes(value: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the facts out of what `as_bytes` made of them.
+
+    Raises:
+        ValueError, SafetensorError: the bytes are something else.
+    """
     from safetensors.torch import load  # noqa: PLC0415  # with torch
 
     length = int.from_bytes(value[:8], "little")  # of the header, which comes before the tensors

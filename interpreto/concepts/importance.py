@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,6 +14,7 @@ from interpreto.concepts.downstream import Downstream, DownstreamBatch
 from interpreto.errors import ModelError
 from interpreto.inputs.samples import Sample
 from interpreto.progress import progress_bar
+from interpreto.quadrature import gauss_legendre
 from interpreto.validation import check_choice, check_count
 
 Method = Literal["gradient", "gradient_x_concept", "integrated_gradients", "ablation"]
@@ -88,8 +88,7 @@ def gradient_x_concept(batch: DownstreamBatch) -> Float[Tensor, "t u c"]:
 
 def integrated_gradients(batch: DownstreamBatch, n_steps: int) -> Float[Tensor, "t u c"]:
     """Compute c ⊙ ∫₀¹ ∂f/∂c (αc) dα by Gauss and Legendre's rule; it sums to the scores' gap between c and no concepts."""
-    nodes, weights = np.polynomial.legendre.leggauss(n_steps)
-    steps = torch.from_numpy(np.stack([(nodes + 1) / 2, weights / 2])).to(batch.concepts)
+    steps = torch.stack(gauss_legendre(n_steps)).to(batch.concepts)
     total: Any = 0.0
     for alphas, shares in zip(steps[0].split(batch.copies), steps[1].split(batch.copies), strict=True):
         gradients = batch.gradients(alphas[:, None, None] * batch.concepts)

@@ -98,6 +98,14 @@ class ImageProcessor:
         x = (x if len(x) == 3 else x.mean(0, keepdim=True).expand(3, -1, -1)).clamp(0, 1)
         return (x * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
 
+    def bounds(self) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]] | None:
+        """Return what black and white pixels become, by channel; None: the processor does not tell."""
+        inner = getattr(self.processor, "image_processor", self.processor)
+        mean, std = getattr(inner, "image_mean", None), getattr(inner, "image_std", None)
+        if mean is None or std is None or not getattr(inner, "do_normalize", False):
+            return None
+        return -_per_channel(mean) / _per_channel(std), (1 - _per_channel(mean)) / _per_channel(std)
+
 
 def _per_channel(values: Any) -> Tensor:
     return torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1)

@@ -60,6 +60,8 @@ class PointRows:
 
 def padded_points(points: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "b l d"]:
     """Return points of unequal lengths or widths as one tensor, which has no graph."""
+    if all(point.shape == points[0].shape for point in points):
+        return torch.stack(list(points)).detach()
     width = max(point.shape[1] for point in points)
     wide = [torch.nn.functional.pad(point, (0, width - point.shape[1])) for point in points]
     return pad_sequence(wide, batch_first=True).detach()

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from itertools import groupby
 
 import torch
 from jaxtyping import Float, Int
@@ -156,11 +157,14 @@ class PointScorer:
         while start < end:
             chosen = [b for b, i in enumerate(picked) if reached[i] <= start < counts[b]]
             last = min(end, start + self._together(given))
-            for some in [chosen] if self.runner.options.shared_backward else [[b] for b in chosen]:
+            parts = [chosen] if self.runner.options.shared_backward else [[b] for b in chosen]
+            for some in parts:
                 if len(some) > 1:
                     self.forward.log.use("shared_backward")
                 block = range(start, min(last, max(counts[b] for b in some)))
-                found = self._backward(scores, given, directions_of(scores, block, {b: counts[b] for b in some}))
+                directions = directions_of(scores, block, {b: counts[b] for b in some})
+                only = end - start == 1 and len(parts) == 1  # no other backward: its memory is free as it goes
+                found = self._backward(scores, given, directions, keep=not only)
                 for j, copies, inside in by_sample(picked, some, places):
                     own = reducer(j)
                     assert own is not None
@@ -193,7 +197,7 @@ class PointScorer:
         return max(1, budget // (given.shape[0] * given.shape[1]))
 
     def _backward(
-        self, scores: Float[Tensor, "b t"], given: Float[Tensor, "b l d"], directions: Float[Tensor, "k b t"]
+        self, scores: Float[Tensor, "b t"], given: Float[Tensor, "b l d"], directions: Float[Tensor, "k b t"], keep: bool
     ) -> Float[Tensor, "k b l d"]:
         """Return the gradients of some sums of scores: in one backward where the model can do it so."""
         if len(directions) > 1 and self.forward.batches_gradients is not False:
@@ -211,12 +215,14 @@ class PointScorer:
                     self.forward.batches_gradients = agree(found[-1], alone, self.forward.low_precision)
                 if self.forward.batches_gradients:
                     return found
-        return torch.stack([self._grad(scores, given, direction) for direction in directions])
+        return torch.stack([self._grad(scores, given, direction, keep=keep) for direction in directions])
 
-    def _grad(self, scores: Tensor, given: Tensor, direction: Tensor, is_grads_batched: bool = False) -> Tensor:
+    def _grad(
+        self, scores: Tensor, given: Tensor, direction: Tensor, is_grads_batched: bool = False, keep: bool = True
+    ) -> Tensor:
         try:
             (found,) = torch.autograd.grad(
-                scores, given, grad_outputs=direction, retain_graph=True, is_grads_batched=is_grads_batched
+                scores, given, grad_outputs=direction, retain_graph=keep, is_grads_batched=is_grads_batched
             )
         except RuntimeError as error:
             if any(said in str(error) for said in NO_GRADIENT):
@@ -229,7 +235,8 @@ class PointScorer:
 
     def _scores(self, owners: Sequence[Sample], given: Float[Tensor, "b l d"]) -> Float[Tensor, "b t"]:
         """Return the scores of rows whose embeddings are given, summed over their samples' readouts; differentiable."""
-        readouts = [self.runner.readouts(owner) for owner in owners]
+        of_sample = {id(owner): self.runner.readouts(owner) for owner in owners}
+        readouts = [of_sample[id(owner)] for owner in owners]
         total: Tensor | None = None
         for q in range(max(map(len, readouts))):
             inside = [b for b, own in enumerate(readouts) if q < len(own)]
@@ -245,7 +252,7 @@ class PointScorer:
     def _read(
         self, owners: Sequence[Sample], readouts: Sequence[Readout | None], given: Float[Tensor, "b l d"]
     ) -> Float[Tensor, "b t"]:
-        rows = concatenated([plain_rows(owner, 1, readout) for owner, readout in zip(owners, readouts, strict=True)])
+        rows = concatenated([plain_rows(owner, count, readout) for owner, readout, count in _runs(owners, readouts)])
         batch = self.runner.batch(rows, list(range(len(owners))))
         extended = any(readout is not None and readout.suffix is not None for readout in readouts)
         if extended and self.hidden is None:
@@ -308,6 +315,14 @@ class PointScorer:
 
 def _halved(budget: Budget) -> Budget:
     return replace(budget, rows=None if budget.rows is None else max(1, budget.rows // 2), tokens=max(1, budget.tokens // 2))
+
+
+def _runs(owners: Sequence[Sample], readouts: Sequence[Readout | None]) -> Iterator[tuple[Sample, Readout | None, int]]:
+    """Yield each sample and readout with the number of rows that share them, one row after another."""
+    pairs = zip(owners, readouts, strict=True)
+    for _, same in groupby(pairs, key=lambda pair: (id(pair[0]), id(pair[1]))):
+        run = list(same)
+        yield *run[0], len(run)
 
 
 def _by_column(logits: Tensor, ids: Int[Tensor, "b k"]) -> Iterator[tuple[Tensor, Tensor]]:

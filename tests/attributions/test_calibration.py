@@ -21,7 +21,7 @@ from interpreto.attributions.aggregations import (
     SquareGradAggregator,
     VarGradAggregator,
 )
-from interpreto.attributions.aggregations.base import jackknife, jackknife_in_logarithms, t_ratio
+from interpreto.attributions.aggregations.base import error_of_few, jackknife, jackknife_in_logarithms, t_ratio
 from interpreto.attributions.perturbations import (
     LinearInterpolationPerturbator,
     RandomMaskedTokenPerturbator,
@@ -64,8 +64,13 @@ def all_masks(u: int) -> Tensor:
     return torch.tensor(list(itertools.product([0.0, 1.0], repeat=u)))
 
 
-@pytest.mark.parametrize("seed", [3])
-@pytest.mark.parametrize("n", [30, 45, 56, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("n", "seed"),
+    [(n, 3) for n in (28, 30, 45, 56)]
+    + [
+        pytest.param(n, seed, marks=pytest.mark.slow) for n, seed in [(200, 3), (41, 0), *((28, seed) for seed in (0, 1, 2, 4))]
+    ],
+)
 def test_kernel_shap(n, seed):
     value, phi = problems.random_game(14, seed)
     values, errors = estimates(ShapTokenPerturbator(n), ShapleyAggregator(), value, 14)
@@ -164,6 +169,15 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
     values = torch.randn(9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     left_out = (values.sum(0) - values) / 8
     torch.testing.assert_close(jackknife(left_out), values.std(0) / 3 * t_ratio(8))
+
+
+def test_errors_of_few_draws_are_moderated_by_those_of_all_units():
+    stats = pytest.importorskip("scipy.stats")
+    variance = torch.tensor([[1.0, 4.0, 7.0]], dtype=torch.float64)
+    wanted = [math.sqrt((1 * own + 3 * 4.0) / 4) * stats.t.ppf(0.975, 4) / 1.959964 for own in (1.0, 4.0, 7.0)]
+    torch.testing.assert_close(error_of_few(variance, 2)[0], torch.tensor(wanted).double(), rtol=3e-3, atol=0)
+    torch.testing.assert_close(error_of_few(variance, 10_000), variance.sqrt(), rtol=2e-3, atol=0)
+    assert bool(error_of_few(variance, 1).isnan().all())
 
 
 def test_the_jackknife_of_logarithms_is_the_upper_arm_of_their_interval():

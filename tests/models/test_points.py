@@ -69,6 +69,23 @@ def test_many_targets_share_backward_passes(method, backwards):
     torch.testing.assert_close(together.attributions, alone.attributions, rtol=0, atol=1e-5 * scale)
 
 
+def test_the_graph_is_kept_only_where_another_backward_follows(monkeypatch):
+    model, tokenizer = classifier(3)
+    kept, grad = [], torch.autograd.grad
+
+    def noted(*arguments, **options):
+        kept.append(options["retain_graph"])
+        return grad(*arguments, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", noted)
+    one = IntegratedGradients(model, tokenizer)([TEXT], [0])[0]
+    assert kept and not any(kept)
+    kept.clear()
+    every = IntegratedGradients(model, tokenizer)([TEXT], [[0, 1, 2]])[0]
+    assert kept and all(kept)
+    torch.testing.assert_close(one.attributions[0], every.attributions[0], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("method", [InputXGradient, SmoothGrad, IntegratedGradients], ids=lambda m: m.__name__)
 def test_targets_are_explained_in_blocks_where_memory_asks_for_it(method, monkeypatch):
     model, tokenizer = classifier()

@@ -19,6 +19,7 @@ from interpreto.inputs.samples import MaskVariants, Variants
 from interpreto.intervals import student_quantile
 from interpreto.models.gradients import ContractedGradients, GradientReducer
 
+PRIOR = 3  # degrees of freedom that the mean variance of all units counts for
 NORMAL = 1.959964  # the 97.5 % quantile of the normal distribution
 
 
@@ -198,6 +199,26 @@ def t_ratio(degrees: int) -> float:
         degrees: Degrees of freedom; with none the ratio is NaN.
     """
     return math.nan if degrees < 1 else student_quantile(0.95, degrees) / NORMAL
+
+
+def error_of_few(variance: Float[Tensor, "t u"], draws: int) -> Float[Tensor, "t u"]:
+    """Return standard errors of means of few draws, whose own variances are hardly known.
+
+    The variance of each unit is moderated by the mean variance of all units, which counts as much as `PRIOR` degrees of
+    freedom, and the error is widened by Student's t with the degrees of both.
+
+    Args:
+        variance: Variance of each unit's mean, as its own draws tell it.
+        draws: Their number; of a single one the error is NaN.
+
+    References:
+        Smyth (2004), https://doi.org/10.2202/1544-6115.1027.
+    """
+    own = draws - 1
+    if own < 1:
+        return torch.full_like(variance, torch.nan)
+    moderated = (own * variance + PRIOR * variance.mean(-1, keepdim=True)) / (own + PRIOR)
+    return moderated.sqrt() * t_ratio(own + PRIOR)
 
 
 def removals(mask: Float[Tensor, "p u"]) -> Float[Tensor, " u"]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach, t_ratio
+from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach, error_of_few, t_ratio
 from interpreto.attributions.aggregations.linear_regression import contributions
 from interpreto.attributions.games.indices import banzhaf_values, shapley_values
 from interpreto.inputs.samples import MaskVariants
@@ -55,9 +55,7 @@ class OrdersAggregator(Aggregator):
                 ..., :m
             ]
             pairs = along.unflatten(0, (-1, 2)).mean(1)
-            own = _variance_of_mean(pairs)
-            error = ((own + own.mean(-1, keepdim=True)) / 2).sqrt() * t_ratio(4 * (len(pairs) - 1))  # few pairs know little
-            return Estimate(pairs.mean(0), error, reference=empty)
+            return Estimate(pairs.mean(0), error_of_few(_variance_of_mean(pairs), len(pairs)), reference=empty)
 
         return by_reach(scores, variants, estimate)
 

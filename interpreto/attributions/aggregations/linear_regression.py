@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach, t_ratio
+from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach, error_of_few
 from interpreto.choices import Choice
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants
@@ -140,7 +140,7 @@ def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"], m: in
     order, blocks of units join at once; a block's gain beyond the values of its units by the complete orders is shared
     equally among them.
 
-    With two or three orders the variance of a single unit is hardly known: it is averaged with the mean variance of all.
+    With two or three orders the variance of a single unit is hardly known: see `error_of_few`.
     """
     u = mask.shape[1]
     rows = len(mask) - 2
@@ -153,9 +153,7 @@ def _over_orders(values: Float[Tensor, "p t"], mask: Float[Tensor, "p u"], m: in
         beyond = (gains[0] - sets[0] @ phi.T) / sets[0].sum(1, keepdim=True)  # blocks × targets
         part = rest / (u - 1)
         phi = phi + part / (count + part) * (beyond.T @ sets[0])
-    own = per_order[..., :m].var(0) / count
-    error = ((own + own.mean(-1, keepdim=True)) / 2).sqrt()
-    return phi[:, :m], error * t_ratio(4 * (count - 1))
+    return phi[:, :m], error_of_few(per_order[..., :m].var(0) / count, count)
 
 
 def contributions(values: Float[Tensor, "o q t"], mask: Float[Tensor, "o q u"], ends: Float[Tensor, "p t"]) -> Tensor:

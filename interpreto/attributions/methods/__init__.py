@@ -18,7 +18,7 @@ from interpreto.attributions.methods.occlusion import Occlusion
 from interpreto.attributions.methods.partition_shap import PartitionShap
 from interpreto.attributions.methods.raw_attention import RawAttention
 from interpreto.attributions.methods.reagent import ReAGent
-from interpreto.attributions.methods.relevance import AttnLrp
+from interpreto.attributions.methods.relevance import AttnLrp, Lrp
 from interpreto.attributions.methods.saliency import InputXGradient, Saliency
 from interpreto.attributions.methods.smooth_grad import SmoothGrad
 from interpreto.attributions.methods.sobol import Sobol
@@ -51,6 +51,7 @@ __all__ = [
     "LayerCam",
     "Lime",
     "LimeWithPrior",
+    "Lrp",
     "Occlusion",
     "PartitionShap",
     "PermutationShap",

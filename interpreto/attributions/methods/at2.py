@@ -57,6 +57,7 @@ class At2(AttributionExplainer):
     """
 
     explains_answers = True
+    fitted = ("weights",)
 
     def __init__(
         self,

@@ -79,16 +79,22 @@ class UntouchedPerturbator(MaskPerturbator):
 
 
 class InputPerturbator(EmbeddingsPerturbator):
-    """Return the input alone, for its gradient: contracted with the input, or as a norm."""
+    """Return the input alone, for its gradient: contracted with the input, summed, or as a norm.
+
+    Args:
+        input_x_gradient: Contract the gradient with the input.
+        summed: Sum the gradient: of rules that hand relevance itself to the input.
+    """
 
     stays = True
 
-    def __init__(self, input_x_gradient: bool = False) -> None:
-        self.input_x_gradient = input_x_gradient
+    def __init__(self, input_x_gradient: bool = False, *, summed: bool = False) -> None:
+        self.input_x_gradient, self.summed = input_x_gradient, summed
 
     def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         point = space.embed(sample)[None]
-        return EmbeddingVariants(sample, point, direction=point if self.input_x_gradient else None)
+        along = torch.ones_like(point) if self.summed else point if self.input_x_gradient else None
+        return EmbeddingVariants(sample, point, direction=along)
 
 
 def on_units(values: Float[Tensor, "*p l d"], sample: Sample) -> Float[Tensor, "*p l d"]:

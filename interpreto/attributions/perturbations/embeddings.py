@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -12,6 +11,7 @@ from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, on
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, Sample
 from interpreto.models.embeddings import Baseline, InputSpace
+from interpreto.quadrature import gauss_legendre
 from interpreto.validation import check_count, check_not_negative, is_number, shown
 
 
@@ -29,10 +29,9 @@ class LinearInterpolationPerturbator(EmbeddingsPerturbator):
     def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
         step = on_units(embeddings - space.baseline(self.baseline, embeddings, sample), sample)
-        nodes, weights = np.polynomial.legendre.leggauss(self.n_perturbations)
-        alphas = torch.from_numpy((nodes + 1) / 2).to(embeddings)
-        points = embeddings - (1 - alphas)[:, None, None] * step
-        return EmbeddingVariants(sample, points, step[None], torch.from_numpy(weights / 2), embeddings - step)
+        alphas, shares = gauss_legendre(self.n_perturbations)
+        points = embeddings - (1 - alphas.to(embeddings))[:, None, None] * step
+        return EmbeddingVariants(sample, points, step[None], shares, embeddings - step)
 
 
 class GaussianNoisePerturbator(EmbeddingsPerturbator):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
@@ -13,6 +12,7 @@ from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, on
 from interpreto.attributions.perturbations.embeddings import check_baseline
 from interpreto.inputs.samples import EmbeddingVariants, Sample
 from interpreto.models.embeddings import InputSpace
+from interpreto.quadrature import gauss_legendre
 from interpreto.validation import check_choice, check_count
 
 STRATEGIES = ("greedy", "maxcount")
@@ -41,10 +41,10 @@ class SequentialPathPerturbator(EmbeddingsPerturbator):
         moved = sample.units.free.nonzero()[:, 0].to(x.device)
         alone = torch.zeros(len(moved), *x.shape, dtype=x.dtype, device=x.device)
         alone[torch.arange(len(moved)), moved] = step[moved]
-        nodes, weights = np.polynomial.legendre.leggauss(self.n_perturbations)
-        left = 1 - torch.from_numpy((nodes + 1) / 2).to(x).repeat(len(moved))
+        alphas, weights = gauss_legendre(self.n_perturbations)
+        left = 1 - alphas.to(x).repeat(len(moved))
         direction = alone.repeat_interleave(self.n_perturbations, 0)
-        shares = torch.from_numpy(weights / 2).repeat(len(moved))
+        shares = weights.repeat(len(moved))
         return EmbeddingVariants(sample, x - left[:, None, None] * direction, direction, shares)
 
 

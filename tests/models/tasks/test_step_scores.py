@@ -143,3 +143,75 @@ def test_what_has_no_meaning_is_refused():
         Occlusion(*tiny.CLASSIFIERS["bert"](), inference_mode="kl_divergence")
     with pytest.raises(OptionError, match="with and without a prompt"):
         InferenceModes.KL_DIVERGENCE(torch.zeros(1, 2))
+
+
+def crossentropy(logits):
+    return -logits.log_softmax(-1)
+
+
+def perplexity(logits):
+    return crossentropy(logits).exp()
+
+
+def top_p_size(logits, p=0.9):
+    """How many tokens hold a share of the probability, the same for all columns."""
+    sorted_p = logits.softmax(-1).sort(-1, descending=True).values
+    return (sorted_p.cumsum(-1) - sorted_p < p).sum(-1, keepdim=True).to(logits).expand_as(logits)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", [crossentropy, perplexity, top_p_size])
+def test_a_step_function_without_a_name_is_a_function_of_the_logits(mode):
+    model, tokenizer = FAMILIES["llama"]()
+    found = Occlusion(model, tokenizer, inference_mode=mode, granularity="token", replacement="unk")(PROMPT, TARGET)[0]
+    sample, t = found.sample, len(found.target_labels)
+
+    def by_loop(ids):
+        wanted = []
+        for row, token in zip(at_targets(model, sample, t, ids=ids), ids[-t:].tolist(), strict=True):
+            p = row.softmax(-1)
+            if mode is top_p_size:
+                held, size = 0.0, 0
+                for share in p.sort(descending=True).values.tolist():
+                    if held >= 0.9:
+                        break
+                    held, size = held + share, size + 1
+                wanted.append(float(size))
+            else:
+                wanted.append(float(-p[token].log() if mode is crossentropy else 1 / p[token]))
+        return torch.tensor(wanted)
+
+    whole = by_loop(sample.input_ids)
+    torch.testing.assert_close(found.base_scores, whole, rtol=1e-4, atol=1e-4)
+    masked = torch.where(sample.units.index == 1, tokenizer.unk_token_id, sample.input_ids)  # a token of the prompt
+    torch.testing.assert_close(found.attributions[:, 1], whole - by_loop(masked), rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_information_of_a_context_has_the_attributions_of_the_log_probability():
+    """Pointwise mutual information is log p(y | context) − log p(y), and masks of the context move the first term alone."""
+    model, tokenizer = FAMILIES["llama"]()
+    explainer = Occlusion(model, tokenizer, granularity="token", replacement="unk")
+    explanation = explainer(PROMPT, TARGET, attribute_targets=False)[0]
+    sample, t = explanation.sample, len(explanation.target_labels)
+    targets = sample.input_ids[-t:]
+    reference = without_context(model, tokenizer, sample, t).log_softmax(-1)[torch.arange(t), targets]
+
+    def information(ids):
+        return at_targets(model, sample, t, ids=ids).log_softmax(-1)[torch.arange(t), targets] - reference
+
+    for unit in range(len(explanation.elements)):
+        ids = torch.where(sample.units.index == unit, tokenizer.unk_token_id, sample.input_ids)
+        lost = information(sample.input_ids) - information(ids)
+        torch.testing.assert_close(explanation.attributions[:, unit], lost, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["logits", "softmax"])
+def test_the_score_of_an_alternative_is_that_of_its_text(mode):
+    """``contrast_logits`` and ``contrast_prob``: the target is the alternative; their differences are a `Contrast`."""
+    model, tokenizer = FAMILIES["llama"]()
+    explainer = Occlusion(model, tokenizer, inference_mode=mode)
+    given, other = (explainer(PROMPT, text, aggregate="sequence", attribute_targets=False)[0] for text in (" good", " bad"))
+    both = explainer(PROMPT, Contrast(" good", " bad"), attribute_targets=False)[0]
+    assert both.elements == other.elements
+    torch.testing.assert_close(both.attributions, given.attributions - other.attributions, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,137 @@
+"""Whatever ends a worker or a driver, the next call goes on, and the result equals that of a run that nothing ended."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from interpreto import demo, explain_dataset
+from interpreto.datasets import ExplanationDataset
+from interpreto.datasets.shards import SHARDS
+from interpreto.errors import EngineError, FileError
+from tests.datasets.explainers import assert_same, digests, occlusion, sampled, slow_occlusion, suicidal, texts
+
+ROOT = Path(__file__).parents[2]
+KILLS = int(os.environ.get("INTERPRETO_KILLS", "2"))
+TEXTS = int(os.environ.get("INTERPRETO_KILL_TEXTS", "120"))
+DRIVER = """
+import sys
+from tests.datasets.explainers import slow_occlusion, texts
+from interpreto import explain_dataset
+if __name__ == "__main__":
+    explain_dataset(slow_occlusion(), texts(int(sys.argv[2])), sys.argv[1], rows_per_shard=8, workers=int(sys.argv[3]))
+"""
+
+
+@pytest.mark.slow
+def test_workers_write_what_one_process_writes(tmp_path):
+    found = texts(40)
+    found[7] = " "
+    one = explain_dataset(sampled(), found, tmp_path / "one", rows_per_shard=6)
+    two = explain_dataset(sampled(), found, tmp_path / "two", rows_per_shard=6, workers=2)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two") and two.failures == one.failures and two.verify(found)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_workers_on_devices_run_the_model(tmp_path):
+    from interpreto import Occlusion
+
+    model, tokenizer = demo.load_classifier()
+    found = ["A dull film.", "A gorgeous, moving film."]
+    dataset = explain_dataset(Occlusion(model, tokenizer), found, tmp_path / "out", workers=["cpu"])
+    assert_same(dataset, Occlusion(model, tokenizer)(found), 1e-6)
+
+
+@pytest.mark.slow
+def test_killed_workers_are_replaced(tmp_path):
+    """Workers are killed at random points while the driver goes on; each text is there once, with the same bytes."""
+    found, kills = texts(TEXTS), []
+    explain_dataset(slow_occlusion(), found, tmp_path / "whole", rows_per_shard=8, workers=2)
+    draws = random.Random(0)
+    done = threading.Event()
+
+    def kill() -> None:
+        while len(kills) < KILLS and not done.wait(draws.uniform(0.5, 1.5)):
+            started = [child for child in multiprocessing.active_children() if child.name.startswith("interpreto-")]
+            if started and list((tmp_path / "out" / SHARDS).glob("*")):
+                os.kill(draws.choice(started).pid, signal.SIGKILL)
+                kills.append(1)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        dataset = explain_dataset(slow_occlusion(), found, tmp_path / "out", rows_per_shard=8, workers=2)
+    finally:
+        done.set()
+        killer.join()
+    assert len(kills) >= min(KILLS, 1) and dataset.verify(found)
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_killed_driver_is_taken_up_again(tmp_path):
+    """The driver is killed at random points, its workers end by themselves, and the last call completes the data set."""
+    found, draws = texts(TEXTS), random.Random(1)
+    explain_dataset(slow_occlusion(), found, tmp_path / "whole", rows_per_shard=8)
+    for _ in range(KILLS):
+        command = [sys.executable, "-c", DRIVER, str(tmp_path / "out"), str(TEXTS), "2"]
+        driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        before = len(list((tmp_path / "out" / SHARDS).glob("*.parquet")))
+        while driver.poll() is None and len(list((tmp_path / "out" / SHARDS).glob("*.parquet"))) <= before:
+            time.sleep(0.05)
+        time.sleep(draws.uniform(0, 0.5))
+        driver.kill()
+        driver.wait()
+    time.sleep(1)  # workers finish the shard that they have, and end
+    there = len(ExplanationDataset(tmp_path / "out"))
+    assert there
+    dataset = explain_dataset(slow_occlusion(), found, tmp_path / "out", rows_per_shard=8)
+    assert dataset.verify(found) and digests(tmp_path / "out").keys() >= digests(tmp_path / "whole").keys()
+    for name, content in digests(tmp_path / "whole").items():
+        assert digests(tmp_path / "out")[name] == content
+
+
+@pytest.mark.slow
+def test_a_shard_that_kills_every_worker_ends_the_run(tmp_path):
+    found = [*texts(4), "a suicide note", *texts(3)]
+    with pytest.raises(EngineError, match=r"3 workers died over inputs 4 to 6 \(the last one by SIGKILL\)"):
+        explain_dataset(suicidal(), found, tmp_path / "out", rows_per_shard=2, workers=2)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_a_file_limit_is_a_full_disk(tmp_path):
+    """The system refuses to write more than some bytes per file: what was whole before stays, nothing half-written does."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "from tests.datasets.explainers import occlusion, texts; from interpreto import explain_dataset; "
+        "explain_dataset(occlusion(), texts(8), sys.argv[1], rows_per_shard=4); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); "
+        "explain_dataset(occlusion(), texts(9), sys.argv[2], rows_per_shard=4)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a"), str(tmp_path / "b")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode and "FileError" in ended.stderr and "cannot be written" in ended.stderr
+    assert len(ExplanationDataset(tmp_path / "a")) == 8 and not digests(tmp_path / "b")
+    assert explain_dataset(occlusion(), texts(9), tmp_path / "b", rows_per_shard=4).verify(texts(9))
+
+
+@pytest.mark.slow
+def test_an_error_in_a_worker_is_raised_by_the_driver(tmp_path, monkeypatch):
+    from interpreto import BlackBox, Occlusion
+    from tests.datasets.explainers import never
+
+    with pytest.raises(EngineError, match="on fire"):
+        explain_dataset(Occlusion(BlackBox(never, ["up"])), texts(20), tmp_path / "out", rows_per_shard=10, workers=2)
+    with pytest.raises(FileError, match="cannot be"):
+        explain_dataset(occlusion(), texts(2), "/proc/nowhere", workers=2)
