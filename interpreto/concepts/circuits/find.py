@@ -114,7 +114,7 @@ def find_circuit(
     reads, others = _read(splitter, inputs, corrupt)
     at_tokens = _by_token(by_token, reads)
     setting = _Setting(splitter, ablation, own, parts, read_texts(splitter, reference, "reference") if reference else None)
-    model = setting.model(reads, others, metric)
+    model = setting.ablated(reads, others, metric)
     search = _Search(model, at_tokens, method, n_steps=check_count(n_steps, "n_steps"))
     wanted = None if enough is None else check_probability(enough, "enough")
     return search.circuit(ablation, check_count(max_nodes, "max_nodes"), wanted, check_count(edges, "edges", 0))
@@ -148,7 +148,7 @@ class _Setting:
     parts: str
     reference: list[Read] | None
 
-    def model(self, reads: list[Read], corrupt: list[Read] | None, metric: Any) -> AblatedModel:
+    def ablated(self, reads: list[Read], corrupt: list[Read] | None, metric: Any) -> AblatedModel:
         """Return the model with what can be ablated of it."""
         static = None if self.explainers else static_parts(self.splitter, self.parts, reads[0].row)
         first = recorder_of(self.splitter, static, self.explainers)
