@@ -564,3 +564,21 @@ class TestLens:
         for arguments, said in ((["lens"], "there is no text"), (["lens", "x", "--tuned", "/nowhere"], "no file")):
             assert main(arguments) == 2
             assert said in capsys.readouterr().err
+
+
+def test_a_data_set_is_explained_resumed_and_shown(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = ["A gorgeous, moving film.", "A dull film.", " ", "What a dull, dull waste."]
+    (tmp_path / "data.csv").write_text("\n".join(["review", *(f'"{row}"' for row in rows)]))
+    for part in ("0/2", "1/2"):
+        given = ["data.csv", "--method", "occlusion", "--rows-per-shard", "2", "--part", part, "-o", "out"]
+        code, out, _ = run(capsys, "explain-dataset", *given, "--target", "negative")
+        assert code == 0 and out.endswith("failures: interpreto dataset show out\n")
+    code, out, _ = run(capsys, "dataset", "show", "out", "--json", "--verify", "--html", "page.html")
+    found = json.loads(out)
+    assert (code, found["explanations"], found["failures"], found["shards"], found["files"]) == (0, 3, 1, "2 of 2", "whole")
+    assert found["first_failures"][0][:2] == [2, "InputError"] and (tmp_path / "page.html").exists()
+    assert "dull" in run(capsys, "dataset", "show", "out")[1] or "no word for sure" in run(capsys, "dataset", "show", "out")[1]
+    code, _, err = run(capsys, "explain-dataset", "data.csv", "--method", "saliency", "-o", "out")
+    assert code == 2 and "method ('Occlusion', now 'Saliency')" in err
+    assert "as in 2/10" in run(capsys, "explain-dataset", "data.csv", "--part", "two", "-o", "out")[2]
