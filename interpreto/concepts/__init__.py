@@ -12,6 +12,7 @@ _HOMES = {
     "BatchTopKSAEConcepts": "saes.explainers",
     "CAVConcepts": "probes.explainer",
     "Circuit": "circuits.circuit",
+    "ClassProbability": "steering.measures",
     "Cockatiel": "dictionaries.nmf",
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
@@ -80,6 +81,7 @@ __all__ = [
     "BatchTopKSAEConcepts",
     "CAVConcepts",
     "Circuit",
+    "ClassProbability",
     "Cockatiel",
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
@@ -192,6 +194,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.sobol import SobolImportance, sobol_importance
     from interpreto.concepts.steering.compare import compare, compare_steering
     from interpreto.concepts.steering.comparison import SteeringComparison
+    from interpreto.concepts.steering.measures import ClassProbability
 
 
 def __getattr__(name: str) -> Any:

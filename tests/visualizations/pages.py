@@ -27,6 +27,7 @@ from interpreto.concepts.circuits.patching_output import PatchingOutput
 from interpreto.concepts.lenses.output import LensOutput
 from interpreto.inputs.samples import Prediction
 from interpreto.metrics import Benchmark
+from interpreto.training import TrainingDynamics
 from interpreto.visualizations import to_html
 from interpreto.visualizations.concepts import concepts_to_html
 from interpreto.visualizations.curve_layout import GRID, Curve
@@ -170,6 +171,18 @@ def lens_page() -> str:
     return renderer(found).to_html()
 
 
+def training() -> TrainingDynamics:
+    """Return a record of easy, ambiguous, forgotten and never learned texts, one of them with markup."""
+    dynamics = TrainingDynamics([f"text {i} <b>bold</b>" for i in range(12)], classes=["<no>", "yes"])
+    generator = torch.Generator().manual_seed(0)
+    for epoch in range(6):
+        logits = torch.randn(12, 2, generator=generator) + torch.tensor([0.0, 2.0])
+        logits[:4, 1] -= 2
+        logits[11] = torch.tensor([3.0, -3.0])
+        dynamics.record(epoch, range(12), logits, [1] * 12)
+    return dynamics
+
+
 def patching_page() -> str:
     """Return parts by tokens of a pair of texts."""
     draw = torch.Generator().manual_seed(0)
@@ -233,5 +246,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "patching": patching_page,
     "circuit": lambda: circuit(True).to_html(),
     "attention": attention_page,
+    "data map": lambda: training().to_html(),
+    "label errors": lambda: training().suspected_label_errors(5).to_html(),
     "steering": steering_page,
 }
