@@ -36,6 +36,7 @@ PACKAGES = (
     "interpreto.concepts.splitters",
     "interpreto.demo",
     "interpreto.metrics",
+    "interpreto.training",
 )
 ADDRESS = re.compile(r"https?://(?:\([^\s)]*\)|[^\s);,\"])+(?<!\.)")
 SERVER = re.compile(r"https?://(127\.0\.0\.1|[\w.-]*example\b|api\.openai\.com|localhost)")
