@@ -556,6 +556,66 @@ def concepts_label(  # noqa: PLR0917  # the options, as typer reads them
     return _run("concepts_label", locals())
 
 
+@program.command(
+    epilog=_examples(
+        'interpreto steer "The film was" --model DIR --toward "I loved it." --away "I hated it." --effect sentiment',
+        'interpreto steer "The film was" --model DIR --concepts FILE --concept 12 --strength -2 0 2 --open',
+    )
+)
+def steer(  # noqa: PLR0917  # the options, as typer reads them
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", help="Beginnings of texts, which the model continues.")],
+    model: Model = None,
+    concepts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Concepts that `save` wrote.", rich_help_panel=WHAT)
+    ] = None,
+    concept: Annotated[int, typer.Option(metavar="N", help="Number of the concept.", rich_help_panel=WHAT)] = 0,
+    toward: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A text with what is added, instead of a file; may recur.", rich_help_panel=WHAT),
+    ] = None,
+    away: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Its partner, which lacks that alone; one for each.", rich_help_panel=WHAT),
+    ] = None,
+    strength: Annotated[
+        list[float] | None,
+        typer.Option(metavar="X", help="Strengths, as in --strength -2 0 2. Default: -2 -1 0 1 2.", rich_help_panel=HOW),
+    ] = None,
+    unit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", help="Length of strength 1. Default: the median norm of the activations there.", rich_help_panel=HOW
+        ),
+    ] = None,
+    at: Annotated[str, typer.Option(metavar="TOKENS", help="all, prompt, generated or last.", rich_help_panel=HOW)] = "all",
+    block: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The block after which pairs are read. Default: the middle one.", rich_help_panel=HOW),
+    ] = None,
+    effect: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What is measured of the texts: concept, how much of it is read in them, or sentiment, by the embedded "
+            "classifier.",
+            rich_help_panel=HOW,
+        ),
+    ] = "concept",
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens that are written.", rich_help_panel=HOW)] = 40,
+    random: Annotated[int, typer.Option(metavar="N", help="Random directions to compare with.", rich_help_panel=HOW)] = 10,
+    seed: Seed = 0,
+    device: Device = None,
+    output: Output = None,
+    html: Html = None,
+    json: Json = None,
+    csv: Csv = None,
+    open_page: Open = False,
+    progress: Progress = False,
+) -> int:
+    """Let a language model write while a concept is added to what it thinks, next to random directions."""
+    return _run("steer", locals())
+
+
 @program.command(epilog=_examples("interpreto methods", "interpreto methods kernel-shap", "interpreto methods --json"))
 def methods(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show one method with its options.")] = None,

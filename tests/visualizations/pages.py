@@ -22,6 +22,7 @@ from interpreto import (
     report,
 )
 from interpreto.attributions.output import AttributionOutput
+from interpreto.concepts.circuits.circuit import OUTPUT, Circuit, CurvePoint, Edge, Node
 from interpreto.concepts.circuits.patching_output import PatchingOutput
 from interpreto.concepts.lenses.output import LensOutput
 from interpreto.inputs.samples import Prediction
@@ -196,6 +197,32 @@ def steering_page() -> str:
     return by_hand([-0.3, 0.0, 0.5, 0.9], [0.1, 0.0, 0.4, 2.0], [[0.1, 0.0, -0.1, 0.05], [-0.2, 0.0, 0.1, 0.3]]).to_html()
 
 
+def circuit(tokens: bool) -> Circuit:
+    """Return a circuit with numbers of its own, of parts at tokens or at all of them."""
+    at = [0, 1, 1, 2] if tokens else [None] * 4
+    heads = ["layer 0 head 1", "layer 0 head 1"] if tokens else ["layer 0 head 1", "layer 0 head 0"]
+    names = [*heads, "layer 0 feed-forward", "layer 2 feed-forward"]
+    nodes = [
+        Node(name, place, t, 0.9 - 0.5 * i) for i, (name, place, t) in enumerate(zip(names, [0, 0, 1, 3], at, strict=True))
+    ]
+    edges = Edge(0, 3, 0.5), Edge(1, 2, -0.25), Edge(2, 3, 0.1), Edge(3, OUTPUT, 0.4)
+    curve = [(0, 0.0, 0.0), (1, 0.25, 0.5), (4, 0.75, 0.8), (9, 1.0, 1.0)]
+    return Circuit(
+        tuple(nodes),
+        edges,
+        ("The <b>king is",),
+        ("The", " <b>king", " is") if tokens else (),
+        ("layer 0 att.o input", "layer 0 mlp", "layer 1 mlp", "layer 2 mlp"),
+        "' he' − ' she'",
+        3.0,
+        -1.0,
+        tuple(CurvePoint(*point) for point in curve),
+        9,
+        "corrupt",
+        "attribution",
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "class": lambda: to_html(additive()),
     "classes": lambda: to_html(film()),
@@ -217,6 +244,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "benchmark": benchmark_page,
     "lens": lens_page,
     "patching": patching_page,
+    "circuit": lambda: circuit(True).to_html(),
     "attention": attention_page,
     "data map": lambda: training().to_html(),
     "label errors": lambda: training().suspected_label_errors(5).to_html(),
