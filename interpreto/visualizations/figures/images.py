@@ -69,7 +69,7 @@ def _image(explanation: AttributionOutput, axes: Axes) -> None:
     picture = explanation.sample.picture
     assert picture is not None
     axes.imshow(picture.shown.numpy())
-    _bare(axes)
+    bare(axes)
     titled(axes, short_name(picture.name or "image", 24), "")
 
 
@@ -89,7 +89,7 @@ def _map(explanation: AttributionOutput, target: int, axes: Axes) -> ScalarMappa
     )
     if picture.units <= OUTLINED:
         _outlines(picture.regions.numpy(), axes)
-    _bare(axes)
+    bare(axes)
     score = f"{format_number(float(explanation.base_scores[target]))} {score_unit(explanation)}"
     titled(axes, short_name(explanation.method, 22), f"{short_name(explanation.target_labels[target], 14)}: {score}")
     return heat
@@ -103,7 +103,8 @@ def _outlines(regions: np.ndarray, axes: Axes) -> None:
     axes.hlines(rows + 0.5, columns - 0.5, columns + 0.5, color="#ffffff", linewidth=0.4)
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Take ticks and frame away."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
