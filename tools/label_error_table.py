@@ -85,11 +85,12 @@ def table_of(runs: dict[str, list[tuple[Planted, TrainingDynamics]]]) -> str:
     """Return a table of average precisions with intervals, by score and sentences."""
     known, unknown = (f"{len(pairs[0][0].texts):,}" for pairs in runs.values())
     lines = [
-        f"Average precision of finding flipped labels ({SHARE:.0%} of all; chance {SHARE:.2f}), with 95 % bootstrap intervals",
-        "over the texts. The embedded classifier, with a new head, was fine-tuned once on the noisy labels of each set of",
-        f"sentences, for {EPOCHS} epochs; all epochs are used. *Its training sentences* ({known}) are known to the weights that it",
-        f"starts from, with their true labels; *held-out sentences* ({unknown}) are not, which is the harder and the usual case.",
-        f"The detector was trained on trainings on the first {OF_DETECTOR:,} held-out sentences and is judged on the others.",
+        f"Average precision of finding flipped labels ({SHARE:.0%} of all; chance {SHARE:.2f}), with 95 % bootstrap",
+        "intervals over the texts. The embedded classifier, with a new head, was fine-tuned once on the noisy labels",
+        f"of each set of sentences, for {EPOCHS} epochs; all epochs are used. *Its training sentences* ({known}) are",
+        f"known to the weights that it starts from, with their true labels; *held-out sentences* ({unknown}) are not,",
+        "which is the harder and the usual case. The detector was trained on trainings on the first",
+        f"{OF_DETECTOR:,} held-out sentences and is judged on the others.",
         "",
         "| score | " + " | ".join(runs) + " |",
         "|---|" + "---|" * len(runs),
