@@ -15,6 +15,7 @@ from interpreto import (
     Documents,
     Explanations,
     GenericAttention,
+    GradCam,
     Occlusion,
     Saliency,
     attention_view,
@@ -24,6 +25,7 @@ from interpreto import (
 from interpreto.attributions.output import AttributionOutput
 from interpreto.concepts.circuits.patching_output import PatchingOutput
 from interpreto.concepts.lenses.output import LensOutput
+from interpreto.inputs.regions import grid
 from interpreto.inputs.samples import Prediction
 from interpreto.metrics import Benchmark
 from interpreto.visualizations import to_html
@@ -33,6 +35,7 @@ from interpreto.visualizations.html.curves import curve_page
 from interpreto.visualizations.lens import renderer
 from tests import tiny
 from tests.concepts.steering.test_comparison import by_hand
+from tests.tiny_images import PooledImages, array, as_tensor
 from tests.visualizations.concept_examples import dataset, local
 from tests.visualizations.dashboard_examples import dashboard
 from tests.visualizations.examples import conversation, explanation, film, generation
@@ -183,6 +186,15 @@ def steering_page() -> str:
     return by_hand([-0.3, 0.0, 0.5, 0.9], [0.1, 0.0, 0.4, 2.0], [[0.1, 0.0, -0.1, 0.05], [-0.2, 0.0, 0.1, 0.3]]).to_html()
 
 
+@cache
+def images_page() -> str:
+    """Return two images, one of them explained by two methods, and units that leave pixels out."""
+    model, images, cut = PooledImages(), [array(24, 20), array(24, 20, seed=1)], grid(4, 3)
+    found = [one for kind in (Occlusion, GradCam) for one in kind(model, as_tensor, granularity=cut)(images[0], [0, 1])]
+    left = np.where(np.arange(20) < 10, np.arange(24)[:, None] // 12, -1)
+    return to_html([*found, *Occlusion(model, as_tensor, granularity=lambda shown: left)(images[1])])
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "class": lambda: to_html(additive()),
     "classes": lambda: to_html(film()),
@@ -206,4 +218,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "patching": patching_page,
     "attention": attention_page,
     "steering": steering_page,
+    "images": images_page,
 }
