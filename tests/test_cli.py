@@ -211,7 +211,7 @@ def test_a_warning_is_a_line(capsys):
 
 def test_methods_lists_all(capsys):
     code, out, _ = run(capsys, "methods")
-    assert code == 0 and all(name in out for name in METHODS)
+    assert code == 0 and all(name in out for name in (*METHODS, "ShapleyInteractions", "Consensus"))
     assert max(map(len, out.splitlines())) <= 80
 
 

@@ -27,13 +27,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
 import language_model  # noqa: E402
 
 from interpreto import (  # noqa: E402
+    Citations,
     Contrast,
+    Documents,
     Explanations,
     IntegratedGradients,
     KernelShap,
     ModelWithSplitPoints,
     Occlusion,
     Saliency,
+    ShapleyInteractions,
     SplitterForClassification,
     demo,
     plot_attributions,
@@ -82,6 +85,26 @@ def generation() -> str:
 def chat() -> str:
     model, tokenizer = smollm2()
     return to_html(Occlusion(model, tokenizer)(CHAT, Contrast("Paris", "London")), title="Why Paris rather than London?")
+
+
+def interactions() -> str:
+    return ShapleyInteractions(*demo.load_classifier())("This is not a good film.", "negative")[0].to_html()
+
+
+def citations() -> str:
+    documents = Documents(
+        "Who won the race?",
+        {
+            "sports": "The race was held on Sunday. Ann won it by a minute. Ben came second.",
+            "weather": "It rained all day. The streets were empty until noon.",
+            "traffic": "The bridge was closed for the runners.",
+        },
+    )
+    model, tokenizer = smollm2()
+    explainer = Occlusion(model, tokenizer, granularity="sentence")
+    answer = " Ann won the race. The bridge was closed."
+    found = explainer(documents, answer, aggregate="unit", attribute_targets=False)[0]
+    return Citations(found, documents).to_html()
 
 
 def concepts_of_words() -> str:
@@ -177,6 +200,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "side-by-side": side_by_side,
     "generation": generation,
     "chat": chat,
+    "citations": citations,
+    "interactions": interactions,
     "inputs-to-concepts": concepts_of_words,
     "concepts-global": concepts_of_a_data_set,
     "concepts-local": concepts_of_a_text,

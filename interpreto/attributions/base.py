@@ -34,6 +34,7 @@ from interpreto.errors import OptionError
 from interpreto.inputs.frames import read_columns
 from interpreto.inputs.image_processors import ImageProcessor
 from interpreto.inputs.images import ImageReader
+from interpreto.inputs.pictured import ImageTextProcessor, PicturedReader
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Splitter, check_of_texts
@@ -166,6 +167,10 @@ class AttributionExplainer:
             return self.model.reader(check_of_texts(granularity))
         if isinstance(self.tokenizer, ImageProcessor):
             return ImageReader(self.tokenizer, granularity)
+        if isinstance(self.tokenizer, ImageTextProcessor):
+            cut = self.settings.truncation
+            words = InputReader(self.tokenizer.tokenizer, longest, cut, replies=generates, ends=not generates)
+            return PicturedReader(self.tokenizer, granularity, words)
         check_of_texts(granularity)
         ends = not generates or self.task.encodes
         reader = InputReader(self.tokenizer, longest, self.settings.truncation, replies=generates, ends=ends)
@@ -306,7 +311,8 @@ class AttributionExplainer:
             aggregate=aggregate, attribute_targets=attribute_targets, generation_kwargs=call.get("generation_kwargs")
         )
         request = replace(request, random_state=self.settings.random_state, batch_size=self.batch_size)
-        reader = SampleReader(self.model, self.task, self.encode, self.settings.granularity)
+        granularity = getattr(self.encode, "text_granularity", self.settings.granularity)
+        reader = SampleReader(self.model, self.task, self.encode, granularity)
         return reader.samples(inputs, targets, spans, roles, request)
 
     def explain_frame(

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interpreto.attributions.output import AttributionOutput
+from interpreto.attributions.shared_surrogate import fit_shared, text_surrogates
 from interpreto.errors import InputError, OptionError
 from interpreto.validation import check_choice, check_count, shown
 
@@ -27,7 +28,7 @@ class GlobalAttribution:
         targets: Names of the targets.
         values: ``(w, t)`` values; NaN where a word is in no text that was explained for the target.
         counts: ``(w, t)`` numbers of texts.
-        reduce: Definition of the values.
+        reduce: Definition of the values: one of `of`'s, or ``"fast_normlime"`` of `fit`.
     """
 
     words: tuple[str, ...]
@@ -90,6 +91,53 @@ class GlobalAttribution:
         if not sums:
             raise InputError("`explanations`: there is nothing in it; pass what an explainer's call returns.")
         return _table(sums, forms, reduce, min_count)
+
+    @staticmethod
+    def fit(
+        explainer: Any,
+        inputs: Any,
+        targets: Any = "all",
+        *,
+        strength: float = 1.0,
+        key: Callable[[str], str] = str.casefold,
+        min_count: int = 1,
+    ) -> GlobalAttribution:
+        """Fit one linear surrogate to the masks of all texts, FastNormLIME: a coefficient per word and target.
+
+        Texts have an intercept each, and share the coefficients of their words: ``argmin Σ ω (y − b − zᵀw)² + strength · ‖w‖²``
+        over all perturbed inputs. A word twice in a text counts twice. In a few masks of many texts a word is tried in as many
+        contexts as in many masks of few texts, so that a small ``n_perturbations`` is enough.
+
+        Args:
+            explainer: A `Lime` or `GLime` of a classifier, whose masks and weights ω are taken.
+            inputs: Texts, as an explainer's call takes them.
+            targets: Targets, as an explainer's call takes them.
+            strength: Weight of the squared coefficients.
+            key: Text under which units are counted as one word.
+            min_count: Smallest number of texts of a word.
+
+        Raises:
+            OptionError: The explainer fits no linear surrogate, or the strength is out of range.
+            InputError: There are no texts, or no word is frequent enough.
+
+        Examples:
+            >>> from interpreto import Lime, demo
+            >>> from interpreto.attributions import GlobalAttribution
+            >>> texts = ["A gorgeous film.", "A dull film.", "Gorgeous, not dull."]
+            >>> found = GlobalAttribution.fit(Lime(*demo.load_classifier()), texts)
+            >>> found.top(1, "positive")[0][0], found.top(1, "negative")[0][0]
+            ('gorgeous', 'dull')
+
+        References:
+            Ahern et al., 2019, https://arxiv.org/abs/1909.04200; Li et al., 2023, https://doi.org/10.1016/j.artint.2022.103823.
+        """
+        check_count(min_count, "min_count")
+        forms: dict[str, str] = {}
+        found = fit_shared(text_surrogates(explainer, inputs, targets), strength, key, forms)
+        if not found:
+            raise InputError("`inputs`: got none; there is nothing to fit.")
+        entries = {pair: (value * count, count) for pair, (value, count) in found.items()}
+        return _table(entries, forms, "fast_normlime", min_count)
 
     def top(self, k: int = 10, target: str | int | None = None) -> list[tuple[str, float]]:
         """Return the words of largest value for a target, with their values; None: the first target.

@@ -31,6 +31,8 @@ OTHER_NAMES = {
     "num_steps": "n_perturbations",
 }
 """Names that other libraries have for an option, and the present one, by which they are accepted."""
+UNTIL_TOLERANCE = ("KernelShap", "PermutationShap", "Banzhaf", "Lime", "GLime", "Rise", "ShapleyInteractions")
+"""Methods that sample until a tolerance."""
 PARTS = ("self", "model", "tokenizer", "batch_size", "options")
 
 
@@ -42,6 +44,9 @@ def own_options(method: type) -> list[str]:
 
 def _unknown(name: str, method: type, shared: list[str]) -> str:
     """Return the message of an option that a method does not have."""
+    if name == "tolerance":
+        taken = f"{', '.join(UNTIL_TOLERANCE[:-1])} and {UNTIL_TOLERANCE[-1]}"
+        return f"`tolerance`: {method.__name__} cannot sample until one, in shares of a score gap; these can: {taken}."
     own = own_options(method)
     near = difflib.get_close_matches(OTHER_NAMES.get(name, name), [*own, *shared], n=1)
     hint = f" Did you mean `{near[0]}`?" if near else ""

@@ -11,12 +11,13 @@ import torch
 
 from interpreto.errors import InputError, TargetError
 from interpreto.inputs.forms import is_single, iterated
+from interpreto.inputs.pictured import after
 from interpreto.inputs.regions import ImageGranularity
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.segmentation import read_spans, segment
 from interpreto.inputs.targets import Contrast
 from interpreto.inputs.text import TokenizedInput
-from interpreto.inputs.units import Granularity, Span, Splitter, check_of_texts
+from interpreto.inputs.units import Granularity, Span, Splitter, Units, check_of_texts
 from interpreto.models.protocol import Model
 from interpreto.models.served import ServedModel
 from interpreto.models.tasks import GenerationRequest, Task
@@ -83,7 +84,7 @@ class SampleReader:
         joined = self.task.joined(encoding, target, request)
         if joined.units is not None and spans is not None:
             raise InputError("`spans`: an image has no characters; pass a function to `granularity` for units of your own.")
-        units = segment(joined.tokens, check_of_texts(self.granularity), spans) if joined.units is None else joined.units
+        units = self._units(joined, spans)
         if not len(units):
             raise InputError(
                 f"`inputs[{i}]`: {encoding.tokens.text[:60]!r} has no unit to explain: all its tokens are special ones, "
@@ -96,6 +97,15 @@ class SampleReader:
         )
         places = {"source": joined.source, "prompt": joined.prompt, "picture": joined.picture, "offsets": joined.tokens.offsets}
         return Sample(joined.tokens.text, joined.input_ids, units, joined.extras, targets, **places)
+
+    def _units(self, joined: TokenizedInput, spans: list[Span] | None) -> Units:
+        """Return the units of an input: its own, and those that the tokens behind them are cut into."""
+        own = joined.units
+        if own is None:
+            return segment(joined.tokens, check_of_texts(self.granularity), spans)
+        if len(own.index) == len(joined.input_ids):
+            return own
+        return own.followed_by(segment(after(joined.tokens, len(own.index)), check_of_texts(self.granularity)))
 
 
 def _parts(inputs: Any, targets: Any, spans: Any) -> Iterator[tuple[Any, Any, Any, bool]]:

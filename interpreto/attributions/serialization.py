@@ -229,10 +229,12 @@ def _picture(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], units: Uni
         raise _InconsistentError(f"`picture.pixels` has shape {tuple(pixels.shape)}, or holds no finite numbers")
     _check_shape(regions, "picture.regions", tuple(pixels.shape[1:]), "each pixel")
     _check_shape(seen, "picture.shown", (*pixels.shape[1:], 3), "each pixel")
-    if regions.is_floating_point() or seen.dtype is not torch.uint8 or int(regions.max()) + 1 != len(units):
+    if regions.is_floating_point() or seen.dtype is not torch.uint8 or int(regions.max()) + 1 > len(units):
         raise _InconsistentError(f"`picture.regions` has {int(regions.max()) + 1} regions for {len(units)} units")
     picture = Picture(pixels, regions.numpy(), seen.numpy(), str(facts["picture"] or ""))
-    if not torch.equal(picture.ids, tensors["input_ids"]):
+    own = tensors["input_ids"][: picture.cells]  # tokens of a text may follow
+    alone = len(tensors["input_ids"]) == picture.cells
+    if not torch.equal(picture.ids, own) or (alone and picture.units != len(units)):
         raise _InconsistentError("`input_ids` are not those of its image")
     return picture
 

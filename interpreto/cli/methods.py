@@ -17,6 +17,12 @@ from interpreto.registry import MethodSummary, find_method
 
 SHARED = ("model", "tokenizer", "batch_size", "options")
 """Parameters that every method has."""
+IN_PYTHON = (
+    "ShapleyInteractions (what units contribute together)",
+    "Consensus (the mean of methods or models)",
+    "GlobalAttribution (words over many texts)",
+)
+"""Names that no command runs, as they return something else than an explanation of each text."""
 
 
 def run(arguments: Arguments) -> int:
@@ -44,6 +50,7 @@ def _print_table() -> None:
     console = screen()
     console.print(table)
     console.print("\n`interpreto methods NAME` shows one with its options.", markup=False)
+    console.print(f"In Python alone: {', '.join(IN_PYTHON)}.", markup=False)
 
 
 def _print_one(name: str) -> None:

@@ -25,7 +25,7 @@ def is_single(inputs: object) -> bool:
     """Return whether ``inputs`` is one input (or one batch of rows) rather than a list of inputs."""
     if isinstance(inputs, np.ndarray):
         return inputs.dtype.kind in "iufb"  # ids; an array of texts is a list
-    if isinstance(inputs, (str, Mapping, Tensor, Documents)) or is_pair(inputs) or is_chat(inputs):
+    if isinstance(inputs, (str, Mapping, Tensor, Documents)) or is_pair(inputs) or is_chat(inputs) or is_pictured(inputs):
         return True
     return hasattr(inputs, "__fspath__") or is_pil(inputs)
 
@@ -58,6 +58,16 @@ def iterated(inputs: object) -> Iterable[Any]:
 
 def is_pair(item: object) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and all(isinstance(part, str) for part in item)
+
+
+def is_pictured(item: object) -> bool:
+    """Return True for a pair of an image and a text; a path and a text are a pair of texts too."""
+    if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[1], str):
+        return False
+    image = item[0]
+    if isinstance(image, (np.ndarray, Tensor)):
+        return image.ndim > 1 and getattr(image.dtype, "kind", "f") in "iufb"
+    return isinstance(image, str) or hasattr(image, "__fspath__") or is_pil(image)
 
 
 def check_characters(text: str, name: str) -> None:

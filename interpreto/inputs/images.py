@@ -125,6 +125,8 @@ def read_image_granularity(value: Any) -> ImageGranularity | Regions:
     """
     if value is Granularity.WORD:
         return ImageGranularity.PATCH
+    if isinstance(value, tuple):
+        raise OptionError("`granularity`: got two, which inputs of an image and a text have; pass one.")
     if isinstance(value, Granularity):
         names = ", ".join(repr(member.value) for member in ImageGranularity)
         raise OptionError(

@@ -135,7 +135,7 @@ class Sample:
         source: Number of tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
         prompt: Tokens before the explained target, where the target is part of the text; None: it is not.
         prediction: What the model decides for the input; None while it has not been run, and where it decides nothing.
-        picture: The image whose cells the ids are; None: the input is a text.
+        picture: The image whose cells the first ids are; those of a text may follow. None: the input is a text.
         offsets: Characters of each token in the text; empty where they are not known, as in files of 0.1.
     """
 
@@ -156,6 +156,16 @@ class Sample:
     def with_targets(self, targets: Targets) -> Sample:
         """Return the same sample, explained for these targets."""
         return replace(self, targets=targets)
+
+    @property
+    def words(self) -> int:
+        """Number of the first unit that is no region of an image."""
+        return 0 if self.picture is None else self.picture.units
+
+    @property
+    def said(self) -> str:
+        """Return what is in the text behind the names of an image's units; of a text, all of it."""
+        return self.text if self.picture is None else self.text[sum(map(len, self.picture.names)) + 2 * self.words - 1 :]
 
     @property
     def extras(self) -> Mapping[str, Shaped[Tensor, "l ..."]]:

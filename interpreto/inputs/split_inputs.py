@@ -22,6 +22,7 @@ class SplitInput:
         u: How many units there are.
         extras: Other inputs of the model with one value per token.
         source: Tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
+        held: The image whose cells the ids are, so that it stays; None: the input is a text.
     """
 
     input_ids: Int[Tensor, " l"]
@@ -29,11 +30,12 @@ class SplitInput:
     u: int
     extras: Mapping[str, Tensor]
     source: int = 0
+    held: object = None
 
     @staticmethod
     def of(sample: Sample) -> SplitInput:
         """Return what the model needs of a sample."""
-        return SplitInput(sample.input_ids, sample.units.index, len(sample.units), sample.extras, sample.source)
+        return SplitInput(sample.input_ids, sample.units.index, len(sample.units), sample.extras, sample.source, sample.picture)
 
     def __len__(self) -> int:
         return self._length

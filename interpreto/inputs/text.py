@@ -32,8 +32,9 @@ class TokenizedInput:
     Attributes:
         source: Number of tokens that an encoder reads, where a decoder reads the others; 0: one stack reads all.
         prompt: Number of tokens before the explained target, where the target is part of the text; None: it is not.
-        units: Units that the input has by itself, as an image has its regions; None: tokens are cut by a granularity.
-        picture: The image whose cells the tokens are; None: the input is a text.
+        units: Units that the input has by itself, as an image has its regions; tokens behind theirs are cut by a granularity.
+            None: all are.
+        picture: The image whose cells the first tokens are; None: the input is a text.
     """
 
     tokens: Tokens

@@ -78,6 +78,11 @@ class Units:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def followed_by(self, other: Units) -> Units:
+        """Return these units and others of the tokens behind theirs, in the same text."""
+        index = torch.where(other.index < 0, other.index, other.index + len(self))
+        return Units(torch.cat([self.index, index]), self.texts + other.texts, self.spans + other.spans)
+
     @property
     def free(self) -> Shaped[Tensor, " l"]:
         """Return a mask ``(l,)``: True for tokens that belong to a unit."""
@@ -140,11 +145,13 @@ _CUTTERS: dict[Granularity, Callable[[str], list[Span]]] = {
 }
 
 
-def read_granularity(value: Granularity | ImageGranularity | str | Splitter) -> Granularity | ImageGranularity | Splitter:
-    """Return a granularity, given itself, its name, or a function that cuts a text or an image."""
+def read_granularity(value: Any) -> Any:
+    """Return a granularity, given itself, its name, or a function that cuts a text or an image; of a pair, both."""
     of_image = next((member for member in ImageGranularity if value is member or value in (member.value, member.name)), None)
     if of_image is not None:
         return of_image
+    if isinstance(value, tuple) and len(value) == 2:
+        return read_granularity(value[0]), read_granularity(value[1])
     if isinstance(value, (Granularity, str)) or not callable(value):
         return read_member(Granularity, value, "granularity")
     return value
@@ -161,4 +168,6 @@ def check_of_texts(granularity: Any) -> Any:
         raise OptionError(
             f"`granularity`: got {granularity.value!r}, which images have; of texts, pass one of {names} or a function."
         )
+    if isinstance(granularity, tuple):
+        raise OptionError("`granularity`: got two, which inputs of an image and a text have; pass one.")
     return granularity

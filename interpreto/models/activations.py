@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.errors import ModelError, OptionError, TaskError
+from interpreto.inputs.image_processors import ImageProcessor
 from interpreto.inputs.pooling import BatchUnits, stretches
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.text import InputReader
@@ -21,6 +22,7 @@ from interpreto.models.batch import Batch
 from interpreto.models.batching import TOKENS_A_PASS, Budget, map_batches, windows
 from interpreto.models.forward import Forward
 from interpreto.models.hook_points import HookPoint
+from interpreto.models.image_places import PlacesLayouts, PlacesReader
 from interpreto.models.interventions import Edit, HookTracing, Tracing, editing, watched
 from interpreto.models.layouts import Layouts
 from interpreto.models.lengths import longest_input
@@ -84,10 +86,16 @@ class ActivationRecorder:
         self.model, self.tokenizer, self.hook_points = model, tokenizer, list(hook_points)
         self.forward = Forward(model) if forward is None else forward
         self.tracing = tracing(model, backend)
-        self.reader = InputReader(tokenizer, longest_input(model, tokenizer), truncation)
+        self.reader: Any
+        self.layouts: Any
+        if isinstance(tokenizer, ImageProcessor):
+            self.reader = PlacesReader(self.forward, self.tracing, tokenizer, hook_points)
+            self.layouts = PlacesLayouts(self.reader)
+        else:
+            self.reader = InputReader(tokenizer, longest_input(model, tokenizer), truncation)
+            self.layouts = Layouts(self._value_at)
         tokens = TOKENS_A_PASS["cuda" if self.forward.device.type == "cuda" else "cpu"]
         self.budget = Budget(check_batch_size(batch_size), tokens)
-        self.layouts = Layouts(self._value_at)
         self._skipped: dict[str, list[nn.Module]] = {}
 
     @contextmanager
@@ -334,8 +342,8 @@ class ActivationRecorder:
     def may_mix(self, rows: Sequence[SplitInput]) -> bool:
         """Return True if rows of unequal lengths may share a batch: measured once, on the shortest next to the longest."""
         short, long = min(rows, key=len), max(rows, key=len)
-        if len(short) == len(long):
-            return True
+        if len(short) == len(long) or getattr(self.model, "fixed_length", False):
+            return len(short) == len(long)
         return self.forward.has_spare_id and self.forward.padding_check(lambda: self._padded_and_alone(short, long))
 
     def _padded_and_alone(self, short: SplitInput, long: SplitInput) -> Iterator[tuple[Tensor, Tensor]]:

@@ -190,10 +190,10 @@ def check_sizes(layer: AttentionMap, sizes: Mapping[Kind, tuple[int, int]], mode
     attends, wanted, name = tuple(layer.weights.shape[-2:]), sizes.get(layer.kind), model_name(model)
     if attends == wanted:
         return
-    if getattr(model, "encodes_apart", False):
+    if instead := getattr(model, "encodes_apart", ""):
         raise ModelError(
-            f"`model`: {name} reads each text of a pair by itself, so that no attention joins them. Give it a "
-            "`reference`, and explain one text; or use a method that masks units or reads gradients."
+            f"`model`: {name} reads each side of a pair by itself, so that no attention joins them. {instead}, or use a method "
+            "that masks units or reads gradients."
         )
     raise ModelError(
         f"`model`: {layer.module!r} of {name} attends with weights {attends}, and the text has {wanted} tokens; attention "

@@ -178,7 +178,8 @@ def embeddings_replaced(
     """Context manager in which the embedding layer returns ``vector`` at some positions of ``ids``; as `embeddings_given`."""
 
     def change(own: Tensor) -> Tensor:
-        return torch.where(where[..., None].to(own.device), vector.to(own), own)
+        wide = torch.nn.functional.pad(vector, (0, own.shape[-1] - len(vector)))  # rows of cells are wider than tokens
+        return torch.where(where[..., None].to(own.device), wide.to(own), own)
 
     with _embeddings_changed(layer, ids, change, others):
         yield

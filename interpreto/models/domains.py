@@ -12,12 +12,15 @@ from interpreto.models.hidden_states import HiddenStates, find_hook_point
 from interpreto.models.image_space import PictureReplacement, PictureSpace, read_image_replacement
 from interpreto.models.images import ImageModel
 from interpreto.models.masking import Replacement, read_replacement
+from interpreto.models.pictured_models import PicturedModel
+from interpreto.models.pictured_space import PicturedReplacement, PicturedSpace, read_pictured_replacement
 from interpreto.validation import shown
 
-AnyReplacement = Replacement | PictureReplacement | TextAlternatives
+AnyReplacement = Replacement | PictureReplacement | PicturedReplacement | TextAlternatives
+AnySpace = EmbeddingSpace | PictureSpace | PicturedSpace
 
 
-def space_of(forward: Forward, tokenizer: Any, at: object = None) -> EmbeddingSpace | PictureSpace:
+def space_of(forward: Forward, tokenizer: Any, at: object = None) -> AnySpace:
     """Return the space in which a model's inputs can be moved: of embeddings, of pixels, or of activations.
 
     Args:
@@ -34,6 +37,12 @@ def space_of(forward: Forward, tokenizer: Any, at: object = None) -> EmbeddingSp
                 f"`at`: got {shown(at)}; activations are explained of models that read texts, and this one reads images."
             )
         return PictureSpace(forward)
+    if isinstance(forward.model, PicturedModel):
+        if at is not None:
+            raise OptionError(
+                f"`at`: got {shown(at)}; activations are explained of models that read texts, and this one reads images too."
+            )
+        return PicturedSpace(forward)
     if at is None:
         return EmbeddingSpace(forward, tokenizer)
     return HiddenStates(forward, tokenizer, find_hook_point(forward.model, at))
@@ -49,13 +58,17 @@ def replacement_of(value: ReplacedBy, forward: Forward, tokenizer: Any) -> AnyRe
         if isinstance(value, (str, int)):
             return read_image_replacement(value)
         raise OptionError("`replacement`: units of images are replaced by a name, not by texts.")
+    if isinstance(forward.model, PicturedModel):
+        return read_pictured_replacement(value)
     if isinstance(value, (str, int)):
         return read_replacement(value, tokenizer)
     return read_alternatives(value, tokenizer)
 
 
-def ready(replacement: AnyReplacement, space: EmbeddingSpace | PictureSpace) -> AnyReplacement:
+def ready(replacement: AnyReplacement, space: AnySpace) -> AnyReplacement:
     """Return the replacement with its embedding, where it needs one."""
-    return (
-        replacement.ready(space) if isinstance(replacement, Replacement) and isinstance(space, EmbeddingSpace) else replacement
-    )
+    if isinstance(replacement, Replacement) and isinstance(space, EmbeddingSpace):
+        return replacement.ready(space)
+    if isinstance(replacement, PicturedReplacement) and isinstance(space, PicturedSpace):
+        return replacement.ready(space)
+    return replacement

@@ -60,9 +60,12 @@ def _unit(found: Any) -> Float[Tensor, "b d"]:
     return nn.functional.normalize(features, dim=-1)
 
 
-def compared(model: Any, images: Float[Tensor, "b d"], texts: Float[Tensor, "k d"]) -> Float[Tensor, "b k"]:
-    """Return the scores of every image with every text: ``logits_per_image``."""
-    scores = nn.functional.linear(images, texts.to(images)) * model.logit_scale.exp()
+def compared(
+    model: Any, images: Float[Tensor, "b d"], texts: Float[Tensor, "k d"], paired: bool = False
+) -> Float[Tensor, "b j"]:
+    """Return the scores of every image with every text, ``logits_per_image``; paired: of each with its own, ``(b, 1)``."""
+    cosines = (images * texts).sum(-1, keepdim=True) if paired else nn.functional.linear(images, texts.to(images))
+    scores = cosines * model.logit_scale.exp()
     bias = getattr(model, "logit_bias", None)
     return scores if bias is None else scores + bias
 

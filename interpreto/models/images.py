@@ -101,9 +101,7 @@ class ImageModel(nn.Module):
     @property
     def rows_a_pass(self) -> int:
         """Return how many rows a forward pass holds, by the size of the model's images."""
-        size = self.config.image_size or USUAL
-        sides = size if isinstance(size, (list, tuple)) else (size, size)
-        return max(1, min(MOST_ROWS, PIXELS_A_PASS // (sides[0] * sides[1])))
+        return rows_of_size(self.config.image_size)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the table of cells."""
@@ -176,6 +174,13 @@ class ImageModel(nn.Module):
                 "head (AutoModelForImageClassification)."
             )
         return logits
+
+
+def rows_of_size(size: Any) -> int:
+    """Return how many rows a forward pass holds of images of a size, as a config has it; None: not known."""
+    size = size or USUAL
+    sides = size if isinstance(size, (list, tuple)) else (size, size)
+    return max(1, min(MOST_ROWS, PIXELS_A_PASS // (sides[0] * sides[1])))
 
 
 def first_map(model: nn.Module, ids: Int[Tensor, "1 l"]) -> int:

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from interpreto.errors import ModelError, OptionError
+from interpreto.inputs.image_processors import ImageProcessor, read_image_processor
 from interpreto.models.devices import read_device
-from interpreto.models.images import reads_images
+from interpreto.models.images import ImageModel, reads_images
 from interpreto.models.sentence_transformers import MODULES
 from interpreto.models.similarity import SimilarityModel
 from interpreto.models.sources import fetched, find_processor, find_tokenizer, is_name, read_tokenizer
@@ -115,6 +116,8 @@ def load_for_splitter(model_or_repo_id: Any, tokenizer: Any, automodel: Any, dev
         _check_place(model_or_repo_id, device_map)
         # A compiled model may not call hooks; the model that it wraps does, on the same weights.
         model = getattr(model_or_repo_id, "_orig_mod", model_or_repo_id)
+        if reads_images(model, tokenizer):
+            return as_image_model(model, tokenizer)
         return model, read_tokenizer(find_tokenizer(model) if tokenizer is None else tokenizer)
     if not is_name(model_or_repo_id):
         swapped = " The model comes first, then its tokenizer." if hasattr(model_or_repo_id, "convert_ids_to_tokens") else ""
@@ -124,7 +127,15 @@ def load_for_splitter(model_or_repo_id: Any, tokenizer: Any, automodel: Any, dev
     source = os.fspath(model_or_repo_id)
     placed = {} if device_map is None else {"device_map": device_map}
     model = _loaded(source, None, placed, automodel, bare=True)
+    if reads_images(model, tokenizer):
+        return as_image_model(model, tokenizer)
     return model, read_tokenizer(source if tokenizer is None else tokenizer)
+
+
+def as_image_model(model: nn.Module, processor: Any) -> tuple[ImageModel, ImageProcessor]:
+    """Return a model of images as the engine runs it, and its processor; None: that which lies where the model came from."""
+    found = getattr(model, "processor", None) or find_processor(model) if processor is None else processor
+    return (model if isinstance(model, ImageModel) else ImageModel(model)), read_image_processor(found, model)
 
 
 def _loaded(

@@ -87,7 +87,7 @@ class SimilarityModel(nn.Module):
     """
 
     reference_embedding: Tensor | None
-    encodes_apart = True  # each text of a pair by a pass of its own
+    encodes_apart = "Give it a `reference`, and explain one text"  # each text of a pair has a pass of its own
 
     def __init__(
         self,

@@ -116,6 +116,25 @@ def find_processor(model: Any) -> Any:
         return None
 
 
+def find_whole_processor(model: Any) -> Any:
+    """Return the processor of images and texts that lies where a model was loaded from.
+
+    Raises:
+        TokenizerError: there is none.
+    """
+    place = getattr(model, "name_or_path", None)
+    if isinstance(place, str) and place:
+        from transformers import AutoProcessor  # noqa: PLC0415  # slow to import
+
+        try:
+            return _quietly(lambda name, offline: AutoProcessor.from_pretrained(name, local_files_only=offline), place, True)
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError):
+            pass
+    raise TokenizerError(
+        f"`tokenizer`: got None; pass the processor of {type(model).__name__}: AutoProcessor.from_pretrained(...)."
+    )
+
+
 def read_tokenizer(value: Any) -> Any:
     """Return a tokenizer, given itself, a processor that holds it, or its folder or id.
 

@@ -9,12 +9,25 @@ import pytest
 import torch
 from sklearn.linear_model import ElasticNet, Ridge
 
-from interpreto import Consensus, Explanations, InputXGradient, KernelShap, Lime, LimeWithPrior, Occlusion, Saliency, demo
+from interpreto import (
+    BlackBox,
+    Consensus,
+    Explanations,
+    GLime,
+    InputXGradient,
+    KernelShap,
+    Lime,
+    LimeWithPrior,
+    Occlusion,
+    Saliency,
+    demo,
+)
 from interpreto.attributions import GlobalAttribution
 from interpreto.attributions.aggregations.penalized import PriorAggregator, elastic_net
 from interpreto.errors import InputError, OptionError
 from tests import tiny
 from tests.attributions.games.test_methods import game_explanation, random_table
+from tests.contracts.zoo import GENERATORS
 
 TEXT = "A gorgeous, moving film."
 
@@ -124,6 +137,45 @@ class TestGlobalAttribution:
         assert bool(explanation.attributions.isfinite().all())
         with pytest.raises(OptionError, match="`target`: got 'neutral'; there are 'negative', 'positive'"):
             found.top(3, "neutral")
+
+    def test_one_surrogate_of_all_texts_finds_the_weights_of_words(self):
+        weights = {"good": 2.0, "dull": -3.0, "film": 0.5, "very": 1.0}
+        box = BlackBox(lambda texts: [[7 + sum(weights.get(w.casefold(), 0.0) for w in t.split())] for t in texts], ["score"])
+        texts = ["good film here", "dull film", "very very good", "dull here"]
+        for method in (Lime, GLime):
+            found = GlobalAttribution.fit(method(box), texts, strength=0.0)
+            assert found.prior() == pytest.approx(weights | {"here": 0.0}, abs=1e-5)
+            assert found.counts[:, 0].tolist() == [2, 2, 2, 2, 1] and found.words == ("dull", "film", "good", "here", "very")
+        other = GlobalAttribution.fit(Lime(box), texts[::-1], strength=0.0)  # order plays no part
+        assert other.prior() == pytest.approx({"dull": -3, "film": 0.5, "good": 2, "here": 0, "very": 1}, abs=1e-5)
+
+    def test_it_is_ridge_over_the_masks_of_all_texts(self):
+        box = BlackBox(lambda texts: [[float(len(set(t)) ** 2), float("a" in t)] for t in texts], ["drawn", "has"])
+        texts, masks = ["one two three", "two three four", "two, a five"], []
+        lime = Lime(box, n_perturbations=60)
+        found = GlobalAttribution.fit(lime, texts, strength=3.0)
+        keys = [word.casefold() for word in found.words]
+        for text in texts:
+            sample = Occlusion(box)(text, [0, 1])[0].sample
+            variants = lime.perturbator(sample, lime._generator())
+            scores = torch.tensor(box.function([sample.render(row, None) for row in variants.mask])).double()
+            weights = lime.aggregator.weights(variants.mask)[:, None]
+            columns = torch.zeros(len(variants.mask), len(keys)).double()
+            for i, unit in enumerate(sample.units.texts):
+                columns[:, keys.index(unit.strip().casefold())] += 1 - variants.mask[:, i].double()
+            centered = [part - (weights * part).sum(0) / weights.sum() for part in (columns, scores)]
+            masks.append([part * weights.sqrt() for part in centered])
+        design, response = (torch.cat(parts) for parts in zip(*masks, strict=True))
+        wanted = Ridge(alpha=3.0, fit_intercept=False).fit(design.numpy(), response.numpy()).coef_
+        torch.testing.assert_close(found.values.T.double(), torch.from_numpy(wanted), atol=1e-4, rtol=1e-4)
+
+    def test_only_a_surrogate_of_a_classifier_is_fit(self, classifier):
+        with pytest.raises(OptionError, match="`explainer`: got Occlusion"):
+            GlobalAttribution.fit(Occlusion(*classifier), ["a"])
+        with pytest.raises(OptionError, match="`strength`: got -1"):
+            GlobalAttribution.fit(Lime(*classifier), ["a"], strength=-1.0)
+        with pytest.raises(OptionError, match="`explainer`: is of a language model"):
+            GlobalAttribution.fit(Lime(*GENERATORS["gpt2"]()), ["a"])
 
     def test_nothing_is_refused(self):
         with pytest.raises(InputError, match="nothing in it"):

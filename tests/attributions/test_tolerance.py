@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
 
+import interpreto.registry
 from interpreto import (
     AttributionOutput,
     Banzhaf,
     BlackBox,
     GLime,
+    GradientShap,
     Granularity,
     KernelShap,
     Lime,
@@ -18,8 +22,11 @@ from interpreto import (
     PermutationShap,
     Rise,
     ShapleyInteractions,
+    SmoothGrad,
+    Sobol,
 )
 from interpreto.attributions.games import indices
+from interpreto.attributions.options import UNTIL_TOLERANCE
 from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator, ShapTokenPerturbator
 from interpreto.attributions.perturbations.games import InteractionPerturbator, OrdersPerturbator, PairedMasksPerturbator
 from interpreto.attributions.tolerance import A_UNIT, FIRST
@@ -117,6 +124,16 @@ def test_generations_interactions_and_black_boxes_stop_too(tmp_path):
     assert pairs.explanation.stopped.startswith("tolerance reached after") and not pairs.exact
     box = BlackBox(lambda texts: [float(len(text.split())) for text in texts])
     assert KernelShap(box, tolerance=0.1)("a b c d e f g h i j k l")[0].stopped.startswith("tolerance reached")
+
+
+def test_other_methods_name_those_that_sample_until_a_tolerance():
+    for name in interpreto.registry.METHODS:
+        method = getattr(interpreto, name.name)
+        takes = "tolerance" in inspect.signature(method).parameters
+        assert takes is (name.name in UNTIL_TOLERANCE)
+    for method in (SmoothGrad, GradientShap, Sobol):
+        with pytest.raises(OptionError, match=f"`tolerance`: {method.__name__} cannot sample .* KernelShap, PermutationShap"):
+            method(*tiny.CLASSIFIERS["bert"](), tolerance=0.1)
 
 
 @pytest.mark.parametrize("wrong", [0.0, -0.1, float("inf"), float("nan")])

@@ -74,10 +74,31 @@ def test_other_places_are_refused(place, said):
         score(PointGame, OUTPUT, place)
 
 
-def test_texts_and_other_numbers_are_refused():
-    text = Occlusion(*demo.load_classifier())("A gorgeous film.")[0]
-    with pytest.raises(InputError, match="about a text"):
-        PointGame([BOX]).run(text)
+TEXT = Occlusion(*demo.load_classifier())("A gorgeous, moving film.", "positive")[0]  # A gorgeous , moving film .
+
+
+@pytest.mark.parametrize(("values", "hit"), [((0, 5, 0, 0, 0, 0), 1), ((0, 5, 0, 5, 0, 0), 0.5), ((0, -9, 0, 5, 0, 0), 0)])
+@pytest.mark.parametrize("place", [[(2, 10)], [(4, 6)], (0, 1, 0, 0, 0, 0)])
+def test_units_of_texts_hit_a_range(values, hit, place):
+    assert score(PointGame, replace(TEXT, attributions=torch.tensor([values]).float()), place) == hit
+
+
+def test_the_area_over_units_of_texts_is_scikit_learns():
+    metrics = pytest.importorskip("sklearn.metrics")
+    values, marked = [0.5, 3.0, -1.0, 0.5, 2.0, 0.0], [0, 1, 0, 1, 1, 0]
+    output = replace(TEXT, attributions=torch.tensor([values]))
+    assert score(PointGameAUC, output, marked) == pytest.approx(metrics.roc_auc_score(marked, values))
+    assert score(PointGameAUC, replace(output, attributions=torch.ones(1, 6)), marked) == 0.5
+
+
+def test_texts_and_images_are_evaluated_together():
+    found = PointGame([BOX, [(2, 10)]]).run([valued(5, 1, 1, 1, 1, 1), TEXT])
+    assert found.per_sample[0] == 1 and found.n_valid == 2
+
+
+def test_other_ranges_and_numbers_are_refused():
+    with pytest.raises(InputError, match=r"`places\[0\]`: \(0, 99\) is not a range"):
+        PointGame([[(0, 99)]]).run(TEXT)
     with pytest.raises(InputError, match="2 for 1"):
         PointGame([BOX, BOX]).run(OUTPUT)
 

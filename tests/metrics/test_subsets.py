@@ -9,6 +9,7 @@ import captum.metrics
 import numpy as np
 import pytest
 import scipy.stats
+import sklearn.linear_model
 import sklearn.metrics
 import torch
 
@@ -24,6 +25,7 @@ from interpreto.metrics import (
     FaithfulnessCorrelation,
     Infidelity,
     LeaveOneOutCorrelation,
+    LocalFidelity,
     MonotonicityCorrelation,
     NormalizedAOPC,
     SensitivityN,
@@ -113,7 +115,9 @@ class TestInfidelity:
 
 
 class TestCorrelations:
-    @pytest.mark.parametrize("metric", [FaithfulnessCorrelation, SensitivityN, SurrogateFidelity, LeaveOneOutCorrelation])
+    @pytest.mark.parametrize(
+        "metric", [FaithfulnessCorrelation, SensitivityN, SurrogateFidelity, LocalFidelity, LeaveOneOutCorrelation]
+    )
     def test_of_a_game_that_adds_up_the_weights_are_perfect(self, metric):
         weights = [0.5, -0.3, 1.0, 0.2, -0.7, 0.1, 0.9]
         game = model_of(additive(weights, constant=2.0), 7)
@@ -128,6 +132,20 @@ class TestCorrelations:
         assert float(FaithfulnessCorrelation(*game, replacement="mask", subset_size=2).run(output)) == pytest.approx(
             1, abs=1e-5
         )
+
+    def test_local_fidelity_is_the_weighted_r2_of_a_linear_model(self):
+        value, _ = random_game(5, 3)
+        game = model_of(value, 5)
+        for width, distance in ((0.25, "cosine"), (0.8, "hamming")):
+            options = {"kernel_width": width, "distance_function": distance}
+            metric = LocalFidelity(*game, **options)
+            masks = metric.subsets(5, torch.Generator())
+            assert len(masks.unique(dim=0)) == 2**5
+            weights, present = metric._weighting.weights(masks.float()).numpy(), (~masks).double().numpy()
+            scores = value(present)
+            fit = sklearn.linear_model.LinearRegression().fit(present, scores, weights)
+            best, other = metric.run(explained(*game, fit.coef_, fit.coef_ + 0.3)).per_sample.tolist()
+            assert best == pytest.approx(fit.score(present, scores, weights), abs=1e-5) and other < best
 
     def test_sizes_of_sets(self):
         generator = torch.Generator().manual_seed(0)
@@ -200,6 +218,7 @@ class TestCorrelations:
             LeaveOneOutCorrelation,
             MonotonicityCorrelation,
             SurrogateFidelity,
+            LocalFidelity,
             SoftComprehensiveness,
             SoftSufficiency,
             NormalizedAOPC,

@@ -232,5 +232,5 @@ def test_attention_is_read_of_one_text_and_refused_of_two(bert):
     alone = SimilarityModel(model.encoder, tokenizer, reference=model.embed(PAIR[1]).detach())
     rows = AttentionRollout(alone, tokenizer, granularity="all_tokens")(PAIR[0])[0].attributions
     torch.testing.assert_close(rows.sum(-1), torch.ones(1))
-    with pytest.raises(ModelError, match=r"SimilarityModel reads each text of a pair by itself.*`reference`"):
+    with pytest.raises(ModelError, match=r"SimilarityModel reads each side of a pair by itself.*`reference`"):
         RawAttention(model, tokenizer)(PAIR)

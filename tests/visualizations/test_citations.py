@@ -35,7 +35,8 @@ def test_every_link_of_the_page_leads_somewhere_and_back(citations):
     links, places = re.findall(r'href="#([\w-]+)"', page), re.findall(r' id="([\w-]+)"', page)
     assert set(links) <= set(places) and len(places) == len(set(places))
     assert {"source-0", "source-2", "part-0", "part-1"} <= set(links)
-    assert page.count("<mark") == 2 and "<script" not in page and "http" not in page
+    assert page.count("<mark") == 2 and "<script" not in page and "http:" not in page and "https:" not in page
+    assert "default-src 'none'" in page
 
 
 def test_text_is_never_markup(citations):

@@ -43,7 +43,10 @@ class ActivationMapping(AttributionExplainer):
         super().__init__(model, processor, batch_size, evidence=maps, signed=signed, **options)
         inner = self.model.forward.model
         if not reads_images(inner):
-            raise ModelError(f"`model`: {type(self).__name__} reads maps of images, and {model_name(inner)} reads texts.")
+            raise ModelError(
+                f"`model`: {type(self).__name__} reads maps of images, and {model_name(inner)} reads texts; of a model that "
+                "compares images with texts, make a ZeroShotClassifier."
+            )
         if maps.layer is not None:
             find_layer(inner.explained, maps.layer)
 

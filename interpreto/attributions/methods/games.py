@@ -56,7 +56,8 @@ class PermutationShap(AttributionExplainer):
 
     Args:
         n_perturbations: Number of distinct coalitions at most: at least ``2u``. Orders share coalitions, and one that is known
-            is not run again. None: 500, or ``8u`` if that is more.
+            is not run again. None: 500, or ``8u`` if that is more; with a tolerance, which most texts reach long before, 1,024
+            in the place of 500.
         tolerance: Sample in rounds until 1.96 standard errors of each unit are at most this share of the score gap, or the
             budget ends; the explanation says which (`AttributionOutput.stopped`). None: the whole budget.
 
@@ -85,7 +86,8 @@ class PermutationShap(AttributionExplainer):
         replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
-        parts = {"perturbator": OrdersPerturbator(n_perturbations), "aggregator": OrdersAggregator()}
+        orders = OrdersPerturbator(n_perturbations, least=500 if tolerance is None else 1024)
+        parts = {"perturbator": orders, "aggregator": OrdersAggregator()}
         super().__init__(
             model, tokenizer, batch_size, replacement=replacement, evidence=evidence_within(tolerance), **parts, **options
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, on_units
@@ -50,7 +51,7 @@ class GaussianNoisePerturbator(EmbeddingsPerturbator):
     def __call__(self, sample: Sample, space: InputSpace, generator: Generator) -> EmbeddingVariants:
         embeddings = space.embed(sample)
         noise = torch.randn(self.n_perturbations, *embeddings.shape, generator=generator, dtype=torch.float32).to(embeddings)
-        points = embeddings + on_units(noise, sample) * (self.std * embeddings.std())
+        points = embeddings + on_units(noise, sample) * (self.std * spread_of(embeddings, sample))
         return EmbeddingVariants(sample, points, direction=points if self.input_x_gradient else None)
 
 
@@ -73,7 +74,7 @@ class GradientShapPerturbator(EmbeddingsPerturbator):
         start = embeddings - on_units(embeddings - space.baseline(self.baseline, embeddings, sample), sample)
         noise = torch.randn(p, *embeddings.shape, generator=generator, dtype=torch.float32).to(embeddings)
         alphas = torch.rand(p, 1, 1, generator=generator, dtype=torch.float32).to(embeddings)
-        step = embeddings + on_units(noise, sample) * (self.std * embeddings.std()) - start
+        step = embeddings + on_units(noise, sample) * (self.std * spread_of(embeddings, sample)) - start
         return EmbeddingVariants(sample, start + alphas * step, step, baseline=start)
 
 
@@ -86,3 +87,14 @@ def check_baseline(value: Any) -> Baseline:
     if not isinstance(value, (str, Tensor)) and not is_number(value):
         raise OptionError(f"`baseline`: got {shown(value)}; pass a name such as 'zero' or 'mask', a number or a tensor.")
     return value
+
+
+def spread_of(embeddings: Float[Tensor, "l d"], sample: Sample) -> Float[Tensor, ...]:
+    """Return the standard deviation of a sample's embeddings; of an image with a text, of pixels and of words by themselves."""
+    count = len(embeddings) if sample.picture is None else sample.picture.cells
+    if sample.picture is None or count == len(embeddings):
+        return embeddings.std()
+    words = embeddings[count:]
+    width = int(words.any(0).nonzero().max()) + 1 if bool(words.any()) else 1  # rows of cells may be wider
+    spreads = embeddings[:count, : sample.picture.width].std(), words[:, :width].std()
+    return torch.stack(spreads).repeat_interleave(torch.tensor([count, len(words)], device=embeddings.device))[:, None]

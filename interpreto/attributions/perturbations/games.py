@@ -14,7 +14,7 @@ from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants, Sample
 from interpreto.validation import check_count, check_optional_count
 
-MOST_REPEATS = 4  # coalitions along orders for each distinct one
+MOST_REPEATS = 16  # coalitions along orders for each distinct one
 
 
 class AllCoalitionsPerturbator(MaskPerturbator):
@@ -44,16 +44,18 @@ class OrdersPerturbator(WeightedMaskPerturbator):
     Args:
         n_perturbations: Number of distinct coalitions at most: at least ``2u`` for ``u`` units, one order with its reverse.
             Orders share coalitions, and a coalition that is known costs nothing: orders are drawn until they have so many, or
-            four times as many with the repeated ones. None: 500, or ``8u`` if that is more.
+            sixteen times as many with the repeated ones. None: ``least``, or ``8u`` if that is more.
+        least: Number of coalitions of short texts, where none is given.
     """
 
-    def __init__(self, n_perturbations: int | None = None) -> None:
+    def __init__(self, n_perturbations: int | None = None, *, least: int = 500) -> None:
         self.n_perturbations = check_optional_count(n_perturbations, "n_perturbations", 2)
+        self.least = check_count(least, "least")
 
     def __call__(self, sample: Sample, generator: Generator) -> MaskVariants:
         u = sample.players
         ends = torch.stack([torch.zeros(u), torch.ones(u)])
-        n = max(500, 8 * u) if self.n_perturbations is None else self.n_perturbations
+        n = max(self.least, 8 * u) if self.n_perturbations is None else self.n_perturbations
         if u < 2:
             return MaskVariants(sample, over_units(ends, sample))
         if n < 2 * u and (u >= 31 or n < 2**u):

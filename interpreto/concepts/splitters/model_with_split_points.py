@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from interpreto.aliases import aliases
 from interpreto.concepts.splitters.base import TokenSplitter, counted, of_each, read_strategy
 from interpreto.concepts.splitters.granularities import ActivationGranularity, UnitReader, read_unit
+from interpreto.concepts.splitters.image_units import ImageUnitReader
 from interpreto.concepts.splitters.results import Activations, ActivationsAndPredictions
+from interpreto.inputs.image_processors import ImageProcessor
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.streaming import encodings
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.activations import ActivationRecorder
 from interpreto.models.hook_points import find_hook_points, refuse_decoders
+from interpreto.models.image_places import explained_by
 from interpreto.models.loading import load_for_splitter
 from interpreto.progress import progress_bar
 
@@ -25,10 +28,11 @@ class ModelWithSplitPoints(TokenSplitter):
     """Read a model's activations at any of its modules, in one pass that ends after the last of them.
 
     Args:
-        model_or_repo_id: A Hugging Face model of any kind, a repository's id, or a folder.
+        model_or_repo_id: A Hugging Face model of any kind, a repository's id, or a folder. Of an image model, activations
+            are rows of patches, or of the places of maps.
         split_points: One or several paths of modules, as in ``model.named_modules()``, or numbers of blocks (``-1``: the
             last), whose outputs are read; a path with ``:input`` at its end is the input of the module.
-        tokenizer: The model's tokenizer, a fast one for texts; None: the repository's.
+        tokenizer: The model's tokenizer, a fast one for texts, or its image processor; None: the repository's.
         automodel: The class that loads a repository, such as ``AutoModelForCausalLM``; None: the one its config names.
         batch_size: Texts per pass; None: as many as a token budget holds, halved when the memory runs out.
         device_map: Devices of a repository's model, as in ``from_pretrained``. A model object stays on its own device.
@@ -67,7 +71,7 @@ class ModelWithSplitPoints(TokenSplitter):
         truncation: bool = False,
     ) -> None:
         model, tokenizer = load_for_splitter(model_or_repo_id, tokenizer, automodel, device_map)
-        points = find_hook_points(model, split_points)
+        points = find_hook_points(explained_by(model), split_points)
         refuse_decoders(model, points)
         super().__init__(ActivationRecorder(model, tokenizer, points, batch_size, backend, truncation=truncation))
 
@@ -103,7 +107,7 @@ class ModelWithSplitPoints(TokenSplitter):
             InputError: an input is empty, too long, or holds nothing but special tokens.
             TokenizerError: ``CLS_TOKEN`` was asked for, and the tokenizer has none.
         """
-        reader, strategy = UnitReader(self.tokenizer, read_unit(activation_granularity)), read_strategy(aggregation_strategy)
+        reader, strategy = self._unit_reader(activation_granularity), read_strategy(aggregation_strategy)
         stream = encodings(self.reader, inputs)
         counts: list[int] = []
         rows = (counted(reader.row(encoding, i), counts) for i, encoding in enumerate(stream))
@@ -120,6 +124,11 @@ class ModelWithSplitPoints(TokenSplitter):
         return ActivationsAndPredictions.of(found, activations, logits.argmax(-1))
 
     def iter_samples(self, inputs: Any, activation_granularity: Any) -> Iterator[Sample]:
-        reader = UnitReader(self.tokenizer, read_unit(activation_granularity))
+        reader = self._unit_reader(activation_granularity)
         for i, encoding in enumerate(encodings(self.reader, inputs)):
-            yield Sample(encoding.tokens.text, encoding.input_ids, reader.units(encoding, i), encoding.extras)
+            units, extras = reader.units(encoding, i), encoding.extras
+            yield Sample(encoding.tokens.text, encoding.input_ids, units, extras, picture=encoding.picture)
+
+    def _unit_reader(self, activation_granularity: Any) -> UnitReader | ImageUnitReader:
+        unit = read_unit(activation_granularity)
+        return ImageUnitReader(unit) if isinstance(self.tokenizer, ImageProcessor) else UnitReader(self.tokenizer, unit)

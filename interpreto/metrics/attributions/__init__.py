@@ -3,6 +3,7 @@
 from interpreto.metrics.attributions.base import AttributionMetric, GameMetric
 from interpreto.metrics.attributions.completeness import Completeness
 from interpreto.metrics.attributions.complexity import Complexity, EffectiveComplexity, Sparseness
+from interpreto.metrics.attributions.local_fidelity import LocalFidelity
 from interpreto.metrics.attributions.localization import PointGame, PointGameAUC
 from interpreto.metrics.attributions.normalized_aopc import NormalizedAOPC
 from interpreto.metrics.attributions.perturbation_curves import (
@@ -49,6 +50,7 @@ __all__ = [
     "Insertion",
     "LeRF",
     "LeaveOneOutCorrelation",
+    "LocalFidelity",
     "LogOdds",
     "MaxSensitivity",
     "MoRF",

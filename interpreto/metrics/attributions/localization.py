@@ -1,4 +1,4 @@
-"""Agreement of attributions of images with where the object is: boxes and masks; no model is run."""
+"""Agreement of attributions with where the evidence is: boxes and masks of images, ranges of texts; no model is run."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError
 from interpreto.metrics.attributions.base import AttributionMetric, CaseResult, Explanations
 from interpreto.metrics.attributions.cases import read_explanations
+from interpreto.metrics.attributions.rationales import read_place, read_rationale
 from interpreto.metrics.result import MetricResult
-from interpreto.validation import is_whole, shown
+from interpreto.validation import shown
 
 
 class LocalizationMetric(AttributionMetric):
-    """A comparison with where the object is.
+    """A comparison with where the evidence is: pixels of images are counted, and units of texts.
 
     Args:
-        places: For each explanation a box ``(top, left, bottom, right)`` in pixels of the image that the model reads, the ends
-            not included; a list of such boxes; or a mask ``(h, w)``, True at the object.
+        places: For each explanation of an image a box ``(top, left, bottom, right)`` in pixels of the image that the model
+            reads, the ends not included; a list of such boxes; or a mask ``(h, w)``, True at the object. For each explanation
+            of a text, a list of character ranges ``(start, end)``, or for each of its elements whether it is marked; a unit is
+            in a range that overlaps it.
 
     Raises:
-        InputError: When run on explanations of texts, on another number of explanations, or where a place is not in its image.
+        InputError: When run on another number of explanations, or where a place is not in its image or text.
     """
 
     needs = "rationales"
@@ -47,28 +48,29 @@ class LocalizationMetric(AttributionMetric):
         for i, (place, output) in enumerate(zip(self._places, outputs, strict=True)):
             picture = output.sample.picture
             if picture is None:
-                raise InputError(f"`explanations[{i}]`: is about a text; places are those of images.")
-            inside = read_place(place, output, i)
-            found.append([self._value(picture.spread(values.double()), inside) for values in output.attributions])
+                inside, maps = read_rationale(place, output, i, "places"), output.attributions.double()
+            else:
+                inside, maps = read_place(place, output, i), map(picture.spread, output.attributions.double())
+            found.append([self._value(values, inside) for values in maps])
         return self.summarize(found)
 
-    def _value(self, values: Float[Tensor, "h w"], inside: Bool[Tensor, "h w"]) -> CaseResult:
+    def _value(self, values: Float[Tensor, "*p"], inside: Bool[Tensor, "*p"]) -> CaseResult:
         known = ~values.isnan()
         if not bool(inside[known].any()) or bool(inside[known].all()):
-            return CaseResult.undefined("the object is nowhere, or everywhere")
+            return CaseResult.undefined("the evidence is nowhere, or everywhere")
         return CaseResult(self.compare(values[known], inside[known]))
 
     @abstractmethod
     def compare(self, values: Float[Tensor, " p"], inside: Bool[Tensor, " p"]) -> float:
-        """Return the agreement of the values of pixels with whether they are in the object."""
+        """Return the agreement of the values of pixels, or units, with whether they are in the place."""
 
 
 class PointGame(LocalizationMetric):
     """Share of the pixels of largest attribution that are in the object: 1 for a hit, 0 for a miss. Higher is better.
 
-    Where the largest value has pixels inside and outside, as a unit at the edge has, their share is taken: what a point that is
-    drawn there hits on average. A constant attribution gets the object's share of the area, and so does a random one on
-    average.
+    Of texts, the units of largest attribution, and the marked ranges. Where the largest value has pixels inside and outside, as
+    a unit at the edge has, their share is taken: what a point that is drawn there hits on average. A constant attribution gets
+    the object's share of the area, and so does a random one on average.
 
     References:
         Zhang et al., IJCV 2018, https://doi.org/10.1007/s11263-017-1059-x.
@@ -81,7 +83,8 @@ class PointGame(LocalizationMetric):
 class PointGameAUC(LocalizationMetric):
     """Probability that a pixel in the object has a larger attribution than one outside; half for equal ones. Higher is better.
 
-    The area under the ROC curve of all thresholds, where the point game has one. A constant attribution gets ½.
+    Of texts, a unit in the marked ranges than another one. The area under the ROC curve of all thresholds, where the point game
+    has one. A constant attribution gets ½.
 
     References:
         Fawcett, Pattern Recognition Letters 2006, https://doi.org/10.1016/j.patrec.2005.10.010.
@@ -94,30 +97,3 @@ class PointGameAUC(LocalizationMetric):
         pixels[1].index_add_(0, rank, (~inside).double())
         below = pixels[1].cumsum(0) - pixels[1] / 2  # pixels outside with a smaller value, and half of those with an equal one
         return float((pixels[0] * below).sum() / (pixels[0].sum() * pixels[1].sum()))
-
-
-def read_place(place: Any, output: AttributionOutput, position: int) -> Bool[Tensor, "h w"]:
-    """Return which pixels of an explained image are in the object.
-
-    Raises:
-        InputError: The place is no box within the image, no list of such, and no mask of its size.
-    """
-    assert output.sample.picture is not None
-    h, w = output.sample.picture.regions.shape
-    values = np.asarray(place.detach().cpu() if isinstance(place, Tensor) else place)
-    if values.shape == (h, w) and (values.dtype == bool or set(np.unique(values).tolist()) <= {0, 1}):
-        return torch.from_numpy(values.astype(bool))
-    boxes = [place] if values.shape == (4,) else place
-    inside, name = torch.zeros(h, w, dtype=torch.bool), f"`places[{position}]`"
-    if values.ndim not in (1, 2) or values.shape[-1] != 4:
-        raise InputError(f"{name}: got {shown(place)}; pass (top, left, bottom, right), a list of such, or a mask {(h, w)}.")
-    for box in boxes:
-        top, left, bottom, right = (v.item() if hasattr(v, "item") else v for v in box)
-        fits = all(map(is_whole, (top, left, bottom, right))) and 0 <= top < bottom <= h and 0 <= left < right <= w
-        if not fits:
-            raise InputError(
-                f"{name}: got the box {shown(tuple(box))}; pass whole numbers (top, left, bottom, right) with top < bottom "
-                f"<= {h} and left < right <= {w}, in pixels of the image that the model reads."
-            )
-        inside[top:bottom, left:right] = True
-    return inside

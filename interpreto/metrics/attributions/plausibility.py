@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interpreto.attributions.output import AttributionOutput
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics.attributions.base import AttributionMetric, CaseResult, Explanations
 from interpreto.metrics.attributions.cases import read_explanations
-from interpreto.metrics.attributions.localization import read_place
+from interpreto.metrics.attributions.rationales import read_rationale
 from interpreto.metrics.ranking import orders
 from interpreto.metrics.result import MetricResult
 from interpreto.validation import check_flag, check_optional_count, is_number
-
-FLAGS = {"0", "1", "0.0", "1.0", "True", "False"}
-MOSTLY = 0.5
-"""Share of the pixels of a unit that lie in the object, from which on the unit is marked."""
 
 
 class PlausibilityMetric(AttributionMetric):
@@ -194,38 +188,6 @@ class AUPRC(PlausibilityMetric):
         recall, precision = torch.cat([recall.new_zeros(1), recall]), torch.cat([precision.new_ones(1), precision])
         drawn = torch.trapezoid(precision, recall) if self.eraser else (recall.diff() * precision[1:]).sum()
         return CaseResult(float(drawn), {"curves": torch.stack([recall, precision])})
-
-
-def read_rationale(rationale: Any, output: AttributionOutput, position: int) -> Bool[Tensor, " g"]:
-    """Return which elements of an explanation are marked.
-
-    Raises:
-        InputError: The rationale is neither one value per element nor a list of ranges within the text.
-    """
-    g, name = len(output.elements), f"`rationales[{position}]`"
-    values = rationale.tolist() if hasattr(rationale, "tolist") else rationale
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InputError(f"{name}: got {rationale!r}; pass 0 or 1 for each element, or character ranges (start, end).")
-    values = [value.tolist() if hasattr(value, "tolist") else value for value in values]
-    if (picture := output.sample.picture) is not None and not (len(values) == g and set(map(str, values)) <= FLAGS):
-        return picture.pooled(read_place(rationale, output, position)[None].double())[0, : picture.units] >= MOSTLY
-    if values and all(isinstance(value, (bool, int, float)) for value in values):
-        if len(values) != g or any(value not in (0, 1) for value in values):
-            raise InputError(f"{name}: got {len(values)} values for {g} elements; pass 0 or 1 for each, or character ranges.")
-        return torch.tensor([bool(value) for value in values])
-    marked = torch.zeros(g).bool()
-    for item in values:
-        if not _is_range(item, len(output.text)):
-            raise InputError(
-                f"{name}: {item!r} is not a range (start, end) within its text, which has {len(output.text)} characters."
-            )
-        marked |= torch.tensor([a < item[1] and item[0] < b for a, b in output.spans])
-    return marked
-
-
-def _is_range(item: Any, length: int) -> bool:
-    whole = isinstance(item, Sequence) and len(item) == 2 and all(isinstance(i, Integral) for i in item)
-    return whole and 0 <= item[0] < item[1] <= length
 
 
 def runs(chosen: Bool[Tensor, " g"]) -> list[tuple[int, int]]:

@@ -139,7 +139,8 @@ class Generation(Task):
         longest = max(len(side.ids) for side in ((target.a, target.b) if isinstance(target, Rival) else (target,)))
         self._check_length(source, prompt, longest, tokens.text)
         extras = {} if self.encodes else {k: _lengthened(v, len(ids)) for k, v in encoding.extras.items()}
-        return TokenizedInput(tokens, ids, extras, source, prompt if isinstance(target, Continuation) else None)
+        own = {"units": encoding.units, "picture": encoding.picture}
+        return TokenizedInput(tokens, ids, extras, source, prompt if isinstance(target, Continuation) else None, **own)
 
     def _check_length(self, source: int, prompt: int, target: int, text: str) -> None:
         run = prompt - source + target - 1  # the last token is predicted, not read

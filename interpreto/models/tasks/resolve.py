@@ -12,6 +12,7 @@ from torch import Tensor
 from interpreto.errors import OptionError, TaskError
 from interpreto.inputs.separate_texts import SeparateTexts
 from interpreto.models.modes import InferenceModes, Mode
+from interpreto.models.pictured_models import ImageTextSimilarity
 from interpreto.models.served import ServedModel
 from interpreto.models.similarity import SimilarityModel
 from interpreto.models.tasks.base import Task
@@ -47,7 +48,9 @@ def _next_sentence(model: Any, tokenizer: Any, mode: Mode | None) -> Task:
 
 
 def _similarity(model: Any, tokenizer: Any, mode: Mode | None) -> Task:
-    reads = partial(SeparateTexts, reference=model.reference, alone=model.compares_alone)
+    reads = None
+    if isinstance(model, SimilarityModel):
+        reads = partial(SeparateTexts, reference=model.reference, alone=model.compares_alone)
     chosen = InferenceModes.LOGITS if mode is None else mode
     return Classification(chosen, "regression", {0: "similarity"}, name="similarity", reads=reads)
 
@@ -87,7 +90,7 @@ def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task
         raise OptionError(f"`task`: got {shown(task)}; pass {', '.join(map(repr, NAMES))} or None.")
     if isinstance(model, ServedModel):
         return ServedGeneration(InferenceModes.LOG_SOFTMAX if mode is None else mode, model)
-    if isinstance(model, SimilarityModel):
+    if isinstance(model, SimilarityModel | ImageTextSimilarity):
         return _similarity(model, tokenizer, mode)
     config, named = getattr(model, "config", None), _declared(model) if task is None else task
     if named == "generation":

@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from interpreto.attributions.output import AttributionOutput
-from interpreto.visualizations.figures.attributions import DIVERGING, RISING
+from interpreto.visualizations.figures.attributions import AGAINST, DIVERGING, FOR, RISING
 from interpreto.visualizations.figures.drawing import Drawing, Panel, arrange, short_name, titled
 from interpreto.visualizations.text_layout import color_scale, format_number, ranked_rows, score_unit, value_unit
 
@@ -37,9 +37,34 @@ def _rows(group: Sequence[AttributionOutput]) -> list[list[Panel]]:
     rows = []
     for place in range(max(len(order) for _, order in orders)):
         shown = [(e, order[place]) for e, order in orders if place < len(order)]
-        panels = [Panel(SIDE + 1.1, SIDE + 0.6, partial(_map, e, row), value_unit(e)) for e, row in shown]
+        panels = [panel for e, row in shown for panel in _panels(e, row)]
         rows.append([Panel(SIDE + 0.3, SIDE + 0.6, partial(_image, group[0])), *panels])
     return rows
+
+
+def _panels(explanation: AttributionOutput, target: int) -> list[Panel]:
+    """Return the heat map of an explanation, and the words of the text that goes with the image."""
+    heat = Panel(SIDE + 1.1, SIDE + 0.6, partial(_map, explanation, target), value_unit(explanation))
+    count = len(explanation.elements) - explanation.sample.words
+    return [heat, Panel(SIDE + 1.0, 1.1 + 0.27 * count, partial(_words, explanation, target))] if count else [heat]
+
+
+def _words(explanation: AttributionOutput, target: int, axes: Axes) -> None:
+    """Draw a bar per unit of the text, in the order of the text."""
+    first = explanation.sample.words
+    values = explanation.attributions[target, first:].nan_to_num().tolist()
+    axes.barh(range(len(values)), values, color=[FOR if value >= 0 else AGAINST for value in values], height=0.72)
+    axes.set_yticks(range(len(values)), [short_name(name, 18) for name in explanation.elements[first:]])
+    axes.set_ylim(len(values) - 0.5, -0.5)
+    axes.axvline(0, color="#404040", linewidth=0.8)
+    top = color_scale(explanation) or 1.0
+    axes.set_xlim(-1.05 * top if explanation.signed else 0, 1.05 * top)
+    axes.set_xlabel(value_unit(explanation))
+    axes.locator_params(axis="x", nbins=4)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    titled(axes, "text", "")
 
 
 def _image(explanation: AttributionOutput, axes: Axes) -> None:

@@ -39,7 +39,8 @@ def citations_page(title: str, citations: Citations) -> str:
     """Return a self-contained page."""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width, initial-scale=1"><title>{plain(title)}</title><style>{PAGE}{STYLE}</style>'
+        'content="width=device-width, initial-scale=1"><meta http-equiv="Content-Security-Policy" '
+        f"content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>{plain(title)}</title><style>{PAGE}{STYLE}</style>"
         f'<body><main class="interpreto-sources"><h1>{plain(title)}</h1>{_content(citations)}</main></body></html>'
     )
 

@@ -32,7 +32,18 @@ def _picture(explanation: AttributionOutput) -> dict[str, Any]:
     """Return the image and the unit of each pixel; the text, which names the units, is left out."""
     picture = explanation.sample.picture
     assert picture is not None
-    return {"picture": encoded(picture), "segments": [], "blocks": []}
+    return {"picture": encoded(picture), "said": spoken(explanation), "segments": [], "blocks": []}
+
+
+def spoken(explanation: AttributionOutput) -> list[tuple[str, int | None]]:
+    """Return the text that goes with an image, in parts, each with its unit; None where it is in none."""
+    sample, parts = explanation.sample, []
+    start = len(sample.text) - len(sample.said)
+    for unit in range(sample.words, len(sample.units)):
+        begin, end = sample.units.spans[unit]
+        parts += [(sample.text[start:begin], None), (sample.text[begin:end] or sample.units.texts[unit], unit)]
+        start = end
+    return [(text, unit) for text, unit in [*parts, (sample.text[start:], None)] if text]
 
 
 def encoded(picture: Picture) -> dict[str, Any]:
@@ -61,9 +72,9 @@ def _static(explanation: AttributionOutput) -> str:
 
 def group_by_image(explanations: Sequence[AttributionOutput]) -> list[list[AttributionOutput]]:
     """Return explanations by image, in order; other units of one image are next to each other too."""
-    found: dict[bytes, list[AttributionOutput]] = {}
+    found: dict[tuple[bytes, str], list[AttributionOutput]] = {}
     for explanation in explanations:
         picture = explanation.sample.picture
         assert picture is not None
-        found.setdefault(picture.pixels.numpy().tobytes(), []).append(explanation)
+        found.setdefault((picture.pixels.numpy().tobytes(), explanation.sample.said), []).append(explanation)
     return list(found.values())

@@ -16,14 +16,23 @@ class Passage {
     const { width, height, rgb, regions } = this.data.picture;
     this.regions = Array.from(new Uint16Array(bytes(regions).buffer));
     this.shapes = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${this.data.picture.name || "The image"} as the model read it; arrow keys move between its ${this.data.element}s` });
-    this.data.elements.forEach((_, unit) => this.stops.push(this.shape(unit, width)));
+    const said = this.data.said.map((part) => this.part(...part)), words = said.filter((node) => node.dataset.unit);
+    this.data.elements.slice(0, this.data.elements.length - words.length).forEach((_, unit) => this.stops.push(this.shape(unit, width)));
+    this.stops.push(...words);
     this.shapes.append(drawn("path", { class: "edges", d: this.edges((a, b) => a !== b), "aria-hidden": "true" }));
     this.contour = drawn("path", { class: "contour", "aria-hidden": "true" });
     this.shapes.append(this.contour);
     this.frame = make("div", "picture", this.image(width, height, bytes(rgb)), this.shapes);
     this.frame.style.aspectRatio = `${width} / ${height}`;
     this.element = make("div", "seeing", this.frame, this.controls());
+    if (said.length) this.frame.after(attributed(make("div", "passage", ...said), { dir: "auto", role: "group", "aria-label": "The text that goes with the image" }));
     this.listen();
+  }
+
+  // A part of the text that goes with the image.
+  part(content, unit) {
+    const node = make("span", unit === null ? "" : "unit", visible(content));
+    return unit === null ? node : attributed(node, { role: "img", tabindex: -1, "data-unit": unit });
   }
 
   image(width, height, rgb) {
@@ -77,9 +86,11 @@ class Passage {
   }
 
   listen() {
-    this.shapes.addEventListener("keydown", (event) => this.press(event));
-    for (const kind of ["mouseover", "focusin"]) this.shapes.addEventListener(kind, (event) => this.point(event.target));
-    for (const kind of ["mouseout", "focusout"]) this.shapes.addEventListener(kind, () => this.point(this.shapes));
+    for (const part of [this.shapes, this.element.querySelector(".passage")].filter(Boolean)) {
+      part.addEventListener("keydown", (event) => this.press(event));
+      for (const kind of ["mouseover", "focusin"]) part.addEventListener(kind, (event) => this.point(event.target));
+      for (const kind of ["mouseout", "focusout"]) part.addEventListener(kind, () => this.point(this.shapes));
+    }
   }
 
   show(row, _target, full) {
@@ -106,7 +117,7 @@ class Passage {
 
   press(event) {
     const here = Number(event.target.dataset.unit), down = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const there = down ? this.beyond(here, down) : step(event.key, here, this.stops.length);
+    const there = down && this.regions.includes(here) ? this.beyond(here, down) : step(event.key, here, this.stops.length);
     if (there === undefined) return;
     this.reveal(there);
     event.preventDefault();

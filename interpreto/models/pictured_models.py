@@ -1,0 +1,222 @@
+"""Models that read an image and a text, as models of one row of ids: the cells of the image, then the tokens of the text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from interpreto.errors import TokenizerError
+from interpreto.inputs.image_processors import is_image_processor, read_image_processor
+from interpreto.inputs.pictured import ImageTextProcessor
+from interpreto.inputs.pictures import KIND_BITS, PLACE_BITS, Picture, parts_of, picture_of
+from interpreto.models.contexts import embeddings_given
+from interpreto.models.devices import device_of
+from interpreto.models.embedding_layers import embedding_layer
+from interpreto.models.image_text import (
+    check_pairs,
+    compared,
+    compares_images_with_texts,
+    fixed_text_length,
+    image_embeddings,
+    text_embeddings,
+    text_tokenizer,
+)
+from interpreto.models.images import Cells, pixels_of, rows_of_size
+from interpreto.models.logits import promoted
+from interpreto.models.sources import find_whole_processor
+
+FIRST_CELL = 1 << (PLACE_BITS + KIND_BITS)
+"""Ids from here on are cells of images; those below are tokens."""
+
+
+def are_cells(ids: Int[Tensor, "*b"]) -> Bool[Tensor, "*b"]:
+    """Return True for ids of cells of images."""
+    return ids >= FIRST_CELL
+
+
+class Vectors(nn.Module):
+    """The vectors of ids: pixels of cells, embeddings of tokens, filled with zeros to one width.
+
+    Args:
+        model: The user's model, which tells the device.
+        layer: Its embedding layer of tokens.
+    """
+
+    def __init__(self, model: nn.Module, layer: nn.Module) -> None:
+        super().__init__()
+        self._held = model, layer  # not parts of this module
+        self.cells = Cells(model)
+
+    @property
+    def layer(self) -> nn.Module:
+        """Return the embedding layer of tokens."""
+        return self._held[1]
+
+    def tokens(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b d"]:
+        """Return the embeddings of tokens."""
+        return promoted(self.layer(ids.to(device_of(self.layer) or ids.device)))
+
+    def forward(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
+        """Return the vectors of ids."""
+        seen = are_cells(ids)
+        parts = [(seen, self.cells(ids[seen])) if bool(seen.any()) else None, (~seen, self.tokens(ids[~seen]))]
+        found = [part for part in parts if part is not None]
+        out = found[0][1].new_zeros(*ids.shape, max(values.shape[-1] for _, values in found))
+        for where, values in found:
+            out[where.to(out.device)] = nn.functional.pad(values, (0, out.shape[-1] - values.shape[-1])).to(out)
+        return out
+
+
+class PicturedModel(nn.Module, ABC):
+    """Read ids of cells and of tokens, and run a model on the pixels and the embeddings.
+
+    Args:
+        model: The user's model. Held as it is.
+        layer: Its embedding layer of tokens.
+        config: What the engine asks of a config.
+
+    Attributes:
+        fixed_length: Rows of different lengths are never padded to share a batch.
+    """
+
+    fixed_length = True
+
+    def __init__(self, model: Any, layer: nn.Module, config: SimpleNamespace) -> None:
+        super().__init__()
+        self.model, self.vectors, self.config = model, Vectors(model, layer), config
+        self.training = self.vectors.training = self.vectors.cells.training = False  # of these alone
+
+    @property
+    def explained(self) -> nn.Module:
+        """Return the user's model."""
+        return self.model
+
+    @property
+    def rows_a_pass(self) -> int:
+        """Return how many rows a forward pass holds, by the size of the model's images."""
+        return rows_of_size(self.config.image_size)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the table of cells and tokens."""
+        return self.vectors
+
+    def forward(self, input_ids: Int[Tensor, "b l"], attention_mask: Tensor | None = None) -> SimpleNamespace:
+        """Return the logits of rows of cells and tokens."""
+        vectors, seen = self.vectors(input_ids), are_cells(input_ids)
+        counts, numbers = seen.sum(1).tolist(), parts_of(input_ids.amax(1).cpu())[0].tolist()
+        pictures = [picture_of(number) for number in numbers]
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for row, (count, picture) in enumerate(zip(counts, pictures, strict=True)):
+            groups.setdefault((count, *picture.pixels.shape), []).append(row)
+        found = []
+        for (count, *_), rows in groups.items():
+            part = (vectors, input_ids) if len(groups) == 1 else (vectors[rows], input_ids[rows])
+            found.append(self._logits_of([pictures[row] for row in rows], count, *part))
+        if len(found) == 1:
+            return SimpleNamespace(logits=found[0])
+        order = torch.tensor([row for rows in groups.values() for row in rows], device=vectors.device)
+        return SimpleNamespace(logits=torch.cat(found)[order.argsort()])
+
+    def _logits_of(
+        self, pictures: list[Picture], count: int, vectors: Float[Tensor, "b l d"], ids: Int[Tensor, "b l"]
+    ) -> Tensor:
+        """Return the logits of rows that begin with the cells of images of one size."""
+        parameter = next((p for p in self.model.parameters() if p.is_floating_point()), vectors)
+        pixels = pixels_of(pictures, vectors[:, :count]).to(parameter.dtype)
+        tokens = ids[:, count:]
+        tokens = torch.where(are_cells(tokens), 0, tokens)  # where a check swaps ids, of which none is then read
+        width = self.vectors.tokens(tokens[:1, :1]).shape[-1]
+        return self.logits(pixels, tokens, vectors[:, count:, :width])
+
+    @abstractmethod
+    def logits(
+        self, pixels: Float[Tensor, "b c h w"], ids: Int[Tensor, "b l"], embedded: Float[Tensor, "b l d"]
+    ) -> Float[Tensor, "b ..."]:
+        """Return the logits of images and tokens, whose embeddings are given."""
+
+
+class ImageTextSimilarity(PicturedModel):
+    """Score how well an image and a text match, by a model that compares them (CLIP, SigLIP): its ``logits_per_image``.
+
+    Args:
+        model: Compares images with texts. Held as it is.
+        tokenizer: Its tokenizer.
+    """
+
+    encodes_apart = "Make a ZeroShotClassifier(model, processor, labels) of it, and explain the image"
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        layer = embedding_layer(check_pairs(model).text_model)  # pyright: ignore[reportArgumentType]
+        assert layer is not None, "a text model embeds its tokens"
+        vision, text = getattr(model.config, "vision_config", model.config), model.config.text_config
+        config = SimpleNamespace(
+            id2label={0: "similarity"},
+            problem_type="regression",
+            name_or_path=getattr(model, "name_or_path", ""),
+            image_size=getattr(vision, "image_size", None),
+            max_position_embeddings=getattr(text, "max_position_embeddings", None),
+            pad_token_id=None,
+            is_encoder_decoder=False,
+            **{f"{name}_token_id": getattr(text, f"{name}_token_id", None) for name in ("bos", "eos")},
+        )
+        super().__init__(model, layer, config)
+        self._length, self._filler = fixed_text_length(model), tokenizer.pad_token_id or 0
+
+    def logits(
+        self, pixels: Float[Tensor, "b c h w"], ids: Int[Tensor, "b l"], embedded: Float[Tensor, "b l d"]
+    ) -> Float[Tensor, "b 1"]:
+        """Return the score of each image with its text."""
+        images = once(lambda rows: image_embeddings(self.model, pixels[rows]), pixels)
+        texts = once(lambda rows: self._embedded(ids[rows], embedded[rows]), embedded)
+        return compared(self.model, images, texts, paired=True)
+
+    def _embedded(self, ids: Int[Tensor, "b l"], embedded: Float[Tensor, "b l d"]) -> Float[Tensor, "b e"]:
+        """Return the embeddings of texts, padded as in training."""
+        given = ids if self._length is None else nn.functional.pad(ids, (0, self._length - ids.shape[1]), value=self._filler)
+        with embeddings_given(self.vectors.layer, ids, embedded):
+            return text_embeddings(self.model, {"input_ids": given})
+
+
+def once(encode: Callable[[Any], Float[Tensor, "b d"]], values: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
+    """Return what an encoder makes of rows; those that equal the first are encoded with it, where no gradient is asked for.
+
+    Perturbed inputs differ from each other in the image or in the text, so that one side of a batch is often the same.
+    """
+    same = (values == values[:1]).flatten(1).all(1)
+    if torch.is_grad_enabled() or int(same.sum()) < 2:
+        return encode(slice(None))
+    kept = (~same).nonzero()[:, 0]
+    found = encode(torch.cat([kept.new_zeros(1), kept]))
+    places = torch.zeros(len(values), dtype=torch.long, device=values.device)
+    places[kept] = torch.arange(1, len(found), device=values.device)
+    return found[places]
+
+
+def reads_both(model: Any) -> bool:
+    """Return True for a model that reads images and texts, and is explained as one."""
+    return isinstance(model, PicturedModel) or compares_images_with_texts(model)
+
+
+def pictured(model: Any, processor: Any) -> tuple[PicturedModel, ImageTextProcessor]:
+    """Return a model of images and texts as the engine runs it, and its processor.
+
+    Raises:
+        TokenizerError: the processor reads images alone, or texts alone.
+    """
+    inner = model.explained if isinstance(model, PicturedModel) else model
+    if processor is None:
+        processor = find_whole_processor(inner)
+    if not isinstance(processor, ImageTextProcessor):
+        if not is_image_processor(processor):
+            raise TokenizerError(
+                f"`tokenizer`: got {type(processor).__name__}, and {type(inner).__name__} reads images and texts; pass its "
+                "processor (AutoProcessor.from_pretrained(...))."
+            )
+        processor = ImageTextProcessor(read_image_processor(processor, inner), text_tokenizer(processor))
+    return (model if isinstance(model, PicturedModel) else ImageTextSimilarity(model, processor.tokenizer)), processor
