@@ -2,9 +2,9 @@
 
     python -m benchmarks.attributions_images [--rounds 5]
 
-The rows are recorded while a method explains an image; ``bare`` runs the model on them again, in the same batches, and does nothing
-else. Rounds are interleaved; each cell is the best of them, in seconds of the processor of one thread, which other programs of the
-machine move little.
+The rows are recorded while a method explains an image; ``bare`` runs the model on them again, in the same batches, and does
+nothing else. Rounds are interleaved; each cell is the best of them, in seconds of the processor of one thread, which other
+programs of the machine move little.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def models() -> dict[str, tuple[Any, Tensor, dict[Any, dict[str, Any]]]]:
         sizes = {"hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3, "intermediate_size": 768}
         middle = ViTForImageClassification(ViTConfig(num_labels=10, **sizes)).eval()
         pixels = torch.randn(3, 224, 224)
-    from PIL import Image  # noqa: PLC0415  # optional
+    from PIL import Image  # optional
 
     digit = processor(Image.fromarray(demo.load_images(1)[0].image))
     shapley = {"granularity": "grid", "n_perturbations": 128}

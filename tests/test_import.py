@@ -82,8 +82,9 @@ def test_the_public_surface_is_this():
             "ZeroShotClassifier",
         ),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
+        *("TracIn", "TrainingDynamics"),
         *("ExplanationDataset", "explain_dataset"),
-        *("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics", "__version__"),
+        *("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics", "training", "__version__"),
     }
 
 

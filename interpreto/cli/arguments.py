@@ -13,7 +13,20 @@ Arguments = SimpleNamespace
 """The arguments of a command, by name."""
 COLUMNS = ("text", "sentence", "prompt", "review", "content")
 """Names under which a table's texts are looked for, before its first column is taken."""
-COMMANDS = ("explain", "compare", "report", "concepts", "lens", "methods", "app", "demo", "sae")
+COMMANDS = (
+    "explain",
+    "compare",
+    "report",
+    "concepts",
+    "lens",
+    "steer",
+    "methods",
+    "app",
+    "demo",
+    "sae",
+    "explain-dataset",
+    "dataset",
+)
 METHODS = {method.slug: method.name for method in REGISTERED}
 """Classes of the package by their names on the command line."""
 COMPARED = ("occlusion", "kernel-shap", "integrated-gradients", "saliency")

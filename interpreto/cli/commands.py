@@ -358,6 +358,104 @@ def info(
 
 
 @program.command(
+    "explain-dataset",
+    epilog=_examples(
+        "interpreto explain-dataset reviews.csv -o explained",
+        "interpreto explain-dataset 'texts/*.parquet' --model DIR --method occlusion --workers 2 -o explained",
+        "interpreto dataset show explained",
+    ),
+)
+def explain_dataset(  # noqa: PLR0917  # the options, as typer reads them
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="A file, a folder, a pattern or an address: .parquet, .csv, .tsv, .jsonl, .txt."),
+    ],
+    out: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Where to write; what is there is not computed again."),
+    ],
+    column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the texts. Default: text, sentence, review, …", rich_help_panel=WHAT),
+    ] = None,
+    target_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the targets: a class, or the continuation.", rich_help_panel=WHAT),
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="NAME", help="Column of the true labels.", rich_help_panel=WHAT)] = None,
+    model: Model = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A class, of every text; may be repeated.", rich_help_panel=WHAT),
+    ] = None,
+    method: Method = None,
+    granularity: Granularity = "word",
+    mode: Annotated[
+        str | None, typer.Option(metavar="SCORE", help="logits, softmax, log_softmax or sigmoid.", rich_help_panel=HOW)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of perturbations of the method.", rich_help_panel=HOW)
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help=f"As of `explain`: {TOLERANCE} by default; 0: all perturbations.", rich_help_panel=HOW
+        ),
+    ] = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    device: Device = None,
+    truncation: Truncation = False,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Processes with a copy of the model each.", rich_help_panel=HOW)
+    ] = 1,
+    engine: Annotated[str, typer.Option(metavar="NAME", help="local, or ray for a cluster.", rich_help_panel=HOW)] = "local",
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a cluster of Ray; auto: this machine's.", rich_help_panel=HOW)
+    ] = None,
+    gpus: Annotated[
+        float, typer.Option(metavar="X", help="GPUs of each worker of Ray; a share is possible.", rich_help_panel=HOW)
+    ] = 0.0,
+    rows_per_shard: Annotated[
+        int, typer.Option(metavar="N", help="Texts that are computed again if a worker dies.", rich_help_panel=HOW)
+    ] = 1024,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Compute the shards of job I of N, counted from 0, alone.", rich_help_panel=HOW),
+    ] = None,
+    on_error: Annotated[
+        str, typer.Option(metavar="WHAT", help="Of a text that fails: record it, or raise.", rich_help_panel=HOW)
+    ] = "record",
+    progress: Progress = False,
+) -> int:
+    """Explain a data set of any size, in parts that can be resumed; repeat the command to go on."""
+    return _run("explain_dataset", locals())
+
+
+dataset_program = typer.Typer(
+    help="Look at what explain-dataset has written.",
+    epilog=_examples("interpreto dataset show FOLDER"),
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+program.add_typer(dataset_program, name="dataset")
+
+
+@dataset_program.command(epilog=_examples("interpreto dataset show FOLDER", "interpreto dataset show FOLDER --html page.html"))
+def show(
+    out: Annotated[str, typer.Argument(metavar="FOLDER", help="What `explain-dataset` wrote, finished or not.")],
+    top: Annotated[int, typer.Option(metavar="N", help="Words of each class; 0: none.", rich_help_panel=WHAT)] = 5,
+    verify: Annotated[bool, typer.Option("--verify", help="Check every file.", rich_help_panel=WHAT)] = False,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Write a page of a sample.", rich_help_panel=OUTPUT)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUTPUT)] = False,
+) -> int:
+    """Show what a data set of explanations is of, how far it is, what failed, and which words matter."""
+    return _run("dataset", locals())
+
+
+@program.command(
     epilog=_examples(
         'interpreto lens "A gorgeous, moving film."',
         'interpreto lens "The capital of France is" --model DIR --target " Paris" --open',
@@ -456,6 +554,66 @@ def concepts_label(  # noqa: PLR0917  # the options, as typer reads them
 ) -> int:
     """Label concepts, and score each label on texts that it was not made from."""
     return _run("concepts_label", locals())
+
+
+@program.command(
+    epilog=_examples(
+        'interpreto steer "The film was" --model DIR --toward "I loved it." --away "I hated it." --effect sentiment',
+        'interpreto steer "The film was" --model DIR --concepts FILE --concept 12 --strength -2 0 2 --open',
+    )
+)
+def steer(  # noqa: PLR0917  # the options, as typer reads them
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", help="Beginnings of texts, which the model continues.")],
+    model: Model = None,
+    concepts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Concepts that `save` wrote.", rich_help_panel=WHAT)
+    ] = None,
+    concept: Annotated[int, typer.Option(metavar="N", help="Number of the concept.", rich_help_panel=WHAT)] = 0,
+    toward: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A text with what is added, instead of a file; may recur.", rich_help_panel=WHAT),
+    ] = None,
+    away: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Its partner, which lacks that alone; one for each.", rich_help_panel=WHAT),
+    ] = None,
+    strength: Annotated[
+        list[float] | None,
+        typer.Option(metavar="X", help="Strengths, as in --strength -2 0 2. Default: -2 -1 0 1 2.", rich_help_panel=HOW),
+    ] = None,
+    unit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", help="Length of strength 1. Default: the median norm of the activations there.", rich_help_panel=HOW
+        ),
+    ] = None,
+    at: Annotated[str, typer.Option(metavar="TOKENS", help="all, prompt, generated or last.", rich_help_panel=HOW)] = "all",
+    block: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The block after which pairs are read. Default: the middle one.", rich_help_panel=HOW),
+    ] = None,
+    effect: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What is measured of the texts: concept, how much of it is read in them, or sentiment, by the embedded "
+            "classifier.",
+            rich_help_panel=HOW,
+        ),
+    ] = "concept",
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens that are written.", rich_help_panel=HOW)] = 40,
+    random: Annotated[int, typer.Option(metavar="N", help="Random directions to compare with.", rich_help_panel=HOW)] = 10,
+    seed: Seed = 0,
+    device: Device = None,
+    output: Output = None,
+    html: Html = None,
+    json: Json = None,
+    csv: Csv = None,
+    open_page: Open = False,
+    progress: Progress = False,
+) -> int:
+    """Let a language model write while a concept is added to what it thinks, next to random directions."""
+    return _run("steer", locals())
 
 
 @program.command(epilog=_examples("interpreto methods", "interpreto methods kernel-shap", "interpreto methods --json"))

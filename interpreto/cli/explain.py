@@ -42,7 +42,7 @@ def run(arguments: Arguments) -> int:
         arguments.method = DEFAULT_AT
     if arguments.method is not None:
         arguments.method = read_method(arguments.method)
-        _options(arguments)
+        method_options(arguments)
     inputs = _inputs(arguments)
     if arguments.device is not None:
         read_device(arguments.device)
@@ -57,7 +57,7 @@ def run(arguments: Arguments) -> int:
         generates = resolve_task(model, tokenizer, None, None).generates
         arguments.method = DEFAULT_OF_GENERATION if generates else DEFAULT
     method = getattr(interpreto, METHODS[arguments.method])
-    explainer = method(model, tokenizer, arguments.batch_size, **_options(arguments))
+    explainer = method(model, tokenizer, arguments.batch_size, **method_options(arguments))
     explanations = _explained(explainer, inputs, arguments)
     outputs.write(
         {
@@ -103,7 +103,7 @@ def _explained(explainer: Any, inputs: Sequence[Any], arguments: Arguments) -> E
     return Explanations(explanations)
 
 
-def _options(arguments: Arguments) -> dict[str, Any]:
+def method_options(arguments: Arguments) -> dict[str, Any]:
     """Return the options of the method; those that it does not take are an error."""
     taken = inspect.signature(getattr(interpreto, METHODS[arguments.method])).parameters
     options: dict[str, Any] = {

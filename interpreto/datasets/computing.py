@@ -171,10 +171,11 @@ class WarningsOnce:
     def __init__(self) -> None:
         self._seen: set[str] = set()
         self._caught: list[warnings.WarningMessage] = []
-        self._context = warnings.catch_warnings(record=True)
+        self._context: Any = None
 
     def __enter__(self) -> WarningsOnce:
-        self._caught = self._context.__enter__() or []
+        self._context = warnings.catch_warnings(record=True)
+        self._caught = self._context.__enter__()
         warnings.simplefilter("always", InterpretoWarning)
         return self
 

@@ -192,6 +192,7 @@ class _Pool:
         """Put a new worker in the place of a dead one, with its shard."""
         assert worker.task is not None
         task, code = worker.task, _code(worker)
+        self.workers.remove(worker)
         self.on_texts(-worker.texts)
         number = task.shard.number
         self.deaths[number] = self.deaths.get(number, 0) + 1
@@ -201,7 +202,7 @@ class _Pool:
                 "Shards that were finished stay. Smaller `rows_per_shard`, `batch_size` or `workers` need less memory; a "
                 'script calls explain_dataset(..., workers=2) under `if __name__ == "__main__":`.'
             )
-        self.workers[self.workers.index(worker)] = self._started(worker.number, task)
+        self.workers.append(self._started(worker.number, task))
 
 
 def _code(worker: _Worker) -> str:

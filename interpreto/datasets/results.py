@@ -78,6 +78,11 @@ class ExplanationDataset(Sequence[AttributionOutput]):
         return sum(entry.failures for entry in self._entries)
 
     @property
+    def shards(self) -> list[Entry]:
+        """Return the shards that are there, with the ranges of their inputs, sizes and digests."""
+        return list(self._entries)
+
+    @property
     def is_complete(self) -> bool:
         """Return True if every shard is there."""
         return len(self._entries) == self.manifest.n_shards

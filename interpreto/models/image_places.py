@@ -145,7 +145,8 @@ class PlacesReader:
             if len(set(with_places)) > 1:
                 shapes = ", ".join(f"{each.rows} × {each.columns}" for each in with_places)
                 raise ModelError(
-                    f"`split_points`: {', '.join(repr(p.name) for p in self.points)} have places of their own ({shapes}); make a "
+                    f"`split_points`: {', '.join(repr(p.name) for p in self.points)} have places of their own "
+                    f"({shapes}); make a "
                     "splitter for each."
                 )
             self._found[h, w] = (with_places or found)[0], [value.ndim for value in values]
@@ -168,7 +169,8 @@ class PlacesReader:
             if (side := math.isqrt(count)) ** 2 == count and h == w:
                 return Places(side, side)
         raise ModelError(
-            f"`split_points`: {point.name!r} gives shape {tuple(value.shape)} for an image of {h} × {w} pixels, which is no map "
+            f"`split_points`: {point.name!r} gives shape {tuple(value.shape)} for an image of {h} × {w} pixels, which is no "
+            "map "
             "(1, d, rows, columns), no row of patches (1, tokens, d) and no vector (1, d); choose another module."
         )
 
@@ -203,7 +205,8 @@ class PlacesLayouts:
         hidden = self.of(point, rows).read(value, len(rows))
         if len(hidden) != len(rows) or (hidden.ndim == 3 and hidden.shape[1] != len(rows[0])):
             raise InputError(
-                f"`inputs`: {point.name!r} gives shape {tuple(value.shape)} for {len(rows)} images of {len(rows[0])} places; pass "
+                f"`inputs`: {point.name!r} gives shape {tuple(value.shape)} for {len(rows)} images of {len(rows[0])} places; "
+                "pass "
                 "images of one size together."
             )
         return hidden

@@ -52,6 +52,10 @@ class TextReplacement:
         self.name, self.text = value, None if value == "drop" else value
 
 
+def _nothing() -> None:
+    """Do nothing: a function by name, so that models can be sent to other processes."""
+
+
 class TextModel(ABC):
     """A model of which only scores of texts can be asked. Implements `Model`.
 
@@ -71,7 +75,7 @@ class TextModel(ABC):
         self._read: Read | None = None
         self._replacement = TextReplacement("drop")
         self._batch_size: int | None = None
-        self._on_pass: Callable[[], object] = lambda: None
+        self._on_pass: Callable[[], object] = _nothing
 
     @property
     @abstractmethod

@@ -25,6 +25,7 @@ from interpreto.models.activations import ActivationRecorder
 from interpreto.models.batching import Budget, map_batches
 from interpreto.models.several_edits import outputs_through
 from interpreto.progress import progress_bar
+from interpreto.rounding import noise_of
 from interpreto.statistics import spearman
 from interpreto.validation import check_choice, check_count
 
@@ -258,7 +259,8 @@ class _Grid:
             values = torch.zeros(wanted.shape)
             cells = wanted.nonzero().tolist()
             if cells:
-                values[wanted] = self._replaced(place, cells) - base
+                change = self._replaced(place, cells) - base
+                values[wanted] = torch.where(change.abs() <= noise_of(base), 0.0, change)  # no more than rounding
             found.append(values.T)
         return torch.cat(found)
 
