@@ -200,7 +200,6 @@ def steering_page() -> str:
     return by_hand([-0.3, 0.0, 0.5, 0.9], [0.1, 0.0, 0.4, 2.0], [[0.1, 0.0, -0.1, 0.05], [-0.2, 0.0, 0.1, 0.3]]).to_html()
 
 
-<<<<<<< HEAD
 @cache
 def images_page() -> str:
     """Return two images, one of them explained by two methods, and units that leave pixels out."""
@@ -208,7 +207,8 @@ def images_page() -> str:
     found = [one for kind in (Occlusion, GradCam) for one in kind(model, as_tensor, granularity=cut)(images[0], [0, 1])]
     left = np.where(np.arange(20) < 10, np.arange(24)[:, None] // 12, -1)
     return to_html([*found, *Occlusion(model, as_tensor, granularity=lambda shown: left)(images[1])])
-=======
+
+
 def circuit(tokens: bool) -> Circuit:
     """Return a circuit with numbers of its own, of parts at tokens or at all of them."""
     at = [0, 1, 1, 2] if tokens else [None] * 4
@@ -233,7 +233,6 @@ def circuit(tokens: bool) -> Circuit:
         "corrupt",
         "attribution",
     )
->>>>>>> main
 
 
 PAGES: dict[str, Callable[[], str]] = {
