@@ -71,7 +71,7 @@ def _image(explanation: AttributionOutput, axes: Axes) -> None:
     picture = explanation.sample.picture
     assert picture is not None
     axes.imshow(picture.shown.numpy())
-    _bare(axes)
+    bare(axes)
     titled(axes, short_name(picture.name or "image", 24), "")
 
 
@@ -94,7 +94,7 @@ def _map(explanation: AttributionOutput, target: int, axes: Axes) -> ScalarMappa
     sizes = values.abs().nan_to_num()
     if float(sizes.max()) > 0:
         _edges(picture.spread((sizes >= HALF * sizes.max()).float()).nan_to_num().numpy(), axes, 1.4)
-    _bare(axes)
+    bare(axes)
     score = f"{format_number(float(explanation.base_scores[target]))} {score_unit(explanation)}"
     titled(axes, short_name(explanation.method, 22), f"{short_name(explanation.target_labels[target], 14)}: {score}")
     return heat
@@ -108,7 +108,8 @@ def _edges(regions: np.ndarray, axes: Axes, width: float) -> None:
     axes.hlines(rows + 0.5, columns - 0.5, columns + 0.5, color="#ffffff", linewidth=width)
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Take ticks and frame away."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
