@@ -60,8 +60,8 @@ def read_normalization(value: object) -> object:
         ) from error
     if not bool((std > 0).all()) or len({1, len(mean), len(std)}) > 2:
         raise TokenizerError(
-            f"`tokenizer`: got {shown(value)}; pass the mean and the positive standard deviation of pixels from 0 to 1, numbers "
-            "or one per channel."
+            f"`tokenizer`: got {shown(value)}; pass the mean and the positive standard deviation of pixels from 0 to 1, "
+            "numbers or one per channel."
         )
     return Normalization(mean, std)
 

@@ -320,7 +320,7 @@ def test_a_module_takes_a_mean_and_a_deviation_in_the_place_of_a_function(pair):
 
 @pytest.mark.parametrize("pair", [(0.5, 0.0), ("a", "b"), ((0.5, 0.5), (0.2, 0.2, 0.2)), (0.5, 0.5, 0.5), {"mean": 0.5}])
 def test_what_is_no_mean_and_deviation_is_refused_by_name(pair):
-    with pytest.raises(TokenizerError, match="mean and the|got tuple|got dict"):
+    with pytest.raises(TokenizerError, match=r"mean and the|got tuple|got dict"):
         Occlusion(Answers(), pair)(array())
 
 
