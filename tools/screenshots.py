@@ -44,7 +44,13 @@ from interpreto import (  # noqa: E402
     plot_concepts,
     report,
 )
-from interpreto.concepts import SemiNMFConcepts, TopKSAEConcepts, concept_dashboard  # noqa: E402
+from interpreto.concepts import (  # noqa: E402
+    ActivationPatching,
+    SemiNMFConcepts,
+    TopKSAEConcepts,
+    concept_dashboard,
+    find_circuit,
+)
 from interpreto.concepts.interpretations import TopKInputs  # noqa: E402
 from interpreto.metrics import Benchmark  # noqa: E402
 from interpreto.training import TrainingDynamics  # noqa: E402
@@ -54,6 +60,7 @@ from tests.visualizations.browser import CHROMIUM, Browser  # noqa: E402
 
 ASSETS = ROOT / "docs" / "assets"
 WIDTH, WIDE = 920, {"side-by-side": 1320, "concepts-dashboard": 1180}
+PAIR = "I love this quiet story.", "I hate this quiet story."
 TEXT = "The acting is wonderful, but the story is too long and rather dull."
 CHAT = [
     {"role": "system", "content": "You are a geographer. Answer in one word."},
@@ -160,6 +167,11 @@ def bars(file: Path) -> None:
     plot_attributions(KernelShap(*demo.load_classifier())(TEXT, "negative"), file, backend="matplotlib")
 
 
+def waterfall(file: Path) -> None:
+    explanation = KernelShap(*demo.load_classifier())(TEXT, "negative")
+    plot_attributions(explanation, file, backend="matplotlib", kind="waterfall")
+
+
 def heat_map(file: Path) -> None:
     model, tokenizer = smollm2()
     explanations = Occlusion(model, tokenizer)("The capital of France is", " Paris, the largest city")
@@ -194,6 +206,19 @@ def report_page() -> str:
 def benchmark() -> str:
     pair = demo.load_classifier()
     return Benchmark(*pair).run([KernelShap(*pair), IntegratedGradients(*pair), Saliency(*pair)], movies()[:20]).to_html()
+
+
+def patching() -> str:
+    model, tokenizer = demo.load_classifier()
+    splitter = ModelWithSplitPoints(model, [0, 1, 2], tokenizer=tokenizer)
+    return ActivationPatching(splitter, Contrast("positive", "negative"))(*PAIR)[0].to_html()
+
+
+def circuit() -> str:
+    model, tokenizer = demo.load_classifier()
+    splitter = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)
+    clean, corrupt = PAIR
+    return find_circuit(splitter, clean, Contrast("positive", "negative"), corrupt=corrupt, max_nodes=20).to_html()
 
 
 @lru_cache
@@ -237,6 +262,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "concepts-global": concepts_of_a_data_set,
     "concepts-local": concepts_of_a_text,
     "concepts-dashboard": concepts_dashboard,
+    "patching": patching,
+    "circuit": circuit,
     "curves": curves,
     "importance": importance,
     "table": table,
@@ -246,7 +273,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "label-errors": label_errors,
     "terminal": terminal,
 }
-FIGURES: dict[str, Callable[[Path], None]] = {"figure-bars": bars, "figure-heat-map": heat_map}
+FIGURES: dict[str, Callable[[Path], None]] = {"figure-bars": bars, "figure-waterfall": waterfall, "figure-heat-map": heat_map}
 
 
 def movies() -> list[str]:
