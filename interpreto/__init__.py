@@ -86,6 +86,7 @@ _HOMES = {
     "plot_attributions": "visualizations.attributions",
     "cockatiel": "metrics.cockatiel",
     "plot_concepts": "visualizations.concepts",
+    "plot_patches": "visualizations.patches",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
     "plot_interactions": "visualizations.interactions",
@@ -184,6 +185,7 @@ __all__ = [
     "plot_importance",
     "plot_interactions",
     "plot_lens",
+    "plot_patches",
     "report",
     "steered",
     "training",
@@ -269,6 +271,7 @@ if TYPE_CHECKING:
     from interpreto.visualizations.importance import plot_importance
     from interpreto.visualizations.interactions import plot_interactions
     from interpreto.visualizations.lens import plot_lens
+    from interpreto.visualizations.patches import plot_patches
 
 
 def __getattr__(name: str) -> Any:

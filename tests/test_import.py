@@ -42,6 +42,7 @@ def test_the_public_surface_is_this():
         *(
             "plot_attributions",
             "plot_concepts",
+            "plot_patches",
             "plot_curves",
             "plot_importance",
             "report",

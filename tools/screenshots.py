@@ -44,7 +44,13 @@ from interpreto import (  # noqa: E402
     plot_concepts,
     report,
 )
-from interpreto.concepts import SemiNMFConcepts, TopKSAEConcepts, concept_dashboard  # noqa: E402
+from interpreto.concepts import (  # noqa: E402
+    ActivationPatching,
+    SemiNMFConcepts,
+    TopKSAEConcepts,
+    concept_dashboard,
+    find_circuit,
+)
 from interpreto.concepts.interpretations import TopKInputs  # noqa: E402
 from interpreto.metrics import Benchmark  # noqa: E402
 from interpreto.training import TrainingDynamics  # noqa: E402
@@ -54,6 +60,7 @@ from tests.visualizations.browser import CHROMIUM, Browser  # noqa: E402
 
 ASSETS = ROOT / "docs" / "assets"
 WIDTH, WIDE = 920, {"side-by-side": 1320, "concepts-dashboard": 1180}
+PAIR = "I love this quiet story.", "I hate this quiet story."
 TEXT = "The acting is wonderful, but the story is too long and rather dull."
 CHAT = [
     {"role": "system", "content": "You are a geographer. Answer in one word."},
@@ -201,6 +208,19 @@ def benchmark() -> str:
     return Benchmark(*pair).run([KernelShap(*pair), IntegratedGradients(*pair), Saliency(*pair)], movies()[:20]).to_html()
 
 
+def patching() -> str:
+    model, tokenizer = demo.load_classifier()
+    splitter = ModelWithSplitPoints(model, [0, 1, 2], tokenizer=tokenizer)
+    return ActivationPatching(splitter, Contrast("positive", "negative"))(*PAIR)[0].to_html()
+
+
+def circuit() -> str:
+    model, tokenizer = demo.load_classifier()
+    splitter = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)
+    clean, corrupt = PAIR
+    return find_circuit(splitter, clean, Contrast("positive", "negative"), corrupt=corrupt, max_nodes=20).to_html()
+
+
 @lru_cache
 def training() -> TrainingDynamics:
     """Record the training of a linear head on what the head of the embedded classifier reads; one label of ten is flipped."""
@@ -242,6 +262,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "concepts-global": concepts_of_a_data_set,
     "concepts-local": concepts_of_a_text,
     "concepts-dashboard": concepts_dashboard,
+    "patching": patching,
+    "circuit": circuit,
     "curves": curves,
     "importance": importance,
     "table": table,

@@ -18,7 +18,11 @@ from interpreto.cli.arguments import (
     WHAT,
     Arguments,
     BatchSize,
+    Block,
     Column,
+    ConceptCount,
+    ConceptMethod,
+    ConceptUnit,
     Csv,
     Device,
     Granularity,
@@ -32,6 +36,8 @@ from interpreto.cli.arguments import (
     Progress,
     Seed,
     ServedAt,
+    Texts,
+    TextsFile,
     Truncation,
 )
 
@@ -82,9 +88,7 @@ def _start(
     )
 )
 def explain(  # noqa: PLR0917  # the options, as typer reads them
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="A text; - reads one per line from standard input.")
-    ] = None,
+    texts: Texts = None,
     text: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="A text that is taken as it is.", rich_help_panel=WHAT)
     ] = None,
@@ -212,7 +216,7 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
     )
 )
 def compare(  # noqa: PLR0917  # the options, as typer reads them
-    file: Annotated[str, typer.Argument(metavar="TEXTS", help="A .csv, .tsv or .jsonl, or a file with one text per line.")],
+    file: TextsFile,
     column: Column = None,
     target_column: Annotated[
         str | None,
@@ -294,24 +298,14 @@ def report(  # noqa: PLR0917  # the options, as typer reads them
     )
 )
 def concepts(  # noqa: PLR0917  # the options, as typer reads them
-    file: Annotated[str, typer.Argument(metavar="TEXTS", help="A .csv, .tsv or .jsonl, or a file with one text per line.")],
+    file: TextsFile,
     column: Column = None,
     limit: Limit = None,
     model: Model = None,
-    number: Annotated[int, typer.Option(metavar="N", help="Number of concepts.", rich_help_panel=HOW)] = 20,
-    method: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="semi-nmf, nmf, pca, ica, k-means, top-k-sae, …", rich_help_panel=HOW),
-    ] = "semi-nmf",
-    block: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="The block after which activations are read. Default: the middle one.", rich_help_panel=HOW
-        ),
-    ] = None,
-    granularity: Annotated[
-        str, typer.Option(metavar="UNIT", help="token, word, sentence or sample.", rich_help_panel=HOW)
-    ] = "word",
+    number: ConceptCount = 20,
+    method: ConceptMethod = "semi-nmf",
+    block: Block = None,
+    granularity: ConceptUnit = "word",
     seed: Seed = 0,
     device: Device = None,
     output: Output = None,
@@ -462,9 +456,7 @@ def show(
     )
 )
 def lens(  # noqa: PLR0917  # the options, as typer reads them
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="A text; - reads one per line from standard input.")
-    ] = None,
+    texts: Texts = None,
     model: Model = None,
     target: Annotated[
         str | None,
@@ -502,7 +494,7 @@ def lens(  # noqa: PLR0917  # the options, as typer reads them
     ),
 )
 def concepts_label(  # noqa: PLR0917  # the options, as typer reads them
-    file: Annotated[str, typer.Argument(metavar="TEXTS", help="A .csv, .tsv or .jsonl, or a file with one text per line.")],
+    file: TextsFile,
     column: Column = None,
     limit: Limit = None,
     model: Model = None,
@@ -510,20 +502,10 @@ def concepts_label(  # noqa: PLR0917  # the options, as typer reads them
         str | None,
         typer.Option(metavar="FILE", help="Concepts that `save` wrote. Default: found on the texts.", rich_help_panel=WHAT),
     ] = None,
-    number: Annotated[int, typer.Option(metavar="N", help="Number of concepts.", rich_help_panel=HOW)] = 20,
-    method: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="semi-nmf, nmf, pca, ica, k-means, top-k-sae, …", rich_help_panel=HOW),
-    ] = "semi-nmf",
-    block: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="The block after which activations are read. Default: the middle one.", rich_help_panel=HOW
-        ),
-    ] = None,
-    granularity: Annotated[
-        str, typer.Option(metavar="UNIT", help="token, word, sentence or sample.", rich_help_panel=HOW)
-    ] = "word",
+    number: ConceptCount = 20,
+    method: ConceptMethod = "semi-nmf",
+    block: Block = None,
+    granularity: ConceptUnit = "word",
     judge: Annotated[
         str | None,
         typer.Option(

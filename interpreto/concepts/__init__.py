@@ -11,6 +11,7 @@ _HOMES = {
     "AgglomerativeConcepts": "dictionaries.agglomerative",
     "BatchTopKSAEConcepts": "saes.explainers",
     "CAVConcepts": "probes.explainer",
+    "Circuit": "circuits.circuit",
     "ClassProbability": "steering.measures",
     "Cockatiel": "dictionaries.nmf",
     "ConceptAutoEncoderExplainer": "base",
@@ -52,6 +53,7 @@ _HOMES = {
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SobolImportance": "sobol",
     "SparsePCAConcepts": "dictionaries.linear",
+    "SteeringComparison": "steering.comparison",
     "TCAVResult": "probes.tcav",
     "ThemeLabels": "interpretations.judged_labels",
     "TokenChange": "interpretations.token_change",
@@ -61,11 +63,11 @@ _HOMES = {
     "TransformerFactors": "dictionaries.transformer_factors",
     "VanillaSAEConcepts": "saes.explainers",
     "VocabularyProjection": "interpretations.vocabulary",
-    "SteeringComparison": "steering.comparison",
     "compare": "steering.compare",
     "compare_steering": "steering.compare",
     "concept_dashboard": "dashboard",
     "concept_to_concept": "circuits.flow",
+    "find_circuit": "circuits.find",
     "load_concepts": "serialization",
     "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
@@ -80,6 +82,7 @@ __all__ = [
     "AgglomerativeConcepts",
     "BatchTopKSAEConcepts",
     "CAVConcepts",
+    "Circuit",
     "ClassProbability",
     "Cockatiel",
     "ConceptAutoEncoderExplainer",
@@ -135,6 +138,7 @@ __all__ = [
     "compare_steering",
     "concept_dashboard",
     "concept_to_concept",
+    "find_circuit",
     "load_concepts",
     "load_sae",
     "parameter_directions",
@@ -146,6 +150,8 @@ __all__ = [
 if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
+    from interpreto.concepts.circuits.circuit import Circuit
+    from interpreto.concepts.circuits.find import find_circuit
     from interpreto.concepts.circuits.flow import ConceptFlow, concept_to_concept
     from interpreto.concepts.circuits.patching import ActivationPatching
     from interpreto.concepts.circuits.patching_output import PatchingOutput
