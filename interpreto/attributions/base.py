@@ -96,7 +96,7 @@ class AttributionExplainer:
 
     def __new__(cls: type[Kind], *args: Any, **kwargs: Any) -> Kind:
         """Keep the arguments, out of which another process makes the explainer again."""
-        explainer = super().__new__(cls)
+        explainer = object.__new__(cls)
         explainer.made_with = (args, kwargs)
         return explainer
 
