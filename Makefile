@@ -55,6 +55,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -W ignore -m benchmarks.concepts | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.concept_models | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.report | tee -a benchmarks/RESULTS.md
+	$(BIN)/python -W ignore -m benchmarks.attributions_images | tee -a benchmarks/RESULTS.md
 
 demo-model: $(VENV)/.dev
 	$(BIN)/python tools/train_demo_model.py

@@ -15,6 +15,7 @@ from interpreto import (
     Documents,
     Explanations,
     GenericAttention,
+    GradCam,
     Occlusion,
     Saliency,
     attention_view,
@@ -25,6 +26,7 @@ from interpreto.attributions.output import AttributionOutput
 from interpreto.concepts.circuits.circuit import OUTPUT, Circuit, CurvePoint, Edge, Node
 from interpreto.concepts.circuits.patching_output import PatchingOutput
 from interpreto.concepts.lenses.output import LensOutput
+from interpreto.inputs.regions import grid
 from interpreto.inputs.samples import Prediction
 from interpreto.metrics import Benchmark
 from interpreto.training import TrainingDynamics
@@ -35,6 +37,7 @@ from interpreto.visualizations.html.curves import curve_page
 from interpreto.visualizations.lens import renderer
 from tests import tiny
 from tests.concepts.steering.test_comparison import by_hand
+from tests.tiny_images import PooledImages, array, as_tensor
 from tests.visualizations.concept_examples import dataset, local
 from tests.visualizations.dashboard_examples import dashboard
 from tests.visualizations.examples import conversation, explanation, film, generation
@@ -197,6 +200,15 @@ def steering_page() -> str:
     return by_hand([-0.3, 0.0, 0.5, 0.9], [0.1, 0.0, 0.4, 2.0], [[0.1, 0.0, -0.1, 0.05], [-0.2, 0.0, 0.1, 0.3]]).to_html()
 
 
+@cache
+def images_page() -> str:
+    """Return two images, one of them explained by two methods, and units that leave pixels out."""
+    model, images, cut = PooledImages(), [array(24, 20), array(24, 20, seed=1)], grid(4, 3)
+    found = [one for kind in (Occlusion, GradCam) for one in kind(model, as_tensor, granularity=cut)(images[0], [0, 1])]
+    left = np.where(np.arange(20) < 10, np.arange(24)[:, None] // 12, -1)
+    return to_html([*found, *Occlusion(model, as_tensor, granularity=lambda shown: left)(images[1])])
+
+
 def circuit(tokens: bool) -> Circuit:
     """Return a circuit with numbers of its own, of parts at tokens or at all of them."""
     at = [0, 1, 1, 2] if tokens else [None] * 4
@@ -249,4 +261,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "data map": lambda: training().to_html(),
     "label errors": lambda: training().suspected_label_errors(5).to_html(),
     "steering": steering_page,
+    "images": images_page,
 }
