@@ -40,7 +40,7 @@ SmolLM2-135M-Instruct.
 `python tools/tables.py circuits` computes it again.
 """
 
-PATCHING = """## Where the answer is
+PATCHING = """### Where the answer is
 
 The metric is {clean_score:.2f} on average on the clean sentences, above 0 on {right} of {count}, and {corrupt_score:.2f} on the
 others. Share of that gap which comes back when the hidden states of one token after one layer are taken from the clean sentence
@@ -51,7 +51,7 @@ others. Share of that gap which comes back when the hidden states of one token a
 Attribution patching, one gradient in place of {cells} passes for a pair, ranks these cells with a Spearman correlation of
 {agreement:.2f} with exact patching (mean over pairs; least {least:.2f})."""
 
-CIRCUITS = """## How few parts keep it
+CIRCUITS = """### How few parts keep it
 
 The {candidates} heads and feed-forward layers, each at all tokens. Parts outside the circuit are replaced by their mean over
 the forty sentences at the same token, or by their value in the counterpart. Faithfulness is the share of the metric that the

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -160,7 +161,7 @@ class AblatedModel:
         found = torch.autograd.grad(total, at, retain_graph=True, allow_unused=True)
         return [torch.zeros_like(a) if values is None else values for values, a in zip(found, at, strict=True)]
 
-    def _map(self, run: Callable[[list[int]], object]) -> object:
+    def _map(self, run: Callable[[list[int]], Any]) -> Any:
         rows = [read.row for read in self.reads]
         with self.recorder.session(rows):
-            return map_batches([len(row) for row in rows], run, self.budget, self.recorder.may_mix(rows))  # type: ignore[arg-type, return-value]
+            return map_batches([len(row) for row in rows], run, self.budget, self.recorder.may_mix(rows))

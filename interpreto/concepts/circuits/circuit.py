@@ -138,8 +138,9 @@ class Circuit(Renderable):
         kinds: dict[str, Any] = {"nodes": Node, "edges": Edge, "curve": CurvePoint}
         try:
             facts.pop("format")
-            given = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
-            return cls(**given | {name: tuple(kind(**item) for item in facts[name]) for name, kind in kinds.items()})
+            given: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+            given |= {name: tuple(kind(**item) for item in facts[name]) for name, kind in kinds.items()}
+            return cls(**given)
         except (KeyError, TypeError) as error:
             raise FileError(f"`path`: {str(path)!r} holds no whole circuit ({error}).") from error
 

@@ -185,8 +185,9 @@ class _Setting:
             raise TargetError("`metric`: pass a target, a Contrast of two, or a function of the logits.")
         names = Names(self.splitter.tokenizer, task_of(self.splitter))
         found = []
-        for i, pair in enumerate(zip(reads, corrupt, strict=True)):
-            found.append(predicted(*(outputs_through(recorder, [read.row], [])[0] for read in pair), names, i))
+        for i, (a, b) in enumerate(zip(reads, corrupt, strict=True)):
+            clean, other = (outputs_through(recorder, [read.row], [])[0] for read in (a, b))
+            found.append(predicted(clean, other, names, i))
         return found, width
 
 
