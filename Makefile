@@ -55,6 +55,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -W ignore -m benchmarks.concepts | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.concept_models | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.report | tee -a benchmarks/RESULTS.md
+	$(BIN)/python -W ignore -m benchmarks.attributions_images | tee -a benchmarks/RESULTS.md
 
 bench-scale: $(VENV)/.dev  # hours on two cores: data sets of explanations, one and two workers, 100,000 texts
 	$(BIN)/python -W ignore -m benchmarks.scale | tee benchmarks/SCALE.md

@@ -68,6 +68,8 @@ _HOMES = {
     "SplitterForClassification": "concepts.splitters",
     "SplitterForGeneration": "concepts.splitters",
     "SquareGrad": "attributions.methods",
+    "TracIn": "training.tracin",
+    "TrainingDynamics": "training.dynamics",
     "TransitionAttention": "attributions.methods",
     "TunedLens": "concepts.lenses.tuned_lens",
     "ValueZeroing": "attributions.methods",
@@ -84,6 +86,7 @@ _HOMES = {
     "plot_attributions": "visualizations.attributions",
     "cockatiel": "metrics.cockatiel",
     "plot_concepts": "visualizations.concepts",
+    "plot_patches": "visualizations.patches",
     "plot_curves": "visualizations.curves",
     "plot_importance": "visualizations.importance",
     "plot_interactions": "visualizations.interactions",
@@ -92,7 +95,7 @@ _HOMES = {
 }
 ATTRIBUTION_METHODS = tuple(name for name, home in _HOMES.items() if home.startswith("attributions.methods"))
 """Names of the attribution methods, for what lists them without loading torch."""
-_MODULES = ("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics")
+_MODULES = ("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics", "training")
 
 __all__ = [
     "AllLayersSplitter",
@@ -153,6 +156,8 @@ __all__ = [
     "SplitterForGeneration",
     "SquareGrad",
     "Steering",
+    "TracIn",
+    "TrainingDynamics",
     "TransitionAttention",
     "TunedLens",
     "ValueZeroing",
@@ -180,12 +185,14 @@ __all__ = [
     "plot_importance",
     "plot_interactions",
     "plot_lens",
+    "plot_patches",
     "report",
     "steered",
+    "training",
 ]
 
 if TYPE_CHECKING:
-    from interpreto import attributions, concepts, datasets, demo, errors, judges, metrics
+    from interpreto import attributions, concepts, datasets, demo, errors, judges, metrics, training
     from interpreto.attributions.attention.view import attention_view
     from interpreto.attributions.base import AttributionExplainer, MultitaskExplainerMixin
     from interpreto.attributions.citations import Citations
@@ -255,6 +262,8 @@ if TYPE_CHECKING:
     from interpreto.models.served import ServedModel
     from interpreto.models.similarity import SimilarityModel
     from interpreto.models.zero_shot import ZeroShotClassifier
+    from interpreto.training.dynamics import TrainingDynamics
+    from interpreto.training.tracin import TracIn
     from interpreto.visualizations.attention import plot_attention
     from interpreto.visualizations.attributions import plot_attributions
     from interpreto.visualizations.concepts import plot_concepts
@@ -262,6 +271,7 @@ if TYPE_CHECKING:
     from interpreto.visualizations.importance import plot_importance
     from interpreto.visualizations.interactions import plot_interactions
     from interpreto.visualizations.lens import plot_lens
+    from interpreto.visualizations.patches import plot_patches
 
 
 def __getattr__(name: str) -> Any:

@@ -30,6 +30,7 @@ LOOPS = {
 }
 """Tests that try every method on one family, or a family's methods one by one, and where the fast lane runs them."""
 GUIDES = (
+    "training_data",
     "concepts",
     "datasets",
     "methods",

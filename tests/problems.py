@@ -11,7 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from interpreto.concepts.splitters import SplitterForClassification
 from interpreto.inputs.samples import Sample
+from tests.tiny import CLASSIFIERS
+
+
+class LinearHead(nn.Module):
+    """A classification head without a bias: rows · weightsᵀ."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows @ self.weight.T
+
+
+def linear_headed(weight: Tensor) -> SplitterForClassification:
+    """Split a tiny classifier, whose head has these weights, before the head."""
+    model, tokenizer = CLASSIFIERS["bert"]()
+    model.classifier = LinearHead(weight)
+    return SplitterForClassification(model, tokenizer=tokenizer)
 
 
 class Toy(nn.Module):

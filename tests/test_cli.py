@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 import interpreto
-from interpreto import Contrast, Explanations, KernelShap, Occlusion, demo
+from interpreto import Contrast, Explanations, KernelShap, ModelWithSplitPoints, Occlusion, demo
 from interpreto.cli import main
 from interpreto.cli.arguments import COMMANDS, COMPARED_BY, METHODS
 from interpreto.cli.demo import TEXT as TEXT_OF_DEMO
 from interpreto.cli.hints import read_method
+from interpreto.concepts import ContrastiveConcept
 from interpreto.metrics import Benchmark
 from interpreto.registry import TEXT_METHODS
 from tests import tiny, tiny_tasks
@@ -564,6 +565,33 @@ class TestLens:
         for arguments, said in ((["lens"], "there is no text"), (["lens", "x", "--tuned", "/nowhere"], "no file")):
             assert main(arguments) == 2
             assert said in capsys.readouterr().err
+
+
+def test_a_language_model_is_steered(capsys, tmp_path):
+    model, tokenizer = tiny.CAUSAL_LMS["gpt2"]()
+    model.save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    given = ("steer", "The film was", "--model", str(tmp_path / "lm"), "--random", "1", "--max-new-tokens", "4")
+    pairs = ("--toward", "I loved it.", "--away", "I hated it.", "--effect", "sentiment")
+    page, numbers = tmp_path / "steer.html", tmp_path / "steer.json"
+    code, out, _ = run(capsys, *given, *pairs, "--strength", "-2", "0", "2", "-o", str(page), "--json", str(numbers))
+    found = json.loads(numbers.read_text(encoding="utf-8"))
+    assert code == 0 and "×-2" in out and [one["strength"] for one in found["steerings"]] == [-2.0, 0.0, 2.0]
+    assert found["effect"] == "probability of positive" and len(found["steerings"][0]["control_changes"]) == 1
+    assert "<svg" in page.read_text(encoding="utf-8") and set(found["steerings"][0]["texts"]) == {"The film was"}
+    splitter = ModelWithSplitPoints(model, 1, tokenizer=tokenizer)
+    concept = ContrastiveConcept(splitter).fit(["I loved it."], ["I hated it."])
+    concept.save(tmp_path / "concept.safetensors")
+    code, out, _ = run(capsys, *given, "--concepts", str(tmp_path / "concept.safetensors"), "--strength", "1.5")
+    assert code == 0 and "×1.5" in out and "amount of the concept" in out
+    for more, said in (
+        ((), "`--concepts`: pass a file"),
+        (("--toward", "a"), "`negatives`"),
+        ((*pairs[:4], "--effect", "joy"), "`--effect`: got 'joy'"),
+        ((*pairs[:4], "--block", "7"), "`--block`"),
+    ):
+        code, _, err = run(capsys, *given, *more)
+        assert code == 2 and said in err, err
 
 
 def test_a_data_set_is_explained_resumed_and_shown(capsys, tmp_path, monkeypatch):

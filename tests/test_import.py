@@ -42,6 +42,7 @@ def test_the_public_surface_is_this():
         *(
             "plot_attributions",
             "plot_concepts",
+            "plot_patches",
             "plot_curves",
             "plot_importance",
             "report",
@@ -82,8 +83,9 @@ def test_the_public_surface_is_this():
             "ZeroShotClassifier",
         ),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
+        *("TracIn", "TrainingDynamics"),
         *("ExplanationDataset", "explain_dataset"),
-        *("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics", "__version__"),
+        *("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics", "training", "__version__"),
     }
 
 

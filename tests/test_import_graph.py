@@ -16,6 +16,7 @@ FLOORS = {
     "judges": 3,
     "attributions": 3,
     "concepts": 3,
+    "training": 3,
     "metrics": 4,
     "datasets": 5,
     "visualizations": 6,

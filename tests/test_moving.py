@@ -154,6 +154,15 @@ RUNS["labels by a language model"] = """
     found = labeler.interpret(inputs=many, latent_activations=activations, concepts_indices=[0, 1])
     assert found.texts() == {0: "films", 1: "films"}
     assert "sk-" not in repr(OpenAILLM(api_key="sk-1", model="gpt-4.1-nano", num_try=5))"""
+RUNS["probes"] = """
+    from interpreto.concepts.probes import LinearRegressionProbe, LogisticRegressionProbe, MeansDiffProbe, ProbeExplainer
+
+    rows = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    labels = torch.stack([rows[:, 0] > 0, rows[:, 1] > 0], 1).float()
+    for probe in (LinearRegressionProbe(l2=0.1), LogisticRegressionProbe(l2=0.1), MeansDiffProbe()):
+        explainer = ProbeExplainer(None, concept_model=probe)
+        explainer.fit(rows, labels)
+        assert explainer.is_fitted and explainer.activations_to_concepts(rows).shape == (40, 2)"""
 RUNS["simulatability"] = """
     from interpreto.concepts.metrics import ConSim
 
@@ -192,7 +201,15 @@ NAMED = {  # what does not run: what the page names
     "TopKSAEConcepts(splitter, encoder_module='linear')": "`encoder_module`",
     "TopKSAEConcepts(splitter).fit(torch.ones(9, 128), use_amp=False)": "use_amp=",
     "Stability(3, 4)": "`Stability(3, 4)`",
-    "from interpreto.concepts.probes import LinearProbe": "`interpreto.concepts.probes`",
+    "from interpreto.concepts.probes import LinearSVMProbe": "`LinearSVMProbe`",
+    "from interpreto.concepts.probes import SklearnProbeExplainer": "`SklearnProbeExplainer`",
+    "OcclusionPerturbator().perturb": "`Perturbator.perturb`",
+    "Occlusion(model, tokenizer).inference_wrapper": "`explainer.inference_wrapper`",
+    "from interpreto.attributions.aggregations.linear_regression import Kernels": "`Kernels`",
+    "interpreto.GranularityAggregationStrategy.MEAN.unfold": "`.unfold`",
+    "from interpreto import AttributionVisualization": "`AttributionVisualization`",
+    "from interpreto.concepts import MSELoss": "`MSELoss`",
+    "from interpreto.concepts.metrics import ConceptMatchingAlgorithm as A; A.COSINE_HUNGARIAN(1, 2)": "COSINE_HUNGARIAN(a, b)",
     "LLMLabels(concept_explainer=NeuronsAsConcepts(splitter), llm_interface=print, use_vocab=True)": "`use_vocab`",
     "ConSim(splitter, print, ['a', 'b']).select_examples(texts, [0, 1, 0])": "`ConSim(splitter, user_llm, classes)`",
     "from interpreto.concepts.metrics.consim import PromptTypes": "`PromptTypes`",

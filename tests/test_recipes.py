@@ -52,4 +52,5 @@ def test_the_recipes_print_what_they_show(tmp_path):
         assert alike(said, shown), f"line {line} prints:\n{said}"
     assert tracked is None or tracked == ["<!DOCTYPE html>", 17]
     assert {"Textbox", "HTML"} <= set(parts)
-    assert {"figure.pdf", "figure.png", "methods.svg"} <= {file.name for file in tmp_path.iterdir()}
+    written = {"figure.pdf", "figure.png", "methods.svg", "review.tex", "waterfall.pdf", "review.html"}
+    assert written <= {file.name for file in tmp_path.iterdir()}

@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
+from torch.nn.functional import cross_entropy
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
@@ -43,15 +44,23 @@ from interpreto import (  # noqa: E402
     plot_concepts,
     report,
 )
-from interpreto.concepts import SemiNMFConcepts, TopKSAEConcepts, concept_dashboard  # noqa: E402
+from interpreto.concepts import (  # noqa: E402
+    ActivationPatching,
+    SemiNMFConcepts,
+    TopKSAEConcepts,
+    concept_dashboard,
+    find_circuit,
+)
 from interpreto.concepts.interpretations import TopKInputs  # noqa: E402
 from interpreto.metrics import Benchmark  # noqa: E402
+from interpreto.training import TrainingDynamics  # noqa: E402
 from interpreto.visualizations.attributions import to_html  # noqa: E402
 from interpreto.visualizations.terminal.attributions import to_text  # noqa: E402
 from tests.visualizations.browser import CHROMIUM, Browser  # noqa: E402
 
 ASSETS = ROOT / "docs" / "assets"
 WIDTH, WIDE = 920, {"side-by-side": 1320, "concepts-dashboard": 1180}
+PAIR = "I love this quiet story.", "I hate this quiet story."
 TEXT = "The acting is wonderful, but the story is too long and rather dull."
 CHAT = [
     {"role": "system", "content": "You are a geographer. Answer in one word."},
@@ -158,6 +167,11 @@ def bars(file: Path) -> None:
     plot_attributions(KernelShap(*demo.load_classifier())(TEXT, "negative"), file, backend="matplotlib")
 
 
+def waterfall(file: Path) -> None:
+    explanation = KernelShap(*demo.load_classifier())(TEXT, "negative")
+    plot_attributions(explanation, file, backend="matplotlib", kind="waterfall")
+
+
 def heat_map(file: Path) -> None:
     model, tokenizer = smollm2()
     explanations = Occlusion(model, tokenizer)("The capital of France is", " Paris, the largest city")
@@ -194,6 +208,48 @@ def benchmark() -> str:
     return Benchmark(*pair).run([KernelShap(*pair), IntegratedGradients(*pair), Saliency(*pair)], movies()[:20]).to_html()
 
 
+def patching() -> str:
+    model, tokenizer = demo.load_classifier()
+    splitter = ModelWithSplitPoints(model, [0, 1, 2], tokenizer=tokenizer)
+    return ActivationPatching(splitter, Contrast("positive", "negative"))(*PAIR)[0].to_html()
+
+
+def circuit() -> str:
+    model, tokenizer = demo.load_classifier()
+    splitter = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)
+    clean, corrupt = PAIR
+    return find_circuit(splitter, clean, Contrast("positive", "negative"), corrupt=corrupt, max_nodes=20).to_html()
+
+
+@lru_cache
+def training() -> TrainingDynamics:
+    """Record the training of a linear head on what the head of the embedded classifier reads; one label of ten is flipped."""
+    model, tokenizer = demo.load_classifier()
+    sentences = demo.load_sentences(split="held-out")[:600]
+    texts = [sentence.text for sentence in sentences]
+    features = SplitterForClassification(model, tokenizer=tokenizer).inputs_to_activations(texts)
+    features = (features - features.mean(0)) / features.std(0)
+    labels = torch.tensor([int((sentence.score > 0) != (i % 10 == 3)) for i, sentence in enumerate(sentences)])
+    head = torch.zeros(2, features.shape[1], requires_grad=True)
+    optimizer, generator = torch.optim.SGD([head], lr=0.1), torch.Generator().manual_seed(0)
+    dynamics = TrainingDynamics(texts, classes=["negative", "positive"])
+    for epoch in range(12):
+        for batch in torch.randperm(len(texts), generator=generator).split(32):
+            optimizer.zero_grad()
+            cross_entropy(features[batch] @ head.T, labels[batch]).backward()
+            optimizer.step()
+        dynamics.record(epoch, range(len(texts)), features @ head.T, labels)
+    return dynamics
+
+
+def data_map() -> str:
+    return training().to_html()
+
+
+def label_errors() -> str:
+    return training().suspected_label_errors(15).to_html()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "classifier": classifier,
     "classifier-dark": classifier_dark,
@@ -206,14 +262,18 @@ PAGES: dict[str, Callable[[], str]] = {
     "concepts-global": concepts_of_a_data_set,
     "concepts-local": concepts_of_a_text,
     "concepts-dashboard": concepts_dashboard,
+    "patching": patching,
+    "circuit": circuit,
     "curves": curves,
     "importance": importance,
     "table": table,
     "report": report_page,
     "benchmark": benchmark,
+    "data-map": data_map,
+    "label-errors": label_errors,
     "terminal": terminal,
 }
-FIGURES: dict[str, Callable[[Path], None]] = {"figure-bars": bars, "figure-heat-map": heat_map}
+FIGURES: dict[str, Callable[[Path], None]] = {"figure-bars": bars, "figure-waterfall": waterfall, "figure-heat-map": heat_map}
 
 
 def movies() -> list[str]:

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from baseline_table import DECIDING, baselines
 from calibration import calibration
+from circuit_table import table as circuits_table
 from game_tables import interactions_table, tolerance_table
+from label_error_table import label_errors_table
 from label_tables import labels_table
 from tcav import table as tcav_table
 
@@ -76,6 +78,8 @@ def main() -> None:
         "tcav": {"tcav.md": tcav_table},
         "games": {"interactions.md": interactions_table, "tolerance.md": tolerance_table},
         "labels": {"labels.md": labels_table},
+        "circuits": {"circuits.md": lambda: circuits_table(*smollm2())},
+        "label_errors": {"label_errors.md": label_errors_table},
     }
     asked = sys.argv[1:] or list(pages)
     if odd := set(asked) - set(pages):

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from interpreto.attributions.aggregations.base import t_ratio
 from interpreto.attributions.evidence import Evidence, Explained, Parts
-from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.models.protocol import Need
 
@@ -45,16 +45,27 @@ class OverDraws(Evidence):
 def _mean(draws: Sequence[Explained], sampled: bool) -> Explained:
     """Return the mean explanation of a sample over its draws."""
     first = draws[0].estimate
-    if first.interactions is not None:
-        raise OptionError("`replacement`: interactions have no mean over texts yet; pass a name or a token id.")
-    values = torch.stack([one.estimate.values.double() for one in draws])
-    errors = [one.estimate.standard_error.double() for one in draws if one.estimate.standard_error is not None]
+    values, error = _pooled([(one.estimate.values, one.estimate.standard_error) for one in draws], sampled)
+    interactions = first.interactions
+    if interactions is not None:
+        together = [one.estimate.interactions for one in draws]
+        own, wide = _pooled([(one.values, one.standard_error) for one in together if one is not None], sampled)
+        interactions = replace(interactions, values=own, standard_error=wide, exact=interactions.exact and not sampled)
+    references = [one.estimate.reference for one in draws]
+    reference = torch.stack([one for one in references if one is not None]).mean(0) if references[0] is not None else None
+    stopped = next((one.estimate.stopped for one in draws if str(one.estimate.stopped).startswith("budget")), first.stopped)
+    estimate = replace(
+        first, values=values, standard_error=error, reference=reference, stopped=stopped, interactions=interactions
+    )
+    return replace(draws[0], estimate=estimate)
+
+
+def _pooled(draws: Sequence[tuple[Tensor, Tensor | None]], sampled: bool) -> tuple[Tensor, Tensor | None]:
+    """Return the mean of values over draws, and its standard error: the mean error, and the spread of sampled draws."""
+    values = torch.stack([value.double() for value, _ in draws])
+    errors = [error.double() for _, error in draws if error is not None]
     error = torch.stack(errors).mean(0) if len(errors) == len(draws) else None
     if sampled:
         spread = values.std(0, unbiased=len(draws) > 1) / len(draws) ** 0.5 * t_ratio(len(draws) - 1)
         error = spread if error is None else (error.square() + spread.square()).sqrt()
-    references = [one.estimate.reference for one in draws]
-    reference = torch.stack([one for one in references if one is not None]).mean(0) if references[0] is not None else None
-    stopped = next((one.estimate.stopped for one in draws if str(one.estimate.stopped).startswith("budget")), first.stopped)
-    estimate = replace(first, values=values.mean(0), standard_error=error, reference=reference, stopped=stopped)
-    return replace(draws[0], estimate=estimate)
+    return values.mean(0), error

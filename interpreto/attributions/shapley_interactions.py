@@ -19,6 +19,7 @@ from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations.base import Perturbator
 from interpreto.attributions.perturbations.games import InteractionPerturbator, PairedMasksPerturbator
 from interpreto.attributions.tolerance import evidence_within
+from interpreto.models.alternatives import ReplacedBy
 from interpreto.models.report import EngineReport
 from interpreto.validation import check_choice, check_count
 
@@ -80,7 +81,7 @@ class ShapleyInteractions:
         n_perturbations: int | None = None,
         tolerance: float | None = None,
         surrogate: str = "polynomial",
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
         self.index = check_choice(index, "index", INDICES)

@@ -13,7 +13,20 @@ Arguments = SimpleNamespace
 """The arguments of a command, by name."""
 COLUMNS = ("text", "sentence", "prompt", "review", "content")
 """Names under which a table's texts are looked for, before its first column is taken."""
-COMMANDS = ("explain", "compare", "report", "concepts", "lens", "methods", "app", "demo", "sae", "explain-dataset", "dataset")
+COMMANDS = (
+    "explain",
+    "compare",
+    "report",
+    "concepts",
+    "lens",
+    "steer",
+    "methods",
+    "app",
+    "demo",
+    "sae",
+    "explain-dataset",
+    "dataset",
+)
 METHODS = {method.slug: method.name for method in REGISTERED}
 """Classes of the package by their names on the command line."""
 COMPARED = ("occlusion", "kernel-shap", "integrated-gradients", "saliency")
@@ -28,6 +41,8 @@ TOLERANCE = 0.05
 """Precision that `explain` asks sampled methods for, in shares of the score gap."""
 WHAT, HOW, OUTPUT = "What is explained", "How", "Output"
 
+Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="A text; - reads one per line from standard input.")]
+TextsFile = Annotated[str, typer.Argument(metavar="TEXTS", help="A .csv, .tsv or .jsonl, or a file with one text per line.")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -63,6 +78,15 @@ Granularity = Annotated[
         help="all_tokens, token, word, sentence, paragraph or turn; of an image, patch, grid or superpixel.",
         rich_help_panel=HOW,
     ),
+]
+ConceptCount = Annotated[int, typer.Option(metavar="N", help="Number of concepts.", rich_help_panel=HOW)]
+ConceptMethod = Annotated[
+    str, typer.Option(metavar="NAME", help="semi-nmf, nmf, pca, ica, k-means, top-k-sae, …", rich_help_panel=HOW)
+]
+ConceptUnit = Annotated[str, typer.Option(metavar="UNIT", help="token, word, sentence or sample.", rich_help_panel=HOW)]
+Block = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="The block after which activations are read. Default: the middle one.", rich_help_panel=HOW),
 ]
 BatchSize = Annotated[
     int | None,

@@ -18,7 +18,11 @@ from interpreto.cli.arguments import (
     WHAT,
     Arguments,
     BatchSize,
+    Block,
     Column,
+    ConceptCount,
+    ConceptMethod,
+    ConceptUnit,
     Csv,
     Device,
     Granularity,
@@ -32,6 +36,8 @@ from interpreto.cli.arguments import (
     Progress,
     Seed,
     ServedAt,
+    Texts,
+    TextsFile,
     Truncation,
 )
 
@@ -82,9 +88,7 @@ def _start(
     )
 )
 def explain(  # noqa: PLR0917  # the options, as typer reads them
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="A text; - reads one per line from standard input.")
-    ] = None,
+    texts: Texts = None,
     text: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="A text that is taken as it is.", rich_help_panel=WHAT)
     ] = None,
@@ -212,7 +216,7 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
     )
 )
 def compare(  # noqa: PLR0917  # the options, as typer reads them
-    file: Annotated[str, typer.Argument(metavar="TEXTS", help="A .csv, .tsv or .jsonl, or a file with one text per line.")],
+    file: TextsFile,
     column: Column = None,
     target_column: Annotated[
         str | None,
@@ -294,24 +298,14 @@ def report(  # noqa: PLR0917  # the options, as typer reads them
     )
 )
 def concepts(  # noqa: PLR0917  # the options, as typer reads them
-    file: Annotated[str, typer.Argument(metavar="TEXTS", help="A .csv, .tsv or .jsonl, or a file with one text per line.")],
+    file: TextsFile,
     column: Column = None,
     limit: Limit = None,
     model: Model = None,
-    number: Annotated[int, typer.Option(metavar="N", help="Number of concepts.", rich_help_panel=HOW)] = 20,
-    method: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="semi-nmf, nmf, pca, ica, k-means, top-k-sae, …", rich_help_panel=HOW),
-    ] = "semi-nmf",
-    block: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="The block after which activations are read. Default: the middle one.", rich_help_panel=HOW
-        ),
-    ] = None,
-    granularity: Annotated[
-        str, typer.Option(metavar="UNIT", help="token, word, sentence or sample.", rich_help_panel=HOW)
-    ] = "word",
+    number: ConceptCount = 20,
+    method: ConceptMethod = "semi-nmf",
+    block: Block = None,
+    granularity: ConceptUnit = "word",
     seed: Seed = 0,
     device: Device = None,
     output: Output = None,
@@ -462,9 +456,7 @@ def show(
     )
 )
 def lens(  # noqa: PLR0917  # the options, as typer reads them
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="A text; - reads one per line from standard input.")
-    ] = None,
+    texts: Texts = None,
     model: Model = None,
     target: Annotated[
         str | None,
@@ -502,7 +494,7 @@ def lens(  # noqa: PLR0917  # the options, as typer reads them
     ),
 )
 def concepts_label(  # noqa: PLR0917  # the options, as typer reads them
-    file: Annotated[str, typer.Argument(metavar="TEXTS", help="A .csv, .tsv or .jsonl, or a file with one text per line.")],
+    file: TextsFile,
     column: Column = None,
     limit: Limit = None,
     model: Model = None,
@@ -510,20 +502,10 @@ def concepts_label(  # noqa: PLR0917  # the options, as typer reads them
         str | None,
         typer.Option(metavar="FILE", help="Concepts that `save` wrote. Default: found on the texts.", rich_help_panel=WHAT),
     ] = None,
-    number: Annotated[int, typer.Option(metavar="N", help="Number of concepts.", rich_help_panel=HOW)] = 20,
-    method: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="semi-nmf, nmf, pca, ica, k-means, top-k-sae, …", rich_help_panel=HOW),
-    ] = "semi-nmf",
-    block: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="The block after which activations are read. Default: the middle one.", rich_help_panel=HOW
-        ),
-    ] = None,
-    granularity: Annotated[
-        str, typer.Option(metavar="UNIT", help="token, word, sentence or sample.", rich_help_panel=HOW)
-    ] = "word",
+    number: ConceptCount = 20,
+    method: ConceptMethod = "semi-nmf",
+    block: Block = None,
+    granularity: ConceptUnit = "word",
     judge: Annotated[
         str | None,
         typer.Option(
@@ -554,6 +536,66 @@ def concepts_label(  # noqa: PLR0917  # the options, as typer reads them
 ) -> int:
     """Label concepts, and score each label on texts that it was not made from."""
     return _run("concepts_label", locals())
+
+
+@program.command(
+    epilog=_examples(
+        'interpreto steer "The film was" --model DIR --toward "I loved it." --away "I hated it." --effect sentiment',
+        'interpreto steer "The film was" --model DIR --concepts FILE --concept 12 --strength -2 0 2 --open',
+    )
+)
+def steer(  # noqa: PLR0917  # the options, as typer reads them
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", help="Beginnings of texts, which the model continues.")],
+    model: Model = None,
+    concepts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Concepts that `save` wrote.", rich_help_panel=WHAT)
+    ] = None,
+    concept: Annotated[int, typer.Option(metavar="N", help="Number of the concept.", rich_help_panel=WHAT)] = 0,
+    toward: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A text with what is added, instead of a file; may recur.", rich_help_panel=WHAT),
+    ] = None,
+    away: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Its partner, which lacks that alone; one for each.", rich_help_panel=WHAT),
+    ] = None,
+    strength: Annotated[
+        list[float] | None,
+        typer.Option(metavar="X", help="Strengths, as in --strength -2 0 2. Default: -2 -1 0 1 2.", rich_help_panel=HOW),
+    ] = None,
+    unit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", help="Length of strength 1. Default: the median norm of the activations there.", rich_help_panel=HOW
+        ),
+    ] = None,
+    at: Annotated[str, typer.Option(metavar="TOKENS", help="all, prompt, generated or last.", rich_help_panel=HOW)] = "all",
+    block: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The block after which pairs are read. Default: the middle one.", rich_help_panel=HOW),
+    ] = None,
+    effect: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What is measured of the texts: concept, how much of it is read in them, or sentiment, by the embedded "
+            "classifier.",
+            rich_help_panel=HOW,
+        ),
+    ] = "concept",
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens that are written.", rich_help_panel=HOW)] = 40,
+    random: Annotated[int, typer.Option(metavar="N", help="Random directions to compare with.", rich_help_panel=HOW)] = 10,
+    seed: Seed = 0,
+    device: Device = None,
+    output: Output = None,
+    html: Html = None,
+    json: Json = None,
+    csv: Csv = None,
+    open_page: Open = False,
+    progress: Progress = False,
+) -> int:
+    """Let a language model write while a concept is added to what it thinks, next to random directions."""
+    return _run("steer", locals())
 
 
 @program.command(epilog=_examples("interpreto methods", "interpreto methods kernel-shap", "interpreto methods --json"))

@@ -49,7 +49,7 @@ def found_concepts(arguments: Arguments) -> tuple[Any, list[str], Any]:
     check_count(arguments.number, "--number")
     texts, _ = read_texts(arguments.file, arguments.column, None, arguments.limit)
     model, tokenizer = load_model(arguments.model, arguments.device)
-    splitter = ModelWithSplitPoints(model, [_block(model, arguments.block)], tokenizer=tokenizer)
+    splitter = ModelWithSplitPoints(model, [block_of(model, arguments.block)], tokenizer=tokenizer)
     unit, progress = arguments.granularity, arguments.progress or None
     activations = splitter.get_activations(texts, activation_granularity=unit, tqdm_bar=progress)
     return kind(splitter, nb_concepts=arguments.number, random_state=arguments.seed).fit(activations), texts, activations
@@ -90,7 +90,7 @@ def _slug(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
-def _block(model: Any, block: int | None) -> int:
+def block_of(model: Any, block: int | None) -> int:
     """Return the block after which activations are read; None: the middle one."""
     count = int(getattr(model.config, "num_hidden_layers", None) or getattr(model.config, "num_layers", None) or 1)
     if block is None:

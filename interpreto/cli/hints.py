@@ -12,7 +12,7 @@ from interpreto.cli.arguments import COMMANDS, METHODS
 from interpreto.errors import OptionError
 from interpreto.validation import shown
 
-LISTS = ("--methods", "--metrics")
+LISTS = ("--methods", "--metrics", "--strength")
 """Options that take several values after one name."""
 _REFUSALS = tuple(kind for kind in typer.BadParameter.__mro__ if kind.__name__ in ("UsageError", "ClickException"))
 
@@ -81,13 +81,19 @@ def spread(given: Sequence[str]) -> list[str]:
     """Return the arguments with ``--methods a b`` as ``--methods a --methods b``.
 
     Examples:
+        >>> spread(["--strength", "-2", "0"])
+        ['--strength', '-2', '--strength', '0']
         >>> spread(["compare", "t.csv", "--methods", "lime", "sobol", "--limit", "3"])
         ['compare', 't.csv', '--methods', 'lime', '--methods', 'sobol', '--limit', '3']
     """
     found: list[str] = []
     flag, waits = None, False
     for argument in given:
-        if flag is not None and not argument.startswith("-") and (waits or not Path(argument).is_file()):
+        if (
+            flag is not None
+            and (not argument.startswith("-") or _is_number(argument))
+            and (waits or not Path(argument).is_file())
+        ):
             found += [flag, argument]
             waits = False
             continue
@@ -98,6 +104,14 @@ def spread(given: Sequence[str]) -> list[str]:
         if flag is None:
             found.append(argument)
     return [*found, *([flag] if flag is not None and waits else [])]
+
+
+def _is_number(argument: str) -> bool:
+    try:
+        float(argument)
+    except ValueError:
+        return False
+    return True
 
 
 def refusal(error: Exception) -> str | None:

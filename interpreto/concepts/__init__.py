@@ -11,6 +11,8 @@ _HOMES = {
     "AgglomerativeConcepts": "dictionaries.agglomerative",
     "BatchTopKSAEConcepts": "saes.explainers",
     "CAVConcepts": "probes.explainer",
+    "Circuit": "circuits.circuit",
+    "ClassProbability": "steering.measures",
     "Cockatiel": "dictionaries.nmf",
     "ConceptAutoEncoderExplainer": "base",
     "ConceptDashboard": "dashboard",
@@ -30,12 +32,14 @@ _HOMES = {
     "ExplainLabels": "interpretations.judged_labels",
     "FFNValues": "dictionaries.ffn_values",
     "FactorConcepts": "dictionaries.transformer_factors",
+    "GatedSAEConcepts": "saes.explainers",
     "ICAConcepts": "dictionaries.linear",
     "Interpretation": "interpretations.base",
     "JumpReLUSAEConcepts": "saes.explainers",
     "KMeansConcepts": "dictionaries.kmeans",
     "KeywordLabels": "interpretations.keyword_labels",
     "LLMLabels": "interpretations.llm_labels",
+    "MatryoshkaSAEConcepts": "saes.explainers",
     "MpSAEConcepts": "saes.explainers",
     "NMFConcepts": "dictionaries.nmf",
     "NeuronsAsConcepts": "dictionaries.neurons",
@@ -49,6 +53,7 @@ _HOMES = {
     "SemiNMFConcepts": "dictionaries.semi_nmf",
     "SobolImportance": "sobol",
     "SparsePCAConcepts": "dictionaries.linear",
+    "SteeringComparison": "steering.comparison",
     "TCAVResult": "probes.tcav",
     "ThemeLabels": "interpretations.judged_labels",
     "TokenChange": "interpretations.token_change",
@@ -58,11 +63,11 @@ _HOMES = {
     "TransformerFactors": "dictionaries.transformer_factors",
     "VanillaSAEConcepts": "saes.explainers",
     "VocabularyProjection": "interpretations.vocabulary",
-    "SteeringComparison": "steering.comparison",
     "compare": "steering.compare",
     "compare_steering": "steering.compare",
     "concept_dashboard": "dashboard",
     "concept_to_concept": "circuits.flow",
+    "find_circuit": "circuits.find",
     "load_concepts": "serialization",
     "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
@@ -77,6 +82,8 @@ __all__ = [
     "AgglomerativeConcepts",
     "BatchTopKSAEConcepts",
     "CAVConcepts",
+    "Circuit",
+    "ClassProbability",
     "Cockatiel",
     "ConceptAutoEncoderExplainer",
     "ConceptDashboard",
@@ -96,12 +103,14 @@ __all__ = [
     "ExplainLabels",
     "FFNValues",
     "FactorConcepts",
+    "GatedSAEConcepts",
     "ICAConcepts",
     "Interpretation",
     "JumpReLUSAEConcepts",
     "KMeansConcepts",
     "KeywordLabels",
     "LLMLabels",
+    "MatryoshkaSAEConcepts",
     "MpSAEConcepts",
     "NMFConcepts",
     "NeuronsAsConcepts",
@@ -129,6 +138,7 @@ __all__ = [
     "compare_steering",
     "concept_dashboard",
     "concept_to_concept",
+    "find_circuit",
     "load_concepts",
     "load_sae",
     "parameter_directions",
@@ -140,6 +150,8 @@ __all__ = [
 if TYPE_CHECKING:
     from interpreto.concepts.activations import ActivationSource
     from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
+    from interpreto.concepts.circuits.circuit import Circuit
+    from interpreto.concepts.circuits.find import find_circuit
     from interpreto.concepts.circuits.flow import ConceptFlow, concept_to_concept
     from interpreto.concepts.circuits.patching import ActivationPatching
     from interpreto.concepts.circuits.patching_output import PatchingOutput
@@ -175,7 +187,9 @@ if TYPE_CHECKING:
     from interpreto.concepts.probes.tcav import TCAVResult, tcav
     from interpreto.concepts.saes.explainers import (
         BatchTopKSAEConcepts,
+        GatedSAEConcepts,
         JumpReLUSAEConcepts,
+        MatryoshkaSAEConcepts,
         MpSAEConcepts,
         SAEExplainer,
         TopKSAEConcepts,
@@ -186,6 +200,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.sobol import SobolImportance, sobol_importance
     from interpreto.concepts.steering.compare import compare, compare_steering
     from interpreto.concepts.steering.comparison import SteeringComparison
+    from interpreto.concepts.steering.measures import ClassProbability
 
 
 def __getattr__(name: str) -> Any:

@@ -25,12 +25,54 @@ def _names(processor: Any) -> tuple[str, ...]:
     return tuple(processor.model_input_names)
 
 
+class Normalization:
+    """Turn an image into numbers from 0 to 1, less a mean and divided by a standard deviation.
+
+    Args:
+        mean: A number, or one per channel.
+        std: The same.
+    """
+
+    do_normalize = True
+
+    def __init__(self, mean: Any, std: Any) -> None:
+        self.image_mean, self.image_std = mean, std
+
+    def __call__(self, image: Any) -> Float[Tensor, "c h w"]:
+        values = torch.from_numpy(np.array(image)).float() / 255
+        pixels = values[None] if values.ndim == 2 else values.permute(2, 0, 1)
+        return (pixels - _per_channel(self.image_mean)) / _per_channel(self.image_std)
+
+
+def read_normalization(value: object) -> object:
+    """Return a pair of a mean and a standard deviation as the function that it describes; anything else as it is.
+
+    Raises:
+        TokenizerError: The pair is none of numbers, or a deviation is not positive.
+    """
+    if not isinstance(value, tuple) or len(value) != 2:
+        return value
+    try:
+        mean, std = (torch.as_tensor(part, dtype=torch.float32).flatten() for part in value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TokenizerError(
+            f"`tokenizer`: got {shown(value)}; a pair is the mean and the standard deviation of pixels."
+        ) from error
+    if not bool((std > 0).all()) or len({1, len(mean), len(std)}) > 2:
+        raise TokenizerError(
+            f"`tokenizer`: got {shown(value)}; pass the mean and the positive standard deviation of pixels from 0 to 1, "
+            "numbers or one per channel."
+        )
+    return Normalization(mean, std)
+
+
 class ImageProcessor:
     """Make the pixels that a model reads, once per image; takes the tokenizer's place.
 
     Args:
         processor: An image processor of transformers, a function from an image of PIL to a tensor ``(c, h, w)`` (such as a
-            transform of torchvision), or None: only ``pixel_values`` can be explained.
+            transform of torchvision), a pair of the mean and standard deviation of pixels from 0 to 1, or None: only
+            ``pixel_values`` can be explained.
         patch: Side of the model's patches in pixels; None: it has none.
         channels: Channels that the model reads; None: not known.
 

@@ -141,6 +141,19 @@ class Picture:
         flat = cells[:, : self.cells, : self.width].reshape(len(cells), -1, c)
         return flat[:, self.places.to(cells.device)].transpose(1, 2).reshape(len(cells), c, h, w)
 
+    def drawn(self, kinds: Int[Tensor, "b l"], device: torch.device) -> Float[Tensor, "b c h w"]:
+        """Return images whose cells have pixels of kinds; what `to_pixels` makes of their rows of the table, in one step."""
+        key = -1, str(device)
+        if key not in self._tables:
+            self._tables[key] = torch.where(self.regions < 0, self.units, self.regions).flatten().to(device)
+        cell, kinds = self._tables[key], kinds.to(device)
+        out = self.pixels.to(device).expand(len(kinds), *self.pixels.shape)
+        for kind in kinds.unique().tolist():
+            if kind:
+                there = (kinds == kind)[:, cell].view(-1, 1, *self.regions.shape)
+                out = torch.where(there, self.of_kind(kind).to(device), out)
+        return out
+
     def of_kind(self, kind: int) -> Float[Tensor, "c h w"]:
         """Return an image of one of `REPLACEMENTS`."""
         name, x = REPLACEMENTS[kind], self.pixels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -199,23 +199,26 @@ class Sample:
         begins = min((position + 1 for position in read), default=len(self.input_ids))
         return last_tokens(self.units) < begins
 
-    def render(self, mask: Float[Tensor, " u"], replacement: str | None = None) -> str:
+    def render(self, mask: Float[Tensor, " u"], replacement: str | Sequence[str | None] | None = None) -> str:
         """Return the text with the masked units replaced.
 
         Args:
             mask: 1 where a unit is masked.
             replacement: Text that each masked unit becomes; None drops the unit with the white space before it (at the
-                beginning of the text, with that after it).
+                beginning of the text, with that after it). A text for each unit: what that unit becomes; None keeps it.
         """
+        own = None if replacement is None or isinstance(replacement, str) else replacement
         parts, end = [], 0
         for i in mask.nonzero()[:, 0].tolist():
             start, stop = self.units.spans[i]
-            before = self.text[end:start]
+            before, other = self.text[end:start], replacement if own is None else own[i]
+            if own is not None and other is None:
+                continue
             if replacement is None:
                 before = before.rstrip()
                 if not before and not any(parts):
                     stop = len(self.text) - len(self.text[stop:].lstrip())
-            parts += [before, replacement or ""]
+            parts += [before, str(other or "")]
             end = stop
         return "".join([*parts, self.text[end:]])
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from interpreto.errors import InputError
 from interpreto.inputs.forms import ACCEPTED, is_single, iterated
-from interpreto.inputs.text import InputReader, TokenizedInput
+from interpreto.inputs.text import TokenizedInput
 
 CHUNK = 256  # texts that are tokenized together
 
 
-def encodings(encoder: InputReader, inputs: Any) -> Iterator[TokenizedInput]:
+def encodings(encoder: Any, inputs: Any) -> Iterator[TokenizedInput]:
     """Yield encodings of one input, of a list or any other iterable of inputs, read as it goes."""
     if is_single(inputs):
         yield from encoder(inputs)
@@ -26,7 +26,7 @@ def encodings(encoder: InputReader, inputs: Any) -> Iterator[TokenizedInput]:
         raise InputError(f"`inputs`: there is nothing in it; pass {ACCEPTED}, or an iterable of these.")
 
 
-def _chunk(encoder: InputReader, items: Sequence[Any], start: int) -> Iterator[TokenizedInput]:
+def _chunk(encoder: Any, items: Sequence[Any], start: int) -> Iterator[TokenizedInput]:
     position = start
     for plain, group in groupby(items, key=lambda item: isinstance(item, str) and bool(item.strip())):
         part = list(group)
@@ -38,7 +38,7 @@ def _chunk(encoder: InputReader, items: Sequence[Any], start: int) -> Iterator[T
         position += len(part)
 
 
-def _alone(encoder: InputReader, item: Any, position: int) -> list[TokenizedInput]:
+def _alone(encoder: Any, item: Any, position: int) -> list[TokenizedInput]:
     try:
         return encoder([item])
     except InputError as error:

@@ -75,6 +75,11 @@ class TextAlternatives:
             )
         return count
 
+    def texts(self, sample: Sample) -> list[str | None]:
+        """Return the text of each unit in this draw, for models that read texts; None: the unit has no alternative."""
+        found = [self._of(text) for text in sample.units.texts]
+        return [own[self._chosen % len(own)].strip() if own else None for own in found]
+
     def ids(self, sample: Sample) -> set[int]:
         """Return the token ids that rows of a sample may have in place of its own."""
         if self.background:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from interpreto.errors import ModelError
 from interpreto.models.attention import AttentionMap, AttentionReader, Kind, check_sizes
 from interpreto.models.attention_flow import Flow, LayerStates
-from interpreto.models.backward_rules import INVERSE_ROOTS, LrpRules
+from interpreto.models.relevance_rules import LrpRules
+from interpreto.models.rule_names import INVERSE_ROOTS
 from interpreto.models.sublayers import Sublayer
 from interpreto.models.watching import watching
 

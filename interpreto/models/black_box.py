@@ -14,7 +14,7 @@ from torch import Tensor
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.models.batching import is_out_of_memory
-from interpreto.models.text_model import TextModel
+from interpreto.models.text_model import Becomes, TextModel
 
 
 class BlackBox(TextModel):
@@ -55,7 +55,7 @@ class BlackBox(TextModel):
         """Names of the scores, and that they are explained as they are, in the form of a Hugging Face config."""
         return SimpleNamespace(id2label=dict(enumerate(self.labels or ())), problem_type="scores")
 
-    def questions(self, sample: Sample, mask: Float[Tensor, "r u"], replacement: str | None) -> list[str]:
+    def questions(self, sample: Sample, mask: Float[Tensor, "r u"], replacement: Becomes) -> list[str]:
         """Return the text of a sample under each mask."""
         return [sample.render(row, replacement) for row in mask]
 

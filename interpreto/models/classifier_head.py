@@ -84,6 +84,20 @@ def find_head_input(recorder: ActivationRecorder, row: SplitInput, filler: int, 
     )
 
 
+def find_linear_head(recorder: ActivationRecorder, row: SplitInput, filler: int) -> HeadInput:
+    """Return the input of the linear layer whose outputs are the logits; tried on one text.
+
+    Raises:
+        ModelError: there is none, or it reads more than one vector per text.
+    """
+    with recorder.session([row]), torch.no_grad():
+        _, seen = _heads(recorder, row)
+    names = [head.name for head in seen if isinstance(head.module, nn.Linear)]
+    if not names:
+        raise ModelError(f"`model`: no linear layer of {type(recorder.model).__name__} returns its logits.")
+    return find_head_input(recorder, row, filler, names[0])
+
+
 def run_on(recorder: ActivationRecorder, head: HeadInput, activations: Tensor, filler: int) -> Tensor:
     """Return logits ``(n, c)`` of activations ``(n, d)``; to be called within a session.
 

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interpreto.errors import ModelError
-from interpreto.models.backward_rules import LrpRules
+from interpreto.models.relevance_rules import LrpRules
 from interpreto.models.secants import Function
 from interpreto.models.watching import variable
 

@@ -21,7 +21,7 @@ from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.text import TokenizedInput
 from interpreto.models.forward import Forward
 from interpreto.models.hook_points import HookPoint
-from interpreto.models.images import MOST_EXTRA, ImageModel
+from interpreto.models.images import MOST_EXTRA, USUAL, ImageModel
 from interpreto.models.interventions import Tracing
 
 
@@ -114,6 +114,13 @@ class PlacesReader:
         """Return images with a cell per place, and ids of the class tokens after them."""
         return [self._extended(image) for image in self._images(inputs, roles, first)]
 
+    @property
+    def probe(self) -> Float[Tensor, "c h w"]:
+        """Return an empty image, of the size of the last that was read; before, of the size that the config names."""
+        size = next(reversed(self._found), None) or getattr(self.forward.model.config, "image_size", None) or USUAL
+        h, w = size if isinstance(size, (list, tuple)) else (size, size)
+        return torch.zeros(self.processor.channels or 3, h, w)
+
     def _extended(self, image: TokenizedInput) -> TokenizedInput:
         assert image.picture is not None
         extra = self.places(*image.picture.regions.shape)[0].extra
@@ -145,9 +152,8 @@ class PlacesReader:
             if len(set(with_places)) > 1:
                 shapes = ", ".join(f"{each.rows} × {each.columns}" for each in with_places)
                 raise ModelError(
-                    f"`split_points`: {', '.join(repr(p.name) for p in self.points)} have places of their own "
-                    f"({shapes}); make a "
-                    "splitter for each."
+                    f"`split_points`: {', '.join(repr(p.name) for p in self.points)} have places of their own ({shapes}); make "
+                    "a splitter for each."
                 )
             self._found[h, w] = (with_places or found)[0], [value.ndim for value in values]
         return self._found[h, w]
@@ -170,8 +176,7 @@ class PlacesReader:
                 return Places(side, side)
         raise ModelError(
             f"`split_points`: {point.name!r} gives shape {tuple(value.shape)} for an image of {h} × {w} pixels, which is no "
-            "map "
-            "(1, d, rows, columns), no row of patches (1, tokens, d) and no vector (1, d); choose another module."
+            "map (1, d, rows, columns), no row of patches (1, tokens, d) and no vector (1, d); choose another module."
         )
 
 
@@ -206,8 +211,7 @@ class PlacesLayouts:
         if len(hidden) != len(rows) or (hidden.ndim == 3 and hidden.shape[1] != len(rows[0])):
             raise InputError(
                 f"`inputs`: {point.name!r} gives shape {tuple(value.shape)} for {len(rows)} images of {len(rows[0])} places; "
-                "pass "
-                "images of one size together."
+                "pass images of one size together."
             )
         return hidden
 

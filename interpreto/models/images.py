@@ -109,7 +109,16 @@ class ImageModel(nn.Module):
 
     def forward(self, input_ids: Int[Tensor, "b l"], attention_mask: Tensor | None = None) -> SimpleNamespace:
         """Return the logits of the images whose cells are given."""
-        cells, numbers = self.cells(input_ids), parts_of(input_ids[:, 0].cpu())[0]
+        numbers, kinds, places = parts_of(input_ids.cpu())
+        picture = picture_of(int(numbers[0, 0]))
+        plain = not self.cells._forward_hooks and not self.cells._forward_pre_hooks  # nothing moves or watches the cells
+        if (
+            plain
+            and bool((numbers == numbers[0, 0]).all())
+            and torch.equal(places, torch.arange(picture.cells).expand_as(places))
+        ):
+            return SimpleNamespace(logits=self._logits(picture.drawn(kinds, device_of(self.model) or input_ids.device)))
+        cells, numbers = self.cells(input_ids), numbers[:, 0]
         by_shape: dict[tuple[int, ...], list[int]] = {}
         pictures = [picture_of(number) for number in numbers.tolist()]
         for row, picture in enumerate(pictures):

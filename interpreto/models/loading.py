@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from interpreto.errors import ModelError, OptionError
-from interpreto.inputs.image_processors import ImageProcessor, read_image_processor
+from interpreto.inputs.image_processors import ImageProcessor, read_image_processor, read_normalization
 from interpreto.models.devices import read_device
 from interpreto.models.images import ImageModel, reads_images
 from interpreto.models.sentence_transformers import MODULES
@@ -89,7 +89,8 @@ def load(
 
 
 def taken_apart(model: Any, tokenizer: Any = None) -> tuple[Any, Any]:
-    """Return the model and the tokenizer that a pipeline holds; other objects as they are."""
+    """Return the model and the tokenizer that a pipeline holds; other objects as they are, but for a mean and a deviation."""
+    tokenizer = read_normalization(tokenizer)
     if not isinstance(model, nn.Module) and isinstance(inner := getattr(model, "model", None), nn.Module):
         own = getattr(model, "tokenizer", None) or getattr(model, "image_processor", None)
         return inner, own if tokenizer is None else tokenizer

@@ -18,7 +18,7 @@ from interpreto.errors import EndpointError, EstimateWarning, OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.models.answer_cache import AnswerCache
 from interpreto.models.completions import WAYS, AnswerError, Question, Scored, Way, way_of, written
-from interpreto.models.text_model import TextModel
+from interpreto.models.text_model import Becomes, TextModel
 from interpreto.validation import check_count, shown
 
 PATH = "completions"
@@ -132,7 +132,7 @@ class ServedModel(TextModel):
         """Return an empty config: nothing is known of the model."""
         return SimpleNamespace()
 
-    def questions(self, sample: Sample, mask: Float[Tensor, "r u"], replacement: str | None) -> list[Question]:
+    def questions(self, sample: Sample, mask: Float[Tensor, "r u"], replacement: Becomes) -> list[Question]:
         """Return the masked prompts, each with the answer and its tokens.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from types import SimpleNamespace
@@ -18,16 +18,20 @@ from interpreto.errors import InputError, OptionError
 from interpreto.inputs.characters import CharacterReader
 from interpreto.inputs.samples import MaskVariants, Sample
 from interpreto.inputs.units import Granularity
+from interpreto.models.alternatives import ReplacedBy, TextAlternatives, read_alternatives
 from interpreto.models.batching import Budget, map_batches, windows
 from interpreto.models.options import EngineOptions
 from interpreto.models.protocol import Need
 from interpreto.models.report import EngineLog
 from interpreto.models.rows import Read
 from interpreto.models.scorer import finite, mixed, unique_rows
+from interpreto.validation import shown
 
 TEXTS_A_CALL = 64  # where `batch_size` does not say
 WINDOW = 64  # calls whose texts are rendered together
 Self = TypeVar("Self", bound="TextModel")
+Becomes = str | tuple[str | None, ...] | None
+"""Texts that masked units become, as `Sample.render` takes them."""
 WITHOUT = {
     "one_pass": "a {} returns one row of scores per text, and all its targets are read off it",
     "kept_logits": "a {} returns scores, and has no logits of single tokens",
@@ -73,7 +77,7 @@ class TextModel(ABC):
         self._asked, self.options = [0], EngineOptions()
         self.log = self._new_log()
         self._read: Read | None = None
-        self._replacement = TextReplacement("drop")
+        self._replacement: TextReplacement | TextAlternatives = TextReplacement("drop")
         self._batch_size: int | None = None
         self._on_pass: Callable[[], object] = _nothing
 
@@ -88,7 +92,7 @@ class TextModel(ABC):
         """Return what a Hugging Face config would say of it."""
 
     @abstractmethod
-    def questions(self, sample: Sample, mask: Float[Tensor, "r u"], replacement: str | None) -> Sequence[Hashable]:
+    def questions(self, sample: Sample, mask: Float[Tensor, "r u"], replacement: Becomes) -> Sequence[Hashable]:
         """Return what a sample asks under each mask; equal ones are asked once."""
 
     @abstractmethod
@@ -104,8 +108,15 @@ class TextModel(ABC):
         """Number of texts that the model was given so far."""
         return self._asked[0]
 
-    def replacement(self, value: str | int) -> TextReplacement:
-        """Return the replacement of that name."""
+    def replacement(self, value: ReplacedBy) -> TextReplacement | TextAlternatives:
+        """Return the replacement of that name, or by other texts."""
+        if isinstance(value, Mapping) or callable(value):
+            return read_alternatives(value, None)
+        if not isinstance(value, str | int):
+            raise OptionError(
+                f"`replacement`: got {shown(value)}; texts of a background replace tokens, and {self.name} has none: "
+                "pass a dictionary from units to their alternatives, or a function from the text of a unit to them."
+            )
         if not isinstance(value, str):
             raise OptionError(
                 f"`replacement`: got {value!r}; a {self._what} reads texts: pass 'drop' or a text, such as '[MASK]'."
@@ -116,7 +127,7 @@ class TextModel(ABC):
         self: Self,
         read: Read,
         *,
-        replacement: TextReplacement | None = None,
+        replacement: TextReplacement | TextAlternatives | None = None,
         batch_size: int | None = None,
         on_pass: Callable[[], object] = lambda: None,
     ) -> Self:
@@ -155,10 +166,32 @@ class TextModel(ABC):
         limit = WINDOW * (self._batch_size or TEXTS_A_CALL)
         for window in windows(variants, lambda v: len(v.mask) + 1, limit):
             masks = [self._masks(v) for v in window]
-            asked = [self.questions(v.sample, mask, self._replacement.text) for v, (mask, _) in zip(window, masks, strict=True)]
+            asked = [self.questions(v.sample, mask, self._other(v.sample)) for v, (mask, _) in zip(window, masks, strict=True)]
             outputs = self._outputs_of_each([question for own in asked for question in own]).split([*map(len, asked)])
             for v, own, (_, inverse) in zip(window, outputs, masks, strict=True):
                 yield v, finite(self._scores(own, v.sample), v.sample)[inverse]
+
+    def draws(self, sample: Sample) -> int:
+        """Return the number of draws that a sample has of a replacement by texts."""
+        assert isinstance(self._replacement, TextAlternatives)
+        return self._replacement.draws(sample)
+
+    def with_draw(self: Self, draw: int) -> Self:
+        """Return the same model with one draw of its replacement by texts."""
+        assert isinstance(self._replacement, TextAlternatives)
+        box = copy(self)
+        box._replacement = self._replacement.at(draw)
+        return box
+
+    @property
+    def samples_draws(self) -> bool:
+        """Return False: the draws of alternatives are all that there are."""
+        return False
+
+    def _other(self, sample: Sample) -> Becomes:
+        """Return what masked units of a sample become."""
+        found = self._replacement
+        return tuple(found.texts(sample)) if isinstance(found, TextAlternatives) else found.text
 
     def _masks(self, v: MaskVariants) -> tuple[Float[Tensor, "r u"], Int[Tensor, " p1"]]:
         """Return the masks to render, an empty one among them, and the number of each asked one; the first is empty."""

@@ -8,9 +8,20 @@ import math
 import pytest
 import torch
 
-from interpreto import Banzhaf, ExactShapley, KernelShap, Occlusion, PermutationShap, demo, fill_slots
+from interpreto import (
+    Banzhaf,
+    BlackBox,
+    ExactShapley,
+    KernelShap,
+    Occlusion,
+    PermutationShap,
+    ShapleyInteractions,
+    demo,
+    fill_slots,
+)
 from interpreto.attributions.games import indices
 from interpreto.errors import InputError, OptionError
+from interpreto.metrics import Deletion
 from interpreto.models.alternatives import read_alternatives
 from tests import tiny
 from tests.contracts.zoo import GENERATORS
@@ -133,3 +144,43 @@ def test_wrong_alternatives_are_refused(classifier):
         Banzhaf(*classifier, replacement={"movie": ["film"]})("A film.")
     with pytest.raises(OptionError, match="alternatives of 'film' are"):
         Banzhaf(*classifier, replacement={"film": [3]})("A film.")
+
+
+def test_models_that_read_texts_are_given_other_texts():
+    seen = []
+
+    def function(texts):
+        seen.extend(texts)
+        return [[float("film" in text) + 3 * ("dull" in text)] for text in texts]
+
+    others = {"film": ["play", "dull book"], "good": ["bad", "so so"]}
+    for replacement in (others, lambda unit: others.get(unit, ())):
+        found = Occlusion(BlackBox(function), replacement=replacement)("A good film.")[0]
+        assert found.replacement == "alternatives" and found.attributions[0].tolist() == [0, 0, -0.5, 0]
+        shapley = ExactShapley(BlackBox(function), replacement=replacement)("A good film.", 0)[0]
+        torch.testing.assert_close(shapley.attributions[0], torch.tensor([0.0, 0, -0.5, 0]))
+    assert {"A bad film.", "A good play.", "A so so film.", "A good dull book.", "A so so dull book."} <= set(seen)
+    with pytest.raises(OptionError, match="texts of a background replace tokens"):
+        Occlusion(BlackBox(function), replacement=["a text", "another"])
+    with pytest.raises(InputError, match=r"no unit of 'A play\.' has an alternative"):
+        Occlusion(BlackBox(function), replacement={"film": ["play"]})("A play.")
+
+
+def test_interactions_are_means_over_alternatives(classifier):
+    others = {"good": ["dull", "fine"], "actor": ["dog", "lady"]}
+    whole = ShapleyInteractions(*classifier, replacement=others)(SHORT, "positive")[0]
+    parts = [
+        ShapleyInteractions(*classifier, replacement={unit: [texts[i]] for unit, texts in others.items()})(SHORT, "positive")[0]
+        for i in range(2)
+    ]
+    assert whole.exact and whole.coalitions == parts[0].coalitions
+    torch.testing.assert_close(whole.values, (parts[0].values + parts[1].values) / 2, atol=1e-5, rtol=1e-4)
+    assert float(whole.residual.abs().max()) < 1e-4
+    sampled = ShapleyInteractions(*classifier, replacement=["The end of it.", "A long day.", "No."])(SHORT, "positive")[0]
+    assert not sampled.exact and bool((sampled.standard_error > 0).any())
+
+
+def test_metrics_name_what_they_take(classifier):
+    for model in (classifier, (BlackBox(lambda texts: [1.0] * len(texts)), None)):
+        with pytest.raises(OptionError, match=r"`replacement`: got .*; a metric masks units in one way"):
+            Deletion(*model, replacement={"film": ["play"]})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +12,8 @@ import torch.nn.functional as F
 from interpreto import Cam, GradCam, LayerCam, ScoreCam, demo
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.regions import grid
+from tests.data.grad_cam_package import LAYERS
+from tests.data.zennit_lrp import Vgg, picture
 from tests.tiny_images import FAMILIES, PooledImages, array, as_tensor, image_model, image_processor
 
 IMAGE = array(16, 16)
@@ -56,6 +61,23 @@ def test_grad_cam_is_captums_layer_grad_cam(family):
     theirs = captum.LayerGradCam(lambda x: model(x).logits, layer).attribute(pixels, target=2)[0, 0].detach()
     ours = GradCam(model, processor, layer=name, signed=True, granularity=grid(*theirs.shape))(array(), 2)[0].attributions[0]
     torch.testing.assert_close(ours, theirs.flatten(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("method", [GradCam, LayerCam])
+def test_maps_are_those_of_the_grad_cam_package(method, layer):
+    stored = json.loads((Path(__file__).parent.parent / "data" / "grad_cam_package.json").read_text("utf-8"))
+    wanted = torch.tensor(stored[f"{method.__name__} {layer}"])
+    places = grid(int(len(wanted) ** 0.5))
+    options = {"layer": f"layers.{layer}", **({"signed": True} if method is GradCam else {})}
+    found = method(Vgg().eval(), as_tensor, granularity=places, **options)(picture(), 1)[0].attributions[0]
+    assert float(wanted.abs().max()) > 0
+    if layer == LAYERS[0]:  # a place per pixel
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-7)
+    else:  # 6 × 6 places over 16 × 16 pixels: those at the corners of units
+        own = method(Vgg().eval(), as_tensor, granularity=grid(16), **options)(picture(), 1)[0].attributions[0]
+        at = [int((i + 0.5) * 16 / 6) for i in range(6)]
+        torch.testing.assert_close(own.view(16, 16)[at][:, at].flatten(), wanted, rtol=1e-4, atol=1e-7)
 
 
 def test_layer_cam_is_the_formula():

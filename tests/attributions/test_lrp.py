@@ -118,8 +118,15 @@ def loop(model, pixels, target, composite, first):
     return found.view(3, SIDE, SIDE).sum(0)
 
 
-@pytest.mark.parametrize("first", FIRST)
-@pytest.mark.parametrize("composite", COMPOSITES)
+QUICK = ("gamma", "box"), ("epsilon_plus", "same"), ("alpha_beta", "flat")
+
+
+def cases(pairs):
+    """Return composites with rules of pixels, most of them in the slow lane."""
+    return [pair if pair in QUICK else pytest.param(*pair, marks=pytest.mark.slow) for pair in pairs]
+
+
+@pytest.mark.parametrize(("composite", "first"), cases([(composite, first) for composite in COMPOSITES for first in FIRST]))
 def test_relevance_is_a_loop_over_layers_in_float64(composite, first):
     model, image = Residual().eval(), array(SIDE, SIDE)
     bounds = {"bounds": (-1.0, 1.0)} if first == "box" else {}
@@ -131,9 +138,8 @@ def test_relevance_is_a_loop_over_layers_in_float64(composite, first):
     )
 
 
-@pytest.mark.parametrize("case", STORED, ids=" ".join)
-def test_relevance_is_zennits(case):
-    composite, first = case
+@pytest.mark.parametrize(("composite", "first"), cases(STORED))
+def test_relevance_is_zennits(composite, first):
     bounds = {"bounds": (0.0, 1.0)} if first == "box" else {}
     stored = json.loads((Path(__file__).parent.parent / "data" / "zennit_lrp.json").read_text("utf-8"))
     model = Vgg().eval()
@@ -142,8 +148,10 @@ def test_relevance_is_zennits(case):
     torch.testing.assert_close(out.attributions[0], wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
 
 
-@pytest.mark.parametrize("composite", ["epsilon", "gamma", "epsilon_plus", "epsilon_gamma"])
-@pytest.mark.parametrize("first", ["same", "flat"])
+SUMMING = [(composite, first) for composite in ("epsilon", "gamma", "epsilon_plus", "epsilon_gamma") for first in FIRST[:2]]
+
+
+@pytest.mark.parametrize(("composite", "first"), cases(SUMMING))
 def test_without_biases_the_values_sum_to_the_score(composite, first):
     model = Residual(bias=False).eval()
     out = Lrp(model, signed_pixels, composite=composite, first=first, epsilon=1e-9, granularity=EACH)(array(SIDE, SIDE), 1)[0]

@@ -9,28 +9,18 @@ from torch import nn
 
 from interpreto.concepts import ConceptShap, DictionaryLearningExplainer, PCAConcepts, ProbeConcepts
 from interpreto.concepts.concept_shap import _all, _orders, _prefixes, _sampled, _weights
-from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification
+from interpreto.concepts.splitters import ModelWithSplitPoints
 from interpreto.errors import OptionError
 from interpreto.metrics import ConceptCompleteness
+from tests.problems import linear_headed
 from tests.tiny import CLASSIFIERS, SENTENCES
 
 WEIGHT = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
 
 
-class Head(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(WEIGHT.clone())
-
-    def forward(self, rows):
-        return rows @ self.weight.T
-
-
 @pytest.fixture(scope="module")
 def splitter():
-    model, tokenizer = CLASSIFIERS["bert"]()
-    model.classifier = Head()
-    return SplitterForClassification(model, tokenizer=tokenizer)
+    return linear_headed(WEIGHT)
 
 
 @pytest.fixture(scope="module")

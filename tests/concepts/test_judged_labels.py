@@ -192,6 +192,22 @@ class TestScores:
         score = Detection(explainer, CallableJudge(sometimes, "s"), qualify=False).score(TRUE, TEXTS, **asked)[0].score
         assert 0.5 < score.value < 1.0 and 0 < score.failed < 1 and "without an answer" in str(score)
 
+    def test_texts_of_the_neighbor_find_out_a_label_that_fits_both(self, explainer, asked) -> None:
+        broad, seen = {0: "7 river stone", 1: "river stone"}, []
+
+        def judge(chat: Chat) -> str:
+            seen.append(fields(chat)["Text"].lower().split())
+            return knows(chat)
+
+        easy, hard = (
+            Detection(explainer, CallableJudge(judge, "j"), n_texts=8, qualify=False, hard_negatives=share)
+            for share in (0.0, 1.0)
+        )
+        assert hard.score(broad, TEXTS, **asked)[0].score.value == 0.5
+        assert all({"7", "river", "stone"} & set(words) for words in seen[:8])
+        assert easy.score(broad, TEXTS, **asked)[0].score.value > 0.5
+        assert hard.score(TRUE, TEXTS, **asked)[0].score.value == 1.0
+
     def test_noise_is_near_one_half(self, explainer, asked) -> None:
         draws = random.Random(0)
         judge = CallableJudge(lambda _: draws.choice(["yes", "no"]), "noise")

@@ -20,6 +20,7 @@ from interpreto import (
 )
 from interpreto.errors import InputError, InterpretoError, ModelError, OptionError, TokenizerError
 from interpreto.inputs.image_files import opened
+from interpreto.inputs.pictures import Picture
 from interpreto.inputs.regions import grid
 from interpreto.metrics import Deletion
 from tests.tiny_images import COMMON, SIDE, PooledImages, array, as_tensor, image_model, image_processor
@@ -293,3 +294,52 @@ def test_an_explainer_of_a_folder_finds_the_processor(tmp_path):
     image_processor().save_pretrained(tmp_path)
     out = Occlusion(str(tmp_path), granularity=grid(2))(REFERENCE, 0)[0]
     torch.testing.assert_close(out.attributions[0], values(REFERENCE)[0], rtol=1e-4, atol=1e-6)
+
+
+class Answers(torch.nn.Module):
+    """A classifier as torchvision has them: it returns logits alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = PooledImages()
+
+    def forward(self, x):
+        return self.inner(x).logits
+
+
+@pytest.mark.parametrize(
+    "pair", [(0.5, 0.25), ((0.4, 0.5, 0.6), (0.2, 0.3, 0.25)), (np.array([0.5]), torch.tensor([0.2, 0.3, 0.4]))]
+)
+def test_a_module_takes_a_mean_and_a_deviation_in_the_place_of_a_function(pair):
+    mean, std = (torch.as_tensor(part).float().reshape(-1, 1, 1) for part in pair)
+    found = Occlusion(Answers(), pair, granularity="grid")(array(), [0, 1])[0]
+    wanted = Occlusion(Answers(), lambda image: (as_tensor(image) - mean) / std, granularity="grid")(array(), [0, 1])[0]
+    torch.testing.assert_close(found.attributions, wanted.attributions)
+    assert (found.sample.picture.shown.numpy() == array()).all()  # the colors of the image itself
+
+
+@pytest.mark.parametrize("pair", [(0.5, 0.0), ("a", "b"), ((0.5, 0.5), (0.2, 0.2, 0.2)), (0.5, 0.5, 0.5), {"mean": 0.5}])
+def test_what_is_no_mean_and_deviation_is_refused_by_name(pair):
+    with pytest.raises(TokenizerError, match=r"mean and the|got tuple|got dict"):
+        Occlusion(Answers(), pair)(array())
+
+
+@pytest.mark.parametrize("replacement", ["mean", "blur", "zero", "noise"])
+def test_pixels_that_are_drawn_at_once_are_those_of_the_table_of_cells(replacement):
+    picture = explainer()(REFERENCE)[0].sample.picture
+    kinds = torch.randint(0, 2, (5, picture.cells), generator=torch.Generator().manual_seed(0))
+    kind = ["own", "mean", "blur", "zero", "noise"].index(replacement)
+    rows = torch.where(kinds[..., None] == 1, picture.table(kind, torch.device("cpu")), picture.table(0, torch.device("cpu")))
+    assert torch.equal(picture.drawn(kinds * kind, torch.device("cpu")), picture.to_pixels(rows))
+
+
+def test_masks_are_drawn_at_once_and_moved_cells_are_not(monkeypatch):
+    drawn, looked = [], []
+    for kept, kind, name in ((drawn, Picture, "drawn"), (looked, Picture, "to_pixels")):
+        original = getattr(kind, name)
+        monkeypatch.setattr(kind, name, lambda *given, kept=kept, original=original: kept.append(1) or original(*given))
+    explainer()(REFERENCE)
+    assert drawn and not looked
+    drawn.clear()
+    Saliency(image_model("vit"), image_processor(), granularity=grid(2))(REFERENCE)
+    assert looked

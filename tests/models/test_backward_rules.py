@@ -10,7 +10,8 @@ import torch
 import transformers
 from safetensors import safe_open
 
-from interpreto.models.backward_rules import DeepLiftRules, LrpRules
+from interpreto.models.deep_lift_rules import DeepLiftRules
+from interpreto.models.relevance_rules import LrpRules
 from interpreto.models.watching import watching
 
 REFERENCE = Path(__file__).parents[1] / "data" / "attnlrp_reference.safetensors"

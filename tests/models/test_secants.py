@@ -9,7 +9,8 @@ from torch import nn
 
 from interpreto.errors import CompletenessWarning
 from interpreto.models import secants
-from interpreto.models.backward_rules import DeepLiftRules, LrpRules
+from interpreto.models.deep_lift_rules import DeepLiftRules
+from interpreto.models.relevance_rules import LrpRules
 from interpreto.models.secants import Pairs
 from interpreto.models.watching import watching
 from tests import tiny

@@ -20,7 +20,8 @@ needs_chromium = pytest.mark.skipif(
     reason="no Chromium on the PATH: `make chromium`, or install it, to test pages",
 )
 PATIENCE = 60  # seconds
-KEYS = {"Enter": 13, " ": 32, "Tab": 9, "Escape": 27, "Home": 36, "End": 35, "ArrowLeft": 37, "ArrowRight": 39}
+KEYS = {"Enter": 13, " ": 32, "Tab": 9, "Escape": 27, "Home": 36, "End": 35}
+KEYS |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
 
 
 class Browser:

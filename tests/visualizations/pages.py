@@ -15,6 +15,7 @@ from interpreto import (
     Documents,
     Explanations,
     GenericAttention,
+    GradCam,
     Occlusion,
     Saliency,
     attention_view,
@@ -22,10 +23,13 @@ from interpreto import (
     report,
 )
 from interpreto.attributions.output import AttributionOutput
+from interpreto.concepts.circuits.circuit import OUTPUT, Circuit, CurvePoint, Edge, Node
 from interpreto.concepts.circuits.patching_output import PatchingOutput
 from interpreto.concepts.lenses.output import LensOutput
+from interpreto.inputs.regions import grid
 from interpreto.inputs.samples import Prediction
 from interpreto.metrics import Benchmark
+from interpreto.training import TrainingDynamics
 from interpreto.visualizations import to_html
 from interpreto.visualizations.concepts import concepts_to_html
 from interpreto.visualizations.curve_layout import GRID, Curve
@@ -33,6 +37,7 @@ from interpreto.visualizations.html.curves import curve_page
 from interpreto.visualizations.lens import renderer
 from tests import tiny
 from tests.concepts.steering.test_comparison import by_hand
+from tests.tiny_images import PooledImages, array, as_tensor
 from tests.visualizations.concept_examples import dataset, local
 from tests.visualizations.dashboard_examples import dashboard
 from tests.visualizations.examples import conversation, explanation, film, generation
@@ -169,6 +174,18 @@ def lens_page() -> str:
     return renderer(found).to_html()
 
 
+def training() -> TrainingDynamics:
+    """Return a record of easy, ambiguous, forgotten and never learned texts, one of them with markup."""
+    dynamics = TrainingDynamics([f"text {i} <b>bold</b>" for i in range(12)], classes=["<no>", "yes"])
+    generator = torch.Generator().manual_seed(0)
+    for epoch in range(6):
+        logits = torch.randn(12, 2, generator=generator) + torch.tensor([0.0, 2.0])
+        logits[:4, 1] -= 2
+        logits[11] = torch.tensor([3.0, -3.0])
+        dynamics.record(epoch, range(12), logits, [1] * 12)
+    return dynamics
+
+
 def patching_page() -> str:
     """Return parts by tokens of a pair of texts."""
     draw = torch.Generator().manual_seed(0)
@@ -181,6 +198,41 @@ def patching_page() -> str:
 def steering_page() -> str:
     """Return the page of three strengths, with two controls."""
     return by_hand([-0.3, 0.0, 0.5, 0.9], [0.1, 0.0, 0.4, 2.0], [[0.1, 0.0, -0.1, 0.05], [-0.2, 0.0, 0.1, 0.3]]).to_html()
+
+
+@cache
+def images_page() -> str:
+    """Return two images, one of them explained by two methods, and units that leave pixels out."""
+    model, images, cut = PooledImages(), [array(24, 20), array(24, 20, seed=1)], grid(4, 3)
+    found = [one for kind in (Occlusion, GradCam) for one in kind(model, as_tensor, granularity=cut)(images[0], [0, 1])]
+    left = np.where(np.arange(20) < 10, np.arange(24)[:, None] // 12, -1)
+    return to_html([*found, *Occlusion(model, as_tensor, granularity=lambda shown: left)(images[1])])
+
+
+def circuit(tokens: bool) -> Circuit:
+    """Return a circuit with numbers of its own, of parts at tokens or at all of them."""
+    at = [0, 1, 1, 2] if tokens else [None] * 4
+    heads = ["layer 0 head 1", "layer 0 head 1"] if tokens else ["layer 0 head 1", "layer 0 head 0"]
+    names = [*heads, "layer 0 feed-forward", "layer 2 feed-forward"]
+    nodes = [
+        Node(name, place, t, 0.9 - 0.5 * i) for i, (name, place, t) in enumerate(zip(names, [0, 0, 1, 3], at, strict=True))
+    ]
+    edges = Edge(0, 3, 0.5), Edge(1, 2, -0.25), Edge(2, 3, 0.1), Edge(3, OUTPUT, 0.4)
+    curve = [(0, 0.0, 0.0), (1, 0.25, 0.5), (4, 0.75, 0.8), (9, 1.0, 1.0)]
+    return Circuit(
+        tuple(nodes),
+        edges,
+        ("The <b>king is",),
+        ("The", " <b>king", " is") if tokens else (),
+        ("layer 0 att.o input", "layer 0 mlp", "layer 1 mlp", "layer 2 mlp"),
+        "' he' − ' she'",
+        3.0,
+        -1.0,
+        tuple(CurvePoint(*point) for point in curve),
+        9,
+        "corrupt",
+        "attribution",
+    )
 
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -204,6 +256,10 @@ PAGES: dict[str, Callable[[], str]] = {
     "benchmark": benchmark_page,
     "lens": lens_page,
     "patching": patching_page,
+    "circuit": lambda: circuit(True).to_html(),
     "attention": attention_page,
+    "data map": lambda: training().to_html(),
+    "label errors": lambda: training().suspected_label_errors(5).to_html(),
     "steering": steering_page,
+    "images": images_page,
 }

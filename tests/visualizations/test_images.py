@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from interpreto.inputs.regions import grid
 from interpreto.visualizations.attributions import to_fragment, to_html
 from interpreto.visualizations.text_layout import ranked_rows
 from tests.tiny_images import PooledImages, array, as_tensor
+from tests.visualizations.browser import Browser, needs_chromium
+from tests.visualizations.pages import PAGES
 
 MODEL = PooledImages()
 
@@ -70,3 +73,47 @@ def test_the_figure_has_the_image_and_a_map_per_method(explanations):
     torch.testing.assert_close(
         shown, explanations[0].sample.picture.spread(explanations[0].attributions[ranked_rows(explanations[0])[0]])
     )
+    contours = [len(axes.collections) for axes in figure.axes if len(axes.images) == 2]
+    assert contours[0] == 4  # edges of units and of the strongest ones, both ways
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    one = Browser(tmp_path_factory.mktemp("images"))
+    yield one
+    one.close()
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_arrow_keys_move_over_the_image_in_both_directions(browser):
+    browser.open(PAGES["images"]())
+    browser.run("$('.cell').focus()")
+    for key, unit in (("ArrowRight", 1), ("ArrowDown", 4), ("ArrowLeft", 3), ("ArrowUp", 0), ("ArrowUp", 0), ("End", 11)):
+        browser.press(key)
+        assert browser.run("document.activeElement.dataset.unit") == str(unit), key
+    assert browser.run("document.activeElement.getAttribute('aria-label')").startswith("row 4, column 3: ")
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_the_slider_and_the_buttons_change_what_is_drawn(browser):
+    browser.open(PAGES["images"]())
+    seen = "getComputedStyle($('.picture')).getPropertyValue('--opacity')"
+    browser.run("($('.seeing input').value = 20, $('.seeing input').dispatchEvent(new Event('input')))")
+    assert float(browser.run(seen)) == 0.2
+    shown = "getComputedStyle($('.contour')).visibility"
+    assert browser.run(shown) == "hidden"
+    browser.run("$$('.toggle').find((node) => node.textContent === 'Contour').click()")
+    assert browser.run(shown) == "visible" and browser.said == []
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_the_contour_surrounds_units_of_at_least_half_the_largest_size(browser, explanations):
+    browser.open(to_html([replace(explanations[0], attributions=torch.tensor([[4.0, 1, 1, 1, 1, -2]] * 2))]))
+    path = browser.run("$('.contour').getAttribute('d')")
+    lines = set(re.findall(r"M(\d+) (\d+)(v|h)1", path))
+    around = {("5", str(y), "v") for y in range(4)} | {(str(x), "4", "h") for x in range(5)}  # the first of 3 × 2
+    around |= {("5", str(y), "v") for y in range(8, 12)} | {(str(x), "8", "h") for x in range(5, 10)}  # and the last
+    assert lines == around

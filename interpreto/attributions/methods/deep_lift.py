@@ -12,7 +12,7 @@ from interpreto.attributions.evidence import Gradients
 from interpreto.attributions.options import GradientOptions
 from interpreto.attributions.perturbations import BackgroundPerturbator, BaselinePerturbator
 from interpreto.attributions.perturbations.background import Background
-from interpreto.models.backward_rules import DeepLiftRules
+from interpreto.models.deep_lift_rules import DeepLiftRules
 from interpreto.models.embeddings import Baseline, read_baseline
 from interpreto.models.wrapping import read_model
 

@@ -14,9 +14,9 @@ from interpreto.attributions.evidence import Gradients
 from interpreto.attributions.options import GradientOptions, Options
 from interpreto.attributions.perturbations import InputPerturbator
 from interpreto.errors import ModelError, OptionError
-from interpreto.models.backward_rules import LrpRules
 from interpreto.models.composites import AlphaBeta, Box, CompositeRules, Epsilon, Flat, Gamma, LayerRule, PixelRule
 from interpreto.models.images import reads_images
+from interpreto.models.relevance_rules import LrpRules
 from interpreto.models.wrappers import model_name
 from interpreto.models.wrapping import read_model
 from interpreto.validation import check_choice, check_not_negative, check_positive, is_number, shown

@@ -233,7 +233,7 @@ class _Flows:
         values, errors = compute(rows, hidden, codes, left, asked)
         flows = []
         for i, (sample, row) in enumerate(zip(samples, rows, strict=True)):
-            parts = codes[i, : len(row)].cpu(), values[i][:, : len(row)].cpu(), errors[i][:, : len(row)].cpu()
+            own, effects, rest = codes[i, : len(row)], values[i][:, : len(row)], errors[i][:, : len(row)]
             flows.append(
                 ConceptFlow(
                     sample.text,
@@ -243,7 +243,9 @@ class _Flows:
                     asked[i].concepts.cpu(),
                     asked[i].positions.cpu(),
                     asked[i].amounts.float().cpu(),
-                    *(part.detach().float() for part in parts),
+                    own.detach().float().cpu(),
+                    effects.detach().float().cpu(),
+                    rest.detach().float().cpu(),
                     self.method,
                 )
             )

@@ -18,6 +18,7 @@ from interpreto.inputs.samples import Readout
 from interpreto.inputs.targets import Contrast
 from interpreto.models.scorer import mixed
 from interpreto.models.tasks import Classification, Generation, Task
+from interpreto.models.tasks.generation import Rival
 
 Reads = Callable[[Float[Tensor, "m ..."]], Float[Tensor, " m"]]
 
@@ -63,7 +64,8 @@ def read_metrics(metric: Any, splitter: ModelSplitter, count: int) -> list[Metri
         TaskError: the model is no classifier and no language model, and the metric no function.
     """
     if callable(metric):
-        return [Metric(getattr(metric, "__name__", type(metric).__name__), metric)] * count
+        function: Any = metric
+        return [Metric(getattr(function, "__name__", type(function).__name__), function)] * count
     if isinstance(metric, (list, tuple)) and len(metric) == count and all(callable(one) for one in metric):
         return [read_metrics(one, splitter, 1)[0] for one in metric]
     task = task_of(splitter)
@@ -101,7 +103,7 @@ def _of_tokens(given: Any, task: Generation, count: int) -> list[Metric]:
     names = Names(task.tokenizer, task)
     metrics = []
     for i, target in enumerate(read):
-        sides = [target.a, target.b] if hasattr(target, "a") else [target]
+        sides = [target.a, target.b] if isinstance(target, Rival) else [target]
         ids: list[int] = []
         for side in sides:
             if len(side.ids) != 1:

@@ -63,7 +63,8 @@ def read_texts(splitter: ModelSplitter, inputs: Any, name: str) -> list[Read]:
         InputError: there is no text.
     """
     reader, tokenizer = splitter.encoder, splitter.tokenizer
-    if callable(getattr(splitter.model, "can_generate", None)) and splitter.model.can_generate():
+    can_generate: Any = getattr(splitter.model, "can_generate", bool)
+    if can_generate():
         reader = InputReader(tokenizer, reader.max_length, reader.truncation, replies=True, ends=False)
     found = []
     for encoding in encodings(reader, inputs if is_single(inputs) or not isinstance(inputs, Iterable) else list(inputs)):

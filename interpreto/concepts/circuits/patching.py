@@ -25,6 +25,7 @@ from interpreto.models.activations import ActivationRecorder
 from interpreto.models.batching import Budget, map_batches
 from interpreto.models.several_edits import outputs_through
 from interpreto.progress import progress_bar
+from interpreto.rounding import noise_of
 from interpreto.statistics import spearman
 from interpreto.validation import check_choice, check_count
 
@@ -172,7 +173,8 @@ class ActivationPatching:
             corrupt.tokens,
             tuple(name for place in grids[0].places for name in place.parts.names),
             metric.name,
-            *map(float, scores),
+            float(scores[0]),
+            float(scores[1]),
             changes,
             self.method,
             exact,
@@ -258,7 +260,8 @@ class _Grid:
             values = torch.zeros(wanted.shape)
             cells = wanted.nonzero().tolist()
             if cells:
-                values[wanted] = self._replaced(place, cells) - base
+                change = self._replaced(place, cells) - base
+                values[wanted] = torch.where(change.abs() <= noise_of(base), 0.0, change)  # no more than rounding
             found.append(values.T)
         return torch.cat(found)
 

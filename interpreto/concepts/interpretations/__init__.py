@@ -6,12 +6,14 @@ from interpreto.concepts.interpretations.judged_labels import ExplainLabels, Out
 from interpreto.concepts.interpretations.keyword_labels import KeywordLabels
 from interpreto.concepts.interpretations.llm_labels import LLMLabels
 from interpreto.concepts.interpretations.token_change import TokenChange
+from interpreto.concepts.interpretations.top_patches import ConceptPatch, TopPatches, concept_maps
 from interpreto.concepts.interpretations.topk_inputs import TopKInputs
 from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
 
 __all__ = [
     "ConceptLabel",
     "ConceptLabels",
+    "ConceptPatch",
     "ExplainLabels",
     "Interpretation",
     "KeywordLabels",
@@ -21,5 +23,7 @@ __all__ = [
     "ThemeLabels",
     "TokenChange",
     "TopKInputs",
+    "TopPatches",
     "VocabularyProjection",
+    "concept_maps",
 ]

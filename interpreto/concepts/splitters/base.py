@@ -338,8 +338,8 @@ class TokenSplitter(ModelSplitter):
         return self._recorder.editing(self.hook_point(split_point), edit, self.probe_row())
 
     def probe_row(self) -> SplitInput:
-        """Return a short text as the model reads it, by which a module's layout is found."""
-        (sample, *_) = self.iter_samples([PROBE], ActivationGranularity.ALL_TOKENS)
+        """Return a short text, or an empty image, as the model reads it, by which a module's layout is found."""
+        (sample, *_) = self.iter_samples([getattr(self.reader, "probe", PROBE)], ActivationGranularity.ALL_TOKENS)
         return SplitInput.of(sample)
 
     def _joined(self, readouts: Sequence[WindowActivations]) -> Activations:

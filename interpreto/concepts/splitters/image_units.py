@@ -34,8 +34,7 @@ class ImageUnitReader:
         if unit not in (*OF_PLACES, *(ActivationGranularity[n] for n in ("CLS_TOKEN", "ALL_TOKENS", "SAMPLE"))):
             raise OptionError(
                 f"`activation_granularity`: got {shown(unit)}, which texts have; of images, pass 'token' (each patch or "
-                "place), "
-                "'cls_token', 'all_tokens' or 'sample'."
+                "place), 'cls_token', 'all_tokens' or 'sample'."
             )
         self.unit = unit
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.base import ConceptExplainer
+from interpreto.concepts.splitters.classification import SplitterForClassification
 from interpreto.concepts.splitters.model_with_split_points import ModelWithSplitPoints
 from interpreto.concepts.steering.steering import Steering
 from interpreto.concepts.steering.steps import Add, Recode
@@ -31,6 +32,41 @@ class Continued:
     prompt: list[int]
     ids: list[tuple[int, ...]]
     divergence: list[float]
+
+
+class ClassProbability:
+    """Return the probability that a classifier gives a class, for each of some texts: an effect of `compare_steering`.
+
+    Args:
+        model: A classifier of texts.
+        tokenizer: Its tokenizer.
+        target: The class, by number or name.
+
+    Raises:
+        OptionError: there is no such class.
+
+    Examples:
+        >>> from interpreto import demo
+        >>> from interpreto.concepts import ClassProbability
+        >>> praise = ClassProbability(*demo.load_classifier(), "positive")
+        >>> [round(value) for value in praise(["A charming film.", "A dull, sad mess."]).tolist()]
+        [1, 0]
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, target: int | str) -> None:
+        names = {int(i): str(name) for i, name in (getattr(model.config, "id2label", None) or {}).items()}
+        known = {name: i for i, name in names.items()}
+        if target not in (known if isinstance(target, str) else names):
+            raise OptionError(f"`target`: got {shown(target)}; the classes are {', '.join(map(repr, known))}.")
+        self.target = known[target] if isinstance(target, str) else int(target)
+        self.splitter = SplitterForClassification(model, tokenizer=tokenizer, truncation=True)
+        self.__name__ = f"probability of {names[self.target]}"
+
+    def __call__(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
+        """Return the probability of the class for each text."""
+        rows, _ = self.splitter.get_activations(list(texts), tqdm_bar=False)
+        with torch.no_grad():
+            return self.splitter.activations_to_outputs(rows).float().softmax(-1)[:, self.target].cpu()
 
 
 def effects_of(effect: Effect, texts: Sequence[Sequence[str]]) -> Float[Tensor, "p m"]:

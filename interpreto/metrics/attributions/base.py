@@ -20,6 +20,7 @@ from interpreto.metrics.attributions.cases import NOTHING_TO_MASK, Case, cases_o
 from interpreto.metrics.attributions.game import Game, Query, Scores
 from interpreto.metrics.attributions.readouts import PROBABILITY
 from interpreto.metrics.result import MetricResult
+from interpreto.models.alternatives import ReplacedBy
 
 Range = tuple[float | None, float | None]
 Explanations = AttributionOutput | Iterable[Any]
@@ -170,7 +171,7 @@ class GameMetric(AttributionMetric):
         batch_size: int | None = None,
         device: Any = None,
         *,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         inference_mode: Any = None,
         task: Any = None,
         tqdm_bar: bool | None = None,

@@ -17,13 +17,14 @@ from interpreto.errors import InputError, MismatchWarning, OptionError
 from interpreto.inputs.samples import MaskVariants, Readout, Targets
 from interpreto.metrics.attributions.cases import Case
 from interpreto.metrics.attributions.readouts import LOG_PROBABILITY, PROBABILITY, SCORE, Measures
+from interpreto.models.alternatives import ReplacedBy
 from interpreto.models.lengths import longest_input
 from interpreto.models.modes import InferenceModes, read_mode
 from interpreto.models.scorer import unique_rows
 from interpreto.models.text_model import TextModel
 from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import progress_bar
-from interpreto.validation import check_batch_size
+from interpreto.validation import check_batch_size, shown
 
 SAME_MODEL_TOLERANCE = 0.02
 """Relative difference (absolute below 1) that a score may have on two devices or in two number formats."""
@@ -89,7 +90,7 @@ class Game:
         tokenizer: Any = None,
         batch_size: int | None = None,
         *,
-        replacement: str | int = "auto",
+        replacement: ReplacedBy = "auto",
         device: Any = None,
         inference_mode: Any = None,
         task: Any = None,
@@ -102,7 +103,7 @@ class Game:
         mode = None if inference_mode is None else read_mode(inference_mode)
         self.measures = Measures(model, self.tokenizer, task, longest_input(model, self.tokenizer), mode)
         self.model: Any = as_model(model, self.tokenizer, device=device, outputs=self.measures.task.outputs)
-        self.replacement, self.tqdm_bar = self.model.replacement(replacement), tqdm_bar
+        self.replacement, self.tqdm_bar = self.model.replacement(_check_one(replacement)), tqdm_bar
         self.passes = 0
 
     @property
@@ -162,6 +163,15 @@ class Game:
                 "pass the model that was explained."
             )
         return variants
+
+
+def _check_one(replacement: Any) -> str | int:
+    if not isinstance(replacement, str | int):
+        raise OptionError(
+            f"`replacement`: got {shown(replacement)}; a metric masks units in one way: pass a name, a token id, or, where "
+            "the model reads texts, a text. Explainers alone average over other texts."
+        )
+    return replacement
 
 
 class _Group:

@@ -27,6 +27,7 @@ from interpreto.metrics.concepts.reconstruction import (
 from interpreto.metrics.concepts.reconstruction_error import ReconstructionError, ReconstructionSpaces, RowDistance
 from interpreto.metrics.concepts.sparsity import DeadFraction, Hoyer, Sparsity, SparsityRatio
 from interpreto.metrics.concepts.stability import Collinearity, ConceptMatchingAlgorithm, Stability
+from interpreto.metrics.concepts.steering_effect import SteeringEffect
 
 __all__ = [
     "FID",
@@ -67,5 +68,6 @@ __all__ = [
     "Sparsity",
     "SparsityRatio",
     "Stability",
+    "SteeringEffect",
     "surface_label",
 ]

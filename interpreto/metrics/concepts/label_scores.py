@@ -252,18 +252,57 @@ class Detection(AskedScoring):
     The judge is asked about one text at a time whether it fits the label. Answers are ranked by the odds of "yes"; a question
     without an answer counts as undecided, and is reported.
 
+    Args:
+        concept_explainer: The concepts that the labels are of, with a splitter.
+        judge: Decides, as in every score by a judge.
+        activation_granularity: The unit, as in every score of labels.
+        hard_negatives: Share of the texts without the concept in which its neighbor is active, of the labeled concepts the one
+            whose amounts are most correlated: a label that fits both is found out. Where there are fewer, others fill up.
+        **options: Those of `JudgedScoring`.
+
     References:
         Paulo et al., 2024, https://arxiv.org/abs/2410.13928.
     """
 
+    def __init__(
+        self,
+        concept_explainer: ConceptExplainer,
+        judge: Any,
+        activation_granularity: Any = None,
+        *,
+        hard_negatives: float = 0.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(concept_explainer, judge, activation_granularity, **options)
+        self.hard_negatives = check_probability(hard_negatives, "hard_negatives")
+
     def _items(self, texts: ConceptTexts, place: int) -> tuple[list[str], Bool[Tensor, " n"]]:
-        positive = self._drawn(texts, place, True, self.n_texts // 2)
-        negative = self._drawn(texts, place, False, self.n_texts // 2)
+        half = self.n_texts // 2
+        positive, negative = self._drawn(texts, place, True, half), self._drawn(texts, place, False, len(texts.texts))
+        hard = round(self.hard_negatives * half)
+        if hard and len(texts.concepts) > 1:
+            near = texts.active[:, neighbor(texts, place)]
+            draws = torch.Generator().manual_seed(self.random_state)
+            shuffled = [negative[i] for i in torch.randperm(len(negative), generator=draws).tolist()]
+            first = [i for i in shuffled if near[i]][:hard]
+            negative = sorted([*first, *(i for i in shuffled if i not in first)][:half])
+        else:
+            negative = self._drawn(texts, place, False, half)
         truth = torch.tensor([True] * len(positive) + [False] * len(negative))
         return [texts.texts[i] for i in (*positive, *negative)], truth
 
     def _question(self, label: str, item: str) -> str:
         return fits_question(label, item)
+
+
+def neighbor(texts: ConceptTexts, place: int) -> int:
+    """Return the place of the concept whose amounts in the texts that labels are made from are most correlated with one's."""
+    amounts = texts.peaks[~texts.held].double()
+    centered = amounts - amounts.mean(0)
+    sizes = centered.norm(dim=0).clamp(min=torch.finfo(torch.float64).tiny)
+    alike = centered.T @ centered[:, place] / sizes
+    alike[place] = -torch.inf
+    return int(alike.argmax())
 
 
 class Fuzzing(AskedScoring):

@@ -19,6 +19,8 @@ from interpreto.visualizations.text_layout import color_scale, format_number, ra
 SIDE, TARGETS = 2.6, 4
 OUTLINED = 100
 """Units up to which their edges are drawn."""
+HALF = 0.5
+"""Share of the largest size from which on a unit is within the contour."""
 
 
 def draw(groups: Sequence[Sequence[AttributionOutput]]) -> Drawing:
@@ -69,7 +71,7 @@ def _image(explanation: AttributionOutput, axes: Axes) -> None:
     picture = explanation.sample.picture
     assert picture is not None
     axes.imshow(picture.shown.numpy())
-    _bare(axes)
+    bare(axes)
     titled(axes, short_name(picture.name or "image", 24), "")
 
 
@@ -88,22 +90,26 @@ def _map(explanation: AttributionOutput, target: int, axes: Axes) -> ScalarMappa
         interpolation="nearest",
     )
     if picture.units <= OUTLINED:
-        _outlines(picture.regions.numpy(), axes)
-    _bare(axes)
+        _edges(picture.regions.numpy(), axes, 0.4)
+    sizes = values.abs().nan_to_num()
+    if float(sizes.max()) > 0:
+        _edges(picture.spread((sizes >= HALF * sizes.max()).float()).nan_to_num().numpy(), axes, 1.4)
+    bare(axes)
     score = f"{format_number(float(explanation.base_scores[target]))} {score_unit(explanation)}"
     titled(axes, short_name(explanation.method, 22), f"{short_name(explanation.target_labels[target], 14)}: {score}")
     return heat
 
 
-def _outlines(regions: np.ndarray, axes: Axes) -> None:
-    """Draw the edges between pixels of different units."""
+def _edges(regions: np.ndarray, axes: Axes, width: float) -> None:
+    """Draw the edges between pixels of different regions."""
     rows, columns = np.nonzero(regions[:, 1:] != regions[:, :-1])
-    axes.vlines(columns + 0.5, rows - 0.5, rows + 0.5, color="#ffffff", linewidth=0.4)
+    axes.vlines(columns + 0.5, rows - 0.5, rows + 0.5, color="#ffffff", linewidth=width)
     rows, columns = np.nonzero(regions[1:] != regions[:-1])
-    axes.hlines(rows + 0.5, columns - 0.5, columns + 0.5, color="#ffffff", linewidth=0.4)
+    axes.hlines(rows + 0.5, columns - 0.5, columns + 0.5, color="#ffffff", linewidth=width)
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Take ticks and frame away."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

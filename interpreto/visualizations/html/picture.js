@@ -1,4 +1,5 @@
 const MANY = 60; // units from which an image may need another scale of colors
+const HALF = 0.5; // of the largest size: units from which on the contour surrounds them
 
 function bytes(text) {
   return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -18,7 +19,9 @@ class Passage {
     const said = this.data.said.map((part) => this.part(...part)), words = said.filter((node) => node.dataset.unit);
     this.data.elements.slice(0, this.data.elements.length - words.length).forEach((_, unit) => this.stops.push(this.shape(unit, width)));
     this.stops.push(...words);
-    this.shapes.append(drawn("path", { class: "edges", d: this.edges(width, height), "aria-hidden": "true" }));
+    this.shapes.append(drawn("path", { class: "edges", d: this.edges((a, b) => a !== b), "aria-hidden": "true" }));
+    this.contour = drawn("path", { class: "contour", "aria-hidden": "true" });
+    this.shapes.append(this.contour);
     this.frame = make("div", "picture", this.image(width, height, bytes(rgb)), this.shapes);
     this.frame.style.aspectRatio = `${width} / ${height}`;
     this.element = make("div", "seeing", this.frame, this.controls());
@@ -57,13 +60,15 @@ class Passage {
     return node;
   }
 
-  edges(width, height) {
+  // Lines between neighboring pixels whose units are apart.
+  edges(apart) {
+    const { width, height } = this.data.picture;
     let path = "";
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
         const own = this.regions[y * width + x];
-        if (x && this.regions[y * width + x - 1] !== own) path += `M${x} ${y}v1`;
-        if (y && this.regions[(y - 1) * width + x] !== own) path += `M${x} ${y}h1`;
+        if (x && apart(this.regions[y * width + x - 1], own)) path += `M${x} ${y}v1`;
+        if (y && apart(this.regions[(y - 1) * width + x], own)) path += `M${x} ${y}h1`;
       }
     }
     return path;
@@ -75,7 +80,9 @@ class Passage {
     const outlined = this.data.elements.length <= 100;
     this.frame.classList.toggle("outlined", outlined);
     const edges = onOff("Outlines", outlined, (on) => this.frame.classList.toggle("outlined", on));
-    return make("div", "tools", make("label", "choice", make("span", "", "Opacity"), slider), edges);
+    const contour = onOff("Contour", false, (on) => this.frame.classList.toggle("contoured", on));
+    contour.title = "A line around units of at least half the largest size";
+    return make("div", "tools", make("label", "choice", make("span", "", "Opacity"), slider), edges, contour);
   }
 
   listen() {
@@ -91,6 +98,9 @@ class Passage {
       row.paint(node, row.values[unit], full);
       node.setAttribute("aria-label", `${visible(this.data.elements[unit])}: ${row.quantity(unit)}`);
     });
+    const sizes = row.values.map((value) => Math.abs(value ?? 0)), least = HALF * Math.max(...sizes);
+    const strong = (unit) => least > 0 && sizes[unit] >= least;
+    this.contour.setAttribute("d", this.edges((a, b) => strong(a) !== strong(b)));
   }
 
   point(node) {
@@ -106,10 +116,24 @@ class Passage {
   }
 
   press(event) {
-    const there = step(event.key, Number(event.target.dataset.unit), this.stops.length);
+    const here = Number(event.target.dataset.unit), down = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const there = down && this.regions.includes(here) ? this.beyond(here, down) : step(event.key, here, this.stops.length);
     if (there === undefined) return;
     this.reveal(there);
     event.preventDefault();
+  }
+
+  // The unit above or below a unit's middle.
+  beyond(unit, down) {
+    const { width, height } = this.data.picture;
+    const own = this.regions.map((region, at) => [region, at]).filter(([region]) => region === unit).map(([, at]) => at);
+    const mean = (numbers) => Math.floor(numbers.reduce((sum, number) => sum + number, 0) / numbers.length);
+    const x = mean(own.map((at) => at % width));
+    for (let y = mean(own.map((at) => Math.floor(at / width))); y >= 0 && y < height; y += down) {
+      const there = this.regions[y * width + x];
+      if (there !== unit && there < this.stops.length) return there;
+    }
+    return undefined;
   }
 
   reveal(unit) {

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interpreto import ModelWithSplitPoints, SplitterForClassification, demo
-from interpreto.concepts import NeuronsAsConcepts, SemiNMFConcepts, concept_to_concept
+from interpreto.concepts import NeuronsAsConcepts, PCAConcepts, concept_to_concept
 from interpreto.errors import InputError, ModelError, OptionError
 from tests import tiny
 from tests.concepts.circuits.toys import WIDTH, Linear, planted, split
@@ -65,6 +65,7 @@ def test_the_choice_of_active_concepts_is_kept(linear):
     assert not kept.values[~active].any()
 
 
+@pytest.mark.slow
 def test_a_transformer_agrees_with_finite_differences():
     model, tokenizer = tiny.CAUSAL_LMS["llama"]()
     splitter = ModelWithSplitPoints(model, [0, 1], tokenizer=tokenizer)
@@ -84,12 +85,13 @@ def test_a_transformer_agrees_with_finite_differences():
     assert not flow.values[0, 3:].any()
 
 
+@pytest.mark.slow
 def test_texts_do_not_depend_on_the_others_of_a_call():
     model, tokenizer = demo.load_classifier()
     splitter = ModelWithSplitPoints(model, [0, "bert.pooler"], tokenizer=tokenizer)
     texts = [sentence.text for sentence in demo.load_sentences()[:20]]
     rows = ModelWithSplitPoints(model, 0, tokenizer=tokenizer).get_activations(texts)
-    source = SemiNMFConcepts(splitter, 4, "bert.encoder.layer.0").fit(rows["bert.encoder.layer.0"])
+    source = PCAConcepts(splitter, 4, "bert.encoder.layer.0").fit(rows["bert.encoder.layer.0"])
     target = NeuronsAsConcepts(splitter, 128, split_point="bert.pooler")
     for method in ("gradient_x_concept", "ablation"):
         together = concept_to_concept(source, target, texts[:3], method=method, k=2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interpreto import Contrast, ModelWithSplitPoints, SplitterForClassification, demo
-from interpreto.concepts import ActivationPatching, NeuronsAsConcepts, SemiNMFConcepts
+from interpreto.concepts import ActivationPatching, NeuronsAsConcepts, PCAConcepts
 from interpreto.errors import InputError, OptionError, TargetError
 from tests import tiny
 from tests.concepts.circuits.toys import Copying, Linear, split
@@ -21,7 +21,7 @@ def told(logits):
 
 
 def copying(**options):
-    return split(Copying(({}, {1: 3}), **options), BLOCKS)
+    return split(Copying(({}, {1: (-1, 1)}), **options), BLOCKS)
 
 
 def test_one_cell_of_each_layer_counts_for_a_head_that_copies():
@@ -98,9 +98,10 @@ def classifier():
     model, tokenizer = demo.load_classifier()
     splitter = ModelWithSplitPoints(model, [0, 1], tokenizer=tokenizer)
     rows = splitter.get_activations([sentence.text for sentence in demo.load_sentences()[:60]])
-    return splitter, [SemiNMFConcepts(splitter, 5, name).fit(rows) for name in splitter.split_points]
+    return splitter, [PCAConcepts(splitter, 5, name).fit(rows) for name in splitter.split_points]
 
 
+@pytest.mark.slow
 def test_concepts_and_their_errors_sum_to_the_gap(classifier):
     splitter, explainers = classifier
     texts, metric = ("A charming film.", "A boring film."), Contrast("positive", "negative")
@@ -115,6 +116,7 @@ def test_concepts_and_their_errors_sum_to_the_gap(classifier):
     assert -1.0 <= output.agreement["denoise"] <= 1.0
 
 
+@pytest.mark.slow
 def test_a_concept_is_patched_by_what_its_amounts_decode_to(classifier):
     splitter, explainers = classifier
     texts = "A charming film.", "A boring film."
@@ -134,6 +136,7 @@ def test_a_concept_is_patched_by_what_its_amounts_decode_to(classifier):
     assert float(output.changes["denoise"][0, 2]) == pytest.approx(change, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_each_pair_has_its_own_metric_and_is_alone(classifier):
     splitter, _ = classifier
     clean, corrupt = (
@@ -148,6 +151,7 @@ def test_each_pair_has_its_own_metric_and_is_alone(classifier):
     assert [output.metric for output in together] == ["positive", "negative − positive"]
 
 
+@pytest.mark.slow
 def test_tokens_that_may_follow_are_metrics():
     model, tokenizer = tiny.CAUSAL_LMS["llama"]()
     splitter = ModelWithSplitPoints(model, 0, tokenizer=tokenizer)
@@ -158,6 +162,7 @@ def test_tokens_that_may_follow_are_metrics():
     assert output.clean_score == pytest.approx(float(logits[300] - logits[310]), abs=1e-4) and len(sides) == 2
 
 
+@pytest.mark.slow
 def test_pairs_that_cannot_be_patched_are_refused(classifier):
     splitter, explainers = classifier
     patching = ActivationPatching(splitter, "positive")

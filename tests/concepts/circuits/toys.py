@@ -83,7 +83,7 @@ class Linear(nn.Module):
 class Attention(nn.Module):
     """Heads with fixed attention; the concatenated heads go through ``o_proj``."""
 
-    def __init__(self, heads: int, width: int, reads: dict[int, int]) -> None:
+    def __init__(self, heads: int, width: int, reads: dict[int, tuple[int, int]]) -> None:
         super().__init__()
         self.heads, self.reads = heads, reads
         self.o_proj = nn.Linear(width, width, bias=False)
@@ -92,14 +92,14 @@ class Attention(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         mixed = torch.zeros_like(hidden)
         size = hidden.shape[2] // self.heads
-        for head, distance in self.reads.items():  # a head writes to the last token what it finds some tokens before
+        for head, (to, source) in self.reads.items():  # a head writes to one token what it finds at another
             part = slice(head * size, (head + 1) * size)
-            mixed[:, -1, part] = hidden[:, -1 - distance, part]
+            mixed[:, to, part] = hidden[:, source, part]
         return self.o_proj(mixed)
 
 
 class Block(nn.Module):
-    def __init__(self, heads: int, width: int, reads: dict[int, int]) -> None:
+    def __init__(self, heads: int, width: int, reads: dict[int, tuple[int, int]]) -> None:
         super().__init__()
         self.attention = Attention(heads, width, reads)
         self.mlp = nn.Linear(width, width, bias=False)
@@ -111,9 +111,9 @@ class Block(nn.Module):
 
 
 class Copying(nn.Module):
-    """Two blocks of which one head copies the token ``distance`` places before the last one to the last one."""
+    """Blocks whose heads copy tokens, each its own part of the hidden states, and a head that reads all parts."""
 
-    def __init__(self, reads: tuple[dict[int, int], ...], heads: int = 2, nonlinear: bool = False) -> None:
+    def __init__(self, reads: tuple[dict[int, tuple[int, int]], ...], heads: int = 2, nonlinear: bool = False) -> None:
         super().__init__()
         width = heads * TOKENS
         self.config = SimpleNamespace(num_attention_heads=heads, num_hidden_layers=len(reads), hidden_size=width)

@@ -6,6 +6,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from interpreto.concepts import CAVConcepts, NeuronsAsConcepts, ProbeConcepts, load_concepts
+from interpreto.concepts.probes import LinearRegressionProbe, MeansDiffProbe, ProbeExplainer
 from interpreto.concepts.probes.fits import FITS
 from interpreto.concepts.probes.labeled_rows import read_labeled, read_labels
 from interpreto.concepts.probes.report import area_under_curve
@@ -195,3 +196,21 @@ def test_same_seed_same_report():
     rows, labels = planted()
     one, other = (ProbeConcepts(None, random_state=3).fit(rows, labels).report for _ in range(2))
     assert str(one) == str(other) and one.l2 == other.l2
+
+
+def test_names_of_the_reference_are_recipes():
+    rows = torch.randn(80, 5, generator=torch.Generator().manual_seed(0)).double()
+    labels = (rows[:, :1] - rows[:, 1:2] + 0.3 > 0).double()
+    ones = torch.cat([rows, torch.ones(80, 1).double()], 1)
+    least_squares = torch.linalg.lstsq(ones, labels).solution  # on labels of 0 and 1, as the reference fits
+    found = ProbeExplainer(None, LinearRegressionProbe(), cv=0).fit(rows, labels)
+    torch.testing.assert_close(found.encode_activations(rows), 2 * ones @ least_squares - 1, atol=1e-5, rtol=1e-5)
+    means = ProbeExplainer(None, MeansDiffProbe(), cv=0).fit(rows, labels)
+    positive, negative = rows[labels[:, 0] > 0].mean(0), rows[labels[:, 0] == 0].mean(0)
+    scores = (rows - (positive + negative) / 2) @ (positive - negative)
+    torch.testing.assert_close(means.encode_activations(rows)[:, 0], scores, atol=1e-5, rtol=1e-5)
+    for refused in ({"normalization": print}, {"bias_calibrator": print}):
+        with pytest.raises(OptionError, match=f"`{next(iter(refused))}`"):
+            LinearRegressionProbe(**refused)
+    with pytest.raises(OptionError, match="`concept_model`: got str"):
+        ProbeExplainer(None, "ridge")

@@ -2,32 +2,21 @@
 
 import pytest
 import torch
-from torch import nn
 
 from interpreto.concepts import CAVConcepts, load_concepts, tcav
 from interpreto.concepts.probes.labeled_rows import read_labeled
 from interpreto.concepts.probes.permutations import holm, permuted_gaps
-from interpreto.concepts.splitters import ModelWithSplitPoints, SplitterForClassification
+from interpreto.concepts.splitters import ModelWithSplitPoints
 from interpreto.errors import EstimateWarning, ModelError
+from tests.problems import linear_headed
 from tests.tiny import CLASSIFIERS, SENTENCES
 
 WEIGHT = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
 
 
-class Head(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(WEIGHT.clone())
-
-    def forward(self, rows):
-        return rows @ self.weight.T
-
-
 @pytest.fixture(scope="module")
 def splitter():
-    model, tokenizer = CLASSIFIERS["bert"]()
-    model.classifier = Head()
-    return SplitterForClassification(model, tokenizer=tokenizer)
+    return linear_headed(WEIGHT)
 
 
 def examples(direction, n=40, seed=0):
