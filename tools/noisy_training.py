@@ -48,15 +48,16 @@ def fine_tune(
 ) -> TrainingDynamics:
     """Fine-tune the embedded classifier, with a new head, and record logits (and what the head reads) after each epoch."""
     torch.manual_seed(seed)
-    rng = random.Random(seed)
     model, tokenizer = demo.load_classifier()
     model.classifier.reset_parameters()
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
     rows = tokenizer(planted.texts, truncation=True, max_length=LONGEST)["input_ids"]
     dynamics = TrainingDynamics(planted.texts, classes=["negative", "positive"])
+    generator = torch.Generator().manual_seed(seed)
+    torch.randperm(len(rows), generator=generator)  # the draw of `plant` with this seed
     for epoch in range(epochs):
         model.train()
-        for batch in batches(rows, rng):
+        for batch in batches(rows, generator, epoch + seed):
             given: Any = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt")
             loss = cross_entropy(model(**given).logits, planted.labels[batch])
             optimizer.zero_grad()
@@ -66,9 +67,10 @@ def fine_tune(
     return dynamics
 
 
-def batches(rows: Sequence[Sequence[int]], rng: random.Random) -> list[list[int]]:
+def batches(rows: Sequence[Sequence[int]], generator: torch.Generator, seed: int) -> list[list[int]]:
     """Return shuffled batches of rows of like length."""
-    order = rng.sample(range(len(rows)), len(rows))
+    order = torch.randperm(len(rows), generator=generator).tolist()
     near = [sorted(order[i : i + 20 * BATCH], key=lambda k: len(rows[k])) for i in range(0, len(order), 20 * BATCH)]
     parts = [part[i : i + BATCH] for part in near for i in range(0, len(part), BATCH)]
-    return rng.sample(parts, len(parts))
+    random.Random(seed).shuffle(parts)
+    return parts

@@ -3,7 +3,8 @@
     python tools/train_detector.py
 
 Trainings of the embedded classifier on the first 1,000 held-out sentences, with planted noise of several shares, learning
-rates and seeds; beginnings of them too, so that the detector knows short trainings. Takes some minutes on two cores.
+rates and seeds; beginnings of them too, so that the detector knows short trainings. Takes some minutes on two
+cores. The weights that are stored were made with another shuffling of the batches.
 """
 
 from __future__ import annotations
