@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all test-versions chromium browsers lint format docs screenshots bench tables demo-model
+.PHONY: demo test test-all test-versions chromium browsers lint format docs screenshots bench bench-scale tables demo-model
 
 demo: $(VENV)/.installed  # writes interpreto-demo/explanation.html and opens it
 	$(BIN)/interpreto demo
@@ -56,6 +56,9 @@ bench: $(VENV)/.bench
 	$(BIN)/python -W ignore -m benchmarks.concept_models | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.report | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.attributions_images | tee -a benchmarks/RESULTS.md
+
+bench-scale: $(VENV)/.dev  # hours on two cores: data sets of explanations, one and two workers, 100,000 texts
+	$(BIN)/python -W ignore -m benchmarks.scale | tee benchmarks/SCALE.md
 
 demo-model: $(VENV)/.dev
 	$(BIN)/python tools/train_demo_model.py

@@ -134,7 +134,8 @@ def method_options(arguments: Arguments) -> dict[str, Any]:
 
 def _hook_point(arguments: Arguments) -> str | int:
     """Return the module whose activations are explained: its path, or the number of a block."""
-    if find_method(METHODS[arguments.method]).evidence != "gradients":
+    found = find_method(METHODS[arguments.method])
+    if found is None or found.evidence != "gradients":
         takers = ", ".join(method.slug for method in REGISTERED if method.evidence == "gradients")
         raise OptionError(f"`--at`: {arguments.method} explains the input alone; these explain activations: {takers}.")
     value = str(arguments.at)

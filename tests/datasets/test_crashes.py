@@ -63,11 +63,15 @@ def test_killed_workers_are_replaced(tmp_path):
     done = threading.Event()
 
     def kill() -> None:
-        while len(kills) < KILLS and not done.wait(draws.uniform(0.5, 1.5)):
-            started = [child for child in multiprocessing.active_children() if child.name.startswith("interpreto-")]
-            if started and list((tmp_path / "out" / SHARDS).glob("*")):
-                os.kill(draws.choice(started).pid, signal.SIGKILL)
-                kills.append(1)
+        """End a worker soon after a shard was finished, again and again."""
+        before = 0
+        while len(kills) < KILLS and not done.wait(0.05):
+            there = len(list((tmp_path / "out" / SHARDS).glob("*.parquet")))
+            workers = [child for child in multiprocessing.active_children() if child.name.startswith("interpreto-")]
+            if workers and there > before and not done.wait(draws.uniform(0, 0.3)):
+                os.kill(draws.choice(workers).pid, signal.SIGKILL)
+                kills.append(there)
+                before = there
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -76,7 +80,7 @@ def test_killed_workers_are_replaced(tmp_path):
     finally:
         done.set()
         killer.join()
-    assert len(kills) >= min(KILLS, 1) and dataset.verify(found)
+    assert len(kills) == KILLS and dataset.verify(found)
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 

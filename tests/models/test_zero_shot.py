@@ -168,3 +168,12 @@ def test_wrong_arguments_are_refused_by_name():
         ZeroShotClassifier(model, processor, [" ".join(["film"] * 20)])
     other = SimpleNamespace(image_processor=processor.image_processor)
     assert ZeroShotClassifier(model, other, LABELS, tokenizer=tiny.wordpiece(False)).config.id2label[0] == "a cat"
+
+
+@pytest.mark.slow
+def test_a_folder_holds_the_model_and_its_processor(tmp_path):
+    model, processor = paired("clip")
+    for part in (model, processor.tokenizer, processor.image_processor):
+        part.save_pretrained(tmp_path)
+    found = ZeroShotClassifier.from_folder(tmp_path, LABELS)
+    torch.testing.assert_close(found.label_embeddings, classifier("clip").label_embeddings, rtol=1e-4, atol=1e-5)

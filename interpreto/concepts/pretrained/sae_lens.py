@@ -14,8 +14,9 @@ from interpreto.concepts.concept_model import ConceptModel
 from interpreto.concepts.pretrained.files import listed, picked, read_json, read_tensors
 from interpreto.concepts.pretrained.model import PublishedSAE, RowNormalizedSAE
 from interpreto.concepts.pretrained.published import Published, kept, linear
-from interpreto.concepts.saes.architectures import BatchTopKSAE, JumpReLUSAE, TopKSAE, VanillaSAE
+from interpreto.concepts.saes.architectures import AverageTopK, JumpReLUSAE, TopKSAE, VanillaSAE
 from interpreto.concepts.saes.base import EncodedAutoencoder
+from interpreto.concepts.saes.gated import GatedSAE
 from interpreto.errors import FileError, ModelError
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -119,9 +120,13 @@ def _ours(model: EncodedAutoencoder) -> tuple[dict[str, Any], dict[str, Tensor]]
         kind = {"architecture": "standard"}
     elif isinstance(model, TopKSAE):
         kind = {"architecture": "topk", "k": model.k}
-    elif isinstance(model, BatchTopKSAE):
+    elif isinstance(model, AverageTopK):
         below = torch.nextafter(scale * model.threshold, torch.zeros_like(scale))  # theirs is to be exceeded, ours reached
         kind, tensors["threshold"] = {"architecture": "jumprelu"}, below.expand(model.nb_concepts)
+    elif isinstance(model, GatedSAE):
+        tensors["b_mag"] = tensors.pop("b_enc")
+        tensors |= {"b_gate": scale * model.gate_bias, "r_mag": model.log_gain}
+        kind = {"architecture": "gated"}
     elif isinstance(model, JumpReLUSAE):
         kind, tensors["threshold"] = {"architecture": "jumprelu"}, scale * model.log_threshold.exp()
     else:

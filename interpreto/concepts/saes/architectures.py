@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC
 from typing import ClassVar
 
 import torch
@@ -76,8 +77,8 @@ class TopKSAE(EncodedAutoencoder):
         """Do nothing: the codes need no threshold of the data."""
 
 
-class BatchTopKSAE(EncodedAutoencoder):
-    """Codes are a batch's largest pre-activations, ``k`` per row on average; once trained, those above a threshold.
+class AverageTopK(EncodedAutoencoder, ABC):
+    """Base of autoencoders whose codes are the largest of a batch, ``k`` per row on average; once trained, above a threshold.
 
     Args:
         nb_concepts: Number of concepts.
@@ -98,12 +99,11 @@ class BatchTopKSAE(EncodedAutoencoder):
         values = self.preactivations(rows).relu()
         return torch.where(values >= self.threshold, values, 0.0)
 
-    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
-        """Run a forward pass with the largest pre-activations of the batch."""
+    def chosen(self, rows: Float[Tensor, "b d"], weights: Float[Tensor, " b"]) -> Float[Tensor, "b c"]:
+        """Return the largest pre-activations of a batch of training."""
         values = self.preactivations(rows).relu()
         ordinary = values[weights == 1] if bool((weights == 1).any()) else values
-        codes = torch.where(values >= _least_of_largest(ordinary, self.k * len(ordinary)), values, 0.0)
-        return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
+        return torch.where(values >= _least_of_largest(ordinary, self.k * len(ordinary)), values, 0.0)
 
     def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
         """Set the threshold with which ordinary rows have ``k`` concepts on average: of rows at random, if there are many."""
@@ -119,6 +119,15 @@ class BatchTopKSAE(EncodedAutoencoder):
         below = values[values < least]
         next_one = below.max() if below.numel() else torch.zeros_like(least)
         self.threshold = ((least + next_one) / 2).reshape(1)  # between two of them: no code hangs on how a product is rounded
+
+
+class BatchTopKSAE(AverageTopK):
+    """Codes are a batch's largest pre-activations, ``k`` per row on average; once trained, those above a threshold."""
+
+    def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
+        """Run a forward pass with the largest pre-activations of the batch."""
+        codes = self.chosen(rows, weights)
+        return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
 
 
 def _least_of_largest(values: Float[Tensor, "b c"], count: int) -> Float[Tensor, ""]:

@@ -21,6 +21,8 @@ from interpreto.concepts.saes.architectures import (
     VanillaSAE,
 )
 from interpreto.concepts.saes.base import Autoencoder
+from interpreto.concepts.saes.gated import GatedSAE
+from interpreto.concepts.saes.matryoshka import MatryoshkaSAE
 from interpreto.concepts.saes.record import TrainingRecord
 from interpreto.concepts.saes.trainer import TrainingOptions, train
 from interpreto.errors import OptionError
@@ -239,6 +241,40 @@ class BatchTopKSAEConcepts(SAEConcepts):
     """
 
     model_class = BatchTopKSAE
+
+
+class GatedSAEConcepts(SAEConcepts):
+    """Concepts by a sparse autoencoder with gates, whose penalty shrinks no code.
+
+    Examples:
+        >>> import torch
+        >>> activations = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+        >>> explainer = GatedSAEConcepts(None, nb_concepts=16).fit(activations, nb_epochs=3)
+        >>> bool((explainer.encode_activations(activations) >= 0).all())
+        True
+
+    References:
+        Rajamanoharan et al., 2024, https://arxiv.org/abs/2404.16014.
+    """
+
+    model_class = GatedSAE
+
+
+class MatryoshkaSAEConcepts(SAEConcepts):
+    """Concepts by a sparse autoencoder whose first concepts must explain the activations by themselves.
+
+    Examples:
+        >>> import torch
+        >>> activations = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+        >>> explainer = MatryoshkaSAEConcepts(None, nb_concepts=16, k=3).fit(activations, nb_epochs=3)
+        >>> explainer.concept_model.beginnings
+        (1, 2, 4, 8)
+
+    References:
+        Bussmann, Nabeshima, Karvonen & Nanda, 2025, https://arxiv.org/abs/2503.17547.
+    """
+
+    model_class = MatryoshkaSAE
 
 
 class JumpReLUSAEConcepts(SAEConcepts):

@@ -218,7 +218,7 @@ class _Training:
     def facts(self) -> dict[str, Any]:
         """Return what must be the same for a training to be resumed."""
         facts = {k: v for k, v in asdict(self.options).items() if k not in ("checkpoint", "checkpoint_every")}
-        names = ("nb_concepts", "k", "l1", "l0", "bandwidth", "start_threshold")
+        names = ("nb_concepts", "k", "l1", "l0", "bandwidth", "start_threshold", "beginnings")
         facts |= {name: getattr(self.model, name) for name in names if hasattr(self.model, name)}
         facts |= {"model": type(self.model).__name__, "random_state": self.random_state}
         return facts | {"rows": self.activations.n, "width": self.activations.d}

@@ -48,8 +48,13 @@ class Grid {
     return this.pair.grids[way][row][at];
   }
 
+  shown(value) {
+    if (value === null) return "n/a";
+    return this.pair.shares ? value.toFixed(2).replace("-", "\u2212") : format(value, true);
+  }
+
   amount(value) {
-    return this.pair.shares ? (value === null ? "n/a" : `${format(100 * value, true)} % of the gap`) : `${format(value, true)}`;
+    return this.pair.shares ? `${this.shown(value)} of the gap` : this.shown(value);
   }
 
   said(row, at) {
@@ -92,7 +97,7 @@ class Grid {
     const largest = Math.max(...grid.flat().map((value) => Math.abs(value ?? 0))) || 1;
     for (const [key, button] of this.cells) {
       const [row, at] = key.split(" ").map(Number), value = this.value(row, at), weight = (value ?? 0) / largest;
-      button.textContent = value === null ? "n/a" : pair.shares ? value.toFixed(2).replace("-", "\u2212") : format(value, true);
+      button.textContent = this.shown(value);
       button.classList.toggle("none", !value);
       button.classList.toggle("against", weight < 0);
       button.classList.toggle("faint", Math.abs(weight) < 0.05);

@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from interpreto import demo
 from interpreto.concepts import (
     BatchTopKSAEConcepts,
+    GatedSAEConcepts,
     JumpReLUSAEConcepts,
+    MatryoshkaSAEConcepts,
     MpSAEConcepts,
     PCAConcepts,
     TopKInputs,
@@ -31,6 +33,8 @@ KINDS = {
     TopKSAEConcepts: {"k": 3},
     BatchTopKSAEConcepts: {"k": 3},
     JumpReLUSAEConcepts: {},
+    GatedSAEConcepts: {},
+    MatryoshkaSAEConcepts: {"k": 3},
 }
 
 
@@ -60,8 +64,11 @@ def test_the_file_says_the_same_in_its_own_words(trained, tmp_path):
     trained.save(tmp_path, layout="sae_lens")
     w = {name: tensor.double() for name, tensor in load_file(tmp_path / "sae_weights.safetensors").items()}
     cfg, rows = json.loads((tmp_path / "cfg.json").read_text()), data().double()
-    before = (rows - w["b_dec"]) @ w["W_enc"] + w["b_enc"]
-    if cfg["architecture"] == "topk":
+    shared = (rows - w["b_dec"]) @ w["W_enc"]
+    before = shared + w.get("b_enc", torch.tensor(0.0))
+    if cfg["architecture"] == "gated":
+        codes = (shared * w["r_mag"].exp() + w["b_mag"]).relu() * (shared + w["b_gate"] > 0)
+    elif cfg["architecture"] == "topk":
         codes = torch.from_numpy(writers.largest(before.numpy(), cfg["k"]))
     else:
         codes = before.relu() * (before > w.get("threshold", torch.tensor(0.0)))

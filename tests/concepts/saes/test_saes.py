@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from interpreto.concepts import (
     BatchTopKSAEConcepts,
+    GatedSAEConcepts,
     JumpReLUSAEConcepts,
+    MatryoshkaSAEConcepts,
     MpSAEConcepts,
     SAEExplainer,
     TopKSAEConcepts,
@@ -25,7 +27,15 @@ from interpreto.errors import FileError, InputError, InterpretoError, ModelError
 from tests.concepts.activations import demo_activations
 from tests.concepts.dictionaries.test_dictionaries import Store
 
-ALL = (VanillaSAEConcepts, TopKSAEConcepts, BatchTopKSAEConcepts, JumpReLUSAEConcepts, MpSAEConcepts)
+ALL = (
+    VanillaSAEConcepts,
+    TopKSAEConcepts,
+    BatchTopKSAEConcepts,
+    JumpReLUSAEConcepts,
+    MpSAEConcepts,
+    GatedSAEConcepts,
+    MatryoshkaSAEConcepts,
+)
 CONCEPTS = 128
 
 
@@ -49,7 +59,12 @@ def l0(explainer: SAEExplainer, rows: Tensor) -> float:
 
 @pytest.fixture(scope="module")
 def trained() -> dict[type, SAEExplainer]:
-    options = {TopKSAEConcepts: {"k": 12}, BatchTopKSAEConcepts: {"k": 12}, MpSAEConcepts: {"k": 6}}
+    options = {
+        TopKSAEConcepts: {"k": 12},
+        BatchTopKSAEConcepts: {"k": 12},
+        MpSAEConcepts: {"k": 6},
+        MatryoshkaSAEConcepts: {"k": 12},
+    }
     rows = demo_activations()
     return {kind: kind(None, CONCEPTS, **options.get(kind, {})).fit(rows, nb_epochs=4) for kind in ALL}
 
