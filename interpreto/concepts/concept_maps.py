@@ -170,7 +170,7 @@ def _gradients(downstream: Downstream, texts: Sequence[ClassifiedText], mapping:
             loss = cross_entropy(logits, labels, reduction="sum") / len(texts)
             gradients = torch.autograd.grad(loss, weights)
         for total, gradient in zip(totals, gradients, strict=True):
-            total += gradient
+            total.add_(gradient)
         return picked
 
     downstream.map([text.sample for text in texts], add)
