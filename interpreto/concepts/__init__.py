@@ -57,6 +57,7 @@ _HOMES = {
     "TCAVResult": "probes.tcav",
     "ThemeLabels": "interpretations.judged_labels",
     "TokenChange": "interpretations.token_change",
+    "TokenPair": "dictionaries.head_pairs",
     "TopKInputs": "interpretations.topk_inputs",
     "TopKSAEConcepts": "saes.explainers",
     "TrainingRecord": "saes.record",
@@ -68,6 +69,7 @@ _HOMES = {
     "concept_dashboard": "dashboard",
     "concept_to_concept": "circuits.flow",
     "find_circuit": "circuits.find",
+    "head_pairs": "dictionaries.head_pairs",
     "load_concepts": "serialization",
     "load_sae": "pretrained.load",
     "parameter_directions": "dictionaries.ffn_values",
@@ -128,6 +130,7 @@ __all__ = [
     "TCAVResult",
     "ThemeLabels",
     "TokenChange",
+    "TokenPair",
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
@@ -139,6 +142,7 @@ __all__ = [
     "concept_dashboard",
     "concept_to_concept",
     "find_circuit",
+    "head_pairs",
     "load_concepts",
     "load_sae",
     "parameter_directions",
@@ -162,6 +166,7 @@ if TYPE_CHECKING:
     from interpreto.concepts.dictionaries.convex_nmf import ConvexNMFConcepts
     from interpreto.concepts.dictionaries.explainer import DictionaryLearningExplainer
     from interpreto.concepts.dictionaries.ffn_values import FFNValues, parameter_directions
+    from interpreto.concepts.dictionaries.head_pairs import TokenPair, head_pairs
     from interpreto.concepts.dictionaries.kmeans import KMeansConcepts
     from interpreto.concepts.dictionaries.linear import ICAConcepts, PCAConcepts, SparsePCAConcepts, SVDConcepts
     from interpreto.concepts.dictionaries.neurons import NeuronsAsConcepts

@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Generator, Tensor
 
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
+from interpreto.concepts.concept_maps import ConceptMap, MapTraining, classified_texts, halves
 from interpreto.concepts.downstream import Downstream
 from interpreto.concepts.outputs import single_targets
 from interpreto.concepts.splitters.base import TokenSplitter
 from interpreto.concepts.splitters.granularities import ActivationGranularity
-from interpreto.errors import TargetError, TaskError
+from interpreto.errors import InputError, TargetError, TaskError
 from interpreto.inputs.samples import Sample
 
 VALUES = ("completeness", "accuracy", "probability", "logit")
@@ -51,8 +52,8 @@ class Outcomes:
 class ConceptGame:
     """Values of coalitions of concepts, for a classifier of texts.
 
-    Activations are what the decoder makes of the concepts of a coalition, and the model runs on from there; concepts outside
-    of it are zero, or their mean.
+    Activations are what the decoder, or a map that was trained, makes of the concepts of a coalition, and the model runs on
+    from there; concepts outside of it are zero, or their mean.
 
     Args:
         explainer: Fitted concepts with a splitter.
@@ -81,6 +82,29 @@ class ConceptGame:
         self.samples = self.downstream.samples(inputs)
         self.labels = single_targets(self.downstream.task, labels, self.samples)
         self.value, self.absent, self.players = value, absent, torch.tensor(list(players))
+        self.mapping = ConceptMap(explainer)
+
+    def train(self, training: MapTraining, random_state: int) -> tuple[int, ...]:
+        """Train the map to activations on half of the texts, with all of their concepts, and keep the other half for the game.
+
+        Returns:
+            Numbers of the texts that are kept.
+
+        Raises:
+            InputError: there are fewer than two texts.
+            TargetError, TaskError: see `classified_texts`.
+        """
+        if len(self.samples) < 2:
+            raise InputError(f"`inputs`: got {len(self.samples)}; pass at least two, one to train on and one to value.")
+        generator = Generator().manual_seed(random_state)
+        fit, kept = halves(len(self.samples), generator)
+        samples, labels = [self.samples[i] for i in fit], [self.labels[i] for i in fit]
+        texts = classified_texts(
+            self.downstream, samples, labels, name="labels", metric="ConceptShap", other="pass a classifier"
+        )
+        self.mapping = training(self.downstream, self.explainer, texts, generator)
+        self.samples, self.labels = [self.samples[i] for i in kept], [self.labels[i] for i in kept]
+        return tuple(kept)
 
     @torch.no_grad()
     def outcomes(self, coalitions: Bool[Tensor, "s m"]) -> Outcomes:
@@ -131,7 +155,7 @@ class ConceptGame:
     ) -> Float[Tensor, "m b k"]:
         m = len(codes)
         many = rows.repeat(m, 1)
-        moved = self.explainer.decode_concepts(codes.flatten(0, 1), many).to(many) - many
+        moved = self.mapping(codes.flatten(0, 1), many).to(many) - many
         copies = list(samples) * m
         at = self.downstream.moved(copies, hidden.repeat(m, *[1] * (hidden.ndim - 1)), moved)
         return self.downstream.outputs_from(copies, at).unflatten(0, (m, -1)).double()

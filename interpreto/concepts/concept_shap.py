@@ -14,13 +14,15 @@ from torch import Generator, Tensor
 
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.coalitions import VALUES, ConceptGame
+from interpreto.concepts.concept_maps import MapTraining
 from interpreto.errors import EstimateWarning, OptionError
 from interpreto.renderable import Renderable
-from interpreto.validation import check_choice, check_count, check_optional_count, check_seed
+from interpreto.validation import check_choice, check_count, check_optional_count, check_positive, check_seed
 
 EXACT = 12
 """Concepts up to which all coalitions are valued, unless a number of orders is named."""
 ORDERS = 32
+MAPPINGS = ("decoder", "trained")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,7 @@ class ConceptShapResult(Renderable):
         curve: Value of the concepts of largest values together, by their number, ``(c + 1,)``.
         value: What a coalition is worth.
         n_coalitions: Number of coalitions that were valued.
+        held_out: Numbers of the texts that were valued, where a map was trained on the others; None: all were.
     """
 
     concepts: tuple[int, ...]
@@ -48,6 +51,7 @@ class ConceptShapResult(Renderable):
     curve: Float[Tensor, " c1"]
     value: str
     n_coalitions: int
+    held_out: tuple[int, ...] | None = None
 
     _subject: ClassVar[str] = "concept_shap"
 
@@ -63,9 +67,11 @@ class ConceptShapResult(Renderable):
 class ConceptShap:
     """Divide what concepts let a classifier decide among them, by Shapley values (ConceptSHAP).
 
-    A coalition of concepts is worth how well the model decides from what the decoder makes of them alone. The paper trains a
-    network for each coalition that makes the best of it; here the decoder is that of the explainer, and a concept may
-    therefore lower what a coalition is worth.
+    A coalition of concepts is worth how well the model decides from the activations that they are mapped to. By default this
+    map is the explainer's decoder. The paper trains a network for each coalition that makes the best of it;
+    ``mapping="trained"`` trains one for all, as `interpreto.metrics.ConceptCompleteness` does: the better, on half of the
+    texts, of the decoder and of the decoder plus a perceptron of two layers. Coalitions are valued on the other half. With
+    either map a concept may lower what a coalition is worth.
 
     Args:
         concept_explainer: Fitted concepts with the splitter of a classifier.
@@ -75,9 +81,14 @@ class ConceptShap:
         concepts: Numbers of the concepts to divide among; the others are always present. None: all.
         n_orders: Number of orders that are sampled, each with its reverse; None: all coalitions of up to 12 concepts, else
             32 orders.
+        mapping: ``"decoder"``, or ``"trained"``.
+        width: Hidden neurons of the perceptron.
+        n_epochs: Passes over the texts that it is trained on.
+        lr: Learning rate of Adam.
+        batch_size: Texts per step.
         activation_granularity: The unit that the concepts were learned of; None: texts where activations have one row per
             text, else all tokens.
-        random_state: Seed of the orders.
+        random_state: Seed of the orders, and of the halves, the perceptron and its batches.
 
     Raises:
         OptionError: the explainer has no splitter, or an option is out of range.
@@ -105,6 +116,11 @@ class ConceptShap:
         *,
         concepts: Sequence[int] | None = None,
         n_orders: int | None = None,
+        mapping: str = "decoder",
+        width: int = 128,
+        n_epochs: int = 20,
+        lr: float = 1e-3,
+        batch_size: int = 32,
         activation_granularity: Any = None,
         random_state: int = 0,
     ) -> None:
@@ -116,6 +132,13 @@ class ConceptShap:
         if not self.concepts or len(set(self.concepts)) < len(self.concepts) or max(self.concepts) >= count:
             raise OptionError(f"`concepts`: got {list(self.concepts)}; pass different numbers from 0 to {count - 1}.")
         self.n_orders = check_optional_count(n_orders, "n_orders")
+        self.mapping = check_choice(mapping, "mapping", MAPPINGS)
+        self.training = MapTraining(
+            check_count(width, "width"),
+            check_count(n_epochs, "n_epochs"),
+            check_positive(lr, "lr"),
+            check_count(batch_size, "batch_size"),
+        )
         self.granularity, self.random_state = activation_granularity, check_seed(random_state)
 
     def run(self, inputs: Any, labels: Any = None) -> ConceptShapResult:
@@ -126,6 +149,7 @@ class ConceptShap:
             labels: A class for each, by number or name; None: the model's own decisions.
 
         Raises:
+            InputError: a map is to be trained, and there is one text only.
             TaskError: the model is no classifier of texts.
         """
         game = ConceptGame(
@@ -137,6 +161,7 @@ class ConceptShap:
             players=self.concepts,
             activation_granularity=self.granularity,
         )
+        held_out = game.train(self.training, self.random_state) if self.mapping == "trained" else None
         m = len(self.concepts)
         orders = None if self.n_orders is None and m <= EXACT else _orders(m, self.n_orders or ORDERS, self.random_state)
         coalitions = _all(m) if orders is None else _prefixes(orders)
@@ -168,6 +193,7 @@ class ConceptShap:
             curve=curve,
             value=self.value,
             n_coalitions=len(distinct),
+            held_out=held_out,
         )
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.errors import OptionError
-from interpreto.judges.qualification import Qualification, qualify
+from interpreto.judges.qualification import YES_NO, Qualification, fits_question, qualify
 from interpreto.judges.reading import named_choice
 from interpreto.validation import check_count, shown
 
@@ -61,7 +61,8 @@ class Judge(ABC):
     """Base of judges: a model, a server or a function that answers prompts.
 
     A subclass yields replies as they come (`stream`); one that knows the probabilities of replies yields them too
-    (`stream_choices`). A prompt without an answer is counted (`usage`), and never dropped.
+    (`stream_choices`), and one that tells whether texts fit labels otherwise than by a question has its own `stream_fits`. A
+    prompt without an answer is counted (`usage`), and never dropped.
 
     Args:
         name: How labels and scores call the judge.
@@ -88,6 +89,15 @@ class Judge(ABC):
         for place, answer in self.stream(prompts, 8):
             found = None if answer.text is None else named_choice(answer.text, choices)
             yield place, None if found is None else [0.0 if i == found else -torch.inf for i in range(len(choices))]
+
+    def stream_fits(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, float | None]]:
+        """Yield the place of each pair of a label and a text with the log-odds that they fit, None where there is no answer.
+
+        By default the judge is asked, and the odds are those of "yes" and "no".
+        """
+        prompts = [as_chat(fits_question(label, text)) for label, text in pairs]
+        for place, values in self.stream_choices(prompts, YES_NO):
+            yield place, None if values is None else values[0] - values[1]
 
     @final
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int = 64) -> list[Answer]:
@@ -138,6 +148,29 @@ class Judge(ABC):
                 self.usage.failures += values is None
                 if values is not None:
                     found[place] = torch.tensor(values)
+        finally:
+            self.usage.seconds += time.monotonic() - start
+        return found
+
+    @final
+    def fits(self, pairs: Sequence[tuple[str, str]]) -> Float[Tensor, " p"]:
+        """Return the log-odds that each text fits its label.
+
+        Args:
+            pairs: Labels and texts.
+
+        Returns:
+            Log-odds ``(p,)``; NaN where there is no answer. Of judges that only write, ∞ or −∞.
+
+        Raises:
+            EndpointError, JudgeError: as in `generate`.
+        """
+        found = torch.full((len(pairs),), torch.nan)
+        start = time.monotonic()
+        try:
+            for place, value in self.stream_fits(list(pairs)):
+                self.usage.failures += value is None
+                found[place] = torch.nan if value is None else value
         finally:
             self.usage.seconds += time.monotonic() - start
         return found

@@ -93,6 +93,15 @@ class CachedJudge(Judge):
 
         yield from self._known_or(keys, ask, lambda values: values)
 
+    def stream_fits(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, float | None]]:
+        """Yield what is kept, then what the judge tells in its own way."""
+        keys = [self._key("fits", [], list(pair)) for pair in pairs]
+
+        def ask(places: Sequence[int]) -> Iterator[tuple[int, float | None]]:
+            return self.judge.stream_fits([pairs[i] for i in places])
+
+        yield from self._known_or(keys, ask, lambda value: value)
+
     def _known_or(
         self, keys: Sequence[str], ask: Callable[[Sequence[int]], Iterator[tuple[int, Any]]], kept: Callable[[Any], Any]
     ) -> Iterator[tuple[int, Any]]:

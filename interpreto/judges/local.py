@@ -7,15 +7,19 @@ from typing import Any
 
 from interpreto.judges.base import Answer, Chat, Judge
 from interpreto.models.answers import AnswerModel
+from interpreto.validation import check_choice
 
 WINDOW = 64
 """Prompts that are run together, and lost together when a run is killed."""
+MODES = ("answer", "likelihood")
 
 
 class LocalJudge(Judge):
     """Ask a causal language model: it writes greedily, and choices are compared by their log-probabilities.
 
-    Small models answer to the style of a text rather than to the label: see `Judge.qualify` before trusting one.
+    Small models answer to the style of a text rather than to the label: see `Judge.qualify` before trusting one. With
+    ``mode="likelihood"`` the model is not asked: a text fits as far as the label makes it likelier,
+    ``ln P(text | "A sentence of label:") − ln P(text | "A sentence:")``. So models judge that were not taught to answer.
 
     Args:
         model: A causal language model of transformers.
@@ -23,9 +27,11 @@ class LocalJudge(Judge):
         batch_size: Prompts per pass; None: as many as a token budget holds.
         device: Device to run on; None: the model's own.
         name: How labels call the judge; None: the model's name or class.
+        mode: How it tells whether a text fits a label: ``"answer"``, the odds of "yes" and "no", or ``"likelihood"``.
 
     Raises:
         ModelError: the model does not continue texts.
+        OptionError: there is no such mode.
 
     Examples:
         >>> judge = LocalJudge(model, tokenizer)  # doctest: +SKIP
@@ -34,17 +40,26 @@ class LocalJudge(Judge):
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, batch_size: int | None = None, *, device: Any = None, name: str | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        batch_size: int | None = None,
+        *,
+        device: Any = None,
+        name: str | None = None,
+        mode: str = "answer",
     ) -> None:
+        self.mode = check_choice(mode, "mode", MODES)
         self.answers = AnswerModel(model, tokenizer, batch_size, device)
         own = self.answers.forward.model
         super().__init__(name or getattr(getattr(own, "config", None), "_name_or_path", "") or type(own).__name__)
         self._identity: str | None = None
 
     def identity(self) -> str:
-        """Return a digest of the model's weights and its chat template."""
+        """Return a digest of the model's weights and its chat template, and the mode where it is not ``"answer"``."""
         if self._identity is None:
-            self._identity = f"local {self.answers.identity()}"
+            mode = "" if self.mode == "answer" else f" {self.mode}"
+            self._identity = f"local {self.answers.identity()}{mode}"
         return self._identity
 
     def stream(self, prompts: Sequence[Chat], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
@@ -68,6 +83,23 @@ class LocalJudge(Judge):
                 self.usage.calls += 1
                 self.usage.tokens += sum(len(part[i]) + len(answer) for answer in answers)
                 yield start + i, values
+
+    def stream_fits(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, float | None]]:
+        """Yield the log-odds of the answers, or how much likelier each label makes its text."""
+        if self.mode == "answer":
+            yield from super().stream_fits(pairs)
+            return
+        for start in range(0, len(pairs), WINDOW):
+            part = pairs[start : start + WINDOW]
+            asked = [(f"A sentence of {label}:", text) for label, text in part]
+            asked += [("A sentence:", text) for text in dict.fromkeys(text for _, text in part)]
+            prompts = [self.answers.read(prompt, special=True) for prompt, _ in asked]
+            texts = [self.answers.read(f" {text.strip()}", special=False) for _, text in asked]
+            found = dict(zip(asked, self.answers.log_probabilities(prompts, texts).tolist(), strict=True))
+            self.usage.calls += len(part)
+            self.usage.tokens += sum(map(len, prompts)) + sum(map(len, texts))
+            for i, (prompt, text) in enumerate(asked[: len(part)]):
+                yield start + i, found[prompt, text] - found["A sentence:", text]
 
     @property
     def _template(self) -> bool:

@@ -52,12 +52,12 @@ YES_NO = ("yes", "no")
 
 
 @runtime_checkable
-class Chooses(Protocol):
-    """Something that chooses between answers."""
+class Fits(Protocol):
+    """Something that tells whether texts fit labels."""
 
     name: str
 
-    def choose(self, prompts: Sequence[str], choices: Sequence[str]) -> Float[Tensor, "p k"]: ...
+    def fits(self, pairs: Sequence[tuple[str, str]]) -> Float[Tensor, " p"]: ...
 
 
 @dataclass(frozen=True)
@@ -110,16 +110,14 @@ def fits_question(label: str, text: str) -> str:
     )
 
 
-def qualify(judge: Chooses) -> Qualification:
+def qualify(judge: Fits) -> Qualification:
     """Return how well a judge answers known cases: every sentence by every label, the right one and the next."""
     labels, sentences = list(KNOWN), [text for own in KNOWN.values() for text in own]
-    asked = [fits_question(label, text) for label in labels for text in sentences]
-    values = judge.choose(asked, YES_NO).reshape(len(labels), len(sentences), 2)
+    odds = judge.fits([(label, text) for label in labels for text in sentences]).reshape(len(labels), len(sentences))
     owner = torch.tensor([i for i, own in enumerate(KNOWN.values()) for _ in own])
-    odds = log_odds(values)
     right = [auc(odds[i], owner == i) for i in range(len(labels))]
     other = [auc(odds[(i + 1) % len(labels)], owner == i) for i in range(len(labels))]
-    failed = float(values.isnan().any(-1).float().mean())
+    failed = float(odds.isnan().float().mean())
     return Qualification(judge.name, sum(right) / len(right), sum(other) / len(other), failed)
 
 

@@ -115,6 +115,7 @@ class ImageModel(nn.Module):
         if (
             plain
             and bool((numbers == numbers[0, 0]).all())
+            and places.shape[1] == picture.cells  # rows of activations have a place for the class token too
             and torch.equal(places, torch.arange(picture.cells).expand_as(places))
         ):
             return SimpleNamespace(logits=self._logits(picture.drawn(kinds, device_of(self.model) or input_ids.device)))

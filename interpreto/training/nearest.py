@@ -82,7 +82,7 @@ class NearestTexts:
         self,
         activations: Float[Tensor, "n d"] | Any,
         texts: Sequence[str],
-        labels: Sequence[Any] | None = None,
+        labels: Sequence[Any] | Tensor | None = None,
         *,
         metric: str = "cosine",
     ) -> None:

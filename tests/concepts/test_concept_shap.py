@@ -10,7 +10,7 @@ from torch import nn
 from interpreto.concepts import ConceptShap, DictionaryLearningExplainer, PCAConcepts, ProbeConcepts
 from interpreto.concepts.concept_shap import _all, _orders, _prefixes, _sampled, _weights
 from interpreto.concepts.splitters import ModelWithSplitPoints
-from interpreto.errors import OptionError
+from interpreto.errors import InputError, OptionError
 from interpreto.metrics import ConceptCompleteness
 from tests.problems import linear_headed
 from tests.tiny import CLASSIFIERS, SENTENCES
@@ -129,7 +129,64 @@ def test_deeper_down_and_drawn(tmp_path):
     assert result.plot(backend="matplotlib") is not None and len(result.to_dataframe()) == 3
 
 
+class Turned(nn.Module):
+    """All of the activations as orthonormal concepts, and a decoder that is exact, or one that returns nothing of them."""
+
+    nb_concepts = 32
+
+    def __init__(self, exact):
+        super().__init__()
+        self.exact = exact
+
+    def fit(self, rows):
+        self.turn = torch.linalg.qr(torch.randn(32, 32, generator=torch.Generator().manual_seed(1)))[0]
+
+    def encode(self, rows):
+        return rows @ self.turn
+
+    def decode(self, codes):
+        return codes @ self.turn.T if self.exact else torch.zeros_like(codes)
+
+
+TEXTS = [f"{a} {b}" for a in SENTENCES[1:6] for b in SENTENCES[1:6]]
+
+
+def of_turned(splitter, exact, **options):
+    explainer = DictionaryLearningExplainer(splitter, Turned(exact)).fit(splitter.get_activations(TEXTS)[0])
+    training = {"width": 16, "n_epochs": 20, "lr": 3e-2}
+    metric = ConceptCompleteness(explainer, **training, **options).run(TEXTS)
+    shap = ConceptShap(explainer, concepts=[0, 1], mapping="trained", **training, **options)
+    return ConceptShap(explainer, concepts=[0, 1]).run(TEXTS), shap.run(TEXTS), metric
+
+
+def test_a_trained_map_is_as_complete_as_an_exact_decoder_and_mends_a_mute_one(splitter):
+    plain, trained, metric = of_turned(splitter, exact=True)
+    assert plain.full == trained.full == metric.score == 1.0
+    assert plain.held_out is None and list(trained.held_out) == metric.details["held_out"]
+    plain, trained, metric = of_turned(splitter, exact=False)
+    assert abs(trained.full - metric.score) < 1e-10 and trained.full > plain.full + 0.2
+    assert abs(float(trained.values.sum()) - (trained.full - trained.empty)) < 1e-10
+
+
+def test_training_is_seeded_and_leaves_the_model_and_autograd_alone(splitter):
+    before = {name: value.clone() for name, value in splitter.model.state_dict().items()}
+    first = of_turned(splitter, exact=False)[1]
+    with torch.inference_mode():
+        again = of_turned(splitter, exact=False)[1]
+        assert torch.is_inference_mode_enabled()
+    with torch.no_grad():
+        third = of_turned(splitter, exact=False, random_state=1)[1]
+        assert not torch.is_grad_enabled()
+    assert torch.equal(first.values, again.values) and first.held_out == again.held_out != third.held_out
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in splitter.model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in splitter.model.state_dict().items())
+
+
 def test_wrong_calls(pca):
+    with pytest.raises(OptionError, match="mapping"):
+        ConceptShap(pca, mapping="linear")
+    with pytest.raises(InputError, match="at least two"):
+        ConceptShap(pca, mapping="trained").run(SENTENCES[:1])
     for options in ({"concepts": [4]}, {"concepts": [1, 1]}, {"concepts": []}, {"value": "loss"}, {"n_orders": 0}):
         with pytest.raises(OptionError, match=next(iter(options))):
             ConceptShap(pca, **options)

@@ -6,18 +6,17 @@ import torch
 from interpreto import SplitterForClassification, cockatiel, demo
 from interpreto.concepts import NeuronsAsConcepts, PCAConcepts, sobol_importance
 from interpreto.errors import InputError, TargetError
-from tests.concepts.test_concept_shap import Head
+from tests.problems import linear_headed
 from tests.tiny import CLASSIFIERS, SENTENCES
 
 
 def test_at_a_linear_head_indices_are_shares_of_squared_terms():
     """The variance of w z m, with m uniform, is (w z)² / 12."""
-    model, tokenizer = CLASSIFIERS["bert"]()
-    model.classifier = Head()
-    splitter = SplitterForClassification(model, tokenizer=tokenizer)
+    weight = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    splitter = linear_headed(weight)
     concepts = PCAConcepts(splitter, nb_concepts=4).fit(splitter.get_activations(SENTENCES)[0])
     found = sobol_importance(concepts, SENTENCES[1:4], 1, n_masks=2048)
-    terms = concepts.inputs_to_concepts(SENTENCES[1:4]) * (concepts.get_dictionary() @ model.classifier.weight[1])
+    terms = concepts.inputs_to_concepts(SENTENCES[1:4]) * (concepts.get_dictionary() @ weight[1])
     shares = terms.square() / terms.square().sum(1, keepdim=True)
     assert torch.allclose(found.by_text, shares.double().detach(), atol=0.03)
     assert torch.allclose(found.values, found.by_text.mean(0)) and found.standard_error.shape == (4,)

@@ -297,6 +297,28 @@ class TestLocal:
         assert torch.allclose(found, alone, atol=1e-5)
         assert judge.usage.calls == 4 and judge.usage.failures == 0
 
+    def test_a_text_fits_as_far_as_the_label_makes_it_likelier(self, lm) -> None:
+        model, tokenizer = lm
+        judge = LocalJudge(model, tokenizer, mode="likelihood")
+        pairs = [("praise", "A gem."), ("rain", "It rained all night."), ("rain", "A gem."), ("praise", "A gem.")]
+
+        def likelihood(prompt: str, text: str) -> float:
+            ids, answer = tokenizer(prompt)["input_ids"], tokenizer(f" {text}", add_special_tokens=False)["input_ids"]
+            with torch.no_grad():
+                logits = model(torch.tensor([ids + answer])).logits[0].log_softmax(-1)
+            return sum(float(logits[len(ids) - 1 + k, token]) for k, token in enumerate(answer))
+
+        wanted = [likelihood(f"A sentence of {label}:", text) - likelihood("A sentence:", text) for label, text in pairs]
+        assert judge.fits(pairs).tolist() == pytest.approx(wanted, abs=1e-4) and judge.usage.calls == 4
+        cached = CachedJudge(judge)
+        assert cached.fits(pairs).tolist() == pytest.approx(wanted, abs=1e-4) and judge.usage.calls == 7
+        assert cached.fits(pairs[:2]).tolist() == pytest.approx(wanted[:2], abs=1e-4) and judge.usage.calls == 7
+        asked = LocalJudge(model, tokenizer)
+        odds = asked.choose([fits_question(*pair) for pair in pairs], ["yes", "no"])
+        assert torch.allclose(asked.fits(pairs), odds[:, 0] - odds[:, 1]) and asked.identity() != judge.identity()
+        with pytest.raises(OptionError, match="mode"):
+            LocalJudge(model, tokenizer, mode="odds")
+
     def test_it_writes_what_the_model_writes(self, lm) -> None:
         model, tokenizer = lm
         ids = tokenizer("The film was", return_tensors="pt")

@@ -7,19 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from interpreto.concepts.base import ConceptExplainer
 from interpreto.concepts.interpretations.base import Interpretation
 from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels
 from interpreto.concepts.interpretations.examples import SAMPLINGS, Example, chosen_places, examples_of, random_examples
-from interpreto.concepts.interpretations.held_out import ConceptTexts, TextSplit, read_text_unit, read_texts
+from interpreto.concepts.interpretations.held_out import ConceptTexts
+from interpreto.concepts.interpretations.text_labels import TextLabels
 from interpreto.concepts.interpretations.topk_inputs import read_indices
 from interpreto.concepts.interpretations.vocabulary import VocabularyProjection
 from interpreto.judges.base import Chat, Judge
 from interpreto.judges.llm_interface import read_judge
 from interpreto.judges.reading import read_label
-from interpreto.validation import check_choice, check_count, check_probability
+from interpreto.validation import check_choice, check_count
 
 TOKENS = 64
 """Most tokens of a label."""
@@ -30,12 +29,13 @@ ASK = (
 AGAIN = 'That is no label. Reply with JSON alone: {"label": "…"}, and at most eight words.'
 
 
-class JudgedLabels(Interpretation, ABC):
+class JudgedLabels(TextLabels, ABC):
     """Base of labelers that show a judge examples of a concept.
 
     Examples are taken from the texts that are not held out. A judge that gives no label that can be read is asked once more;
     then the concept has none, and says so. For each concept the judge is also shown texts drawn at random, in the same way:
-    the label that it gives to these is the control of every score.
+    the label that it gives to these is the control of every score. Labels are not scored: `interpreto.metrics.Detection` and
+    its kin score them.
 
     Args:
         concept_explainer: Fitted concepts with a splitter.
@@ -70,53 +70,21 @@ class JudgedLabels(Interpretation, ABC):
         random_state: int = 0,
         system_prompt: str | None = None,
     ) -> None:
-        self.concept_explainer, self.judge = concept_explainer, read_judge(judge)
-        self.activation_granularity = read_text_unit(concept_explainer, activation_granularity)
+        super().__init__(
+            concept_explainer, activation_granularity, held_out=held_out, quantile=quantile, random_state=random_state
+        )
+        self.judge = read_judge(judge)
         self.k_examples = check_count(k_examples, "k_examples")
         self.sampling = check_choice(sampling, "sampling", SAMPLINGS)
         self.context = None if context is None else check_count(context, "context", 0)
         self.control, self.system_prompt = control, system_prompt
-        self.quantile = check_probability(quantile, "quantile", one=False)
-        self.split = TextSplit(held_out, random_state)
 
     @abstractmethod
     def prompt(self, examples: Sequence[Example]) -> Chat:
         """Return the question for the label of some examples."""
 
-    def interpret(
-        self,
-        inputs: Any = None,
-        latent_activations: Any = None,
-        concepts_indices: Any = "all",
-        *,
-        concepts_activations: Tensor | None = None,
-    ) -> ConceptLabels:
-        """Return a label for each concept. They are not scored: `interpreto.metrics.Detection` and its kin score them.
-
-        Args:
-            inputs: The data set, in any form that the splitter reads.
-            latent_activations: Activations of the inputs' units, in order; None: computed.
-            concepts_indices: Which concepts: a number, several, or ``"all"``.
-            concepts_activations: Amounts ``(n, c)`` of all concepts in the units, in place of activations.
-
-        Raises:
-            ModelError: the concepts are not fitted.
-            InputError: rows and units are of different numbers, or there is one text only.
-            OptionError: no such concept.
-            EndpointError, JudgeError: the judge cannot be asked.
-        """
-        self.concept_explainer.check_fitted()
-        concepts = read_indices(concepts_indices, self.concept_explainer.nb_concepts)
-        texts = read_texts(
-            self.concept_explainer,
-            inputs,
-            latent_activations,
-            concepts,
-            unit=self.activation_granularity,
-            split=self.split,
-            quantile=self.quantile,
-            concepts_activations=concepts_activations,
-        )
+    def _labels_of(self, texts: ConceptTexts) -> ConceptLabels:
+        concepts = texts.concepts
         shown = {i: self._shown(texts, i) for i in range(len(concepts)) if texts.obstacle(i, held=False) is None}
         asked = [self.prompt(examples) for examples in shown.values()]
         if self.control:
@@ -154,8 +122,7 @@ class JudgedLabels(Interpretation, ABC):
         )
 
     def _config(self) -> dict[str, Any]:
-        split = {"held_out": self.split.share, "random_state": self.split.random_state, "quantile": self.quantile}
-        return {**split, "k_examples": self.k_examples, "sampling": self.sampling, "context": self.context}
+        return {**self._split_config, "k_examples": self.k_examples, "sampling": self.sampling, "context": self.context}
 
     def _chat(self, instruction: str, shown: str) -> Chat:
         system = instruction if self.system_prompt is None else self.system_prompt

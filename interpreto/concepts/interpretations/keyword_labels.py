@@ -10,20 +10,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpreto.concepts.base import ConceptExplainer
-from interpreto.concepts.interpretations.base import Interpretation
 from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels, LabelScore
-from interpreto.concepts.interpretations.held_out import ConceptTexts, TextSplit, read_text_unit, read_texts
+from interpreto.concepts.interpretations.held_out import ConceptTexts
 from interpreto.concepts.interpretations.keywords import WordTable, keywords
-from interpreto.concepts.interpretations.topk_inputs import read_indices
+from interpreto.concepts.interpretations.text_labels import TextLabels
 from interpreto.statistics import auc, auc_difference
-from interpreto.validation import check_count, check_probability
+from interpreto.validation import check_count
 
 NAMED = 5
 """Keywords of a label's text; its score goes by all of them."""
 EVIDENCE = 5
 
 
-class KeywordLabels(Interpretation):
+class KeywordLabels(TextLabels):
     """Label concepts by the words that are over-represented in the texts in which each is active.
 
     A concept is active in the texts whose largest amount of it is in the top tenth. Words are ranked by their log-odds with
@@ -70,54 +69,20 @@ class KeywordLabels(Interpretation):
         quantile: float = 0.9,
         random_state: int = 0,
     ) -> None:
-        self.concept_explainer = concept_explainer
-        self.activation_granularity = read_text_unit(concept_explainer, activation_granularity)
-        self.k, self.min_count = check_count(k, "k"), check_count(min_count, "min_count")
-        self.quantile = check_probability(quantile, "quantile", one=False)
-        self.split = TextSplit(held_out, random_state)
-
-    def interpret(
-        self,
-        inputs: Any = None,
-        latent_activations: Any = None,
-        concepts_indices: Any = "all",
-        *,
-        concepts_activations: Tensor | None = None,
-    ) -> ConceptLabels:
-        """Return a label for each concept, with the AUC that its words reach on held-out texts.
-
-        Args:
-            inputs: The data set, in any form that the splitter reads.
-            latent_activations: Activations of the inputs' units, in order; None: computed.
-            concepts_indices: Which concepts: a number, several, or ``"all"``.
-            concepts_activations: Amounts ``(n, c)`` of all concepts in the units, in place of activations.
-
-        Raises:
-            ModelError: the concepts are not fitted.
-            InputError: rows and units are of different numbers, or there is one text only.
-            OptionError: no such concept.
-        """
-        self.concept_explainer.check_fitted()
-        concepts = read_indices(concepts_indices, self.concept_explainer.nb_concepts)
-        texts = read_texts(
-            self.concept_explainer,
-            inputs,
-            latent_activations,
-            concepts,
-            unit=self.activation_granularity,
-            split=self.split,
-            quantile=self.quantile,
-            concepts_activations=concepts_activations,
+        super().__init__(
+            concept_explainer, activation_granularity, held_out=held_out, quantile=quantile, random_state=random_state
         )
-        config = {"held_out": self.split.share, "random_state": self.split.random_state, "quantile": self.quantile, "k": self.k}
+        self.k, self.min_count = check_count(k, "k"), check_count(min_count, "min_count")
+
+    def _labels_of(self, texts: ConceptTexts) -> ConceptLabels:
         labels = self._labels(texts)
         scores = detected_by_keywords(texts, [label.keywords or {} for label in labels], _controls(labels))
         return ConceptLabels(
             {
                 concept: replace(label, score=score, failure=label.failure or (None if score else texts.obstacle(i, held=True)))
-                for i, (concept, label, score) in enumerate(zip(concepts, labels, scores, strict=True))
+                for i, (concept, label, score) in enumerate(zip(texts.concepts, labels, scores, strict=True))
             },
-            config,
+            {**self._split_config, "k": self.k},
         )
 
     def _labels(self, texts: ConceptTexts) -> list[ConceptLabel]:

@@ -78,12 +78,7 @@ class TopKSAE(EncodedAutoencoder):
 
 
 class AverageTopK(EncodedAutoencoder, ABC):
-    """Base of autoencoders whose codes are the largest of a batch, ``k`` per row on average; once trained, above a threshold.
-
-    Args:
-        nb_concepts: Number of concepts.
-        k: Concepts per row, on average; None for a tenth of them, at most 32.
-    """
+    """Base of autoencoders whose codes are the largest of a batch, ``k`` per row on average; later, above a threshold."""
 
     axes: ClassVar = {**EncodedAutoencoder.axes, "threshold": "1"}
 
@@ -122,7 +117,12 @@ class AverageTopK(EncodedAutoencoder, ABC):
 
 
 class BatchTopKSAE(AverageTopK):
-    """Codes are a batch's largest pre-activations, ``k`` per row on average; once trained, those above a threshold."""
+    """Codes are a batch's largest pre-activations, ``k`` per row on average; once trained, those above a threshold.
+
+    Args:
+        nb_concepts: Number of concepts.
+        k: Concepts per row, on average; None for a tenth of them, at most 32.
+    """
 
     def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """Run a forward pass with the largest pre-activations of the batch."""

@@ -218,8 +218,10 @@ class _Training:
     def facts(self) -> dict[str, Any]:
         """Return what must be the same for a training to be resumed."""
         facts = {k: v for k, v in asdict(self.options).items() if k not in ("checkpoint", "checkpoint_every")}
-        names = ("nb_concepts", "k", "l1", "l0", "bandwidth", "start_threshold", "beginnings")
+        names = ("nb_concepts", "k", "l1", "l0", "bandwidth", "start_threshold")
         facts |= {name: getattr(self.model, name) for name in names if hasattr(self.model, name)}
+        if hasattr(self.model, "beginnings"):
+            facts["beginnings"] = list(self.model.beginnings)  # as a file holds it
         facts |= {"model": type(self.model).__name__, "random_state": self.random_state}
         return facts | {"rows": self.activations.n, "width": self.activations.d}
 

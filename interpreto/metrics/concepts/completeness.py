@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cross_entropy
-from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.aliases import aliases
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
+from interpreto.concepts.concept_maps import ConceptMap, MapTraining, classified_texts, decided_rightly, halves
 from interpreto.concepts.downstream import Downstream
 from interpreto.concepts.outputs import single_targets
 from interpreto.concepts.splitters.base import TokenSplitter
 from interpreto.concepts.splitters.granularities import ActivationGranularity
-from interpreto.errors import EstimateWarning, InputError, TargetError, TaskError
-from interpreto.inputs.samples import Sample
+from interpreto.errors import EstimateWarning, InputError
 from interpreto.metrics.concepts.base import Scored
 from interpreto.metrics.result import MetricResult
 from interpreto.validation import check_count, check_positive, check_seed
-
-
-@dataclass(frozen=True, eq=False)
-class _Text:
-    """A text at the split point, its codes ``(u, c)``, and its class."""
-
-    sample: Sample
-    hidden: Tensor
-    codes: Tensor
-    label: int
 
 
 class ConceptCompleteness(Scored):
@@ -116,19 +102,19 @@ class ConceptCompleteness(Scored):
         samples = self.downstream.samples(inputs)
         if len(samples) < 2:
             raise InputError(f"`inputs`: got {len(samples)}; pass at least two, one to fit on and one to score.")
-        texts, own, classes = self._read(samples, single_targets(self.downstream.task, targets, samples))
+        labels = single_targets(self.downstream.task, targets, samples)
+        texts = classified_texts(
+            self.downstream, samples, labels, name="targets", metric="completeness", other="use LossRecovered"
+        )
         generator = torch.Generator().manual_seed(self.random_state)
-        order = torch.randperm(len(texts), generator=generator).tolist()
-        fitted, held_out = ([texts[i] for i in half] for half in (order[: len(order) // 2], order[len(order) // 2 :]))
-        chosen = decoder = _Map(self.explainer, None)
-        if self.width and self.n_epochs:
-            trained = self._train(fitted, generator)
-            better = self._right(fitted, trained).mean() > self._right(fitted, decoder).mean()
-            chosen = trained if bool(better) else decoder
-        numbers = order[len(order) // 2 :]
-        accurate = torch.tensor([float(own[i] == texts[i].label) for i in numbers], dtype=torch.float64)
-        details = {"decoder": float(self._right(held_out, decoder).mean()), "held_out": numbers}
-        return self._result(torch.stack([self._right(held_out, chosen), accurate], 1), 1 / classes, details)
+        fit, numbers = halves(len(texts), generator)
+        held_out, decoder = [texts[i] for i in numbers], ConceptMap(self.explainer)
+        training = MapTraining(self.width, self.n_epochs, self.lr, self.batch_size)
+        chosen = training(self.downstream, self.explainer, [texts[i] for i in fit], generator)
+        accurate = torch.tensor([float(text.decision == text.label) for text in held_out], dtype=torch.float64)
+        right = [decided_rightly(self.downstream, held_out, mapping) for mapping in (decoder, chosen)]
+        details = {"decoder": float(right[0].mean()), "held_out": numbers}
+        return self._result(torch.stack([right[1], accurate], 1), 1 / texts[0].classes, details)
 
     def _result(self, parts: Float[Tensor, "n 2"], guess: float, details: dict[str, Any]) -> MetricResult:
         chosen, model = parts.mean(0).tolist()
@@ -154,91 +140,8 @@ class ConceptCompleteness(Scored):
             combined=partial(above_chance, guess=guess),
         )
 
-    def _read(self, samples: Sequence[Sample], labels: Sequence[int | None]) -> tuple[list[_Text], list[int], int]:
-        """Return the texts, the model's decisions, and the number of classes."""
-        texts, own, classes = [], [], 0
-        for text, label in zip(self.downstream.at_split(samples), labels, strict=True):
-            if text.logits.ndim != 1 or len(text.logits) < 2:
-                raise TaskError(
-                    f"`concept_explainer`: completeness is of classifiers of texts, and the logits of "
-                    f"{type(self.downstream.splitter.model).__name__} for one have shape {tuple(text.logits.shape)}; "
-                    "use LossRecovered."
-                )
-            own.append(int(text.logits.argmax()))
-            classes = len(text.logits)
-            if label is not None and not 0 <= label < classes:
-                raise TargetError(f"`targets`: got {label}; the model has the classes 0 to {classes - 1}.")
-            texts.append(_Text(text.sample, text.hidden[0], text.concepts, own[-1] if label is None else label))
-        return texts, own, classes
-
-    def _logits(self, texts: Sequence[_Text], mapping: _Map) -> Float[Tensor, "b k"]:
-        samples, parts = [text.sample for text in texts], [text.hidden for text in texts]
-        hidden = torch.stack(parts) if parts[0].ndim == 1 else pad_sequence(parts, batch_first=True)
-        rows = self.downstream.pool(samples, hidden)
-        given = mapping(torch.cat([text.codes for text in texts]))
-        return self.downstream.outputs_from(samples, self.downstream.moved(samples, hidden, given.to(rows) - rows))
-
-    @torch.no_grad()
-    def _right(self, texts: Sequence[_Text], mapping: _Map) -> Float[Tensor, " n"]:
-        """Return 1 for texts whose class follows from the mapped concepts, else 0."""
-
-        def right(picked: list[int]) -> list[float]:
-            batch = [texts[i] for i in picked]
-            predictions = self._logits(batch, mapping).argmax(1).tolist()
-            return [float(prediction == text.label) for prediction, text in zip(predictions, batch, strict=True)]
-
-        return torch.tensor(self.downstream.map([text.sample for text in texts], right), dtype=torch.float64)
-
-    def _train(self, texts: Sequence[_Text], generator: torch.Generator) -> _Map:
-        mapping = _Map(self.explainer, _weights(texts[0].codes, texts[0].hidden.shape[-1], self.width, generator))
-        assert mapping.weights is not None
-        optimizer = torch.optim.Adam(mapping.weights, lr=self.lr)
-        for _ in range(self.n_epochs):
-            for picked in torch.randperm(len(texts), generator=generator).split(self.batch_size):
-                optimizer.zero_grad()
-                self._add_gradients([texts[i] for i in picked.tolist()], mapping)
-                optimizer.step()
-        return mapping
-
-    def _add_gradients(self, texts: Sequence[_Text], mapping: _Map) -> None:
-        """Add the gradients of the mean cross-entropy, in parts where the texts cannot be run together."""
-
-        def add(picked: list[int]) -> list[int]:
-            batch = [texts[i] for i in picked]
-            with torch.enable_grad():
-                logits = self._logits(batch, mapping)
-                labels = torch.tensor([text.label for text in batch], device=logits.device)
-                (cross_entropy(logits, labels, reduction="sum") / len(texts)).backward()
-            return picked
-
-        self.downstream.map([text.sample for text in texts], add)
-
 
 def above_chance(accuracies: Float[Tensor, "*b 2"], guess: float) -> Float[Tensor, "*b"]:
     """Compute the share of the second accuracy's gain over guessing that the first one has; NaN where there is no gain."""
     first, second = (accuracies - guess).unbind(-1)
     return torch.where(second == 0, torch.nan, first / second)
-
-
-@dataclass(frozen=True, eq=False)
-class _Map:
-    """Maps concepts to activations: the decoder, plus a two-layer network where there is one."""
-
-    explainer: ConceptAutoEncoderExplainer
-    weights: list[Tensor] | None
-
-    def __call__(self, codes: Float[Tensor, "u c"]) -> Float[Tensor, "u d"]:
-        with torch.no_grad():
-            decoded = self.explainer.decode_concepts(codes)
-        if self.weights is None:
-            return decoded
-        first, bias, second, offset = self.weights
-        return decoded + torch.relu(codes @ first + bias) @ second + offset
-
-
-def _weights(codes: Tensor, d: int, width: int, generator: torch.Generator) -> list[Tensor]:
-    """Return weights of a network whose output is zero, so that training begins at the decoder."""
-    c = codes.shape[1]
-    first = (2 * torch.rand(c, width, generator=generator, dtype=torch.float64) - 1) / c**0.5
-    starts = [first, torch.zeros(width), torch.zeros(width, d), torch.zeros(d)]
-    return [start.to(codes.device, codes.dtype).requires_grad_() for start in starts]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interpreto.concepts.base import ConceptExplainer
@@ -220,8 +220,8 @@ class AskedScoring(JudgedScoring, ABC):
         """Return what a judge is asked about for a concept, and what is true of it."""
 
     @abstractmethod
-    def _question(self, label: str, item: str) -> str:
-        """Return a question."""
+    def _odds(self, asked: Sequence[tuple[str, str]]) -> Float[Tensor, " q"]:
+        """Return the log-odds that each label is true of each item; NaN where there is no answer."""
 
     def _scores(self, texts: ConceptTexts, labels: Sequence[ConceptLabel]) -> list[LabelScore | None]:
         usable = self._usable(texts, labels)
@@ -230,14 +230,14 @@ class AskedScoring(JudgedScoring, ABC):
             return scores
         self._check_judge()
         items = {i: self._items(texts, i) for i in usable}
-        asked: list[str] = []
+        asked: list[tuple[str, str]] = []
         parts: list[tuple[int, int, int]] = []
         for i in usable:
             for which, label in enumerate(variants(labels, i, usable)):
                 if label is not None:
                     parts.append((i, which, len(items[i][0])))
-                    asked += [self._question(label, item) for item in items[i][0]]
-        odds = log_odds(self.judge.choose(asked, YES_NO)).split([size for *_, size in parts])
+                    asked += [(label, item) for item in items[i][0]]
+        odds = self._odds(asked).split([size for *_, size in parts])
         answers = {(i, which): values for (i, which, _), values in zip(parts, odds, strict=True)}
         for i in usable:
             mine, shuffled, other = (answers.get((i, which)) for which in range(3))
@@ -291,8 +291,8 @@ class Detection(AskedScoring):
         truth = torch.tensor([True] * len(positive) + [False] * len(negative))
         return [texts.texts[i] for i in (*positive, *negative)], truth
 
-    def _question(self, label: str, item: str) -> str:
-        return fits_question(label, item)
+    def _odds(self, asked: Sequence[tuple[str, str]]) -> Float[Tensor, " q"]:
+        return self.judge.fits(asked)
 
 
 def neighbor(texts: ConceptTexts, place: int) -> int:
@@ -331,9 +331,13 @@ class Fuzzing(AskedScoring):
             wrong.append(example.marked(other.tolist()))
         return [*right, *wrong], torch.tensor([True] * len(right) + [False] * len(wrong), dtype=torch.bool)
 
-    def _question(self, label: str, item: str) -> str:
-        asked = fits_question(label, item)
-        return asked.replace("Does the text fit the description?", "Do the parts within « and » fit the description?", 1)
+    def _odds(self, asked: Sequence[tuple[str, str]]) -> Float[Tensor, " q"]:
+        return log_odds(self.judge.choose([_marks_question(label, item) for label, item in asked], YES_NO))
+
+
+def _marks_question(label: str, item: str) -> str:
+    asked = fits_question(label, item)
+    return asked.replace("Does the text fit the description?", "Do the parts within « and » fit the description?", 1)
 
 
 def variants(labels: Sequence[ConceptLabel], place: int, usable: list[int]) -> tuple[str, str | None, str | None]:
