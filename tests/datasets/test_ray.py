@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from interpreto import explain_dataset
@@ -12,14 +14,8 @@ from tests.datasets.explainers import digests, occlusion, sampled, suicidal_once
 pytestmark = pytest.mark.slow
 
 
-def installed() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("ray") is not None
-
-
-@pytest.mark.skipif(installed(), reason="Ray is installed")
-def test_without_ray_there_is_a_word_on_how_to_get_it(tmp_path):
+def test_without_ray_there_is_a_word_on_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     with pytest.raises(OptionError, match=r"pip install 'ray\[data\]'"):
         explain_dataset(occlusion(), texts(2), tmp_path / "out", engine="ray")
 
