@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from interpreto import ModelWithSplitPoints, Occlusion, SplitterForGeneration, demo
-from interpreto.concepts import ICAConcepts, PCAConcepts, SemiNMFConcepts
+from interpreto import ModelWithSplitPoints, Occlusion, SplitterForGeneration, Steering, compare_steering, demo
+from interpreto.concepts import ClassProbability, ContrastiveConcept, ICAConcepts, PCAConcepts, SemiNMFConcepts
 from interpreto.concepts.interpretations import TopKInputs
 
 BLOCK, PROMPT = 15, "The capital of France is"
@@ -108,3 +108,37 @@ def scores(model, sample, edit=lambda activations: activations):
     handle.remove()
     written = torch.arange(sample.prompt, len(sample.input_ids))
     return logs[written - 1, sample.input_ids[written]]
+
+
+def test_a_direction_of_pairs_moves_what_it_writes_and_random_ones_do_not(smollm2):
+    """That of tutorial 8: a share of positive continuations moves by 0.3 at less than 0.6 nats per token."""
+    pleased = [
+        "I loved every minute of this film",
+        "The acting was wonderful and moving",
+        "What a beautiful, joyful story",
+        "The meal was delicious and the staff were kind",
+        "It was the best day of my life",
+        "This is a great product, and I am delighted",
+        "The music was lovely and made me smile",
+        "She was proud and full of hope",
+    ]
+    displeased = [
+        "I hated every minute of this film",
+        "The acting was terrible and boring",
+        "What an ugly, miserable story",
+        "The meal was disgusting and the staff were rude",
+        "It was the worst day of my life",
+        "This is an awful product, and I am furious",
+        "The music was horrible and made me cry",
+        "She was ashamed and full of despair",
+    ]
+    prompts = ["The film was", "I went to the restaurant and", "When I think of my job, I", "The book is", "My neighbor is"]
+    prompts += ["The weather today", "The hotel room was", "Our trip to the coast", "The new phone", "Last night's concert"]
+    model, tokenizer = smollm2
+    concept = ContrastiveConcept(ModelWithSplitPoints(model, 14, tokenizer=tokenizer), "mean").fit(pleased, displeased)
+    assert concept.agreement == 1.0
+    steering = Steering.add(concept, 0, unit=float(concept.get_dictionary().norm()))
+    positive = ClassProbability(*demo.load_classifier(), "positive")
+    found = compare_steering(model, prompts, steering, [1], effect=positive, max_new_tokens=20, n_random=10)
+    assert float(found.change[1]) >= 0.3 and float(found.cost[1]) <= 0.6
+    assert found.suggested == 1.0 and float(found.control_change[:, 1].abs().max()) < float(found.change[1])

@@ -64,7 +64,7 @@ class _Axes:
         for value in (low + (high - low) * k / 3 for k in range(4)):
             y = self.y(value)
             drawn.append(f'<line {ends} y1="{y:.1f}" y2="{y:.1f}" stroke-opacity=".14"/>')
-            drawn.append(_text(self.left - 4, y + 4, f"{value:.2g}", "end"))
+            drawn.append(_text(self.left - 4, y + 4, f"{value:.3g}", "end"))
         return drawn
 
     def line(self, at: Sequence[float], line: Line, look: str) -> str:
