@@ -62,7 +62,11 @@ def renderer(outputs: LensOutput | Sequence[LensOutput]) -> LensRenderer:
 
 
 def plot_lens(
-    outputs: LensOutput | Sequence[LensOutput], path: str | PathLike[str] | None = None, *, backend: str = "auto"
+    outputs: LensOutput | Sequence[LensOutput],
+    path: str | PathLike[str] | None = None,
+    *,
+    align: bool = False,
+    backend: str = "auto",
 ) -> Any:
     """Draw what a model would answer after each layer: layers × tokens, the likeliest output in each cell.
 
@@ -70,6 +74,7 @@ def plot_lens(
         outputs: What `LogitLens` or `TunedLens` returns, or one of these results.
         path: File to write as well: a page, where each cell shows its likeliest outputs, or matplotlib's figure in the
             format of the file's suffix.
+        align: Show each answer at the next token, which it is a prediction of; False: at the token after which it is given.
         backend: ``"notebook"``, ``"terminal"`` or ``"matplotlib"``; ``"auto"`` is the notebook whose kernel runs this, else
             the terminal.
 
@@ -88,4 +93,5 @@ def plot_lens(
         'layer'
     """
     check_backend(backend)
-    return renderer(outputs).show(path, backend=backend)
+    drawn = renderer(outputs)
+    return (LensRenderer([output.aligned() for output in drawn.outputs]) if align else drawn).show(path, backend=backend)

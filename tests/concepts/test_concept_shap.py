@@ -168,6 +168,7 @@ def test_a_trained_map_is_as_complete_as_an_exact_decoder_and_mends_a_mute_one(s
     assert abs(float(trained.values.sum()) - (trained.full - trained.empty)) < 1e-10
 
 
+@pytest.mark.slow
 def test_training_is_seeded_and_leaves_the_model_and_autograd_alone(splitter):
     before = {name: value.clone() for name, value in splitter.model.state_dict().items()}
     first = of_turned(splitter, exact=False)[1]

@@ -45,3 +45,19 @@ def test_every_medium_draws_it(outputs, capsys):
 def test_other_things_are_refused(outputs):
     with pytest.raises(InputError, match="nothing in it"):
         plot_lens([])
+
+
+def test_aligned_answers_stand_at_the_token_that_they_predict(outputs, tmp_path, capsys):
+    plain, aligned = outputs[0], outputs[0].aligned()
+    assert aligned.tokens == plain.tokens[1:] and aligned.aligned() is aligned and not plain.is_aligned
+    for layer in plain.layers:
+        for token in range(len(aligned.tokens)):
+            assert aligned.top(layer, token) == plain.top(layer, token)  # after token t, so of token t + 1
+    assert aligned.depth.tolist() == plain.depth.tolist()[:-1] and aligned.ranks(0) == plain.ranks(0)
+    plot_lens(outputs, tmp_path / "lens.html", align=True, backend="terminal")
+    assert f"in place of {plain.tokens[-1]!r}" in capsys.readouterr().out
+    page = (tmp_path / "lens.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1])
+    assert data["texts"][0]["tokens"] == list(plain.tokens[1:]) and data["texts"][0]["answers"] == plain.target_labels[:-1]
+    classifier = LogitLens(*tiny.CLASSIFIERS["bert"]())("A film.")[0]
+    assert classifier.aligned() is classifier

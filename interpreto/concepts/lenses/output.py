@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from jaxtyping import Float, Int
@@ -32,6 +32,7 @@ class LensOutput(Renderable):
         target_ranks: Of this output after each layer, ``(m, l)``; 1 is the likeliest.
         labels: Names of all outputs that occur.
         method: Name of the lens.
+        is_aligned: Columns are what the model answers before each token, in its place; False: after it.
     """
 
     _subject: ClassVar[str] = "lens"
@@ -48,6 +49,7 @@ class LensOutput(Renderable):
     target_ranks: Int[Tensor, "m l"]
     labels: Mapping[int, str]
     method: str = "LogitLens"
+    is_aligned: bool = False
 
     @property
     def target_labels(self) -> list[str]:
@@ -90,6 +92,27 @@ class LensOutput(Renderable):
     def ranks(self, token: int = -1) -> list[int]:
         """Return the rank of the followed output after each layer, at one token; 1 is the likeliest."""
         return self.target_ranks[:, token].tolist()
+
+    def aligned(self) -> LensOutput:
+        """Return the same with each distribution at the token that it is a prediction of: the next one.
+
+        The first token, which nothing predicts, and the distribution after the last one are left out. A text of one column
+        stays as it is, as a classifier's does.
+        """
+        if self.is_aligned or len(self.tokens) == 1:
+            return self
+        return replace(
+            self,
+            tokens=self.tokens[1:],
+            ids=self.ids[:, :-1],
+            probabilities=self.probabilities[:, :-1],
+            entropy=self.entropy[:, :-1],
+            divergence=self.divergence[:, :-1],
+            target_ids=self.target_ids[:-1],
+            target_probabilities=self.target_probabilities[:, :-1],
+            target_ranks=self.target_ranks[:, :-1],
+            is_aligned=True,
+        )
 
     def __repr__(self) -> str:
         return f"LensOutput({self.text[:40]!r}, {len(self.layers)} layers, {len(self.tokens)} tokens, k={self.ids.shape[-1]})"

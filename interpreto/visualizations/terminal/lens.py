@@ -24,7 +24,11 @@ def lens_to_text(output: LensOutput, token: int = -1, *, width: int | None = Non
     """
     lines = Lines(width, color)
     followed = one_line(output.target_labels[token])
-    where = "" if len(output.tokens) == 1 else f" after {one_line(output.tokens[token])!r}"
+    where = (
+        ""
+        if len(output.tokens) == 1
+        else f" {'in place of' if output.is_aligned else 'after'} {one_line(output.tokens[token])!r}"
+    )
     lines.add(Text.assemble((one_line(output.text), "bold")))
     lines.add(Text(f"probability and rank of {followed!r}{where} · {output.method}"))
     chances, ranks = output.target_probabilities[:, token].tolist(), output.ranks(token)
