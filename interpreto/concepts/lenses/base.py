@@ -163,7 +163,7 @@ class Lens(ABC):
             "target_ranks": 1 + (logs > own).sum(-1),
         }
 
-    def _output(self, sample: Sample, part: dict[str, Tensor], names: Names, generates: bool) -> LensOutput:
+    def _output(self, sample: Sample, part: dict[str, Any], names: Names, generates: bool) -> LensOutput:
         tokens = tuple(names.of_token(i) for i in sample.input_ids[sample.source :].tolist()) if generates else (sample.text,)
         used = sorted({*part["ids"].flatten().tolist(), *part["target_ids"].tolist()})
         labels = {i: names.of_token(i) if generates else names.of_class(i) for i in used}

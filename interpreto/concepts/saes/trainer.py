@@ -220,8 +220,9 @@ class _Training:
         facts = {k: v for k, v in asdict(self.options).items() if k not in ("checkpoint", "checkpoint_every")}
         names = ("nb_concepts", "k", "l1", "l0", "bandwidth", "start_threshold")
         facts |= {name: getattr(self.model, name) for name in names if hasattr(self.model, name)}
-        if hasattr(self.model, "beginnings"):
-            facts["beginnings"] = list(self.model.beginnings)  # as a file holds it
+        beginnings: Any = getattr(self.model, "beginnings", None)
+        if beginnings is not None:
+            facts["beginnings"] = list(beginnings)  # as a file holds it
         facts |= {"model": type(self.model).__name__, "random_state": self.random_state}
         return facts | {"rows": self.activations.n, "width": self.activations.d}
 

@@ -20,8 +20,9 @@ def circuit_to_text(circuit: Circuit, *, width: int | None = None, color: bool |
         color: Write ANSI codes; None: if standard output takes colors and NO_COLOR is not set.
     """
     lines = Lines(width, color)
-    more = f" and {len(circuit.texts) - 1} more" if len(circuit.texts) > 1 else ""
-    lines.add(Text.assemble((one_line(circuit.texts[0]), "bold"), more))
+    first, *others = circuit.texts
+    more = f" and {len(others)} more" if others else ""
+    lines.add(Text.assemble((one_line(first), "bold"), more))
     lines.add(Text(f"{one_line(circuit.metric)} · {len(circuit.nodes)} of {circuit.candidates} parts · {circuit.method}"))
     nodes = circuit.nodes[:NODES]
     if nodes:
