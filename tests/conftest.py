@@ -27,9 +27,30 @@ LOOPS = {
         "llama-KernelShap",
         "llama-InputXGradient",
     ),
+    "tests/models/test_options.py::test_no_optimization_changes_a_number": (
+        "gpt2-",
+        "llama-",
+        "qwen2-",
+        "mistral-",
+        "t5-",
+        "mamba-",
+    ),
+    "tests/attributions/test_attention.py::test_raw_attention_is_the_row_of_the_token_that_is_read": ("bert", "llama"),
+    "tests/attributions/test_generation.py::test_occlusion_integrated_gradients_and_shapley_values_are_those_of_the_reference": (
+        *("gpt2", "llama", "mamba", "t5"),
+    ),
+    "tests/concepts/saes/test_saes.py::test_an_offset_and_a_scale_change_nothing": ("TopKSAEConcepts",),
+    "tests/concepts/test_inputs_to_concepts.py::test_every_method_that_differentiates": ("bert-",),
+    "tests/test_cli.py::test_one_method_is_shown_with_what_is_known_of_it": (
+        "occlusion",
+        "kernel-shap",
+        "attn-lrp",
+        "grad-cam",
+    ),
 }
 """Tests that try every method on one family, or a family's methods one by one, and where the fast lane runs them."""
 GUIDES = (
+    "circuits",
     "training_data",
     "concepts",
     "datasets",
@@ -54,7 +75,16 @@ HEAVY = (
     ),
     "tests/attributions/test_surrogates.py::TestGlobalAttribution::test_it_is_a_prior",
     "tests/attributions/games/test_indices.py::test_owen_values_of_a_binary_tree_are_those_of_shaps_partition_explainer",
-    "tests/concepts/saes/test_saes.py::test_an_offset_and_a_scale_change_nothing[VanillaSAEConcepts]",
+    *(
+        f"tests/attributions/test_generation.py::test_explained_by_the_prompt_alone[{method}]"
+        for method in ("ValueZeroing", "BidirectionalAttention", "TransitionAttention", "Alti", "DeepLiftShap")
+    ),
+    *(
+        f"tests/contracts/test_invariance.py::test_batches_company_order_and_padding_change_nothing[{method}-gpt2]"
+        for method in ("AttnLrp", "DeepLift")
+    ),
+    "tests/attributions/test_closed_forms.py::test_standard_errors_of_noisy_gradients_are_those_of_repeated_runs",
+    "tests/attributions/test_closed_forms.py::test_kernel_shap_standard_errors_are_those_of_repeated_runs",
     "tests/contracts/test_invariance.py::test_targets_together_are_targets_alone",
     "tests/attributions/test_generation.py::test_a_contrast_of_classes_is_the_difference_of_two_scores",
     "tests/concepts/solvers/test_solvers.py::test_codes_of_more_atoms_than_dimensions_are_optimal_and_each_row_s_own[60-30]",
