@@ -36,7 +36,7 @@ LOOPS = {
         "mamba-",
     ),
     "tests/attributions/test_attention.py::test_raw_attention_is_the_row_of_the_token_that_is_read": ("bert", "llama"),
-    "tests/attributions/test_generation.py::test_occlusion_integrated_gradients_and_shapley_values_are_those_of_the_reference": (
+    "tests/attributions/test_generation.py::test_occlusion_integrated_gradients_and_shapley": (
         *("gpt2", "llama", "mamba", "t5"),
     ),
     "tests/concepts/saes/test_saes.py::test_an_offset_and_a_scale_change_nothing": ("TopKSAEConcepts",),
