@@ -29,11 +29,11 @@ LOOPS = {
     ),
     "tests/models/test_options.py::test_no_optimization_changes_a_number": (
         "gpt2-",
-        "llama-",
-        "qwen2-",
-        "mistral-",
-        "t5-",
-        "mamba-",
+        *(
+            f"{family}-{option}"
+            for family in ("llama", "qwen2", "mistral", "t5", "mamba")
+            for option in ("distinct", "kept_logits", "prefix", "shared_backward")
+        ),
     ),
     "tests/attributions/test_attention.py::test_raw_attention_is_the_row_of_the_token_that_is_read": ("bert", "llama"),
     "tests/attributions/test_generation.py::test_occlusion_integrated_gradients_and_shapley": (
