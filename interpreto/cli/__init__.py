@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import typer
 
-from interpreto.cli.commands import SHORT, program
+from interpreto.cli import commands, concept_commands, dataset_commands  # noqa: F401  # they add themselves to the program
 from interpreto.cli.hints import check_command, paired, refusal, spread
+from interpreto.cli.program import SHORT, program
 from interpreto.errors import InterpretoError
 from interpreto.renderable import visible
 

@@ -14,19 +14,11 @@ Arguments = SimpleNamespace
 COLUMNS = ("text", "sentence", "prompt", "review", "content")
 """Names under which a table's texts are looked for, before its first column is taken."""
 COMMANDS = (
-    "explain",
-    "compare",
-    "report",
-    "concepts",
-    "lens",
-    "steer",
-    "methods",
-    "app",
-    "demo",
-    "sae",
-    "explain-dataset",
-    "dataset",
+    *("explain", "compare", "report", "explain-dataset", "dataset"),
+    *("concepts", "lens", "steer", "sae"),
+    *("methods", "app", "demo"),
 )
+"""In the order in which help lists them."""
 METHODS = {method.slug: method.name for method in REGISTERED}
 """Classes of the package by their names on the command line."""
 COMPARED = ("occlusion", "kernel-shap", "integrated-gradients", "saliency")

@@ -21,6 +21,8 @@ IMAGE_REPLACEMENTS = REPLACEMENTS[1:]
 """``mean``: the image's mean color. ``blur``: the image out of focus. ``zero``: the mean color of the data that the processor
 normalizes by. ``noise``: random colors with the image's mean and spread."""
 
+NO_VOCABULARY = "`model`: this method looks other words of the vocabulary up, and images have none; use another one."
+
 
 class PictureSpace(InputSpace):
     """Look up the pixels of cells, and baselines of them."""
@@ -64,7 +66,7 @@ class PictureSpace(InputSpace):
         Raises:
             OptionError: always.
         """
-        raise OptionError("`model`: this method looks other words of the vocabulary up, and images have none; use another one.")
+        raise OptionError(NO_VOCABULARY)
 
 
 @dataclass(frozen=True, eq=False)

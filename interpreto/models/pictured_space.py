@@ -14,7 +14,7 @@ from interpreto.inputs.pictures import of_kind
 from interpreto.inputs.samples import Readout, Sample
 from interpreto.models.embeddings import Baseline, InputSpace
 from interpreto.models.forward import Forward
-from interpreto.models.image_space import IMAGE_REPLACEMENTS
+from interpreto.models.image_space import IMAGE_REPLACEMENTS, NO_VOCABULARY
 from interpreto.models.pictured_models import PicturedModel, are_cells
 from interpreto.models.rows import Rows, plain_rows
 from interpreto.validation import shown
@@ -85,7 +85,7 @@ class PicturedSpace(InputSpace):
         Raises:
             OptionError: always.
         """
-        raise OptionError("`model`: this method looks other words of the vocabulary up, and images have none; use another one.")
+        raise OptionError(NO_VOCABULARY)
 
 
 @dataclass(frozen=True, eq=False)
