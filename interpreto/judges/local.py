@@ -34,8 +34,12 @@ class LocalJudge(Judge):
         OptionError: there is no such mode.
 
     Examples:
-        >>> judge = LocalJudge(model, tokenizer)  # doctest: +SKIP
-        >>> judge.choose(["Is snow white? Reply yes or no."], ["yes", "no"]).shape  # doctest: +SKIP
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> from interpreto import demo
+        >>> _, tokenizer = demo.load_classifier()
+        >>> model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_layer=1, n_head=2, n_embd=8)).eval()
+        >>> judge = LocalJudge(model, tokenizer)
+        >>> judge.choose(["Is snow white? Reply yes or no."], ["yes", "no"]).shape
         torch.Size([1, 2])
     """
 
