@@ -200,24 +200,19 @@ def as_format_1(store, splitter, samples):
 def test_a_store_of_an_earlier_version_is_taken_up(splitter, whole, store, missing):
     as_format_1(store, splitter, splitter.samples(SENTENCES, "word"))
     assert list(ActivationStore(store.path).units()) == list(whole.units())
-    stamps = {name: os.stat(store.path / name).st_mtime_ns for name in os.listdir(store.path) if name.startswith("shard")}
+    files = [store.path / name for name in os.listdir(store.path) if name.startswith("shard")]
+    stamps = [file.stat().st_mtime_ns for file in files]
     if missing is not None:
         (store.path / f"shard-{missing:05d}.json").unlink()
     found = splitter.store_activations(SENTENCES, store.path, "word", rows_per_shard=ROWS)
     assert torch.equal(found.read(), whole.read()) and list(found.units()) == list(whole.units()) and found.verify()
-    left = [
-        name
-        for name, stamp in stamps.items()
-        if (store.path / name).exists() and os.stat(store.path / name).st_mtime_ns == stamp
-    ]
-    assert len(left) == len(stamps) - (0 if missing is None else 2)
+    left = [file.exists() and file.stat().st_mtime_ns == stamp for file, stamp in zip(files, stamps, strict=True)]
+    assert sum(left) == len(files) - (0 if missing is None else 2)
     with pytest.raises(FileError, match="of other inputs"):
         splitter.store_activations(SENTENCES[1:], store.path, "word", rows_per_shard=ROWS)
 
 
-@pytest.mark.parametrize(
-    "entries", [{"digest": None}, {"rows": 2}, {"samples": None}, {"spans": [[0]]}, {"texts": [1]}], ids=str
-)
+@pytest.mark.parametrize("entries", [{"digest": None}, {"rows": 2}, {"samples": None}, {"spans": [[0]]}, {"texts": [1]}])
 def test_a_damaged_index_of_an_earlier_version_is_told(splitter, store, entries):
     as_format_1(store, splitter, splitter.samples(SENTENCES, "word"))
     place = store.path / "shard-00000.json"
