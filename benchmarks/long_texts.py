@@ -66,18 +66,19 @@ def main() -> None:
         for method, options in METHODS.items():
             explainer = method(model, tokenizer, **options)
             whole = method(model, tokenizer, shortcuts=EngineOptions(prefix=False), **options)
+            whole(inputs, targets)  # the first call checks that padding changes nothing
             passes = recorded(model, lambda whole=whole, inputs=inputs, targets=targets: whole(inputs, targets))
-            print(_row(name, explainer, passes, inputs, targets, arguments.rounds), flush=True)
+            runs: dict[str, Run] = {
+                "ours": lambda explainer=explainer, inputs=inputs, targets=targets: explainer(inputs, targets),
+                "bare": lambda model=model, passes=passes: bare(model, passes),
+            }
+            if method is Occlusion and not name.startswith("gpt"):
+                runs["captum"] = captum(model, tokenizer, inputs)
+            print(f"| {name} | {method.__name__} | {_row(model.device, runs, passes, arguments.rounds)}", flush=True)
 
 
-def _row(
-    name: str, explainer: Any, passes: list[tuple[dict[str, Any], bool]], inputs: list[str], targets: list[Any], rounds: int
-) -> str:
-    model = explainer.forward.model
-    runs: dict[str, Run] = {"ours": lambda: explainer(inputs, targets), "bare": lambda: bare(model, passes)}
-    memory = _memory(runs["ours"], model.device)
-    if type(explainer) is Occlusion and not name.startswith("gpt"):
-        runs["captum"] = captum(model, explainer, inputs)
+def _row(device: torch.device, runs: dict[str, Run], passes: list[tuple[dict[str, Any], bool]], rounds: int) -> str:
+    memory = _memory(runs["ours"], device)
     best = dict.fromkeys(runs, float("inf"))
     for number in range(rounds + 1):  # the first warms up
         for kind, run in runs.items():
@@ -88,13 +89,11 @@ def _row(
             _wait()
             if number:
                 best[kind] = min(best[kind], time.perf_counter() - start)
-    ours, alone = best["ours"], best["bare"]
-    peer = f"{best['captum'] / ours:.1f} ×" if "captum" in best else "–"
+    seconds, alone = best["ours"], best["bare"]
+    peer = f"{best['captum'] / seconds:.1f} ×" if "captum" in best else "–"
     rows = sum(len(next(iter(given.values()))) for given, _ in passes)
-    return (
-        f"| {name} | {type(explainer).__name__} | {rows} | {len(passes)} | {alone * 1000:.0f} ms | {ours * 1000:.0f} ms | "
-        f"{ours / alone:.2f} | {memory} | {peer} |"
-    )
+    times = f"{alone * 1000:.0f} ms | {seconds * 1000:.0f} ms | {seconds / alone:.2f}"
+    return f"{rows} | {len(passes)} | {times} | {memory} | {peer} |"
 
 
 def recorded(model: Any, run: Run) -> list[tuple[dict[str, Any], bool]]:
@@ -131,19 +130,17 @@ def bare(model: Any, passes: list[tuple[dict[str, Any], bool]]) -> None:
             torch.autograd.grad(logits.flatten(1)[:, 0].sum(), embeddings)[0].cpu()
 
 
-def captum(model: Any, explainer: Any, inputs: list[str]) -> Run:
-    """Return captum's occlusion of the same tokens, as it comes and with batches."""
+def captum(model: Any, tokenizer: Any, texts: list[str]) -> Run:
+    """Return captum's occlusion of each token, 64 at once."""
     from captum.attr import FeatureAblation
 
     def forward(ids: Tensor) -> Tensor:
         with torch.no_grad():
             return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
 
-    rows = [explainer.tokenizer(text, return_tensors="pt")["input_ids"].to(model.device) for text in inputs]
-    mask = explainer.tokenizer.mask_token_id
-    return lambda: [
-        FeatureAblation(forward).attribute(ids, baselines=mask, target=0, perturbations_per_eval=64) for ids in rows
-    ]
+    rows = [tokenizer(text, return_tensors="pt")["input_ids"].to(model.device) for text in texts]
+    options = {"baselines": tokenizer.mask_token_id, "target": 0, "perturbations_per_eval": 64}
+    return lambda: [FeatureAblation(forward).attribute(ids, **options) for ids in rows]
 
 
 def _memory(run: Run, device: torch.device) -> str:
