@@ -22,7 +22,10 @@ from benchmarks.random_models import random_model, random_text
 from interpreto import AttnLrp, DeepLift, GenericAttention, InputXGradient, IntegratedGradients, KernelShap, Occlusion, Saliency
 from interpreto.models import EngineOptions
 
-SIZES = {"cuda": ("bert-base,gpt2", 4, 512), "cpu": ("bert-small,gpt2-small", 2, 128)}
+SIZES: dict[str, dict[str, Any]] = {
+    "cuda": {"models": "bert-base,gpt2", "texts": 4, "tokens": 512},
+    "cpu": {"models": "bert-small,gpt2-small", "texts": 2, "tokens": 128},
+}
 METHODS: dict[type, dict[str, Any]] = {
     Occlusion: {"granularity": "token"},
     KernelShap: {"granularity": "token", "n_perturbations": 1100},
@@ -46,11 +49,11 @@ def main() -> None:
     for name, kind in (("models", str), ("texts", int), ("tokens", int)):
         parser.add_argument(f"--{name}", type=kind)
     arguments = parser.parse_args()
-    usual = SIZES["cuda" if arguments.device.startswith("cuda") else "cpu"]
-    models, texts, tokens = (
-        given if given is not None else default
-        for given, default in zip((arguments.models, arguments.texts, arguments.tokens), usual, strict=True)
-    )
+    for name, value in SIZES["cuda" if arguments.device.startswith("cuda") else "cpu"].items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    texts: int = arguments.texts
+    tokens: int = arguments.tokens
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore")
     on = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"a CPU, {arguments.threads} threads"
@@ -59,7 +62,7 @@ def main() -> None:
     )
     print(f"{arguments.rounds} rounds.\n\n| model | method | rows | passes | bare | ours | over bare | memory | captum |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
-    for name in models.split(","):
+    for name in arguments.models.split(","):
         model, tokenizer = random_model(name, language=name.startswith("gpt"), dtype=arguments.dtype, device=arguments.device)
         inputs = [random_text(tokens - 2, seed) for seed in range(texts)]
         targets = [" w1"] * texts if name.startswith("gpt") else [0] * texts
