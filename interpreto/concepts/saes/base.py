@@ -37,9 +37,15 @@ class Autoencoder(ConceptModel, ABC):
     Center and scale are part of the model: it takes and returns activations as they are, and its concepts have the unit of
     the activations, so that an offset and a scale of the data change nothing else. They are those of the ordinary rows
     (see `Spread`): outliers move neither.
+
+    Attributes:
+        first_target: Column of the rows of a training from which on they are reconstructed; 0: they are reconstructed whole.
+            A model that reconstructs something else than what it reads is trained on rows that hold both, one after the
+            other: `learn` gets them whole, and returns a reconstruction of the columns from here on.
     """
 
     axes: ClassVar = {"mean": "d", "scale": "1"}
+    first_target: int = 0
 
     mean: Tensor
     scale: Tensor

@@ -143,10 +143,11 @@ class _Training:
         rate, sparsity = self.schedule(progress.step)
         for group in self.optimizer.param_groups:
             group["lr"] = options.lr * rate
-        weights = self.weights(rows)
+        targets = rows[:, model.first_target :]
+        weights = self.weights(targets)
         with torch.autocast(rows.device.type, torch.bfloat16, enabled=options.mixed_precision):
             learned = model.learn(rows, sparsity, weights)
-        residual = rows - learned.reconstruction.float()
+        residual = targets - learned.reconstruction.float()
         errors = residual.square().sum(1)
         loss = (weights * errors).mean() + learned.penalty
         self.optimizer.zero_grad()
@@ -161,9 +162,9 @@ class _Training:
             if options.revive and progress.step % self.steps_per_epoch == 0 and progress.step <= 0.8 * self.steps:
                 self.revive(residual, weights)
 
-    def weights(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+    def weights(self, targets: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """Return the weight of each row in the loss: an outlier counts as a row of typical norm, by its relative error."""
-        squares = rows.square().sum(1)
+        squares = targets.square().sum(1)
         return torch.where(squares > (self.spread.cut / self.spread.scale) ** 2, 1 / squares, 1.0)
 
     def record(self, loss: Tensor, errors: Tensor, ordinary: Tensor, active: Tensor) -> None:
