@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from interpreto.concepts.store_encoding import decoded_dtype
 from interpreto.concepts.store_index import (
     FORMAT,
     INDEX,
@@ -28,6 +27,7 @@ from interpreto.concepts.store_index import (
     shard_name,
     write_json,
 )
+from interpreto.concepts.store_reading import Shards, shuffled
 from interpreto.errors import FileError, ModelError, OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.units import Span
@@ -35,8 +35,6 @@ from interpreto.models import fingerprint
 from interpreto.progress import progress_bar
 from interpreto.storage import PARTIAL, alone_with, replacing
 from interpreto.validation import check_count
-
-BLOCK = 256  # rows that stay together when the store is shuffled
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,8 @@ class ActivationStore:
         self.config = read_config(self.path, index)
         rows, width, dtype = read_shape(self.path, index)
         self.shape: tuple[int, int] = (sum(rows), width)
-        self.dtype: torch.dtype = dtype
-        self._ends = torch.tensor(rows).cumsum(0).tolist()
+        self.dtype: torch.dtype = decoded_dtype(dtype)
+        self._shards = Shards(self.path, rows, width, dtype)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -101,54 +99,45 @@ class ActivationStore:
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "b d"]:
         """Return some consecutive rows; nothing else is read."""
-        parts, start, stop = [], max(start, 0), min(stop, len(self))
-        while start < stop:
-            shard = bisect_right(self._ends, start)
-            before = self._ends[shard - 1] if shard else 0
-            end = min(stop, self._ends[shard])
-            place = self.path / f"{shard_name(shard)}.safetensors"
-            try:
-                with safe_open(place, framework="pt") as file:
-                    parts.append(file.get_slice("activations")[start - before : end - before])
-            except (OSError, SafetensorError) as error:
-                raise FileError(
-                    f"`path`: {str(place)!r} cannot be read ({error}); delete it, and repeat the call that wrote the store."
-                ) from error
-            if parts[-1].shape != (end - start, self.shape[1]) or parts[-1].dtype != self.dtype:
-                raise FileError(f"`path`: {str(place)!r} is not the file that the store's index speaks of.")
-            start = end
-        if not parts:
-            return torch.empty(0, self.shape[1], dtype=self.dtype)
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        start, stop = max(start, 0), min(stop, len(self))
+        found = torch.empty(max(stop - start, 0), self.shape[1], dtype=self.dtype)
+        self._shards.decode(start, stop, found)
+        return found
 
     def read(self) -> Float[Tensor, "n d"]:
         """Return all rows, in memory."""
-        whole = torch.empty(self.shape, dtype=self.dtype)
-        for start, end in zip([0, *self._ends], self._ends, strict=False):
-            whole[start:end] = self.rows(start, end)
-        return whole
+        return self.rows(0, len(self))
 
-    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Float[Tensor, "b d"]]:
+    def batches(
+        self,
+        size: int,
+        generator: torch.Generator | None = None,
+        *,
+        start: int = 0,
+        part: tuple[int, int] = (0, 1),
+        into: Callable[[int], Tensor] | None = None,
+    ) -> Iterator[Float[Tensor, "b d"]]:
         """Yield all rows once, ``size`` at a time: in order, or with a generator shuffled.
 
         Shuffled, blocks of 256 consecutive rows are drawn in any order, and rows are mixed among as many blocks as a
-        buffer of some batches holds; the last batch may be smaller.
+        buffer of some batches holds; the last batch may be smaller. Each batch has memory of its own, and a thread may
+        draw them ahead of their use.
+
+        Args:
+            size: Rows per batch.
+            generator: Draws the order; None: rows come as they are stored.
+            start: Number of the first batch; those before it are not read, and the others are the same.
+            part: ``(i, n)``: rows i, i + n, … of each batch alone, for n processes that share the batches.
+            into: Returns memory ``(b, d)`` of the store's dtype to write a batch of ``b`` rows to, such as pinned memory;
+                None: it is allocated.
         """
         check_count(size, "size")
-        if generator is None:
-            for start in range(0, len(self), size):
-                yield self.rows(start, start + size)
+        if generator is not None:
+            yield from shuffled(self._shards, size, generator, start=start, part=part, into=into)
             return
-        blocks = torch.randperm(-(-len(self) // BLOCK), generator=generator, device=generator.device).tolist()
-        together = max(64, -(-8 * size // BLOCK))
-        rest = torch.empty(0, self.shape[1], dtype=self.dtype)
-        for i in range(0, len(blocks), together):
-            read = [self.rows(block * BLOCK, (block + 1) * BLOCK) for block in blocks[i : i + together]]
-            buffer = torch.cat([rest, *read])
-            buffer = buffer[torch.randperm(len(buffer), generator=generator, device=generator.device).cpu()]
-            whole = len(buffer) if i + together >= len(blocks) else len(buffer) // size * size
-            yield from buffer[:whole].split(size)
-            rest = buffer[whole:]
+        for first in range(start * size, len(self), size):
+            rows = self.rows(first, first + size)[part[0] :: part[1]]
+            yield rows if into is None else into(len(rows)).copy_(rows)
 
     def unit(self, i: int) -> StoredUnit:
         """Return what a row represents; negative numbers count from the end."""
@@ -159,17 +148,13 @@ class ActivationStore:
     def units(self, start: int = 0, stop: int | None = None) -> Iterator[StoredUnit]:
         """Yield what the rows represent, in order; one shard's index is in memory at a time."""
         stop = len(self) if stop is None else min(stop, len(self))
-        while start < stop:
-            shard = bisect_right(self._ends, start)
-            before = self._ends[shard - 1] if shard else 0
+        for shard, low, high in self._shards.parts(start, stop):
             index = read_shard(self.path / f"{shard_name(shard)}.json")
-            end = min(stop, self._ends[shard])
-            if index["rows"] != self._ends[shard] - before:
+            if index["rows"] != self._shards.rows[shard]:
                 raise FileError(f"`path`: {shard_name(shard)}.json in {str(self.path)!r} is not of this store.")
-            for row in range(start - before, end - before):
+            for row in range(low, high):
                 a, b = index["spans"][row]
                 yield StoredUnit(index["samples"][row], index["units"][row], (a, b), index["texts"][row])
-            start = end
 
     def check_model(self, model: nn.Module, split_point: str) -> None:
         """Refuse a model, or a split point, that the activations are not of.

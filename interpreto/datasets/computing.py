@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.output import AttributionOutput
-from interpreto.datasets.manifest import Shard
+from interpreto.datasets.jobs import Compute, Task, is_of_the_machine
 from interpreto.datasets.shards import Entry, Failure, entry_of, write_shard
-from interpreto.datasets.sources import Part, Rows
-from interpreto.errors import EndpointError, EngineError, FileError, InputError, InterpretoError, InterpretoWarning, TargetError
+from interpreto.datasets.sources import Rows
+from interpreto.datasets.spec import ExplainerSpec, Recipe
+from interpreto.errors import EngineError, FileError, InputError, TargetError
 from interpreto.progress import one_bar
 
 OFTEN = 0.5  # seconds between two messages on progress
-REFUSED = (400, 413, 422)  # statuses of a server that are about the text
 FEW = 8  # failures in a row, of all texts of a shard, that may be chance
-
-
-@dataclass(frozen=True)
-class Task:
-    """A shard to compute.
-
-    Attributes:
-        shard: The range of inputs.
-        part: Where they are read.
-    """
-
-    shard: Shard
-    part: Part
 
 
 @dataclass(frozen=True)
@@ -52,16 +39,31 @@ class Orders:
     records: bool = True
 
 
-def compute(
-    explainer: AttributionExplainer, task: Task, orders: Orders, on_texts: Callable[[int], object] = lambda _: None
-) -> Entry:
+@dataclass(frozen=True)
+class Explaining:
+    """The job of explaining shards.
+
+    Attributes:
+        recipe: What each worker makes its explainer of.
+        orders: What all shards have in common.
+    """
+
+    recipe: Recipe | ExplainerSpec
+    orders: Orders
+
+    def build(self, device: str | None) -> Compute:
+        """Return the function that explains a shard, with an explainer on a device; None: where its model is."""
+        return partial(compute, self.recipe.build(device), orders=self.orders)
+
+
+def compute(explainer: AttributionExplainer, task: Task, on_texts: Callable[[int], object], *, orders: Orders) -> Entry:
     """Explain the inputs of a shard and write its file; one that another worker has written in the meantime is left alone.
 
     Args:
         explainer: Explains.
         task: What to compute.
-        orders: What all shards have in common.
         on_texts: Called with numbers of texts that are done, now and then.
+        orders: What all shards have in common.
 
     Raises:
         FileError: the inputs cannot be read, or the file cannot be written.
@@ -134,19 +136,6 @@ def _call(rows: Rows, orders: Orders) -> dict[str, Any]:
     return call
 
 
-def is_of_the_machine(error: Exception) -> bool:
-    """Return True for errors that are not about a text: files, servers that cannot be reached, a GPU in a bad state."""
-    if isinstance(error, EndpointError):
-        return error.status not in REFUSED
-    return isinstance(error, FileError) or breaks_the_device(error)
-
-
-def breaks_the_device(error: Exception) -> bool:
-    """Return True for errors after which a process can use its GPU no longer."""
-    memory = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
-    return not memory and (type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error))
-
-
 def _named(error: Exception, number: int) -> Exception:
     """Return an error that says which input it is about."""
     kind = type(error) if isinstance(error, (InputError, TargetError)) else EngineError
@@ -163,40 +152,3 @@ def _check_failures(results: list[AttributionOutput | Failure]) -> None:
             f"all {len(results)} inputs from number {first.id} on fail, the first with {first.kind}: {first.message} That is "
             "not about one text; nothing is recorded."
         )
-
-
-class WarningsOnce:
-    """Context manager that collects interpreto's warnings, each text once, for another process to give them."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-        self._caught: list[warnings.WarningMessage] = []
-        self._context: Any = None
-
-    def __enter__(self) -> WarningsOnce:
-        self._context = warnings.catch_warnings(record=True)
-        self._caught = self._context.__enter__()
-        warnings.simplefilter("always", InterpretoWarning)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._context.__exit__(*error)  # type: ignore[arg-type]
-
-    def new(self) -> list[tuple[type[Warning], str]]:
-        """Return the warnings that were given since the last call."""
-        found = []
-        for warning in self._caught:
-            message = str(warning.message)
-            if issubclass(warning.category, InterpretoWarning) and message not in self._seen:
-                self._seen.add(message)
-                found.append((warning.category, message))
-        self._caught.clear()
-        return found
-
-
-def portable(error: BaseException) -> Exception:
-    """Return an error that can be sent to another process."""
-    if isinstance(error, InterpretoError):
-        kind = next(kind for kind in type(error).__mro__ if kind.__module__ == "interpreto.errors")
-        return kind(str(error))
-    return EngineError(f"{type(error).__name__}: {error}")

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from interpreto.datasets.computing import Orders, Task, WarningsOnce, compute, portable
+from interpreto.datasets.jobs import Job, Task, WarningsOnce, portable
 from interpreto.datasets.shards import Entry
-from interpreto.datasets.spec import ExplainerSpec, Recipe
 from interpreto.errors import OptionError
 
 BLOCKS_PER_WORKER = 16  # at least, of shards that travel together
@@ -37,9 +36,8 @@ class RayOptions:
 
 
 def run_ray(
-    recipe: Recipe | ExplainerSpec,
+    job: Job,
     tasks: Iterable[Task],
-    orders: Orders,
     *,
     workers: int,
     options: RayOptions,
@@ -48,9 +46,8 @@ def run_ray(
     """Yield the entries of shards as Ray's actors finish them. What is lost with an actor or a machine, Ray repeats.
 
     Args:
-        recipe: What each actor makes its own of.
+        job: What each actor computes of its shards; their folder is on a drive that all machines share.
         tasks: Shards.
-        orders: What they have in common; the folder is on a drive that all machines share.
         workers: Number of actors.
         options: Where Ray runs and what each actor gets.
         on_texts: Called with numbers of texts that are done.
@@ -69,7 +66,7 @@ def run_ray(
         if cores is None:
             cores = 1 if options.gpus_per_worker else max(1, int(ray.cluster_resources().get("CPU", 1)) // workers)
         actors = {
-            "fn_constructor_args": (ray.put(_sent(recipe)), orders, int(max(1, cores))),
+            "fn_constructor_args": (ray.put(_sent(job)), int(max(1, cores))),
             "compute": ray.data.ActorPoolStrategy(size=workers),
             "num_gpus": options.gpus_per_worker or None,
             "num_cpus": None if options.gpus_per_worker else cores,
@@ -100,37 +97,40 @@ def _entries(rows: Iterable[dict[str, Any]], on_texts: Callable[[int], object]) 
 
 
 class ShardActor:
-    """Holds the explainer of one worker of Ray Data, and computes its shards.
+    """Holds the model of one worker of Ray Data, and computes its shards.
 
     Args:
-        payload: Reference to the pickled explainer.
-        orders: What the shards have in common.
+        payload: Reference to the pickled job.
         threads: Threads of the processor that it may use.
     """
 
-    def __init__(self, payload: Any, orders: Orders, threads: int) -> None:
+    def __init__(self, payload: Any, threads: int) -> None:
         ray = _load_ray()
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
         torch.set_num_threads(threads)
-        self._orders, self._told = orders, WarningsOnce()
+        self._told = WarningsOnce()
         device = "cuda" if ray.get_gpu_ids() else None  # Ray shows each actor its own GPUs alone
-        self._explainer = pickle.loads(ray.get(payload)).build(device)  # of our own driver
+        self._compute = pickle.loads(ray.get(payload)).build(device)  # of our own driver
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """Compute one shard, and return its entry, or what went wrong."""
         task = pickle.loads(batch["task"][0])  # of our own driver
         with self._told as told:
             try:
-                found: tuple[str, Any] = ("done", compute(self._explainer, task, self._orders))
+                found: tuple[str, Any] = ("done", self._compute(task, _ignored))
             except Exception as error:
                 found = ("error", portable(error))
             return {"result": [pickle.dumps((*found, told.new()))]}
 
 
-def _sent(recipe: Any) -> bytes:
-    """Return an explainer as bytes, with classes and functions of a notebook or a script."""
+def _ignored(_: int) -> None:
+    """Take no notice of texts that are done: Ray's actors tell of whole shards."""
+
+
+def _sent(job: Job) -> bytes:
+    """Return a job as bytes, with classes and functions of a notebook or a script."""
     try:
-        return importlib.import_module("ray.cloudpickle").dumps(recipe)
+        return importlib.import_module("ray.cloudpickle").dumps(job)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise OptionError(
             f"`explainer`: it cannot be sent to another process ({error}); pass "

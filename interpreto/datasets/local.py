@@ -20,39 +20,30 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from interpreto.attributions.base import AttributionExplainer
-from interpreto.datasets.computing import Orders, Task, WarningsOnce, breaks_the_device, compute, portable
+from interpreto.datasets.jobs import Compute, Job, Task, WarningsOnce, breaks_the_device, portable
 from interpreto.datasets.shards import Entry
-from interpreto.datasets.spec import ExplainerSpec, Recipe
 from interpreto.errors import EngineError, OptionError
 
 ATTEMPTS = 3  # workers that may die over one shard
 
 
-def run_here(
-    explainer: AttributionExplainer, tasks: Iterable[Task], orders: Orders, on_texts: Callable[[int], object]
-) -> Iterator[Entry]:
+def run_here(compute: Compute, tasks: Iterable[Task], on_texts: Callable[[int], object]) -> Iterator[Entry]:
     """Yield the entries of shards that are computed in this process, one after another."""
     for task in tasks:
-        yield compute(explainer, task, orders, on_texts)
+        yield compute(task, on_texts)
 
 
 def run_workers(
-    recipe: Recipe | ExplainerSpec,
-    tasks: Iterable[Task],
-    orders: Orders,
-    devices: Sequence[str | None],
-    on_texts: Callable[[int], object],
+    job: Job, tasks: Iterable[Task], devices: Sequence[str | None], on_texts: Callable[[int], object]
 ) -> Iterator[Entry]:
     """Yield the entries of shards as worker processes finish them.
 
-    Each worker has a copy of the explainer and takes a new shard when it is done with one. The shard of a worker that dies
+    Each worker has a copy of the model and takes a new shard when it is done with one. The shard of a worker that dies
     is given to another.
 
     Args:
-        recipe: What each worker makes its own of.
+        job: What each worker computes of its shards.
         tasks: Shards.
-        orders: What they have in common.
         devices: Where each worker runs the model; None: where it is.
         on_texts: Called with numbers of texts that are done.
 
@@ -60,8 +51,8 @@ def run_workers(
         EngineError: workers die again and again over one shard, or cannot be started.
         InterpretoError: what a worker raised.
     """
-    with _pickled(recipe) as payload:
-        pool = _Pool(payload, orders, devices, iter(tasks), on_texts)
+    with _pickled(job) as payload:
+        pool = _Pool(payload, devices, iter(tasks), on_texts)
         try:
             yield from pool.entries()
         finally:
@@ -69,13 +60,13 @@ def run_workers(
 
 
 @contextmanager
-def _pickled(recipe: Any) -> Iterator[Path]:
-    """Context manager that gives a file out of which workers make an explainer."""
+def _pickled(job: Job) -> Iterator[Path]:
+    """Context manager that gives a file out of which workers read their job."""
     with tempfile.TemporaryDirectory(prefix="interpreto-") as folder:
-        file = Path(folder) / "explainer"
+        file = Path(folder) / "job"
         try:
             with file.open("wb") as content:
-                pickle.dump(recipe, content, protocol=5)
+                pickle.dump(job, content, protocol=5)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise OptionError(
                 f"`explainer`: it cannot be sent to another process ({error}); pass "
@@ -109,12 +100,11 @@ class _Pool:
     def __init__(
         self,
         payload: Path,
-        orders: Orders,
         devices: Sequence[str | None],
         tasks: Iterator[Task],
         on_texts: Callable[[int], object],
     ) -> None:
-        self.payload, self.orders, self.devices, self.tasks, self.on_texts = payload, orders, devices, tasks, on_texts
+        self.payload, self.devices, self.tasks, self.on_texts = payload, devices, tasks, on_texts
         self.again: deque[Task] = deque()
         self.deaths: dict[int, int] = {}
         self.threads = max(1, _cores() // len(devices))
@@ -155,7 +145,7 @@ class _Pool:
         """Start a worker and give it a shard."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        arguments = (theirs, str(self.payload), self.orders, self.devices[number], self.threads)
+        arguments = (theirs, str(self.payload), self.devices[number], self.threads)
         process = context.Process(target=work, args=arguments, daemon=True, name=f"interpreto-{number}")
         process.start()
         theirs.close()
@@ -224,13 +214,12 @@ def _cores() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-def work(connection: Connection, payload: str, orders: Orders, device: str | None, threads: int) -> None:
+def work(connection: Connection, payload: str, device: str | None, threads: int) -> None:
     """Compute shards that come through a pipe, until it is closed: what a worker process runs.
 
     Args:
         connection: Its end of the pipe.
-        payload: File of the pickled explainer.
-        orders: What the shards have in common.
+        payload: File of the pickled job.
         device: Where the model runs; None: where it is.
         threads: Threads of the processor that it may use.
     """
@@ -242,10 +231,10 @@ def work(connection: Connection, payload: str, orders: Orders, device: str | Non
     with suppress(OSError, EOFError), told:  # the driver is dead
         try:
             with open(payload, "rb") as content:
-                explainer = pickle.load(content).build(device)  # written by the driver, into a folder of its own
+                compute = pickle.load(content).build(device)  # written by the driver, into a folder of its own
             while True:
                 task = connection.recv()
-                entry = compute(explainer, task, orders, lambda count: connection.send(("texts", count)))
+                entry = compute(task, lambda count: connection.send(("texts", count)))
                 for warning in told.new():
                     connection.send(("warning", warning))
                 connection.send(("done", entry))

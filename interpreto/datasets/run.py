@@ -1,33 +1,29 @@
-"""Explain a data set: read its manifest, compute the shards that are missing, keep the index."""
+"""Explain a data set: read what is asked for, begin or take up its folder, and run the shards that are missing."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from interpreto.attributions.base import AttributionExplainer
-from interpreto.datasets.computing import Orders, Task
-from interpreto.datasets.engine_ray import RayOptions, run_ray
-from interpreto.datasets.local import run_here, run_workers
-from interpreto.datasets.manifest import Manifest, Shard, begin, versions
+from interpreto.datasets.computing import Explaining, Orders, compute
+from interpreto.datasets.engine_ray import RayOptions
+from interpreto.datasets.manifest import Manifest, versions
 from interpreto.datasets.opening import read_source
 from interpreto.datasets.results import ExplanationDataset
-from interpreto.datasets.shards import INDEX, SHARDS, Entry, left_behind, load_pyarrow, present, write_index
+from interpreto.datasets.running import Engine, begun, run_shards
+from interpreto.datasets.shards import load_pyarrow
 from interpreto.datasets.sources import Source
-from interpreto.datasets.spec import ExplainerSpec, Recipe, described, plain, recipe_of
-from interpreto.errors import FileError, OptionError
-from interpreto.progress import progress_bar
-from interpreto.validation import check_choice, check_count, is_whole, shown
+from interpreto.datasets.spec import ExplainerSpec, described, plain, recipe_of
+from interpreto.errors import OptionError
+from interpreto.validation import check_choice, check_count
 
-ENGINES = ("local", "ray")
 CALL = ("targets", "roles", "aggregate", "attribute_targets", "generation_kwargs")
 """Arguments of `explain` that all texts share."""
 ON_ERROR = ("record", "raise")
-OFTEN = 30.0  # seconds between two writings of the index
 
 
 def explain_dataset(
@@ -91,11 +87,9 @@ def explain_dataset(
         >>> found[1].target_labels, found.importance(by="word").top(1, "negative", sign=1)[0].unit
         (['negative'], 'dull')
     """
-    check_choice(engine, "engine", ENGINES)
+    where = Engine.read(engine, workers, part, ray, tqdm_bar)
     records = check_choice(on_error, "on_error", ON_ERROR) == "record"
     check_count(rows_per_shard, "rows_per_shard")
-    devices = _devices(workers, engine)
-    job, jobs = _part(part)
     load_pyarrow()
     recipe = recipe_of(explainer)
     here = explainer if isinstance(explainer, AttributionExplainer) else explainer.build()
@@ -104,19 +98,9 @@ def explain_dataset(
     source = read_source(data, text, target, label)
     call = _checked_call(call or {}, target)
     folder = Path(out).expanduser()
-    manifest = begin(folder, manifest_of(here, source, call, rows_per_shard), only=(SHARDS, INDEX))
-    (folder / SHARDS).mkdir(exist_ok=True)
-    orders = Orders(folder, manifest.run, call, records)
-    entries = dict(present(folder, manifest.shards(), manifest.run))
-    missing = [s for s in manifest.shards() if s.number % jobs == job and s.file not in entries]
-    run = _engine(here, recipe, devices, orders, (ray or RayOptions()) if engine == "ray" else None)
-    with progress_bar(desc="texts", unit=" texts", total=manifest.rows, shown=tqdm_bar) as bar:
-        bar.update(sum(entry.stop - entry.start for entry in entries.values()))
-        tasks = (Task(shard, source.part(shard.start, shard.stop)) for shard in missing)
-        _collect(folder, entries, run(tasks, bar.update) if missing else iter(()))
-    for file in left_behind(folder):
-        with suppress(OSError):
-            file.unlink()
+    manifest = begun(folder, manifest_of(here, source, call, rows_per_shard))
+    job = Explaining(recipe, Orders(folder, manifest.run, call, records))
+    run_shards(folder, manifest, source, engine=where, job=job, here=partial(compute, here, orders=job.orders))
     return ExplanationDataset(folder)
 
 
@@ -134,48 +118,6 @@ def manifest_of(explainer: AttributionExplainer, source: Source, call: Mapping[s
     return Manifest(data, own, plain_call, len(source), rows_per_shard, versions())
 
 
-def _collect(folder: Path, entries: dict[str, Entry], found: Iterator[Entry]) -> None:
-    """Take entries as shards are finished, and write the index now and then, and at the end."""
-    at = time.monotonic()
-    try:
-        for entry in found:
-            entries[Shard(0, entry.start, entry.stop).file] = entry
-            if time.monotonic() - at > OFTEN:
-                write_index(folder, entries.values())
-                at = time.monotonic()
-    except BaseException:
-        with suppress(FileError):  # such as a full disk, which is what ended the run
-            write_index(folder, entries.values())
-        raise
-    write_index(folder, entries.values())
-
-
-def _engine(
-    here: AttributionExplainer,
-    recipe: Recipe | ExplainerSpec,
-    devices: Sequence[str | None],
-    orders: Orders,
-    ray: RayOptions | None,
-) -> Callable[[Any, Any], Iterator[Entry]]:
-    """Return a function of tasks and of what counts texts, which yields entries."""
-    if ray is not None:
-        return lambda tasks, on_texts: run_ray(recipe, tasks, orders, workers=len(devices), options=ray, on_texts=on_texts)
-    if len(devices) > 1 or devices[0] is not None:
-        return lambda tasks, on_texts: run_workers(recipe, tasks, orders, devices, on_texts)
-    return lambda tasks, on_texts: run_here(here, tasks, orders, on_texts)
-
-
-def _devices(workers: Any, engine: str) -> list[str | None]:
-    """Return the device of each worker; None: where the model is."""
-    if is_whole(workers):
-        return [None] * check_count(workers, "workers")
-    if isinstance(workers, str) or not isinstance(workers, Sequence) or not workers:
-        raise OptionError(f"`workers`: got {shown(workers)}; pass a number, or a list of devices such as ['cuda:0', 'cuda:1'].")
-    if engine == "ray":
-        raise OptionError(f"`workers`: got {shown(workers)}; Ray finds devices itself: pass a number, and RayOptions.")
-    return [str(device) for device in workers]
-
-
 def _checked_call(call: Mapping[str, Any], target: str | None) -> dict[str, Any]:
     """Return what is passed to `explain` for all texts; refuse what each text has of its own."""
     if unknown := [name for name in call if name not in CALL]:
@@ -183,15 +125,3 @@ def _checked_call(call: Mapping[str, Any], target: str | None) -> dict[str, Any]
     if target is not None and "targets" in call:
         raise OptionError(f"`call`: got 'targets', which the column {target!r} says already; pass one of them.")
     return dict(call)
-
-
-def _part(part: Any) -> tuple[int, int]:
-    """Return the number of a job and that of all jobs."""
-    if part is None:
-        return 0, 1
-    if not isinstance(part, (tuple, list)) or len(part) != 2 or not all(is_whole(n) for n in part):
-        raise OptionError(f"`part`: got {shown(part)}; pass (i, n), the number of a job, from 0, and that of all jobs.")
-    job, jobs = (int(n) for n in part)
-    if not 0 <= job < jobs:
-        raise OptionError(f"`part`: got {shown(part)}; jobs are counted from 0, so that i is below n.")
-    return job, jobs

@@ -643,6 +643,14 @@ def test_alti_logit_and_the_rest_of_the_model_sum_to_the_logit(family):
     assert found.signed and not torch.allclose(found.attributions.nansum(), found.base_scores[0], atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_alti_takes_models_of_half_precision_apart(dtype):
+    model, tokenizer = tiny.CLASSIFIERS["bert"]()
+    wanted = Alti(model, tokenizer)(tiny.SENTENCES[1])[0].attributions
+    found = Alti(model.to(dtype), tokenizer)(tiny.SENTENCES[1])[0].attributions
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.05)  # shares of one
+
+
 def test_alti_refuses_two_stacks_and_layers_that_do_not_add_up():
     with pytest.raises(ModelError, match="one stack"):
         Alti(*tiny.SEQ2SEQ["t5"]())("The film", " was")

@@ -15,6 +15,7 @@ from interpreto.models.attention import AttentionMap
 from interpreto.models.attention_flow import Flow, LayerStates, Rows
 
 NUMBERS = 2**24  # of transformed vectors that are held at a time
+ROUNDINGS = 8  # of the model's dtype, where these are more
 CLOSE = 1e-3  # of the largest number: how closely the parts sum to what the layer adds
 
 
@@ -113,9 +114,10 @@ def check_one_stack(layer: AttentionMap) -> None:
 def transformed(layer: AttentionMap, states: LayerStates) -> Float[Tensor, "b h k d"]:
     """Return the values of each head, taken to the width of the hidden states."""
     assert layer.values is not None
-    heads, width = layer.values.shape[1], layer.values.shape[-1]
-    matrices = states.projection.matrix.to(layer.values).reshape(-1, heads, width)
-    return torch.einsum("bhke,dhe->bhkd", layer.values, matrices)
+    values = layer.values.to(torch.promote_types(layer.values.dtype, torch.float32))
+    heads, width = values.shape[1], values.shape[-1]
+    matrices = states.projection.matrix.to(values).reshape(-1, heads, width)
+    return torch.einsum("bhke,dhe->bhkd", values, matrices)
 
 
 def _parts(layer: AttentionMap, states: LayerStates, scale: Tensor) -> Iterator[tuple[int, Float[Tensor, "b q k d"]]]:
@@ -123,7 +125,7 @@ def _parts(layer: AttentionMap, states: LayerStates, scale: Tensor) -> Iterator[
     vectors = transformed(layer, states)
     size = max(1, NUMBERS // max(1, vectors[:, 0].numel()))
     for first in range(0, layer.weights.shape[2], size):
-        weights = layer.weights[:, :, first : first + size]
+        weights = layer.weights[:, :, first : first + size].to(vectors)
         parts = torch.einsum("bhqk,bhkd->bqkd", weights, vectors)
         yield first, parts.to(scale) * scale[:, first : first + size, None]
 
@@ -177,7 +179,9 @@ def _check(parts: Float[Tensor, "b q k d"], states: LayerStates, scale: Tensor, 
     bias = states.projection.bias
     wanted = added_to(states)[:, : parts.shape[1]]
     found = parts.sum(2) + (0.0 if bias is None else bias.to(parts) * scale)
-    if not bool((found - wanted).abs().max() <= CLOSE * wanted.abs().max().clamp(min=1.0)):
+    assert states.addition is not None
+    close = max(CLOSE, ROUNDINGS * torch.finfo(states.addition[1].dtype).eps)  # that of the model, which may be bfloat16
+    if not bool((found - wanted).abs().max() <= close * wanted.abs().max().clamp(min=1.0)):
         raise ModelError(
             f"`model`: the parts of {module!r} do not sum to what it adds to the residual stream; Alti cannot take it apart. "
             "Use AttentionRollout or GenericAttention."
