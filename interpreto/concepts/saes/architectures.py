@@ -104,8 +104,8 @@ class AverageTopK(EncodedAutoencoder, ABC):
         ordinary = weights == 1
         own, count = int(ordinary.sum()), int(self.ranks.total(ordinary.sum()))
         if count == 0:
-            ordinary = torch.ones_like(ordinary)
-            own, count = len(values), int(self.ranks.total(ordinary.sum()))
+            ordinary = weights > 0
+            own, count = int(ordinary.sum()), int(self.ranks.total(ordinary.sum()))
         among = values if own == len(values) else values[ordinary]
         least = least_of_largest(self.ranks.candidates(among, self.k * count), self.k * count)
         return torch.where(values >= least, values, 0.0)

@@ -19,15 +19,19 @@ class Part(NamedTuple):
     """What one process takes of a batch.
 
     Attributes:
-        rows: Its rows.
+        rows: Its rows; where there are fewer than processes, maybe a row of zeros that does not count.
         share: Factor of the mean over them in the mean over the batch.
-        count: How often each of them counts in sums over the batch: once, but where a batch has fewer rows than there are
-            processes, and each takes it whole.
+        total: Rows of the batch.
     """
 
     rows: Float[Tensor, "b d"]
     share: float
-    count: float
+    total: int
+
+    @property
+    def counts(self) -> bool:
+        """Return False where there is no row of the batch."""
+        return self.share > 0
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,14 @@ class Ranks:
             )
         return Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
-    def part(self, rows: Float[Tensor, "b d"]) -> Part:
-        """Return this process's part of a batch."""
-        if self.world == 1:
-            return Part(rows, 1.0, 1.0)
-        if len(rows) < self.world:
-            return Part(rows, 1 / self.world, 1 / self.world)
-        own = rows.tensor_split(self.world)[self.rank]
-        return Part(own, len(own) / len(rows), 1.0)
+    def part(self, rows: Float[Tensor, "b d"], total: int) -> Part:
+        """Return this process's part of a batch.
+
+        Args:
+            rows: The rows ``rank``, ``rank + world``, … of the batch, normalized.
+            total: Rows of the batch.
+        """
+        return Part(rows if len(rows) else rows.new_zeros(1, rows.shape[1]), len(rows) / total, total)
 
     def total(self, number: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
@@ -98,23 +102,21 @@ class Ranks:
         for tensor in tensors:
             torch.distributed.broadcast(tensor, 0)
 
-    def gathered(self, rows: Tensor, count: int) -> Tensor:
-        """Return the parts of all processes as one batch.
+    def gathered(self, rows: Tensor, part: Part) -> Tensor:
+        """Return what all processes have of their rows as one batch, in its order.
 
         Args:
-            rows: This process's part.
-            count: Rows of the batch.
+            rows: Something of each row of this process's part.
+            part: The part.
         """
         if self.world == 1:
             return rows
-        if count < self.world:  # each has them all
-            return rows
-        size = -(-count // self.world)
-        padded = torch.cat([rows, rows.new_zeros(size - len(rows), *rows.shape[1:])])
+        size = -(-part.total // self.world)
+        own = rows if part.counts else rows[:0]
+        padded = torch.cat([own, own.new_zeros(size - len(own), *own.shape[1:])])
         parts = [torch.empty_like(padded) for _ in range(self.world)]
         torch.distributed.all_gather(parts, padded)
-        sizes = [len(part) for part in torch.empty(count).tensor_split(self.world)]
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+        return torch.stack(parts, 1).flatten(0, 1)[: part.total]
 
     def candidates(self, values: Tensor, count: int) -> Tensor:
         """Return numbers among which the ``count`` largest of all processes are; of one process, its own."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from torch import Tensor
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import ForeignModel, state_of
@@ -21,7 +22,8 @@ from interpreto.concepts.saes.checkpoint import read_checkpoint, write_checkpoin
 from interpreto.concepts.saes.options import TrainingOptions
 from interpreto.concepts.saes.parallel import ALONE, Part, Ranks
 from interpreto.concepts.saes.record import Progress, TrainingRecord
-from interpreto.concepts.saes.sparse_codes import fired
+from interpreto.concepts.saes.sparse_codes import SparseCodes, fired
+from interpreto.concepts.saes.stream import Position, stream
 from interpreto.errors import ModelError, OptionError, OutlierWarning
 from interpreto.progress import progress_bar
 from interpreto.storage import check_writable
@@ -98,12 +100,13 @@ class _Training:
         shown = tqdm_bar if self.ranks.rank == 0 else False
         with progress_bar(total=self.steps, initial=self.progress.step, desc=type(self.model).__name__, shown=shown) as bar:
             while self.progress.step < self.steps:
-                for _ in self.steps_of_epoch():
-                    bar.update()
-                    if self.progress.step % self.steps_per_epoch == 0:
-                        bar.set_postfix(asdict(self.progress.history[-1]))
-                    if path is not None and (self.progress.step % every == 0 or self.progress.step == self.steps):
-                        self.save(path)
+                with closing(self.steps_of_epoch()) as steps:
+                    for _ in steps:
+                        bar.update()
+                        if self.progress.step % self.steps_per_epoch == 0:
+                            bar.set_postfix(asdict(self.progress.history[-1]))
+                        if path is not None and (self.progress.step % every == 0 or self.progress.step == self.steps):
+                            self.save(path)
         self.model.requires_grad_(False)
         with torch.no_grad():
             self.model.calibrate(self.activations, self.spread, self.random_state)
@@ -123,36 +126,33 @@ class _Training:
         if self.ranks.rank == 0:
             write_checkpoint(path, self.facts(), self.model, self.optimizer, counted)
 
-    def steps_of_epoch(self) -> Iterator[None]:
+    def steps_of_epoch(self) -> Generator[None, None, None]:
         """Take the steps of this epoch that are still to come, and close it."""
-        for rows in self.rest_of_epoch():
-            part = self.ranks.part(rows)
-            self.step(part._replace(rows=self.model.normalized(part.rows)), len(rows))
-            if self.progress.step % self.steps_per_epoch == 0:
-                self.close_epoch()
-            yield
+        size = self.options.batch_size
+        with closing(self.rest_of_epoch()) as batches:
+            for rows in batches:
+                done = self.progress.step % self.steps_per_epoch * size
+                part = self.ranks.part(self.model.normalized(rows), min(size, self.activations.n - done))
+                self.step(part)
+                if self.progress.step % self.steps_per_epoch == 0:
+                    self.close_epoch()
+                yield
 
-    def rest_of_epoch(self) -> Iterator[Float[Tensor, "b d"]]:
-        """Yield the batches of this epoch that are still to come."""
+    def rest_of_epoch(self) -> Generator[Float[Tensor, "b d"], None, None]:
+        """Return this process's rows of the batches of this epoch that are still to come."""
         epoch, done = divmod(self.progress.step, self.steps_per_epoch)
-        generator = Generator().manual_seed((self.random_state * 1_000_003 + epoch) % 2**63)
-        for i, rows in enumerate(self.activations.batches(self.options.batch_size, generator)):
-            if i >= done:
-                yield rows.float()
+        generator = torch.Generator().manual_seed((self.random_state * 1_000_003 + epoch) % 2**63)
+        position = Position(done, (self.ranks.rank, self.ranks.world))
+        return stream(self.activations, self.options.batch_size, generator, position)
 
-    def step(self, part: Part, count: int) -> None:
-        """Take an optimizer step.
-
-        Args:
-            part: Normalized rows, those of this process.
-            count: Rows of the batch.
-        """
+    def step(self, part: Part) -> None:
+        """Take an optimizer step on normalized rows."""
         options, model, progress, rows = self.options, self.model, self.progress, part.rows
         rate, sparsity = options.schedule(progress.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = options.lr * rate
         targets = rows[:, model.first_target :]
-        weights = self.weights(targets)
+        weights = self.weights(targets) if part.counts else targets.new_zeros(len(targets))
         with torch.autocast(rows.device.type, torch.bfloat16, enabled=options.mixed_precision):
             learned = model.learn(rows, sparsity, weights)
         residual = targets - learned.reconstruction.float()
@@ -167,12 +167,11 @@ class _Training:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_grad)
             self.optimizer.step()
             model.constrain()
-            has, number = fired(learned.codes)
-            progress.fired |= has
-            ordinary = weights == 1
-            self.record(part, (loss, errors.sum(), number, ordinary.sum(), (errors * ordinary).sum()))
+            if part.counts:
+                self.record(loss, errors, weights == 1, learned.codes)
+            progress.step += 1
             if options.revive and progress.step % self.steps_per_epoch == 0 and progress.step <= 0.8 * self.steps:
-                self.revive(self.ranks.gathered(residual, count), self.ranks.gathered(weights, count))
+                self.revive(self.ranks.gathered(residual, part), self.ranks.gathered(weights, part))
 
     def weights(self, targets: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """Return the weight of each row in the loss: an outlier counts as a row of typical norm, by its relative error."""
@@ -181,19 +180,19 @@ class _Training:
         squares = targets.square().sum(1)
         return torch.where(squares > (self.spread.cut / self.spread.scale) ** 2, 1 / squares, 1.0)
 
-    def record(self, part: Part, numbers: tuple[Tensor, ...]) -> None:
-        """Add a step to the sums of the epoch: its mean loss, and sums over its rows."""
-        loss, *sums = numbers
-        rows = len(part.rows)
-        step = torch.stack([loss.detach() * rows, *sums]).double()
-        self.progress.sums[:5] += step if part.count == 1 else step * part.count
-        self.progress.sums[5] += rows * part.count
-        self.progress.step += 1
+    def record(self, loss: Tensor, errors: Tensor, ordinary: Tensor, codes: Tensor | SparseCodes) -> None:
+        """Add a step to the sums of the epoch."""
+        progress, n = self.progress, len(errors)
+        has, number = fired(codes)
+        progress.fired |= has
+        sums = (loss.detach() * n, errors.sum(), number, ordinary.sum(), (errors * ordinary).sum())
+        progress.sums[:5] += torch.stack([number.double() for number in sums])
+        progress.sums[5] += n
 
     def revive(self, residual: Float[Tensor, "b d"], weights: Float[Tensor, " b"]) -> None:
         """Restart the concepts that no row had, in the directions of residuals drawn by their share of the loss."""
         dead = (~self.ranks.any(self.progress.fired)).nonzero()[:, 0]
-        generator = Generator().manual_seed((self.random_state * 1_000_003 + self.progress.step) % 2**63)
+        generator = torch.Generator().manual_seed((self.random_state * 1_000_003 + self.progress.step) % 2**63)
         drawn = _distinct_directions(residual, weights, len(dead), generator)
         if len(drawn) == 0:
             return
@@ -238,7 +237,7 @@ class _Training:
 
 
 def _distinct_directions(
-    residual: Float[Tensor, "b d"], weights: Float[Tensor, " b"], count: int, generator: Generator
+    residual: Float[Tensor, "b d"], weights: Float[Tensor, " b"], count: int, generator: torch.Generator
 ) -> Int[Tensor, " k"]:
     """Draw rows without replacement, by their weighted squared residual, and drop those too close to one drawn before."""
     shares = (weights * residual.square().sum(1)).double().cpu()
