@@ -39,7 +39,7 @@ Steps = Callable[[int], None]
 
 
 class Setting(argparse.Namespace):
-    """What is trained."""
+    """A size of autoencoder, and a device."""
 
     device: str
     features: int
@@ -287,7 +287,7 @@ class Stub(ModuleType):
 
 
 class Rooted(torch.nn.Module):
-    """What SAELens' autoencoders need of transformer_lens' HookedRootModule."""
+    """A module that SAELens' autoencoders can be derived from."""
 
     def setup(self) -> None:
         pass

@@ -16,7 +16,7 @@ from interpreto.errors import OptionError
 
 
 class Part(NamedTuple):
-    """What one process takes of a batch.
+    """A part of a batch, for one process.
 
     Attributes:
         rows: Its rows; where there are fewer than processes, maybe a row of zeros that does not count.

@@ -19,7 +19,7 @@ THREAD = "interpreto batches"
 
 
 class Position(NamedTuple):
-    """Which batches of a reading are wanted, and which of their rows.
+    """A beginning among the batches of a reading, and a part of their rows.
 
     Attributes:
         start: Number of the first batch.
