@@ -32,6 +32,7 @@ from interpreto.errors import OptionError
 from interpreto.inputs.image_processors import ImageProcessor
 from interpreto.inputs.images import ImageReader
 from interpreto.inputs.pictured import ImageTextProcessor, PicturedReader
+from interpreto.inputs.pictured_chats import ImageChatProcessor, ImageChatReader
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import GranularityAggregationStrategy, check_of_texts
@@ -163,6 +164,8 @@ class AttributionExplainer(Calls):
             return self.model.reader(check_of_texts(granularity))
         if isinstance(self.tokenizer, ImageProcessor):
             return ImageReader(self.tokenizer, granularity)
+        if isinstance(self.tokenizer, ImageChatProcessor):
+            return ImageChatReader(self.tokenizer, granularity, longest)
         if isinstance(self.tokenizer, ImageTextProcessor):
             cut = self.settings.truncation
             words = InputReader(self.tokenizer.tokenizer, longest, cut, replies=generates, ends=not generates)
