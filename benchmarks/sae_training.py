@@ -264,6 +264,7 @@ def load(package: str, *names: str) -> list[Any]:
         raise ImportError(f"{package} is not installed")
     bare: Any = ModuleType(package)
     bare.__path__, bare.__version__, bare.logger = list(spec.submodule_search_locations), "0", logging.getLogger(package)
+    bare.__spec__ = spec
     sys.modules[package] = bare
     sys.meta_path.append(stubs := Stubs())
     try:
