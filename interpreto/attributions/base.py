@@ -222,7 +222,7 @@ class AttributionExplainer(Calls):
                     yield (output, estimate) if estimates else output
 
     def _cost(self, sample: Sample) -> int:
-        """Return about how many tokens a sample's perturbed inputs have, so that a window holds at most so many samples."""
+        """Return about how many tokens the perturbed inputs of a sample have, so that a window is bounded."""
         copies = max(len(sample.units), 64) if self.evidence.needs == "scores" else 1  # others bound what they hold themselves
         return max(len(sample) * copies, TOKENS_TOGETHER // SAMPLES_TOGETHER)
 
