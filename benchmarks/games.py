@@ -1,11 +1,13 @@
-"""Our games, shap's and shapiq's, on the same texts with the same model function and the same budgets: one table.
+"""Our games, shap's and shapiq's, on the same texts with the same function of texts and the same budgets: two tables.
 
-    python -W ignore -m benchmarks.games [--texts 8] [--threads 1]
+    python -W ignore -m benchmarks.games [--texts 8] [--threads 1] [--device cuda --model bert-base --batch 1024]
 
-The model function takes texts, tokenizes them and runs the embedded classifier, in batches of 64, on whatever it is asked for:
-every library gets this one, and calls it as it likes. ``the model itself`` is our method on the model instead of the function,
-where the engine makes rows of ids, runs equal ones once and packs the rows of all texts into batches. Each cell is the best of
-several rounds, which are interleaved.
+Every library gets the same function of texts, and calls it as it likes: one that tokenizes them and runs a network, in batches
+on whatever it is asked for; then one that is cheap, a scikit-learn pipeline, where the libraries' own time shows. ``the
+function alone`` is that function on the texts that our method asks it for, in the same calls: no library that asks for as many
+can be faster. ``the model itself`` is our method on the network instead of the function, where the engine makes rows of ids,
+runs equal ones once and packs the rows of all texts into batches. Each cell is the best of several rounds, which are
+interleaved; on a CPU it is the time of the processor, which other processes move little.
 """
 
 from __future__ import annotations
@@ -20,75 +22,168 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.random_models import SIZES, random_model, random_text
 from interpreto import BlackBox, KernelShap, PartitionShap, PermutationShap, ShapleyInteractions, demo
 
-BATCH, BUDGET, PAIRS, ROUNDS, SHORTEST, LONGEST = 64, 500, 1000, 3, 13, 18
+BUDGET, PAIRS, ROUNDS, SHORTEST, LONGEST = 500, 1000, 3, 13, 18
+COLUMNS = ("function", "alone", "model", "shap", "shapiq")
+
+Explain = Callable[[list[str]], Any]
 
 
-class Function:
-    """The model as a function of texts."""
+class Network:
+    """A network as a function of texts.
+
+    Args:
+        model: A classifier.
+        tokenizer: Its tokenizer.
+        batch: Texts of a pass.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, batch: int) -> None:
+        self.model, self.tokenizer, self.batch = model, tokenizer, batch
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        scores = []
+        for start in range(0, len(texts), self.batch):
+            rows = self.tokenizer(texts[start : start + self.batch], return_tensors="pt", padding=True)
+            given = {name: rows[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+            with torch.no_grad():
+                scores.append(self.model(**given).logits[:, 1])
+        return torch.cat(scores)[:, None].double().cpu().numpy()
+
+
+class Pipeline:
+    """Weights of words and a logistic regression, fit to the sentences of the demo: a function that costs next to nothing."""
 
     def __init__(self) -> None:
-        self.model, self.tokenizer = demo.load_classifier()
-        self.rows = 0
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+
+        found = demo.load_sentences(split="train")
+        self.fitted = make_pipeline(TfidfVectorizer(), LogisticRegression())
+        self.fitted.fit([one.text for one in found], [one.score > 0 for one in found])
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        return self.fitted.decision_function(texts)[:, None]
+
+
+class Counted:
+    """A function of texts that counts them, and keeps the calls while it is asked to."""
+
+    def __init__(self, function: Callable[[list[str]], np.ndarray]) -> None:
+        self.function, self.rows = function, 0
+        self.calls: list[list[str]] | None = None
 
     def __call__(self, texts: list[str]) -> np.ndarray:
         self.rows += len(texts)
-        scores = []
-        for start in range(0, len(texts), BATCH):
-            rows = self.tokenizer(texts[start : start + BATCH], return_tensors="pt", padding=True)
-            with torch.no_grad():
-                scores.append(self.model(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"]).logits[:, 1])
-        return torch.cat(scores)[:, None].double().numpy()
+        if self.calls is not None:
+            self.calls.append(list(texts))
+        return self.function(texts)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--model", default="demo", choices=("demo", *SIZES))
+    parser.add_argument("--batch", type=int, help="texts of a pass of the function; None: 64, on a GPU 1024")
     arguments = parser.parse_args()
+    on_gpu = arguments.device.startswith("cuda")
+    arguments.batch = arguments.batch or (1024 if on_gpu else 64)
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore")
-    texts = [s.text for s in demo.load_sentences(split="held-out") if SHORTEST <= len(s.text.split()) <= LONGEST]
-    texts = texts[: arguments.texts]
-    function = Function()
-    rows = [_measured(name, runs, texts, function) for name, runs in _runs(function).items()]
-    print(f"\n## Games: shap and shapiq\n\n{__doc__.strip().splitlines()[0]}\n")
-    print(f"{len(texts)} sentences of {SHORTEST} to {LONGEST} words; seconds per text, rows of the model per text in brackets.")
+    sentences = [s.text for s in demo.load_sentences(split="held-out") if SHORTEST <= len(s.text.split()) <= LONGEST]
+    sentences = sentences[: arguments.texts]
+    print(f"\n# Games: shap and shapiq\n\n{__doc__.strip().splitlines()[0]}\n")
+    where = f"{torch.cuda.get_device_name()}, " if on_gpu else ""
     print(
-        f"Values at {BUDGET} coalitions, interactions of pairs at {PAIRS}. {platform.processor() or platform.machine()}, ",
-        end="",
+        f"Seconds per text, rows of the function per text in brackets; values at {BUDGET} coalitions, interactions of pairs at"
     )
-    print(f"{arguments.threads} thread, torch {torch.__version__}.\n")
-    print("| | ours, the function | ours, the model itself | shap | shapiq | shap / ours | shapiq / ours |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    print("\n".join(rows))
+    print(f"{PAIRS}. {where}{platform.machine()}, {arguments.threads} thread, torch {torch.__version__}.")
+    if arguments.model == "demo":
+        (model, tokenizer), texts, kind = demo.load_classifier(), sentences, "the embedded classifier"
+        model = model.to(arguments.device)
+    else:
+        model, tokenizer = random_model(arguments.model, device=arguments.device)
+        texts = [random_text(SHORTEST + seed % (LONGEST - SHORTEST + 1), seed) for seed in range(arguments.texts)]
+        kind = f"a classifier of {arguments.model}'s size"
+    clock = time.perf_counter if on_gpu else time.process_time
+    network = Counted(Network(model, tokenizer, arguments.batch))
+    title = f"A function that runs {kind}, {arguments.batch} texts per pass"
+    _table(title, _runs(network, model, tokenizer, arguments.batch), texts, network, clock)
+    pipeline = Counted(Pipeline())
+    _table("A function that costs next to nothing", _runs(pipeline, None, None, 1024), sentences, pipeline, time.process_time)
 
 
-def _measured(name: str, runs: dict[str, Callable[[list[str]], Any] | None], texts: list[str], function: Function) -> str:
+def _table(
+    title: str, runs: dict[str, dict[str, Explain]], texts: list[str], function: Counted, clock: Callable[[], float]
+) -> None:
+    has_model = any("model" in columns for columns in runs.values())
+    columns = [column for column in COLUMNS if has_model or column != "model"]
+    names = {"function": "ours", "alone": "the function alone", "model": "ours, the model itself"}
+    rivals = [f"{rival} / {us}" for us in ("ours", *["model itself"] * has_model) for rival in ("shap", "shapiq")]
+    print(f"\n## {title}\n\n{len(texts)} sentences of {SHORTEST} to {LONGEST} words.\n")
+    print(f"| | {' | '.join([*(names.get(column, column) for column in columns), *rivals])} |")
+    print(f"| --- |{' ---: |' * (len(columns) + len(rivals))}")
+    for name, own in runs.items():
+        best = _measured(own, texts, function, clock)
+        cells = [
+            "" if column not in best else f"{best[column][0]:.4f}" + (f" ({best[column][1]:.0f})" if best[column][1] else "")
+            for column in columns
+        ]
+        for us in ("function", "model")[: 1 + has_model]:
+            for rival in ("shap", "shapiq"):
+                cells.append(f"{best[rival][0] / best[us][0]:.1f}" if rival in best else "")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _measured(
+    runs: dict[str, Explain], texts: list[str], function: Counted, clock: Callable[[], float]
+) -> dict[str, tuple[float, float]]:
+    """Return the seconds per text, and the rows of the function per text, of each column."""
+    function.calls = []
+    runs["function"](texts)
+    calls, function.calls = function.calls, None
+    runs = {"function": runs["function"], "alone": lambda _: [function(asked) for asked in calls], **runs}
     best: dict[str, tuple[float, float]] = {}
     for _ in range(ROUNDS):
         for column, run in runs.items():
-            if run is None:
-                continue
-            function.rows, start = 0, time.perf_counter()
+            function.rows, start = 0, clock()
             run(texts)
-            seconds = (time.perf_counter() - start) / len(texts)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds = (clock() - start) / len(texts)
             best[column] = min(best.get(column, (np.inf, 0.0)), (seconds, function.rows / len(texts)))
-    cells = []
-    for column in ("function", "model", "shap", "shapiq"):
-        seconds, count = best.get(column, (np.nan, np.nan))
-        cells.append("" if column not in best else f"{seconds:.3f}" + (f" ({count:.0f})" if count else ""))
-    for column in ("shap", "shapiq"):
-        cells.append("" if column not in best else f"{best[column][0] / best['function'][0]:.1f}")
-    return f"| {name} | {' | '.join(cells)} |"
+    return best
 
 
-def _runs(function: Function) -> dict[str, dict[str, Callable[[list[str]], Any] | None]]:
+def _runs(function: Counted, model: Any, tokenizer: Any, batch: int) -> dict[str, dict[str, Explain]]:
+    """Return the methods, each by our function, by our model where there is one, and by the libraries that have it."""
+    peers, methods = (
+        _peers(function, batch),
+        {
+            "Kernel SHAP": (KernelShap, {"n_perturbations": BUDGET}),
+            "permutations": (PermutationShap, {"n_perturbations": BUDGET}),
+            "Owen values": (PartitionShap, {"n_perturbations": BUDGET, "hierarchy": "balanced"}),
+            "k-SII of pairs": (ShapleyInteractions, {"n_perturbations": PAIRS}),
+        },
+    )
+    runs = {}
+    for name, (method, options) in methods.items():
+        own = {"function": method(BlackBox(function), batch_size=batch, granularity=_words, **options)}
+        if model is not None:
+            own["model"] = method(model, tokenizer, replacement="drop", granularity=_words, **options)
+        runs[name] = own | peers[name]
+    return runs
+
+
+def _peers(function: Counted, batch: int) -> dict[str, dict[str, Explain]]:
+    """Return the methods of shap and of shapiq, text by text, as they take no more."""
     import shap
     import shapiq
-
-    box, model = BlackBox(function), (function.model, function.tokenizer)
 
     def game(text: str) -> tuple[int, Callable[[Any], np.ndarray]]:
         words = text.split()
@@ -99,7 +194,7 @@ def _runs(function: Function) -> dict[str, dict[str, Callable[[list[str]], Any] 
 
         return len(words), value
 
-    def by_shap(make: Callable[[Any, int], Any]) -> Callable[[list[str]], Any]:
+    def by_shap(make: Callable[[Any, int], Any]) -> Explain:
         return lambda texts: [make(value, u) for u, value in map(game, texts)]
 
     def kernel(value: Any, u: int) -> Any:
@@ -107,40 +202,27 @@ def _runs(function: Function) -> dict[str, dict[str, Callable[[list[str]], Any] 
 
     def permutation(value: Any, u: int) -> Any:
         explainer = shap.explainers.Permutation(value, shap.maskers.Independent(np.zeros((1, u))))
-        return explainer(np.ones((1, u)), max_evals=BUDGET, batch_size=BATCH, silent=True)
+        return explainer(np.ones((1, u)), max_evals=BUDGET, batch_size=batch, silent=True)
 
     def partition(value: Any, u: int) -> Any:
         masker = shap.maskers.Partition(np.zeros((1, u)), clustering=_tree(u))
-        return shap.explainers.Partition(value, masker)(np.ones((1, u)), max_evals=BUDGET, batch_size=BATCH, silent=True)
+        return shap.explainers.Partition(value, masker)(np.ones((1, u)), max_evals=BUDGET, batch_size=batch, silent=True)
 
-    def of_shapiq(kind: Callable[[int], Any], budget: int) -> Callable[[list[str]], Any]:
+    def of_shapiq(kind: Callable[[int], Any], budget: int) -> Explain:
         return by_shap(lambda value, u: kind(u).approximate(budget, value))
 
-    split = {"granularity": _words}
     return {
         "Kernel SHAP": {
-            "function": KernelShap(box, n_perturbations=BUDGET, **split),
-            "model": KernelShap(*model, n_perturbations=BUDGET, replacement="drop", **split),
             "shap": by_shap(kernel),
             "shapiq": of_shapiq(lambda u: shapiq.KernelSHAP(n=u, random_state=0), BUDGET),
         },
         "permutations": {
-            "function": PermutationShap(box, n_perturbations=BUDGET, **split),
-            "model": PermutationShap(*model, n_perturbations=BUDGET, replacement="drop", **split),
             "shap": by_shap(permutation),
             "shapiq": of_shapiq(lambda u: shapiq.PermutationSamplingSV(n=u, random_state=0), BUDGET),
         },
-        "Owen values": {
-            "function": PartitionShap(box, n_perturbations=BUDGET, hierarchy="balanced", **split),
-            "model": PartitionShap(*model, n_perturbations=BUDGET, replacement="drop", hierarchy="balanced", **split),
-            "shap": by_shap(partition),
-            "shapiq": None,
-        },
+        "Owen values": {"shap": by_shap(partition)},
         "k-SII of pairs": {
-            "function": ShapleyInteractions(box, n_perturbations=PAIRS, **split),
-            "model": ShapleyInteractions(*model, n_perturbations=PAIRS, replacement="drop", **split),
-            "shap": None,
-            "shapiq": of_shapiq(lambda u: shapiq.KernelSHAPIQ(n=u, max_order=2, index="k-SII", random_state=0), PAIRS),
+            "shapiq": of_shapiq(lambda u: shapiq.KernelSHAPIQ(n=u, max_order=2, index="k-SII", random_state=0), PAIRS)
         },
     }
 

@@ -12,6 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interpreto.attributions.saved_pictures import (
+    FEED,
+    INPUTS,
+    OTHERS,
+    PICTURE,
+    MisfitError,
+    packed_picture,
+    unpacked_picture,
+)
 from interpreto.errors import FileError
 from interpreto.inputs.pictures import Picture
 from interpreto.inputs.samples import Prediction, Readout, Sample, Targets
@@ -51,8 +60,6 @@ PLACES: dict[str, tuple[type, ...]] = {
     "picture": (str, type(None)),
 }
 """Facts of the sample, and their types."""
-PICTURE = ("picture.pixels", "picture.regions", "picture.shown")
-"""Tensors of the image that an explanation is about."""
 LATER = ("hook_point", "label", "stopped", "prediction", "confidence", "picture", "offsets")
 """Facts that files of earlier versions lack; they are None there."""
 
@@ -83,7 +90,7 @@ def packed(
     written |= {"input_ids": sample.input_ids, "unit_index": sample.units.index}
     written |= {f"extras.{name}": value for name, value in sample.inputs.items()}
     if (picture := sample.picture) is not None:
-        written |= {"picture.pixels": picture.pixels, "picture.regions": picture.regions, "picture.shown": picture.shown}
+        written |= packed_picture(picture)
     for i, readout in enumerate(sample.targets.readouts):
         parts = {name: getattr(readout, attribute) for name, attribute in READOUT.items()}
         written |= {f"reading.{i}.{name}": value for name, value in parts.items() if value is not None}
@@ -220,18 +227,12 @@ def _offsets(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> tuple[S
 
 def _picture(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], units: Units) -> Picture | None:
     """Read the image that an explanation is about; None: it is about a text."""
-    if not any(name.startswith("picture.") for name in tensors):
+    try:
+        picture = unpacked_picture(tensors, str(facts["picture"] or ""), len(units))
+    except MisfitError as error:
+        raise _InconsistentError(str(error)) from error
+    if picture is None:
         return None
-    if missing := [name for name in PICTURE if name not in tensors]:
-        raise _InconsistentError(f"it lacks `{missing[0]}`")
-    pixels, regions, seen = (tensors[name] for name in PICTURE)
-    if pixels.ndim != 3 or not pixels.is_floating_point() or not bool(pixels.isfinite().all()):
-        raise _InconsistentError(f"`picture.pixels` has shape {tuple(pixels.shape)}, or holds no finite numbers")
-    _check_shape(regions, "picture.regions", tuple(pixels.shape[1:]), "each pixel")
-    _check_shape(seen, "picture.shown", (*pixels.shape[1:], 3), "each pixel")
-    if regions.is_floating_point() or seen.dtype is not torch.uint8 or int(regions.max()) + 1 > len(units):
-        raise _InconsistentError(f"`picture.regions` has {int(regions.max()) + 1} regions for {len(units)} units")
-    picture = Picture(pixels, regions.numpy(), seen.numpy(), str(facts["picture"] or ""))
     own = tensors["input_ids"][: picture.cells]  # tokens of a text may follow
     alone = len(tensors["input_ids"]) == picture.cells
     if not torch.equal(picture.ids, own) or (alone and picture.units != len(units)):
@@ -261,8 +262,8 @@ def _readouts(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> tuple[
     if not isinstance(causal, list) or len(causal) != count or not all(isinstance(flag, bool) for flag in causal):
         raise _InconsistentError(f"`causal` is no list of {count} flags")
     known = {f"reading.{i}.{name}" for i in range(count) for name in READOUT} | {"input_ids", "unit_index", *TENSORS}
-    known |= set(PICTURE)
-    if unknown := sorted(name for name in tensors if name not in known and not name.startswith("extras.")):
+    known |= {*PICTURE, *FEED}
+    if unknown := sorted(name for name in tensors if name not in known and not name.startswith(("extras.", OTHERS, INPUTS))):
         raise _InconsistentError(f"it has an unknown tensor `{unknown[0]}`")
     if len(facts["target_spans"]) != len(facts["target_labels"]):
         raise _InconsistentError(

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from interpreto.attributions.base import AttributionExplainer
-from interpreto.datasets.engine_ray import RayOptions
 from interpreto.datasets.manifest import OF_SCORES, Manifest, versions
 from interpreto.datasets.opening import read_source
 from interpreto.datasets.results import ExplanationDataset
-from interpreto.datasets.running import Engine, begun, run_shards
+from interpreto.datasets.running import begun, run_shards
 from interpreto.datasets.score_results import BenchmarkDataset
 from interpreto.datasets.scoring import Method, ScoreOrders, Scorer, Scoring, score_shard
 from interpreto.datasets.shards import Entry, load_pyarrow, read_shard
 from interpreto.datasets.sources import Columns, Part, Rows, Source
 from interpreto.datasets.spec import described, model_identity, plain, tokenizer_identity
+from interpreto.engines.cluster import RayOptions
+from interpreto.engines.engine import Engine
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics.benchmark import Benchmark, named_methods
 from interpreto.metrics.benchmark_table import columns_of, name_of

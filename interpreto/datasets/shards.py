@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -12,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from interpreto import arrow
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.serialization import packed
 from interpreto.attributions.tables import as_bytes
 from interpreto.datasets.manifest import Shard
 from interpreto.datasets.sources import Rows
-from interpreto.errors import FileError, OptionError
-from interpreto.storage import PARTIAL, replacing
+from interpreto.errors import FileError
+from interpreto.storage import PARTIAL, digest_of_file, replacing
 
 FORMAT = "interpreto.shard/1"
 SHARDS, INDEX = "shards", "shards.parquet"
@@ -190,15 +190,6 @@ def read_shard(folder: Path, entry: Entry, columns: Sequence[str] | None = None)
     return table
 
 
-def digest_of_file(file: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    found = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
-
-
 def entry_of(folder: Path, shard: Shard, run: str) -> Entry | None:
     """Return the entry of a shard's file, read from the file itself; None: it is none of this run, or damaged."""
     _, parquet = load_pyarrow()
@@ -285,9 +276,5 @@ def load_pyarrow() -> tuple[Any, Any]:
     Raises:
         OptionError: it is not installed.
     """
-    try:
-        import pyarrow  # noqa: PLC0415  # optional
-        from pyarrow import parquet  # noqa: PLC0415
-    except ImportError as error:
-        raise OptionError("`explain_dataset` needs pyarrow; run `pip install pyarrow`.") from error
+    pyarrow, parquet = arrow.load_pyarrow("explain_dataset", "parquet")
     return pyarrow, parquet

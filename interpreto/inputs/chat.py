@@ -45,7 +45,9 @@ def is_chat(item: object) -> bool:
     return isinstance(item, (list, tuple)) and bool(item) and all(isinstance(m, Mapping) and "role" in m for m in item)
 
 
-def render(tokenizer: Any, messages: Sequence[Message], name: str, replies: bool = False) -> RenderedChat:
+def render(
+    tokenizer: Any, messages: Sequence[Message], name: str, replies: bool = False, pictured: bool = False
+) -> RenderedChat:
     """Write a chat through the tokenizer's template.
 
     Contents may be texts or lists of text parts, whichever the template reads; messages may have none (a tool call, an
@@ -57,11 +59,12 @@ def render(tokenizer: Any, messages: Sequence[Message], name: str, replies: bool
         messages: The chat.
         name: How messages of errors call it.
         replies: A reply of the model follows.
+        pictured: Parts of messages may be images, which the template writes placeholders for.
 
     Raises:
         InputError: if there is no text in any message, or the template rewrites the messages.
     """
-    texts = [_texts(message, name) for message in messages]
+    texts = [_texts(message, name, pictured) for message in messages]
     if not any(text.strip() for own in texts for text in own):
         raise InputError(f"{name}: no message has text in 'content' ({shown([dict(m) for m in messages])}).")
     begun = replies and messages[-1]["role"] == "assistant" and any(text.strip() for text in texts[-1])
@@ -74,13 +77,13 @@ def render(tokenizer: Any, messages: Sequence[Message], name: str, replies: bool
 
     roles = tuple(m["role"] for m, own in zip(messages, texts, strict=True) for text in own if text.strip())
     marked, refusal = _marked(texts), None
-    for form in (_as_given, _as_text, _as_parts):
+    for form in (_as_given,) if pictured else (_as_given, _as_text, _as_parts):
         try:
             text, frame = write(form, texts), write(form, marked)
         except Exception as error:
             refusal = refusal or error
             continue
-        printed = [form(m, own) for m, own in zip(messages, marked, strict=True) if own]
+        printed = [] if pictured else [form(m, own) for m, own in zip(messages, marked, strict=True) if own]
         if any(isinstance(content, list) and str(content) in frame for content in printed):
             continue  # the template reads texts, and prints a list of parts as Python would
         if (spans := _places(text, frame, [t for own in texts for t in own if t.strip()])) is not None:
@@ -90,15 +93,22 @@ def render(tokenizer: Any, messages: Sequence[Message], name: str, replies: bool
     raise InputError(f"{name}: the chat template rewrites the messages; render the chat yourself and pass it as a text.")
 
 
-def _texts(message: Message, name: str) -> list[str]:
-    """Return the texts of a message's content: one, or one per part."""
+def is_image_part(part: object) -> bool:
+    """Return True for a part of a message that is an image."""
+    return isinstance(part, Mapping) and str(part.get("type")).startswith("image")
+
+
+def _texts(message: Message, name: str, pictured: bool = False) -> list[str]:
+    """Return the texts of a message's content: one, or one per part; of an image an empty one."""
     content = message.get("content")
     if content is None:
         return []
     if isinstance(content, str):
         return [content]
     if isinstance(content, (list, tuple)) and all(isinstance(part, (str, Mapping)) for part in content):
-        found = [part if isinstance(part, str) else part.get("text") for part in content]
+        found = [
+            "" if pictured and is_image_part(part) else part if isinstance(part, str) else part.get("text") for part in content
+        ]
         if all(isinstance(text, str) for text in found):
             return [str(text) for text in found]
         kinds = sorted({str(p.get("type")) for p in content if isinstance(p, Mapping) and not isinstance(p.get("text"), str)})
@@ -111,7 +121,7 @@ def _as_given(message: Message, texts: list[str]) -> Any:
     if isinstance(message["content"], str):
         return texts[0]
     parts = zip(message["content"], texts, strict=True)
-    return [text if isinstance(part, str) else {**part, "text": text} for part, text in parts]
+    return [text if isinstance(part, str) else part if is_image_part(part) else {**part, "text": text} for part, text in parts]
 
 
 def _as_text(_message: Message, texts: list[str]) -> str:

@@ -25,7 +25,9 @@ def is_single(inputs: object) -> bool:
     """Return whether ``inputs`` is one input (or one batch of rows) rather than a list of inputs."""
     if isinstance(inputs, np.ndarray):
         return inputs.dtype.kind in "iufb"  # ids; an array of texts is a list
-    if isinstance(inputs, (str, Mapping, Tensor, Documents)) or is_pair(inputs) or is_chat(inputs) or is_pictured(inputs):
+    if isinstance(inputs, (str, Mapping, Tensor, Documents)) or is_pair(inputs) or is_chat(inputs):
+        return True
+    if is_pictured(inputs) or is_illustrated(inputs):
         return True
     return hasattr(inputs, "__fspath__") or is_pil(inputs)
 
@@ -64,10 +66,20 @@ def is_pictured(item: object) -> bool:
     """Return True for a pair of an image and a text; a path and a text are a pair of texts too."""
     if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[1], str):
         return False
-    image = item[0]
-    if isinstance(image, (np.ndarray, Tensor)):
-        return image.ndim > 1 and getattr(image.dtype, "kind", "f") in "iufb"
-    return isinstance(image, str) or hasattr(image, "__fspath__") or is_pil(image)
+    return isinstance(item[0], str) or _is_pixels(item[0])
+
+
+def is_illustrated(item: object) -> bool:
+    """Return True for a pair of an image and a text or a chat, in any order; two texts are none."""
+    if not isinstance(item, tuple) or len(item) != 2 or is_chat(item):
+        return False
+    return any(_is_pixels(a) and (isinstance(b, str) or is_chat(b)) for a, b in (item, item[::-1]))
+
+
+def _is_pixels(value: object) -> bool:
+    if isinstance(value, (np.ndarray, Tensor)):
+        return value.ndim > 1 and getattr(value.dtype, "kind", "f") in "iufb"
+    return hasattr(value, "__fspath__") or is_pil(value)
 
 
 def check_characters(text: str, name: str) -> None:

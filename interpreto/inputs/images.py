@@ -98,10 +98,15 @@ def of_picture(picture: Picture, name: str = "`inputs`") -> TokenizedInput:
         offsets.append((start, start + len(each)))
         start += len(each) + len(BETWEEN)
     text, spans = BETWEEN.join(picture.names), tuple(offsets)
-    rest = picture.cells - picture.units
-    frozen = (False,) * picture.units + (True,) * rest
-    names = picture.names + ("other pixels",) * rest
-    tokens = Tokens(text, spans + ((len(text), len(text)),) * rest, names, frozen, ((0, len(text)),))
+    owners = picture.index.tolist()
+    nowhere = len(text), len(text)
+    tokens = Tokens(
+        text,
+        tuple(nowhere if owner < 0 else spans[owner] for owner in owners),
+        tuple("other pixels" if owner < 0 else picture.names[owner] for owner in owners),
+        tuple(owner < 0 for owner in owners),
+        ((0, len(text)),),
+    )
     return TokenizedInput(tokens, picture.ids, {}, units=Units(picture.index, picture.names, spans), picture=picture)
 
 

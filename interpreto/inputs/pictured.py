@@ -84,14 +84,18 @@ class PicturedReader:
         seen = self._images(image)
         if len(seen) != 1:
             raise InputError(f"{name}: got {len(seen)} images with one text; pass {ACCEPTED}.")
-        return joined(seen[0], self._texts([text])[0])
+        return joined(seen[0], replace(self._texts([text])[0], extras={}))
 
 
 def joined(image: TokenizedInput, text: TokenizedInput) -> TokenizedInput:
-    """Return an image and a text as one input; its units are the image's, and those that the text is cut into later."""
-    cells = replace(image.tokens, segments=())
+    """Return an image and a text as one input; its units are the image's, and those that the text is cut into later.
+
+    Other inputs of the text's tokens are zero at cells.
+    """
+    cells, count = replace(image.tokens, segments=()), len(image.input_ids)
     ids = torch.cat([image.input_ids, text.input_ids])
-    return TokenizedInput(cells.followed_by(text.tokens, BETWEEN), ids, {}, units=image.units, picture=image.picture)
+    extras = {name: torch.cat([values.new_zeros(count), values]) for name, values in text.extras.items()}
+    return TokenizedInput(cells.followed_by(text.tokens, BETWEEN), ids, extras, units=image.units, picture=image.picture)
 
 
 def after(tokens: Tokens, count: int) -> Tokens:

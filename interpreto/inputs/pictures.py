@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -35,26 +37,56 @@ _alive: weakref.WeakValueDictionary[int, Picture] = weakref.WeakValueDictionary(
 _guard = threading.Lock()
 
 
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """Numbers of an image in another order than its pixels: as tiles, or as rows of patches.
+
+    Attributes:
+        shape: Of the ``pixel_values`` that the numbers form.
+        regions: The unit of each number, ``(1, n)``; negative for numbers in none, such as padding.
+        others: The numbers of the replacements, ``(1, 1, n)``, by the names of `REPLACEMENTS`.
+        inputs: Other inputs of the model that belong to the image, as its processor made them.
+        most: Numbers that a cell has at most.
+    """
+
+    shape: tuple[int, ...]
+    regions: Int[Tensor, "1 n"]
+    others: Mapping[str, Float[Tensor, "1 1 n"]]
+    inputs: Mapping[str, Tensor]
+    most: int
+
+
 class Picture:
     """One image as a model reads it.
 
     Args:
-        pixels: What the model is given, ``(c, h, w)``.
-        regions: The unit of each pixel, ``(h, w)``; negative for pixels in none.
+        pixels: What the model is given, ``(c, h, w)``; with a feed, its numbers ``(1, 1, n)``.
+        regions: The unit of each pixel of the shown image, ``(h, w)``; negative for pixels in none.
         shown: The image as a viewer sees it, ``(h, w, 3)`` of bytes; None: made of the pixels.
         name: The file, or another name for messages; empty: none.
+        feed: Where the model's numbers lie in another order than the pixels; None: they do not.
 
     Attributes:
         names: A name for each unit.
         number: Name of the picture within ids.
     """
 
-    def __init__(self, pixels: Float[Tensor, "c h w"], regions: Any, shown: Any = None, name: str = "") -> None:
-        shape = int(pixels.shape[1]), int(pixels.shape[2])
-        self.pixels = pixels.detach().cpu().float().contiguous()
-        self.regions = torch.from_numpy(checked_map(regions, shape, name or "an image"))
+    def __init__(
+        self,
+        pixels: Float[Tensor, "c h w"],
+        regions: Any,
+        shown: Any = None,
+        name: str = "",
+        feed: Feed | None = None,
+    ) -> None:
+        self.pixels, self.feed = pixels.detach().cpu().float().contiguous(), feed
         self.shown = as_bytes(self.pixels) if shown is None else torch.as_tensor(np.ascontiguousarray(shown))
+        h, w = self.shown.shape[:2] if feed is not None else self.pixels.shape[1:]
+        self.regions = torch.from_numpy(checked_map(regions, (int(h), int(w)), name or "an image"))
         self.name, self.names = name, tuple(region_names(self.regions.numpy()))
+        self._cell, self._owner = cut_into_cells(
+            (self.regions if feed is None else feed.regions).flatten(), self.units, None if feed is None else feed.most
+        )
         if self.cells >= 1 << PLACE_BITS:
             raise InputError(f"`granularity`: {self.cells:,} units are too many; pass fewer than {1 << PLACE_BITS:,}.")
         self._tables: dict[tuple[int, str], Tensor] = {}
@@ -65,6 +97,8 @@ class Picture:
         """Return a free number that follows from the content, or that of an equal picture."""
         digest = hashlib.blake2b(self.pixels.numpy().tobytes(), digest_size=8)
         digest.update(self.regions.numpy().tobytes())
+        if self.feed is not None:
+            digest.update(self.feed.regions.numpy().tobytes())
         number = int.from_bytes(digest.digest(), "little") % NAMED
         with _guard:
             while (other := _alive.get(number)) is not None and not self.equals(other):
@@ -76,10 +110,16 @@ class Picture:
 
     def equals(self, other: Picture) -> bool:
         """Return True if a model reads the same in both, in the same units."""
-        return torch.equal(self.pixels, other.pixels) and torch.equal(self.regions, other.regions)
+        if not torch.equal(self.pixels, other.pixels) or not torch.equal(self.regions, other.regions):
+            return False
+        if self.feed is None or other.feed is None:
+            return self.feed is other.feed
+        return (self.feed.shape, self.feed.most) == (other.feed.shape, other.feed.most) and torch.equal(
+            self.feed.regions, other.feed.regions
+        )
 
     def __reduce__(self) -> Any:
-        return Picture, (self.pixels, self.regions.numpy(), self.shown.numpy(), self.name)
+        return Picture, (self.pixels, self.regions.numpy(), self.shown.numpy(), self.name, self.feed)
 
     @property
     def units(self) -> int:
@@ -88,8 +128,8 @@ class Picture:
 
     @property
     def cells(self) -> int:
-        """Return the number of cells: one per unit, and one for the pixels in none, if there are any."""
-        return self.units + bool((self.regions < 0).any())
+        """Return the number of cells: one per unit, or several of a feed, and those of pixels in none, if there are any."""
+        return len(self._owner)
 
     @property
     def ids(self) -> Int[Tensor, " l"]:
@@ -98,24 +138,18 @@ class Picture:
 
     @property
     def index(self) -> Int[Tensor, " l"]:
-        """Return the unit of each cell; -1 for the cell of pixels that are in none."""
-        cell = torch.arange(self.cells)
-        return torch.where(cell < self.units, cell, -1)
+        """Return the unit of each cell; -1 for a cell of pixels that are in none."""
+        return self._owner
 
     @cached_property
     def places(self) -> Int[Tensor, " p"]:
         """Return where each pixel is among the slots of the cells, all of which have as many as the largest."""
-        cell = torch.where(self.regions < 0, self.units, self.regions).flatten()
-        order = cell.argsort(stable=True)
-        sizes = torch.bincount(cell, minlength=self.cells)
-        rank = torch.empty_like(cell)
-        rank[order] = torch.arange(len(cell)) - (sizes.cumsum(0) - sizes)[cell[order]]
-        return cell * int(sizes.max()) + rank
+        return self._cell * self.slots + ranks(self._cell)
 
     @property
     def slots(self) -> int:
         """Return the number of pixels of the largest cell."""
-        return int(torch.bincount(torch.where(self.regions < 0, self.units, self.regions).flatten()).max())
+        return int(torch.bincount(self._cell).max())
 
     @cached_property
     def width(self) -> int:
@@ -145,7 +179,7 @@ class Picture:
         """Return images whose cells have pixels of kinds; what `to_pixels` makes of their rows of the table, in one step."""
         key = -1, str(device)
         if key not in self._tables:
-            self._tables[key] = torch.where(self.regions < 0, self.units, self.regions).flatten().to(device)
+            self._tables[key] = self._cell.to(device)
         cell, kinds = self._tables[key], kinds.to(device)
         out = self.pixels.to(device).expand(len(kinds), *self.pixels.shape)
         for kind in kinds.unique().tolist():
@@ -157,6 +191,8 @@ class Picture:
     def of_kind(self, kind: int) -> Float[Tensor, "c h w"]:
         """Return an image of one of `REPLACEMENTS`."""
         name, x = REPLACEMENTS[kind], self.pixels
+        if self.feed is not None and name in self.feed.others:
+            return self.feed.others[name]
         if name == "mean":
             return x.mean((1, 2), keepdim=True).expand_as(x)
         if name == "blur":
@@ -167,12 +203,12 @@ class Picture:
         return torch.zeros_like(x) if name == "zero" else x
 
     def summed(self, pixels: Float[Tensor, "t h w"]) -> Float[Tensor, "t l"]:
-        """Return the sum over the pixels of each cell."""
-        cell = torch.where(self.regions < 0, self.units, self.regions).flatten()
-        return pixels.new_zeros(len(pixels), self.cells).index_add(1, cell, pixels.flatten(1))
+        """Return the sum over the shown pixels of each unit, and then of those in none, if there are any."""
+        unit = torch.where(self.regions < 0, self.units, self.regions).flatten()
+        return pixels.new_zeros(len(pixels), int(unit.max()) + 1).index_add(1, unit, pixels.flatten(1))
 
     def pooled(self, pixels: Float[Tensor, "t h w"]) -> Float[Tensor, "t l"]:
-        """Return the mean over the pixels of each cell."""
+        """Return the mean over the shown pixels of each unit, and then of those in none, if there are any."""
         return self.summed(pixels) / self.summed(torch.ones_like(pixels[:1]))
 
     def spread(self, values: Float[Tensor, "*b u"]) -> Float[Tensor, "*b h w"]:
@@ -199,6 +235,33 @@ class Picture:
         a, b = (each - each.mean() for each in seen)
         size = float(a.norm() * b.norm())
         return size < len(a) or float(a @ b) / size > ALIKE  # hardly any shades: nothing tells them apart
+
+
+def ranks(groups: Int[Tensor, " p"]) -> Int[Tensor, " p"]:
+    """Return the place of each item within its group, in order."""
+    sizes, order = torch.bincount(groups), groups.argsort(stable=True)
+    found = torch.empty_like(groups)
+    found[order] = torch.arange(len(groups)) - (sizes.cumsum(0) - sizes)[groups[order]]
+    return found
+
+
+def cut_into_cells(unit: Int[Tensor, " p"], units: int, most: int | None) -> tuple[Int[Tensor, " p"], Int[Tensor, " l"]]:
+    """Return the cell of each pixel, and the unit of each cell; cells of pixels in none come last, with -1.
+
+    Args:
+        unit: Of each pixel; negative in none.
+        units: Number of units.
+        most: Pixels that a cell has at most; None: all of its unit.
+    """
+    owner = torch.where(unit < 0, units, unit)
+    sizes = torch.bincount(owner, minlength=units)
+    if most is None:
+        cell, parts = owner, torch.ones_like(sizes)
+    else:
+        parts = (sizes + most - 1) // most
+        cell = (parts.cumsum(0) - parts)[owner] + ranks(owner) // most
+    found = torch.repeat_interleave(torch.arange(len(parts)), parts)
+    return cell, torch.where(found < units, found, -1)
 
 
 def _overlaps(n: int, m: int) -> Float[Tensor, "m n"]:

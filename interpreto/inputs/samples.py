@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -207,20 +208,32 @@ class Sample:
             replacement: Text that each masked unit becomes; None drops the unit with the white space before it (at the
                 beginning of the text, with that after it). A text for each unit: what that unit becomes; None keeps it.
         """
-        own = None if replacement is None or isinstance(replacement, str) else replacement
-        parts, end = [], 0
-        for i in mask.nonzero()[:, 0].tolist():
-            start, stop = self.units.spans[i]
-            before, other = self.text[end:start], replacement if own is None else own[i]
-            if own is not None and other is None:
-                continue
-            if replacement is None:
-                before = before.rstrip()
-                if not before and not any(parts):
-                    stop = len(self.text) - len(self.text[stop:].lstrip())
-            parts += [before, str(other or "")]
-            end = stop
-        return "".join([*parts, self.text[end:]])
+        return self.renders(mask[None], replacement)[0]
+
+    def renders(self, mask: Float[Tensor, "r u"], replacement: str | Sequence[str | None] | None = None) -> list[str]:
+        """Return the text under each mask; see `render`."""
+        cuts = [0, *(place for span in self.units.spans for place in span), len(self.text)]
+        parts = [self.text[start:end] for start, end in itertools.pairwise(cuts)]
+        gaps, units, tail = parts[:-1:2], parts[1::2], parts[-1]
+        whole = [gap + unit for gap, unit in zip(gaps, units, strict=True)]
+        if replacement is not None:
+            others = [replacement] * len(units) if isinstance(replacement, str) else replacement
+            become = [own if other is None else gap + other for own, gap, other in zip(whole, gaps, others, strict=True)]
+            pairs = list(zip(whole, become, strict=True))
+            return ["".join([pair[i] for pair, i in zip(pairs, row, strict=True)]) + tail for row in mask.int().tolist()]
+        if any(gap.strip() or not unit or unit != unit.strip() for gap, unit in zip(gaps, units, strict=True)):
+            return [self._without([i for i, masked in enumerate(row) if masked]) for row in mask.tolist()]
+        kept = (mask == 0).tolist()
+        texts = ("".join(itertools.compress(whole, row)) + tail for row in kept)
+        return [text if not row or row[0] else text.lstrip() for text, row in zip(texts, kept, strict=True)]
+
+    def _without(self, masked: Sequence[int]) -> str:
+        """Return the text without some units, where other text is between them."""
+        found, end = "", 0
+        for start, stop in (self.units.spans[i] for i in masked):
+            found += self.text[end:start].rstrip()
+            end = stop if found else len(self.text) - len(self.text[stop:].lstrip())
+        return found + self.text[end:]
 
 
 def first_tokens(units: Units) -> Int[Tensor, " u"]:

@@ -196,7 +196,7 @@ class InputReader:
         if roles is None:
             return found
         free = chat.of_roles(roles, messages, name)
-        return replace(found, tokens=found.tokens.without(_outside(found.tokens.offsets, free)))
+        return replace(found, tokens=found.tokens.without(outside(found.tokens.offsets, free)))
 
     def _read_documents(self, item: Documents, name: str) -> TokenizedInput:
         """Read a question about documents; only their characters are free."""
@@ -224,7 +224,7 @@ class InputReader:
         offsets, ids, types = list(encoded["offset_mapping"]), list(encoded["input_ids"]), encoded.get("token_type_ids")
         kept = len(ids) if written or self.ends else _without_end([i in self.special_ids for i in ids])
         extras = {} if types is None else {"token_type_ids": torch.tensor(types[:kept])}
-        parts = {"text": text, "offsets": offsets[:kept], "frozen": _outside(offsets[:kept], spans), "segments": spans}
+        parts = {"text": text, "offsets": offsets[:kept], "frozen": outside(offsets[:kept], spans), "segments": spans}
         return self._checked(torch.tensor(ids[:kept]), extras, name, **parts)
 
     def _tokenize(self, text: str | list[str], pair: str | None, add_special_tokens: bool = True) -> Any:
@@ -319,7 +319,7 @@ class InputReader:
         return TokenizedInput(tokens, ids, extras)
 
 
-def _outside(offsets: Sequence[Span], parts: Sequence[Span]) -> list[bool]:
+def outside(offsets: Sequence[Span], parts: Sequence[Span]) -> list[bool]:
     """Return which tokens are not within one of some parts of a text."""
     starts = [start for start, _ in parts]
     inside = []

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
+from interpreto.errors import ModelError
 from interpreto.inputs.samples import Readout, Sample
 from interpreto.models.attention import AttentionMap, Kind
 from interpreto.models.attention_flow import Attended, AttentionRule, Flow, Rows
@@ -23,6 +24,7 @@ from interpreto.models.point_rows import padded_points
 from interpreto.models.rows import RowRunner, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed
 from interpreto.models.value_zeroing import BlockCalls, shares_of, zeroed
+from interpreto.models.wrappers import model_name
 
 Aim = Callable[[Sample, Float[Tensor, "1 k"]], tuple[Sample, Float[Tensor, "1 t"]]]
 """Takes a sample and the outputs that were read for it to the sample with its targets, and their scores."""
@@ -79,6 +81,8 @@ class AttentionScorer:
         Raises:
             ModelError: the model has no attention that can be read, or none with a row and a column per token.
         """
+        if obstacle := getattr(self.forward.model, "attention_obstacle", ""):
+            raise ModelError(f"`model`: {model_name(self.forward.model)} {obstacle}")
         runs = [Run(i, sample, readout) for i, sample in enumerate(samples) for readout in self.runner.readouts(sample)]
         with self._padding(samples, moves=rule.steps > 0):
             done = self._mapped(runs, lambda some: self._attended(some, rule))

@@ -57,10 +57,14 @@ class BlackBox(TextModel):
 
     def questions(self, sample: Sample, mask: Float[Tensor, "r u"], replacement: Becomes) -> list[str]:
         """Return the text of a sample under each mask."""
-        return [sample.render(row, replacement) for row in mask]
+        return sample.renders(mask, replacement)
 
     def width(self, questions: Sequence[str]) -> None:
         """Return None: the function returns as many scores for each text."""
+
+    def length(self, question: str) -> int:
+        """Return the length of a text: a function that runs a network pads the texts of a call to the longest."""
+        return len(question)
 
     def answers(self, questions: Sequence[str]) -> Float[Tensor, "b k"]:
         """Return what the function returns for some texts, if it is an array of numbers with a row for each."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from interpreto.errors import TokenizerError
-from interpreto.inputs.image_processors import is_image_processor, read_image_processor
-from interpreto.inputs.pictured import ImageTextProcessor
 from interpreto.inputs.pictures import KIND_BITS, PLACE_BITS, Picture, parts_of, picture_of
 from interpreto.models.contexts import embeddings_given
 from interpreto.models.devices import device_of
@@ -21,15 +19,12 @@ from interpreto.models.embedding_layers import embedding_layer
 from interpreto.models.image_text import (
     check_pairs,
     compared,
-    compares_images_with_texts,
     fixed_text_length,
     image_embeddings,
     text_embeddings,
-    text_tokenizer,
 )
-from interpreto.models.images import Cells, pixels_of, rows_of_size
+from interpreto.models.images import USUAL, Cells, pixels_of, rows_of_size
 from interpreto.models.logits import promoted
-from interpreto.models.sources import find_whole_processor
 
 FIRST_CELL = 1 << (PLACE_BITS + KIND_BITS)
 """Ids from here on are cells of images; those below are tokens."""
@@ -73,6 +68,21 @@ class Vectors(nn.Module):
         return out
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Requests about rows, next to their images and tokens.
+
+    Attributes:
+        count: Number of the cells that rows begin with.
+        kept: Tokens whose logits are read, counted behind the cells; None: all.
+        of_tokens: Other inputs of the model, with a value per token.
+    """
+
+    count: int
+    kept: Int[Tensor, " k"] | None
+    of_tokens: dict[str, Tensor]
+
+
 class PicturedModel(nn.Module, ABC):
     """Read ids of cells and of tokens, and run a model on the pixels and the embeddings.
 
@@ -98,47 +108,66 @@ class PicturedModel(nn.Module, ABC):
         return self.model
 
     @property
-    def rows_a_pass(self) -> int:
-        """Return how many rows a forward pass holds, by the size of the model's images."""
-        return rows_of_size(self.config.image_size)
+    def rows_a_pass(self) -> int | None:
+        """Return how many rows a forward pass holds, by the size of the model's images; None: by the number of tokens."""
+        return None if self.config.image_size is None else rows_of_size(self.config.image_size)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the table of cells and tokens."""
         return self.vectors
 
-    def forward(self, input_ids: Int[Tensor, "b l"], attention_mask: Tensor | None = None) -> SimpleNamespace:
-        """Return the logits of rows of cells and tokens."""
-        vectors, seen = self.vectors(input_ids), are_cells(input_ids)
-        counts, numbers = seen.sum(1).tolist(), parts_of(input_ids.amax(1).cpu())[0].tolist()
-        pictures = [picture_of(number) for number in numbers]
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for row, (count, picture) in enumerate(zip(counts, pictures, strict=True)):
-            groups.setdefault((count, *picture.pixels.shape), []).append(row)
-        found = []
-        for (count, *_), rows in groups.items():
-            part = (vectors, input_ids) if len(groups) == 1 else (vectors[rows], input_ids[rows])
-            found.append(self._logits_of([pictures[row] for row in rows], count, *part))
+    def forward(
+        self,
+        input_ids: Int[Tensor, "b l"],
+        attention_mask: Tensor | None = None,
+        logits_to_keep: Int[Tensor, " k"] | None = None,
+        **of_tokens: Tensor,
+    ) -> SimpleNamespace:
+        """Return the logits of rows of cells and tokens; of a model that writes, at some tokens or at all, zero at cells."""
+        vectors = self.vectors(input_ids)
+        found, order = [], []
+        for pictures, count, rows in grouped(input_ids):
+            whole = len(rows) == len(input_ids)
+            own, ids = (vectors, input_ids) if whole else (vectors[rows], input_ids[rows])
+            tokens = ids[:, count:]
+            tokens = torch.where(are_cells(tokens), 0, tokens)  # where a check swaps ids, of which none is then read
+            width = self.vectors.tokens(tokens[:1, :1]).shape[-1]
+            parts = {name: (value if whole else value[rows])[:, count:] for name, value in of_tokens.items()}
+            pixels = pixels_of(pictures, own[:, :count]).to(self.dtype)
+            kept = None if logits_to_keep is None else logits_to_keep - count
+            found.append(self.logits(pictures, pixels, tokens, own[:, count:, :width], Asked(count, kept, parts)))
+            order += rows
         if len(found) == 1:
             return SimpleNamespace(logits=found[0])
-        order = torch.tensor([row for rows in groups.values() for row in rows], device=vectors.device)
-        return SimpleNamespace(logits=torch.cat(found)[order.argsort()])
+        return SimpleNamespace(logits=torch.cat(found)[torch.tensor(order, device=vectors.device).argsort()])
 
-    def _logits_of(
-        self, pictures: list[Picture], count: int, vectors: Float[Tensor, "b l d"], ids: Int[Tensor, "b l"]
-    ) -> Tensor:
-        """Return the logits of rows that begin with the cells of images of one size."""
-        parameter = next((p for p in self.model.parameters() if p.is_floating_point()), vectors)
-        pixels = pixels_of(pictures, vectors[:, :count]).to(parameter.dtype)
-        tokens = ids[:, count:]
-        tokens = torch.where(are_cells(tokens), 0, tokens)  # where a check swaps ids, of which none is then read
-        width = self.vectors.tokens(tokens[:1, :1]).shape[-1]
-        return self.logits(pixels, tokens, vectors[:, count:, :width])
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the model's numbers."""
+        return next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
 
     @abstractmethod
     def logits(
-        self, pixels: Float[Tensor, "b c h w"], ids: Int[Tensor, "b l"], embedded: Float[Tensor, "b l d"]
+        self,
+        pictures: list[Picture],
+        pixels: Float[Tensor, "b c h w"],
+        ids: Int[Tensor, "b l"],
+        embedded: Float[Tensor, "b l d"],
+        asked: Asked,
     ) -> Float[Tensor, "b ..."]:
         """Return the logits of images and tokens, whose embeddings are given."""
+
+
+def grouped(ids: Int[Tensor, "b l"]) -> Iterator[tuple[list[Picture], int, list[int]]]:
+    """Yield the pictures of rows that begin with cells of images of one size, the number of these cells, and the rows."""
+    counts, numbers = are_cells(ids).sum(1).tolist(), parts_of(ids.amax(1).cpu())[0].tolist()
+    pictures = [picture_of(number) for number in numbers]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for row, (count, picture) in enumerate(zip(counts, pictures, strict=True)):
+        shape = picture.pixels.shape if picture.feed is None else picture.feed.shape
+        groups.setdefault((count, *shape), []).append(row)
+    for (count, *_), rows in groups.items():
+        yield [pictures[row] for row in rows], count, rows
 
 
 class ImageTextSimilarity(PicturedModel):
@@ -159,7 +188,7 @@ class ImageTextSimilarity(PicturedModel):
             id2label={0: "similarity"},
             problem_type="regression",
             name_or_path=getattr(model, "name_or_path", ""),
-            image_size=getattr(vision, "image_size", None),
+            image_size=getattr(vision, "image_size", None) or USUAL,
             max_position_embeddings=getattr(text, "max_position_embeddings", None),
             pad_token_id=None,
             is_encoder_decoder=False,
@@ -169,7 +198,12 @@ class ImageTextSimilarity(PicturedModel):
         self._length, self._filler = fixed_text_length(model), tokenizer.pad_token_id or 0
 
     def logits(
-        self, pixels: Float[Tensor, "b c h w"], ids: Int[Tensor, "b l"], embedded: Float[Tensor, "b l d"]
+        self,
+        pictures: list[Picture],
+        pixels: Float[Tensor, "b c h w"],
+        ids: Int[Tensor, "b l"],
+        embedded: Float[Tensor, "b l d"],
+        asked: Asked,
     ) -> Float[Tensor, "b 1"]:
         """Return the score of each image with its text."""
         images = once(lambda rows: image_embeddings(self.model, pixels[rows]), pixels)
@@ -196,27 +230,3 @@ def once(encode: Callable[[Any], Float[Tensor, "b d"]], values: Float[Tensor, "b
     places = torch.zeros(len(values), dtype=torch.long, device=values.device)
     places[kept] = torch.arange(1, len(found), device=values.device)
     return found[places]
-
-
-def reads_both(model: Any) -> bool:
-    """Return True for a model that reads images and texts, and is explained as one."""
-    return isinstance(model, PicturedModel) or compares_images_with_texts(model)
-
-
-def pictured(model: Any, processor: Any) -> tuple[PicturedModel, ImageTextProcessor]:
-    """Return a model of images and texts as the engine runs it, and its processor.
-
-    Raises:
-        TokenizerError: the processor reads images alone, or texts alone.
-    """
-    inner = model.explained if isinstance(model, PicturedModel) else model
-    if processor is None:
-        processor = find_whole_processor(inner)
-    if not isinstance(processor, ImageTextProcessor):
-        if not is_image_processor(processor):
-            raise TokenizerError(
-                f"`tokenizer`: got {type(processor).__name__}, and {type(inner).__name__} reads images and texts; pass its "
-                "processor (AutoProcessor.from_pretrained(...))."
-            )
-        processor = ImageTextProcessor(read_image_processor(processor, inner), text_tokenizer(processor))
-    return (model if isinstance(model, PicturedModel) else ImageTextSimilarity(model, processor.tokenizer)), processor

@@ -106,6 +106,8 @@ class SharedPrefix:
         Few perturbed inputs fill no batches of their own, and are faster in batches together with those of other samples.
         """
         r, length = perturbed.rows.ids.shape
+        if own := getattr(self.forward.model, "prefix_obstacle", ""):
+            return str(own)
         if int(perturbed.start[perturbed.todo].sum()) < LEAST_SAVED * r * length:
             return f"perturbed inputs share less than {LEAST_SAVED:.0%} of their tokens"
         held, batch = (r * length, self.budget.tokens) if self.budget.rows is None else (r, self.budget.rows)

@@ -140,7 +140,7 @@ class ServedModel(TextModel):
         """
         prompt, answer = parted(sample)
         parts, unfinished = self.tokens(prompt, answer).spans, replace(sample, text=prompt)
-        asked = [Question(unfinished.render(row, replacement), answer, parts) for row in mask]
+        asked = [Question(text, answer, parts) for text in unfinished.renders(mask, replacement)]
         if any(not question.prompt for question in asked):
             raise OptionError(
                 "`replacement`: 'drop' leaves nothing before the target when every unit is masked; pass a text, such as '…'."

@@ -99,6 +99,10 @@ class TextModel(ABC):
     def width(self, questions: Sequence[Any]) -> int | None:
         """Return the largest number of outputs for a question; None: all have the same."""
 
+    def length(self, question: Any) -> int:
+        """Return the length by which questions are put in order, so that a call has those of about one length."""
+        return 0
+
     @abstractmethod
     def answers(self, questions: Sequence[Any]) -> Float[Tensor, "b k"]:
         """Return the outputs for some questions; a question with fewer than another has zeros after them."""
@@ -214,14 +218,18 @@ class TextModel(ABC):
 
     def _outputs(self, questions: list[Any]) -> Float[Tensor, "n k"]:
         budget, width = Budget(self._batch_size or TEXTS_A_CALL, 0), self.width(questions)
+        order = sorted(range(len(questions)), key=lambda i: self.length(questions[i]))
 
         def outputs_of(picked: list[int]) -> Tensor:
             self._asked[0] += len(picked)
-            outputs = self.answers([questions[i] for i in picked])
+            outputs = self.answers([questions[order[i]] for i in picked])
             self._on_pass()
             return outputs if width is None else pad(outputs, (0, width - outputs.shape[1]))
 
-        return map_batches([1] * len(questions), outputs_of, budget)  # nothing is padded, so lengths do not matter
+        found = map_batches([1] * len(questions), outputs_of, budget)  # full calls: we pad nothing
+        outputs = torch.empty_like(found)
+        outputs[order] = found
+        return outputs
 
     def _scores(self, outputs: Float[Tensor, "r k"], sample: Sample) -> Float[Tensor, "r t"]:
         if sample.targets is None:

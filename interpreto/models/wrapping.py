@@ -14,7 +14,7 @@ from interpreto.models.huggingface import HuggingFaceModel
 from interpreto.models.images import ImageModel, reads_images
 from interpreto.models.loading import load, taken_apart
 from interpreto.models.options import EngineOptions
-from interpreto.models.pictured_models import pictured, reads_both
+from interpreto.models.pictured_wrapping import pictured, reads_both
 from interpreto.models.sources import find_processor, find_tokenizer, is_name, is_tokenizer, read_tokenizer
 from interpreto.models.text_model import TextModel
 from interpreto.models.wrappers import unwrapped
@@ -34,7 +34,7 @@ def read_model(model: Any, tokenizer: Any = None) -> tuple[Any, Any]:
     if is_name(model):
         return read_model(*load(model, tokenizer=tokenizer))
     model, tokenizer = taken_apart(model, tokenizer)
-    if reads_both(inner := unwrapped(model)):
+    if reads_both(inner := unwrapped(model), tokenizer):
         return pictured(inner, tokenizer)
     if reads_images(inner, tokenizer):
         processor = (getattr(inner, "processor", None) or find_processor(inner)) if tokenizer is None else tokenizer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,34 @@ def test_a_black_box_equals_the_same_model_through_hugging_face(replacement):
     assert ours.elements == theirs.elements
     torch.testing.assert_close(ours.attributions, theirs.attributions, rtol=0, atol=1e-5)
     torch.testing.assert_close(ours.base_scores, theirs.base_scores, rtol=0, atol=1e-5)
+
+
+def test_a_call_has_texts_of_about_one_length_and_scores_come_back_in_order():
+    texts = ["a bb ccc dddd eeeee ffffff", "g hh iii jjjj", "kkkkk ll m"]
+    function = Watched(lambda texts: [[float(len(text))] for text in texts])
+    found = KernelShap(BlackBox(function), batch_size=8)(texts, [0] * 3)
+    lengths = [len(text) for call in function.calls for text in call]
+    assert len(function.calls) > 5 and lengths == sorted(lengths) and max(map(len, function.calls)) == 8
+    alone = [KernelShap(BlackBox(function))(text, 0)[0].attributions for text in texts]
+    assert all(torch.equal(one.attributions, own) for one, own in zip(found, alone, strict=True))
+
+
+@pytest.mark.parametrize("text", ["  It was, all in all, good. ", "one", "a  b\tc"])
+@pytest.mark.parametrize("becomes", [None, "…"])
+def test_texts_under_masks_are_those_of_unit_by_unit(text, becomes):
+    sample = Occlusion(BlackBox(lambda texts: [[0.0]] * len(texts)))(text, 0)[0].sample
+    spans = sample.units.spans
+    for row in itertools.product((0, 1), repeat=len(spans)):
+        end, expected = 0, ""
+        for (start, stop), masked in zip(spans, row, strict=True):
+            before = text[end:start]
+            unit = text[start:stop] if not masked else (becomes or "")
+            expected += (before.rstrip() if masked and becomes is None else before) + unit
+            end = stop
+        expected += text[end:]
+        if becomes is None and row[0]:
+            expected = expected.lstrip()
+        assert sample.render(torch.tensor(row).float(), becomes) == expected
 
 
 def test_masks_are_rendered_as_text():
@@ -143,7 +173,7 @@ def refuse(texts):
 
 
 ANSWERS = {
-    "an exception": (refuse, "the black box 'refuse' raised ConnectionError for 'A film' and 2 more: port 80 is closed"),
+    "an exception": (refuse, "the black box 'refuse' raised ConnectionError for 'A' and 2 more: port 80 is closed"),
     "nothing": (lambda texts: None, "it must return an array of numbers"),
     "texts": (lambda texts: ["good"] * len(texts), "returned \\['good'.* array of numbers"),
     "too few": (lambda texts: [1.0], "returned shape \\(1,\\) for 3 texts"),

@@ -123,8 +123,8 @@ class _Sampled:
         """Return the index of all coalitions up to an order, and its standard errors."""
         m = self.present.shape[1]
         coalitions = coalitions_of_size(m, order)
-        columns, surrogates, fold = self._surrogates(order)
-        design, above = presence_products(self.present, columns), self.values - self.values[1]
+        columns, design, surrogates, fold = self._surrogates(order)
+        above = self.values - self.values[1]
         values = of_polynomial(dict(zip(columns, surrogates.mean(0), strict=True)), coalitions, index, order).T
         weights, counted = self._weights(coalitions, index, order), self._counted(fold, len(surrogates))
         left = above.clone()
@@ -195,8 +195,10 @@ class _Sampled:
         parts = apart.new_zeros(len(kinds), apart.shape[1]).index_add(0, kind, factor[:, None] * apart.square())
         return parts.sum(0).sqrt() * _widened(parts, count)
 
-    def _surrogates(self, order: int) -> tuple[list[Coalition], Float[Tensor, "k c t"], Int[Tensor, " p"]]:
-        """Return polynomials, each fitted without the draws of a fold, and the fold of each coalition."""
+    def _surrogates(
+        self, order: int
+    ) -> tuple[list[Coalition], Float[Tensor, "p c"], Float[Tensor, "k c t"], Int[Tensor, " p"]]:
+        """Return polynomials, each fitted without the draws of a fold: terms, their values, coefficients; and the folds."""
         m = self.present.shape[1]
         sizes_up_to = [sum(comb(m, s) for s in range(1, d + 1)) for d in range(1, order + 1)]
         degree = max(d for d, count in enumerate(sizes_up_to, 1) if d == 1 or count <= LARGEST_SURROGATE)
@@ -210,10 +212,8 @@ class _Sampled:
             own = (self.strata == kind).nonzero()[:, 0]
             folds[own] = (torch.arange(len(own)) + int(kind)) % FOLDS
         fold = torch.where(self.draw >= 0, folds[self.draw.clamp(min=0)] if len(folds) else -1, -1)
-        fits = _constrained_folds(
-            presence_products(self.present, columns), self.values - self.values[1], weight, self.gain, fold, m
-        )
-        return columns, fits, fold
+        design = presence_products(self.present, columns)
+        return columns, design, _constrained_folds(design, self.values - self.values[1], weight, self.gain, fold, m), fold
 
 
 def _widened(parts: Float[Tensor, "k s"], count: Int[Tensor, " k"]) -> Float[Tensor, " s"]:
@@ -248,14 +248,16 @@ def _constrained_folds(  # noqa: PLR0917  (a system of equations)
     scale = float(gram.diagonal().mean().clamp(min=1e-300))
     penalty = torch.full((len(gram),), scale, dtype=gram.dtype)
     penalty[: free - 1] *= RIDGES[0]
+    out = [fold == k for k in range(FOLDS)]
+    parts = [(weight[rows, None], reduced[rows], rest[rows]) for rows in out]
+    without = [(gram - (w * x).T @ x, right - (w * x).T @ y) for w, x, y in parts]
     best: tuple[float, Tensor] | None = None
     for ridge in RIDGES:
         error, found = 0.0, []
-        for k in range(FOLDS):
-            out = fold == k
-            own = gram - weighted[out].T @ reduced[out] + torch.diag(torch.where(penalty == scale, ridge * scale, penalty))
-            solved = torch.linalg.solve(own, right - weighted[out].T @ rest[out])
-            error += float((weight[out, None] * (rest[out] - reduced[out] @ solved).square()).sum())
+        added = torch.diag(torch.where(penalty == scale, ridge * scale, penalty))
+        for (w, x, y), (own, wanted) in zip(parts, without, strict=True):
+            solved = torch.linalg.solve(own + added, wanted)
+            error += float((w * (y - x @ solved).square()).sum())
             found.append(torch.cat([(gain - solved.sum(0))[None], solved]))
         if best is None or error < best[0]:
             best = error, torch.stack(found)

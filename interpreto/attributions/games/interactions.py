@@ -141,9 +141,12 @@ def of_polynomial(
 
 def presence_products(present: Float[Tensor, "p n"], coalitions: Sequence[Coalition]) -> Float[Tensor, "p s"]:
     """Return 1 where all players of a coalition are present."""
-    if not coalitions:
-        return present.new_zeros(len(present), 0)
-    return torch.stack([present[:, list(coalition)].prod(1) for coalition in coalitions], 1)
+    found = present.new_ones(len(present), len(coalitions))
+    sizes = torch.tensor([len(coalition) for coalition in coalitions])
+    for size in sizes.unique().tolist() if coalitions else []:
+        places = (sizes == size).nonzero()[:, 0]
+        found[:, places] = present[:, torch.tensor([coalitions[i] for i in places.tolist()]).long()].prod(-1)
+    return found
 
 
 def within(coalitions: Sequence[Coalition], n: int) -> Bool[Tensor, " s"]:

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from interpreto.choices import read_member
 from interpreto.concepts.activation_store import ActivationStore, StoreConfig
+from interpreto.concepts.activation_stream import ActivationStream, StreamConfig
 from interpreto.concepts.splitters.granularities import ActivationGranularity, Unit, read_unit
 from interpreto.concepts.splitters.results import Activations
+from interpreto.concepts.store_encoding import read_dtype
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.split_inputs import SplitInput
@@ -210,7 +212,7 @@ class ModelSplitter(ABC):
         aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
         split_point: str | None = None,
         *,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         rows_per_shard: int = 65_536,
         tqdm_bar: bool | None = None,
     ) -> ActivationStore:
@@ -222,7 +224,8 @@ class ModelSplitter(ABC):
             activation_granularity: Unit of a row.
             aggregation_strategy: Pooling of tokens into a row.
             split_point: The split point, if there are several.
-            dtype: Dtype of the stored activations; None: the model's.
+            dtype: Dtype of the stored activations; None: the model's. ``"int8"`` and ``"float8"``: a byte per number, and a
+                scale per row; rows are read in float32.
             rows_per_shard: Rows after which a shard ends, at the end of a text. Memory holds one shard.
             tqdm_bar: Show the number of rows; None: after two seconds, in terminals and notebooks.
 
@@ -233,6 +236,7 @@ class ModelSplitter(ABC):
             FileError: the folder holds something else, other activations, or those of other inputs.
         """
         unit, strategy = self._unit(activation_granularity), read_strategy(aggregation_strategy)
+        computed, encoding = read_dtype(dtype)
         name = self.hook_point(split_point).name
         probe = fingerprint.probe(self.model, name)
         config = StoreConfig(
@@ -240,16 +244,49 @@ class ModelSplitter(ABC):
             split_point=name,
             activation_granularity=getattr(unit, "value", None) or getattr(unit, "__qualname__", type(unit).__qualname__),
             aggregation_strategy=strategy.value,
-            dtype="as computed" if dtype is None else str(dtype).removeprefix("torch."),
+            dtype=encoding or ("as computed" if computed is None else str(computed).removeprefix("torch.")),
             rows_per_shard=check_count(rows_per_shard, "rows_per_shard"),
             probe=None if probe is None else asdict(probe),
         )
         return ActivationStore.write(
             path,
             self.iter_read(inputs, unit),
-            lambda samples: self.activations_of(samples, strategy, name, dtype),
+            lambda samples: self.activations_of(samples, strategy, name, computed),
             config,
             tqdm_bar=tqdm_bar,
+        )
+
+    def stream_activations(
+        self,
+        inputs: Any,
+        activation_granularity: Any = None,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
+        split_point: str | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        buffer_rows: int = 65_536,
+    ) -> ActivationStream:
+        """Return activations that are computed whenever a training reads them: with ``fit``, in place of a store.
+
+        Args:
+            inputs: A list of inputs, or another sequence; what is none is read into a list.
+            activation_granularity: Unit of a row.
+            aggregation_strategy: Pooling of tokens into a row.
+            split_point: The split point, if there are several.
+            dtype: Dtype of the activations; None: the model's.
+            buffer_rows: Rows that are held in memory, and mixed, at a time.
+
+        Raises:
+            InputError: there is no unit to compute activations of.
+        """
+        unit, strategy = self._unit(activation_granularity), read_strategy(aggregation_strategy)
+        name = self.hook_point(split_point).name
+        return ActivationStream(
+            inputs,
+            self.model,
+            lambda some: list(self.iter_read(some, unit)),
+            lambda samples: self.activations_of(samples, strategy, name, dtype),
+            StreamConfig(name, check_count(buffer_rows, "buffer_rows")),
         )
 
     def hook_point(self, split_point: str | None) -> HookPoint:

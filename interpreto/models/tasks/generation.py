@@ -107,7 +107,7 @@ class Generation(Task):
                 f"`targets`: the model ends at once after `inputs[{i}]` ({encoding.tokens.text[-60:]!r}) and writes nothing "
                 "that could be explained; pass a target."
             )
-        return self.continuer.ids(list(written.ids), encoding.input_ids.tolist(), f"`targets[{i}]`", list(written.lead))
+        return self.continuer.ids(list(written.ids), _words(encoding), f"`targets[{i}]`", list(written.lead))
 
     def _read_one(self, target: Any, encoding: TokenizedInput, name: str) -> Target:
         """Parse one target into tokens."""
@@ -119,7 +119,7 @@ class Generation(Task):
             return Rival(a, b)
         if isinstance(target, str):
             return self.continuer.text(target, name)
-        return self.continuer.ids(read_ids(target, name), encoding.input_ids.tolist(), name)
+        return self.continuer.ids(read_ids(target, name), _words(encoding), name)
 
     # --- Samples
 
@@ -137,7 +137,8 @@ class Generation(Task):
             own = target.tokens if request.attribute_targets else target.tokens.without([True] * len(target.ids))
             tokens, ids = tokens.followed_by(own), torch.cat([ids, target.ids])
         longest = max(len(side.ids) for side in ((target.a, target.b) if isinstance(target, Rival) else (target,)))
-        self._check_length(source, prompt, longest, tokens.text)
+        cells = 0 if encoding.picture is None else encoding.picture.cells
+        self._check_length(source, prompt - cells, longest, tokens.text)
         extras = {} if self.encodes else {k: _lengthened(v, len(ids)) for k, v in encoding.extras.items()}
         own = {"units": encoding.units, "picture": encoding.picture}
         return TokenizedInput(tokens, ids, extras, source, prompt if isinstance(target, Continuation) else None, **own)
@@ -198,6 +199,11 @@ class Generation(Task):
         if self.divergence is not None:
             return self.divergence.read(logits, ids)
         return read_columns(self.mode, logits, ids)
+
+
+def _words(encoding: TokenizedInput) -> list[int]:
+    """Return the ids of an input that are tokens, without those of an image's cells."""
+    return encoding.input_ids[0 if encoding.picture is None else encoding.picture.cells :].tolist()
 
 
 def answer_rows(

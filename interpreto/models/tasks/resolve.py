@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.errors import OptionError, TaskError
+from interpreto.inputs.pictured_chats import ImageChatProcessor
 from interpreto.inputs.separate_texts import SeparateTexts
 from interpreto.models.modes import InferenceModes, Mode
 from interpreto.models.pictured_models import ImageTextSimilarity
@@ -92,6 +93,10 @@ def resolve_task(model: Any, tokenizer: Any, mode: Mode | None, task: str | Task
         return ServedGeneration(InferenceModes.LOG_SOFTMAX if mode is None else mode, model)
     if isinstance(model, SimilarityModel | ImageTextSimilarity):
         return _similarity(model, tokenizer, mode)
+    if isinstance(tokenizer, ImageChatProcessor):
+        if mode is InferenceModes.KL_DIVERGENCE:
+            raise OptionError("`inference_mode`: 'kl_divergence' is a score of texts alone; use another one with images.")
+        tokenizer = tokenizer.tokenizer
     config, named = getattr(model, "config", None), _declared(model) if task is None else task
     if named == "generation":
         chosen = InferenceModes.LOG_SOFTMAX if mode is None else mode
