@@ -58,8 +58,9 @@ class GradientsUntilPrecise(Evidence):
 
     All points of the budget are drawn at once, and each round takes the next of them, so that those of every round are the
     first of the budget's. A sample is done when 1.96 standard errors of each of its units, and what noise adds to a norm, are
-    at most ``tolerance`` times the score gap (the score of the input less the mean score of its baselines, where these are drawn
-    the least that it may be), for each target. Where there is no baseline, they are measured by the target's largest value. Samples that are not done share batches.
+    at most ``tolerance`` times the score gap, for each target: the score of the input less the mean score of its baselines,
+    or, where these are drawn, the least that it may be. Without a baseline they are measured by the target's largest value.
+    Samples that are not done share batches.
 
     Args:
         tolerance: Share of the score gap, or of the largest value.

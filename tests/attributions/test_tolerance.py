@@ -143,11 +143,11 @@ def test_shares_of_variance_are_measured_by_the_largest_of_them():
     table = (indices.all_coalitions(U) @ weights.double()).float()
     for sampler in ("sobol", "halton"):
         options = {"sobol_indices_order": "total", "sampler": sampler, "n_token_perturbations": 128}
-        (found,), _, explainer = of_game(Sobol, table, tolerance=0.5, **options)
+        (found,), _, explainer = of_game(Sobol, table, tolerance=0.6, **options)
         assert found.stopped.startswith("tolerance reached") and explainer.report()["tolerance"]
-        assert float(1.96 * found.standard_error.max()) <= 0.5 * float(found.attributions.max())
+        assert float(1.96 * found.standard_error.max()) <= 0.6 * float(found.attributions.max())
         exact = weights.square() / weights.square().sum()  # of an additive game; no unit's presence depends on another's
-        assert float((found.attributions[0] - exact).abs().max()) <= 0.5 * float(exact.max())
+        assert float((found.attributions[0] - exact).abs().max()) <= 0.6 * float(exact.max())
         (ended,), _, _ = of_game(Sobol, table, tolerance=1e-3, **options)
         (whole,), _, _ = of_game(Sobol, table, **options)
         assert ended.stopped.startswith("budget ended") and int(found.stopped.split()[-2]) < int(ended.stopped.split()[-2])

@@ -73,7 +73,12 @@ class SobolTokenPerturbator(MaskPerturbator):
         n_token_perturbations: Number of rows of A. There are ``(u + 2)`` times as many masks, of which the distinct ones are
             run.
         sampler: Distribution of the rows.
+
+    Attributes:
+        rows_a_unit: Masks per unit of a first round, from which standard errors can be told.
     """
+
+    rows_a_unit = 24
 
     def __init__(self, n_token_perturbations: int = 32, sampler: SequenceSamplers = SequenceSamplers.SOBOL) -> None:
         self.n_token_perturbations = check_count(n_token_perturbations, "n_token_perturbations", 2)
