@@ -15,7 +15,7 @@ from torch.nn.functional import embedding_bag
 
 GROUP = 32  # pre-activations of which the largest is looked at first, on a GPU
 PIECE = 64  # members of a concept that a GPU sums in one go, so that a concept of all rows does not hold up the others
-RATIO = 8  # concepts per code, from which on sparse products are faster than dense ones
+RATIO = 16  # concepts per code, from which on sparse products are faster than dense ones
 
 
 class SparseCodes(NamedTuple):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from interpreto.choices import read_member
 from interpreto.concepts.activation_store import ActivationStore
+from interpreto.concepts.activation_stream import ActivationStream, StreamConfig
 from interpreto.concepts.splitters.granularities import ActivationGranularity, Unit, read_unit
 from interpreto.concepts.splitters.results import Activations
 from interpreto.concepts.splitters.storing import Reading, store
@@ -30,7 +31,7 @@ from interpreto.models.batching import Budget
 from interpreto.models.hook_points import HookPoint, find_hook_points
 from interpreto.models.interventions import Edit
 from interpreto.models.nnsight import NNsightTracing, wrapped
-from interpreto.validation import check_batch_size
+from interpreto.validation import check_batch_size, check_count
 
 Kind = TypeVar("Kind", bound="ModelSplitter")
 PROBE = "It is so, and it was so."
@@ -263,6 +264,39 @@ class ModelSplitter(ABC):
         unit, strategy = self._unit(activation_granularity), read_strategy(aggregation_strategy)
         reading = Reading.of(unit, strategy, self.hook_point(split_point).name, dtype)
         return store(self, inputs, path, reading, rows_per_shard, engine=Engine.read(engine, workers, None, ray, tqdm_bar))
+
+    def stream_activations(
+        self,
+        inputs: Any,
+        activation_granularity: Any = None,
+        aggregation_strategy: GranularityAggregationStrategy | str | None = GranularityAggregationStrategy.MEAN,
+        split_point: str | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        buffer_rows: int = 65_536,
+    ) -> ActivationStream:
+        """Return activations that are computed whenever a training reads them: with ``fit``, in place of a store.
+
+        Args:
+            inputs: A list of inputs, or another sequence; what is none is read into a list.
+            activation_granularity: Unit of a row.
+            aggregation_strategy: Pooling of tokens into a row.
+            split_point: The split point, if there are several.
+            dtype: Dtype of the activations; None: the model's.
+            buffer_rows: Rows that are held in memory, and mixed, at a time.
+
+        Raises:
+            InputError: there is no unit to compute activations of.
+        """
+        unit, strategy = self._unit(activation_granularity), read_strategy(aggregation_strategy)
+        name = self.hook_point(split_point).name
+        return ActivationStream(
+            inputs,
+            self.model,
+            lambda some: list(self.iter_read(some, unit)),
+            lambda samples: self.activations_of(samples, strategy, name, dtype),
+            StreamConfig(name, check_count(buffer_rows, "buffer_rows")),
+        )
 
     def hook_point(self, split_point: str | None) -> HookPoint:
         """Return the hook point of a split point; None: of the only one.

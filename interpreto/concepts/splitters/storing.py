@@ -26,7 +26,7 @@ from interpreto.validation import check_count
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """How the rows of a store are read from a model.
+    """Choices of how the rows of a store are read from a model.
 
     Attributes:
         unit: Unit of a row.
