@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.random_models import random_model, random_text
+from benchmarks.random_models import SIZES, random_model, random_text
 from interpreto import BlackBox, KernelShap, PartitionShap, PermutationShap, ShapleyInteractions, demo
 
 BUDGET, PAIRS, ROUNDS, SHORTEST, LONGEST = 500, 1000, 3, 13, 18
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--model", default="demo", choices=("demo", "bert-base", "gpt2"))
+    parser.add_argument("--model", default="demo", choices=("demo", *SIZES))
     parser.add_argument("--batch", type=int, help="texts of a pass of the function; None: 64, on a GPU 1024")
     arguments = parser.parse_args()
     on_gpu = arguments.device.startswith("cuda")
@@ -175,8 +175,7 @@ def _runs(function: Counted, model: Any, tokenizer: Any, batch: int) -> dict[str
     for name, (method, options) in methods.items():
         own = {"function": method(BlackBox(function), batch_size=batch, granularity=_words, **options)}
         if model is not None:
-            replacement = "drop" if tokenizer.mask_token or tokenizer.cls_token else "mean"  # GPT-2 adds no token of its own
-            own["model"] = method(model, tokenizer, replacement=replacement, granularity=_words, **options)
+            own["model"] = method(model, tokenizer, replacement="drop", granularity=_words, **options)
         runs[name] = own | peers[name]
     return runs
 

@@ -47,11 +47,12 @@ def random_text(length: int, seed: int = 0) -> str:
 
 
 def _tokenizer(encodes: bool) -> PreTrainedTokenizerFast:
-    special = SPECIAL if encodes else {name: text for name, text in SPECIAL.items() if name in ("pad_token", "unk_token")}
+    """Return a tokenizer that adds BERT's special tokens; of a GPT-2, one token before the text, so that none is empty."""
+    special = SPECIAL if encodes else {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": "[BOS]"}
     vocabulary = {text: i for i, text in enumerate([*special.values(), *(f"w{i}" for i in range(WORDS))])}
     words = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    if encodes:
-        ends = [(text, vocabulary[text]) for text in ("[CLS]", "[SEP]")]
-        words.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", ends)
+    single = "[CLS] $A [SEP]" if encodes else "[BOS] $A"
+    ends = [(text, vocabulary[text]) for text in ("[CLS]", "[SEP]", "[BOS]") if text in vocabulary and text in single]
+    words.post_processor = processors.TemplateProcessing(single=single, pair=f"{single} $B", special_tokens=ends)
     return PreTrainedTokenizerFast(tokenizer_object=words, model_input_names=["input_ids", "attention_mask"], **special)

@@ -5,6 +5,7 @@ A file is written whole or not at all: under a name of its own, which then takes
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -114,6 +115,15 @@ def _temporary_folder() -> str:
     import tempfile  # noqa: PLC0415  # for devices only
 
     return tempfile.gettempdir()
+
+
+def digest_of_file(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    found = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
 
 
 @contextmanager

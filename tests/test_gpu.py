@@ -13,7 +13,7 @@ import torch
 
 import interpreto
 from interpreto import AttnLrp, KernelShap, ModelWithSplitPoints, Occlusion, Steering, demo, explain_dataset, steered
-from interpreto.concepts import NeuronsAsConcepts, SemiNMFConcepts, TopKSAEConcepts, VanillaSAEConcepts
+from interpreto.concepts import ConceptShap, NeuronsAsConcepts, SemiNMFConcepts, TopKSAEConcepts, VanillaSAEConcepts
 from interpreto.metrics import Deletion, Insertion
 from tests import tiny
 from tests.concepts.dictionaries.test_dictionaries import ALL as DICTIONARIES
@@ -132,8 +132,9 @@ def test_concept_models_fit_and_encode(kind):
     torch.testing.assert_close(moved.encode_activations(rows), codes.cpu(), rtol=1e-3, atol=1e-3 * float(codes.abs().max()))
 
 
+@pytest.mark.parametrize("place", [DEVICE, "cpu"])  # that of the concept model, which may be another than the model's
 @pytest.mark.parametrize("model_class", [partial(SemiNMFConcepts, nb_concepts=5), partial(TopKSAEConcepts, nb_concepts=12)])
-def test_concepts_from_texts_to_effects(model_class):
+def test_concepts_from_texts_to_effects(model_class, place):
     texts = [s.text for s in demo.load_sentences(split="train")[:60]]
     model, tokenizer = demo.load_classifier()
     splitter = ModelWithSplitPoints(model.to(DEVICE), [2], tokenizer=tokenizer)
@@ -141,9 +142,11 @@ def test_concepts_from_texts_to_effects(model_class):
     on_cpu = ModelWithSplitPoints(copy.deepcopy(model).cpu(), [2], tokenizer=tokenizer).get_activations(texts, "word")
     for a, b in zip(activations.values(), on_cpu.values(), strict=True):
         torch.testing.assert_close(a.cpu(), b, rtol=1e-3, atol=1e-3)
-    explainer = model_class(splitter, device=DEVICE).fit(activations)
+    explainer = model_class(splitter, device=place).fit(activations)
     effects = explainer.concept_output_gradient(texts[:3])
     assert all(effect.isfinite().all() for effect in effects)
+    shares = ConceptShap(explainer, "probability", n_orders=3).run(texts[:5])
+    assert float(shares.values.sum()) == pytest.approx(shares.full - shares.empty, abs=1e-8)
 
 
 def test_stores_feed_trainings(tmp_path):

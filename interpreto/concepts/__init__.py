@@ -25,6 +25,8 @@ _HOMES = {
     "ConceptShapResult": "concept_shap",
     "ContrastiveConcept": "probes.contrastive",
     "ConvexNMFConcepts": "dictionaries.convex_nmf",
+    "CrossLayerTranscoderConcepts": "coders.transcoders",
+    "CrosscoderConcepts": "coders.crosscoder",
     "DictionaryLearningConcepts": "dictionaries.sparse_coding",
     "DictionaryLearningExplainer": "dictionaries.explainer",
     "DirectLogitAttribution": "lenses.components",
@@ -61,6 +63,7 @@ _HOMES = {
     "TopKInputs": "interpretations.topk_inputs",
     "TopKSAEConcepts": "saes.explainers",
     "TrainingRecord": "saes.record",
+    "TranscoderConcepts": "coders.transcoders",
     "TransformerFactors": "dictionaries.transformer_factors",
     "VanillaSAEConcepts": "saes.explainers",
     "VocabularyProjection": "interpretations.vocabulary",
@@ -98,6 +101,8 @@ __all__ = [
     "ConceptShapResult",
     "ContrastiveConcept",
     "ConvexNMFConcepts",
+    "CrossLayerTranscoderConcepts",
+    "CrosscoderConcepts",
     "DictionaryLearningConcepts",
     "DictionaryLearningExplainer",
     "DirectLogitAttribution",
@@ -134,6 +139,7 @@ __all__ = [
     "TopKInputs",
     "TopKSAEConcepts",
     "TrainingRecord",
+    "TranscoderConcepts",
     "TransformerFactors",
     "VanillaSAEConcepts",
     "VocabularyProjection",
@@ -159,6 +165,8 @@ if TYPE_CHECKING:
     from interpreto.concepts.circuits.flow import ConceptFlow, concept_to_concept
     from interpreto.concepts.circuits.patching import ActivationPatching
     from interpreto.concepts.circuits.patching_output import PatchingOutput
+    from interpreto.concepts.coders.crosscoder import CrosscoderConcepts
+    from interpreto.concepts.coders.transcoders import CrossLayerTranscoderConcepts, TranscoderConcepts
     from interpreto.concepts.concept_model import ConceptModel
     from interpreto.concepts.concept_shap import ConceptShap, ConceptShapResult
     from interpreto.concepts.dashboard import ConceptDashboard, concept_dashboard

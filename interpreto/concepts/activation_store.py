@@ -2,56 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from interpreto.concepts.store_encoding import decoded_dtype
-from interpreto.concepts.store_index import (
-    FORMAT,
-    INDEX,
-    LOCK,
-    SHARD,
-    StoreConfig,
-    read_config,
-    read_index,
-    read_shape,
-    read_shard,
-    shard_name,
-    write_json,
-)
+from interpreto.concepts.store_index import StoreConfig, read_config, read_contents, read_index, shard_name
+from interpreto.concepts.store_joining import CheckedStore, Part, check_store, join_parts
 from interpreto.concepts.store_reading import Shards, shuffled
-from interpreto.errors import FileError, ModelError, OptionError
+from interpreto.concepts.store_units import StoredUnit, read_old_units, read_units
+from interpreto.concepts.store_writing import Run, ShardWriter, encoding_of, write_store
+from interpreto.errors import FileError, OptionError
 from interpreto.inputs.samples import Sample
-from interpreto.inputs.units import Span
 from interpreto.models import fingerprint
-from interpreto.progress import progress_bar
-from interpreto.storage import PARTIAL, alone_with, replacing
 from interpreto.validation import check_count
 
-
-@dataclass(frozen=True)
-class StoredUnit:
-    """The unit that a row of a store represents.
-
-    Attributes:
-        sample: Number of the input.
-        unit: Number of the unit in its input.
-        span: Characters of the unit in the input's text.
-        text: The unit as a reader sees it.
-    """
-
-    sample: int
-    unit: int
-    span: Span
-    text: str
+__all__ = ["ActivationStore", "CheckedStore", "StoreConfig", "StoredUnit"]
 
 
 class ActivationStore:
@@ -86,10 +56,12 @@ class ActivationStore:
                 f"`path`: the store at {str(self.path)!r} was not finished; repeat the call that wrote it, and it goes on."
             )
         self.config = read_config(self.path, index)
-        rows, width, dtype = read_shape(self.path, index)
-        self.shape: tuple[int, int] = (sum(rows), width)
-        self.dtype: torch.dtype = decoded_dtype(dtype)
-        self._shards = Shards(self.path, rows, width, dtype)
+        contents = read_contents(self.path, index)
+        self.shape: tuple[int, int] = (sum(contents.rows), contents.width)
+        self.dtype: torch.dtype = decoded_dtype(contents.dtype)
+        self._contents = contents
+        self._shards = Shards(self.path, contents.rows, contents.width, contents.dtype)
+        self._firsts = [0, *torch.tensor(contents.inputs, dtype=torch.int64).cumsum(0).tolist()]
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -146,15 +118,15 @@ class ActivationStore:
         return next(self.units(i % len(self), i % len(self) + 1))
 
     def units(self, start: int = 0, stop: int | None = None) -> Iterator[StoredUnit]:
-        """Yield what the rows represent, in order; one shard's index is in memory at a time."""
+        """Yield what the rows represent, in order; 8,192 of them are in memory at a time."""
         stop = len(self) if stop is None else min(stop, len(self))
         for shard, low, high in self._shards.parts(start, stop):
-            index = read_shard(self.path / f"{shard_name(shard)}.json")
-            if index["rows"] != self._shards.rows[shard]:
-                raise FileError(f"`path`: {shard_name(shard)}.json in {str(self.path)!r} is not of this store.")
-            for row in range(low, high):
-                a, b = index["spans"][row]
-                yield StoredUnit(index["samples"][row], index["units"][row], (a, b), index["texts"][row])
+            place, rows = self.path / shard_name(shard), self._shards.rows[shard]
+            index, old = place.with_suffix(".arrow"), place.with_suffix(".json")
+            if index.exists() or not old.exists():
+                yield from read_units(index, rows, low, high, self._firsts[shard])
+            else:
+                yield from read_old_units(old, rows, low, high)
 
     def check_model(self, model: nn.Module, split_point: str) -> None:
         """Refuse a model, or a split point, that the activations are not of.
@@ -179,6 +151,8 @@ class ActivationStore:
         activations_of: Callable[[Sequence[Sample]], Tensor],
         config: StoreConfig,
         tqdm_bar: bool | None = None,
+        *,
+        run: Run | None = None,
     ) -> ActivationStore:
         """Write the activations of samples, or go on where an interrupted call stopped.
 
@@ -190,122 +164,38 @@ class ActivationStore:
             activations_of: Activations ``(u, d)`` of all units of some samples, in order.
             config: Whose activations they are.
             tqdm_bar: Show the rows written; None: after two seconds, in terminals and notebooks.
+            run: Writes the shards that are missing, such as workers; None: this process, one after the other.
         """
-        check_count(config.rows_per_shard, "rows_per_shard")
         folder = Path(path).expanduser()
-        _make(folder)
-        with alone_with(folder / LOCK):
-            _open(folder, config)
-            rows, width, dtype, number = [], 0, "", 0
-            with progress_bar(desc="activations", unit=" rows", shown=tqdm_bar) as bar:
-                for shard, part in enumerate(_parts(samples, config.rows_per_shard)):
-                    found = _finished(folder, shard, part) or _write_shard(folder, shard, part, number, activations_of(part))
-                    rows.append(found["rows"])
-                    width, dtype = found["width"], found["dtype"]
-                    number += len(part)
-                    bar.update(found["rows"])
-            if (folder / f"{shard_name(len(rows))}.json").exists():
-                raise _other_inputs(folder, len(rows))
-            done = {"complete": True, "rows": rows, "width": width, "dtype": dtype, "samples": number}
-            write_json(folder / INDEX, {"format": FORMAT, "config": asdict(config), **done})
+        write = ShardWriter(folder, activations_of, encoding_of(config))
+        write_store(folder, samples, config, (lambda tasks: map(write, tasks)) if run is None else run, tqdm_bar)
         return ActivationStore(folder)
 
+    @staticmethod
+    def join(parts: Iterable[str | Path | ActivationStore], path: str | Path) -> ActivationStore:
+        """Join stores of consecutive inputs, such as those that jobs of a cluster wrote, into one.
 
-def _make(folder: Path) -> None:
-    """Make the folder of a store, unless something else is there."""
-    ours = (INDEX, LOCK)
-    try:
-        if folder.exists() and not (folder / INDEX).exists():
-            held = [] if folder.is_dir() else [folder]
-            held += [file for file in folder.iterdir() if file.name not in ours and not _is_left_over(file)] if not held else []
-            if held:
-                raise FileError(
-                    f"`path`: {str(folder)!r} holds something else; pass an empty folder, or one that does not exist."
-                )
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"`path`: the folder {str(folder)!r} cannot be made ({error}).") from error
+        The inputs are those of the first store, then those of the second, and so on. Where the file system has hard links,
+        nothing is copied: the parts may be deleted, and the store stays.
 
+        Args:
+            parts: Complete stores of one model, read in one way; their shards may have different sizes.
+            path: The folder; made if missing.
 
-def _is_left_over(file: Path) -> bool:
-    """Return whether a file is the beginning of one of ours, whose writer was ended in the middle of it."""
-    return file.name.endswith(PARTIAL) and file.name.startswith((INDEX, SHARD))
+        Raises:
+            FileError: the stores differ, and in what; or the folder holds something else.
+            OptionError: there is none, or one of them twice.
+        """
+        opened = [part if isinstance(part, ActivationStore) else ActivationStore(part) for part in parts]
+        folder = Path(path).expanduser()
+        join_parts([Part(one.path, one.config, one._contents) for one in opened], folder)
+        return ActivationStore(folder)
 
+    def verify(self) -> CheckedStore:
+        """Read every file, and compare it with the checksum that was taken when it was written.
 
-def _open(folder: Path, config: StoreConfig) -> None:
-    """Begin a store, or take up one of the same config."""
-    for file in folder.iterdir():
-        if _is_left_over(file):
-            file.unlink(missing_ok=True)
-    if not (folder / INDEX).exists():
-        write_json(folder / INDEX, {"format": FORMAT, "config": asdict(config), "complete": False})
-        return
-    before = read_config(folder, read_index(folder))
-    if differing := config.differences(before):
-        raise FileError(
-            f"`path`: {str(folder)!r} holds a store that differs in {', '.join(differing)} "
-            f"({', '.join(f'{name}: {getattr(before, name)!r}' for name in differing)}); pass another folder, or delete it."
-        )
-
-
-def _parts(samples: Iterable[Sample], rows: int) -> Iterator[list[Sample]]:
-    """Yield consecutive samples in parts of at least ``rows`` units; where a part ends depends on the samples alone."""
-    part: list[Sample] = []
-    held = 0
-    for sample in samples:
-        part.append(sample)
-        held += len(sample.units)
-        if held >= rows:
-            yield part
-            part, held = [], 0
-    if part:
-        yield part
-
-
-def _finished(folder: Path, shard: int, part: Sequence[Sample]) -> dict[str, Any] | None:
-    """Return the index of a shard that is there already, with its activations."""
-    place = folder / f"{shard_name(shard)}.json"
-    if not place.exists() or not place.with_suffix(".safetensors").exists():
-        return None
-    index = read_shard(place)
-    if index["digest"] != _digest_samples(part):
-        raise _other_inputs(folder, shard)
-    return index
-
-
-def _write_shard(folder: Path, shard: int, part: Sequence[Sample], first: int, activations: Tensor) -> dict[str, Any]:
-    """Write the activations, then the index: a shard whose index is there is whole."""
-    counts = [len(sample.units) for sample in part]
-    if len(activations) != sum(counts):
-        raise ModelError(f"`activations_of`: returned {len(activations)} rows for {sum(counts)} units.")
-    with replacing(folder / f"{shard_name(shard)}.safetensors") as partial:
-        save_file({"activations": activations.contiguous()}, partial)
-    index = {
-        "digest": _digest_samples(part),
-        "rows": sum(counts),
-        "width": activations.shape[1],
-        "dtype": str(activations.dtype).removeprefix("torch."),
-        "samples": [first + i for i, count in enumerate(counts) for _ in range(count)],
-        "units": [unit for count in counts for unit in range(count)],
-        "spans": [span for sample in part for span in sample.units.spans],
-        "texts": [text for sample in part for text in sample.units.texts],
-    }
-    write_json(folder / f"{shard_name(shard)}.json", index)
-    return index
-
-
-def _other_inputs(folder: Path, shard: int) -> FileError:
-    return FileError(
-        f"`inputs`: shard {shard} of the store at {str(folder)!r} is of other inputs; "
-        "pass those that it was begun with, or another folder."
-    )
-
-
-def _digest_samples(samples: Sequence[Sample]) -> str:
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(sample.input_ids.numpy().tobytes())
-        digest.update(sample.units.index.numpy().tobytes())
-    return digest.hexdigest()[:16]
+        Returns:
+            A result that is true if every file is whole, the inputs of each shard follow those of the shard before, and each
+            unit of each input is there once; it has the names of the files that are not so.
+        """
+        return check_store(self.path, self._contents)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from interpreto.concepts.joint_rows import JOINT, joint_rows
 from interpreto.errors import InputError
 
 ROWS = 8192  # per batch, where only memory asks for batches
@@ -153,6 +154,8 @@ def _of_split_point(activations: Mapping[str, Any], split_point: str | None) -> 
         if len(activations) != 1:
             raise InputError(f"`activations`: holds {names or 'nothing'}; say which one by the explainer's `split_point`.")
         return next(iter(activations.values()))
+    if split_point not in activations and JOINT in split_point:
+        return joint_rows(activations, split_point.split(JOINT))
     if split_point not in activations:
         raise InputError(f"`activations`: has none of the split point {split_point!r}; it holds {names or 'nothing'}.")
     return activations[split_point]

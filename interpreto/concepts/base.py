@@ -128,9 +128,10 @@ class ConceptExplainer(ConceptEffects, ABC):
         rows = read_activations(activations, self.split_point, self.device).source
         if not isinstance(rows, Tensor):
             raise InputError("`activations`: encode a store a batch at a time: `for rows in store.batches(4096)`.")
-        width = self.get_dictionary().shape[1]
-        if rows.shape[1] != width:
-            raise InputError(f"`activations`: got width {rows.shape[1]}, and the concepts were learned on {width}.")
+        widths = getattr(self.concept_model, "row_widths", None) or (self.get_dictionary().shape[1],)
+        if rows.shape[1] not in widths:
+            told = " or ".join(map(str, widths))
+            raise InputError(f"`activations`: got width {rows.shape[1]}, and the concepts were learned on {told}.")
         return self.concept_model.encode(rows.to(self.device, self.concept_model.dtype))
 
     activations_to_concepts = encode_activations

@@ -144,7 +144,7 @@ class ConceptGame:
         if int(labels.min()) < 0 or int(labels.max()) >= own.shape[1]:
             raise TargetError(f"`labels`: got {given}; the model has the classes 0 to {own.shape[1] - 1}.")
         found = []
-        for masks in present.to(rows.device).split(batch.copies):
+        for masks in present.to(batch.concepts.device).split(batch.copies):
             codes = torch.where(masks[:, None], batch.concepts, torch.as_tensor(absent).to(batch.concepts))
             found.append(self._read(self._logits(samples, batch.hidden, rows, codes), labels))
         classes = torch.full_like(decided, own.shape[1])

@@ -67,6 +67,14 @@ class Shards:
             self._rows(shard).part(low, high).decoded(into[done : done + high - low])
             done += high - low
 
+    def check(self, shard: int) -> None:
+        """Refuse a file that is missing, damaged, or not of this store.
+
+        Raises:
+            FileError: it is.
+        """
+        self._rows(shard)
+
     def _rows(self, shard: int) -> Rows:
         """Return the rows of a file, of which the system reads what is used.
 

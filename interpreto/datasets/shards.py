@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -12,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from interpreto import arrow
 from interpreto.attributions.output import AttributionOutput
 from interpreto.attributions.serialization import packed
 from interpreto.attributions.tables import as_bytes
 from interpreto.datasets.manifest import Shard
 from interpreto.datasets.sources import Rows
-from interpreto.errors import FileError, OptionError
-from interpreto.storage import PARTIAL, replacing
+from interpreto.errors import FileError
+from interpreto.storage import PARTIAL, digest_of_file, replacing
 
 FORMAT = "interpreto.shard/1"
 SHARDS, INDEX = "shards", "shards.parquet"
@@ -82,18 +82,37 @@ def write_shard(folder: Path, shard: Shard, rows: Rows, results: Sequence[Attrib
     Raises:
         FileError: the file cannot be written, because the disk is full or the folder is missing.
     """
-    pyarrow, parquet = load_pyarrow()
+    pyarrow, _ = load_pyarrow()
     columns = _columns(shard, rows, results)
     failures = sum(isinstance(result, Failure) for result in results)
-    facts = {"format": FORMAT, "start": shard.start, "stop": shard.stop, "failures": failures}
-    facts |= {"inputs": rows.digest, "run": run}
     table = pyarrow.table(columns, schema=_schema(pyarrow))
-    table = table.replace_schema_metadata({b"interpreto": json.dumps(facts).encode()})
+    return write_table(folder, shard, rows, table, facts={"failures": failures, "run": run})
+
+
+def write_table(
+    folder: Path, shard: Shard, rows: Rows, table: Any, *, facts: Mapping[str, Any], more: Mapping[bytes, bytes] | None = None
+) -> Entry:
+    """Write a table as the file of a shard: whole and for good, or not at all.
+
+    Args:
+        folder: That of the data set.
+        shard: The range of inputs.
+        rows: The inputs.
+        table: A ``pyarrow.Table`` with a row per input.
+        facts: Number of inputs with an error as ``failures``, digest of the manifest as ``run``; kept in the file.
+        more: Further content of the file's metadata.
+
+    Raises:
+        FileError: the file cannot be written, because the disk is full or the folder is missing.
+    """
+    _, parquet = load_pyarrow()
+    kept = {"format": FORMAT, "start": shard.start, "stop": shard.stop, "inputs": rows.digest, **facts}
+    table = table.replace_schema_metadata({b"interpreto": json.dumps(kept).encode(), **(more or {})})
     target = folder / SHARDS / shard.file
     with replacing(target, durable=True) as partial:
         parquet.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
         size, digest = partial.stat().st_size, digest_of_file(partial)
-    return Entry(shard.start, shard.stop, failures, size, rows.digest, digest)
+    return Entry(shard.start, shard.stop, facts["failures"], size, kept["inputs"], digest)
 
 
 def _schema(pyarrow: Any) -> Any:
@@ -169,15 +188,6 @@ def read_shard(folder: Path, entry: Entry, columns: Sequence[str] | None = None)
     if len(table) != entry.stop - entry.start:
         raise FileError(f"`path`: {str(file)!r} has {len(table)} rows; delete it, and repeat the call that wrote it.")
     return table
-
-
-def digest_of_file(file: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    found = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
 
 
 def entry_of(folder: Path, shard: Shard, run: str) -> Entry | None:
@@ -266,9 +276,5 @@ def load_pyarrow() -> tuple[Any, Any]:
     Raises:
         OptionError: it is not installed.
     """
-    try:
-        import pyarrow  # noqa: PLC0415  # optional
-        from pyarrow import parquet  # noqa: PLC0415
-    except ImportError as error:
-        raise OptionError("`explain_dataset` needs pyarrow; run `pip install pyarrow`.") from error
+    pyarrow, parquet = arrow.load_pyarrow("explain_dataset", "parquet")
     return pyarrow, parquet

@@ -7,6 +7,7 @@ from typing import Any
 
 from interpreto.concepts.base import ConceptExplainer
 from interpreto.concepts.circuits.parts import Heads, Parts, Whole
+from interpreto.concepts.coders.base import CoderConcepts
 from interpreto.concepts.splitters.base import TokenSplitter
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.split_inputs import SplitInput
@@ -74,6 +75,11 @@ def check_explainers(splitter: TokenSplitter, explainers: Sequence[ConceptExplai
     for i, explainer in enumerate(explainers):
         if explainer.own_splitter().model is not splitter.model:
             raise OptionError(f"`explainers[{i}]`: its concepts are of another model than the splitter's.")
+        if isinstance(explainer, CoderConcepts):
+            raise OptionError(
+                f"`explainers[{i}]`: a {type(explainer).__name__} reads other places than it writes, or several; circuits take "
+                "concepts of one place each, such as those of a sparse autoencoder."
+            )
         if explainer.split_point in names:
             raise OptionError(
                 f"`explainers[{i}]`: two of them are at {explainer.split_point!r}; pass one for each split point."

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interpreto.concepts.base import ConceptExplainer
+from interpreto.concepts.coders.base import CoderConcepts
+from interpreto.concepts.coders.joint_splitter import JointSplitter
 from interpreto.concepts.probes.erasure import Erasure
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.steering.steps import Add, Apply, ProjectOut, Recode, Step, orthonormal
@@ -61,7 +63,10 @@ class Steering:
         at: str = "all",
         unit: float | None = None,
     ) -> Steering:
-        """Add a concept's direction.
+        """Add a concept's direction: where it is written, for a transcoder.
+
+        Of several places that are written, as by a crosscoder, each gets its own direction: at full strength where it is
+        largest against the size of activations, and elsewhere in proportion.
 
         Args:
             explainer: Fitted concepts, with a splitter.
@@ -75,15 +80,28 @@ class Steering:
         Returns:
             A steering.
         """
-        splitter, point = _place(explainer)
-        weights = _weights(explainer, concept)
-        direction = (weights @ explainer.get_dictionary().detach().to(weights)).float().cpu()
-        if not float(direction.norm()) > 0:
+        splitter, _ = _place(explainer)
+        weights, strengths, where = _weights(explainer, concept), _strengths(strength), _where(at)
+        own = {point: (weights @ rows.to(weights)).float().cpu() for point, rows in _directions(explainer).items()}
+        if not any(float(direction.norm()) > 0 for direction in own.values()):
             raise OptionError(f"`concept`: got {shown(concept)}, whose direction is zero.")
-        strengths = _strengths(strength)
-        length = typical_norm(splitter, point) if unit is None else check_positive(unit, "unit")
-        step = Add(point, _where(at), direction / direction.norm(), strengths, length, explainer, weights)
-        return cls(splitter, [step], [f"add concept {_named(concept)} × {_numbers(strengths)}"])
+        given = None if unit is None else check_positive(unit, "unit")
+        sizes = {point: typical_norm(_alone(splitter), point) if given is None else given for point in own}
+        shares = {point: float(direction.norm()) / sizes[point] for point, direction in own.items()}
+        steps = [
+            Add(
+                point,
+                where,
+                direction / direction.norm(),
+                strengths,
+                sizes[point] * shares[point] / max(shares.values()) if len(own) > 1 else sizes[point],
+                explainer,
+                weights,
+            )
+            for point, direction in own.items()
+            if float(direction.norm()) > 0
+        ]
+        return cls(splitter, steps, [f"add concept {_named(concept)} × {_numbers(strengths)}"])
 
     @classmethod
     def clamp(cls, explainer: ConceptExplainer, concept: Any, value: Any, *, at: str = "all") -> Steering:
@@ -113,10 +131,14 @@ class Steering:
     @classmethod
     def project_out(cls, explainer: ConceptExplainer, concept: Any, *, at: str = "all") -> Steering:
         """Remove what activations have in the direction of a concept, or in the span of several."""
-        splitter, point = _place(explainer)
-        chosen = list(_numbers_of(explainer, concept))
-        basis = orthonormal(explainer.get_dictionary().detach()[chosen].cpu())
-        return cls(splitter, [ProjectOut(point, _where(at), basis)], [f"project out concept {_named(concept)}"])
+        splitter, _ = _place(explainer)
+        chosen, where = list(_numbers_of(explainer, concept)), _where(at)
+        steps = [
+            ProjectOut(point, where, orthonormal(rows[chosen].cpu()))
+            for point, rows in _directions(explainer).items()
+            if bool(rows[chosen].any())
+        ]
+        return cls(splitter, steps, [f"project out concept {_named(concept)}"])
 
     @classmethod
     def erase(cls, splitter: ModelSplitter, erasure: Erasure, split_point: str | None = None, *, at: str = "all") -> Steering:
@@ -212,6 +234,18 @@ def _changed(steps: Sequence[Step], place: GenerationPlace, hidden: Float[Tensor
 
 def _place(explainer: ConceptExplainer) -> tuple[ModelSplitter, str]:
     return explainer.own_splitter(), str(explainer.split_point)
+
+
+def _directions(explainer: ConceptExplainer) -> dict[str, Float[Tensor, "c d"]]:
+    """Return the directions of concepts at each place that they are written at."""
+    if isinstance(explainer, CoderConcepts):
+        return explainer.written_at()
+    return {str(explainer.split_point): explainer.get_dictionary().detach()}
+
+
+def _alone(splitter: ModelSplitter) -> ModelSplitter:
+    """Return the splitter of the single places of joint ones."""
+    return splitter.splitters[0] if isinstance(splitter, JointSplitter) else splitter
 
 
 def _where(at: str) -> str:

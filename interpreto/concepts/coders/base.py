@@ -1,0 +1,313 @@
+"""Base of explainers of transcoders and crosscoders: places, training, directions and what is written."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interpreto.concepts.activations import read_activations
+from interpreto.concepts.base import AnyActivations, ConceptExplainer
+from interpreto.concepts.coders.gates import Gate
+from interpreto.concepts.coders.joint_splitter import OTHER, JointSplitter
+from interpreto.concepts.coders.model import Coder
+from interpreto.concepts.coders.standard import Standard
+from interpreto.concepts.coders.training import CoderTraining
+from interpreto.concepts.coders.wiring import Wiring
+from interpreto.concepts.joint_rows import JOINT
+from interpreto.concepts.saes.record import TrainingRecord
+from interpreto.concepts.saes.trainer import TrainingOptions, train
+from interpreto.errors import InputError, OptionError
+
+Explainer = TypeVar("Explainer", bound="CoderConcepts")
+
+
+class CoderConcepts(ConceptExplainer, ABC):
+    """Base of explainers whose concepts are read at some places and written at some places.
+
+    The split point is a joint one: the places that are read, then those that are written, with ``" + "`` between their
+    names, and a row of activations is theirs, one after the other. `encode_activations` needs the first part alone.
+
+    Attributes:
+        read: Names of the places that are read; empty where nothing names them.
+        written: Names of the places that are written.
+        history: One `TrainingRecord` per epoch.
+        published: What the files say of a published one; empty otherwise.
+    """
+
+    concept_model: Coder
+
+    def __init__(
+        self,
+        splitter: Any,
+        nb_concepts: int,
+        gate: Gate,
+        *,
+        read: Sequence[str],
+        written: Sequence[str],
+        reads: int,
+        writes: int,
+        device: torch.device | str,
+        random_state: int,
+        options: Mapping[str, Any],
+        layered: bool = False,
+        skip: bool = False,
+    ) -> None:
+        """Make an explainer.
+
+        Args:
+            splitter: A splitter with the places, a pair of them, or None.
+            nb_concepts: Number of concepts.
+            gate: How pre-activations become codes.
+            read: Names of the places that are read.
+            written: Names of the places that are written.
+            reads: Number of places that are read.
+            writes: Number of places that are written; 0: those that are read.
+            device: Device of the concept model.
+            random_state: Seed of everything that is drawn.
+            options: Options of the explainer's constructor, for `save`.
+            layered: See `Coder`.
+            skip: See `Coder`.
+        """
+        self.gate = gate
+        model = Coder(
+            nb_concepts,
+            reads=reads,
+            writes=writes,
+            activation=gate.kind,
+            k=gate.k if gate.kind == "topk" else None,
+            layered=layered,
+            skip=skip,
+        )
+        self.read, self.written = tuple(read), tuple(written)
+        places = tuple(dict.fromkeys([*read, *written]))
+        joint = None if splitter is None else _joint(splitter, places, self.written)
+        point = JOINT.join(places) if places else None
+        super().__init__(joint, model, point, device, random_state=random_state, options=options)
+        self.history: list[TrainingRecord] = []
+        self.published: dict[str, Any] = dict(options.get("published") or {})
+        self.variance_explained: float | None = None
+
+    @property
+    def has_differentiable_displacement(self) -> bool:
+        """Return True: what is written is linear in the concepts."""
+        return True
+
+    @abstractmethod
+    def _wiring(self, widths: Sequence[int]) -> Wiring:
+        """Return the columns of rows of places of these widths."""
+
+    def fit(
+        self: Explainer,
+        activations: AnyActivations | Sequence[Any],
+        overwrite: bool = False,
+        tqdm_bar: bool | None = None,
+        *,
+        nb_epochs: int = 20,
+        batch_size: int = 512,
+        lr: float = 2e-3,
+        warm_up: float = 0.1,
+        clip_grad: float | None = 1.0,
+        revive: bool = True,
+        mixed_precision: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
+    ) -> Explainer:
+        """Train on activations of all places, and return the explainer; `history` has one record per epoch.
+
+        Each place is centered and brought to one size first, so that neither its offset nor its scale matters. Sparse
+        autoencoders are trained in the same way; the other arguments are described at `VanillaSAEConcepts.fit`.
+
+        Args:
+            activations: Those of all places: a dictionary by split point, as a splitter's `get_activations` returns it, or
+                a sequence of tensors or stores in the order of the places. Of two models, a pair of dictionaries.
+            overwrite: Train anew what was trained.
+            tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
+            nb_epochs: Passes over the activations.
+            batch_size: Rows per step.
+            lr: Learning rate.
+            warm_up: Fraction of the steps over which learning rate and sparsity penalty grow.
+            clip_grad: Largest norm of a step's gradient; None for any.
+            revive: Restart concepts that no row had.
+            mixed_precision: Compute in bfloat16 where that is safe.
+            checkpoint: File for the state of the training, from which it is resumed.
+            checkpoint_every: Steps between two writings; None: once per epoch.
+
+        Raises:
+            InputError: a place is missing, the places have different numbers of rows, or rows are all equal.
+            OptionError: it is fitted already, or an option is out of range.
+            ModelError: the training diverged.
+        """
+        options = TrainingOptions(
+            nb_epochs, batch_size, lr, warm_up, clip_grad, revive, mixed_precision, checkpoint, checkpoint_every
+        )
+        given = self.by_place(activations)
+        places = tuple(self.split_point.split(JOINT)) if self.split_point else tuple(given)
+        self._check_count(places)
+        rows = read_activations(given, JOINT.join(places), self.device)
+        if self.is_fitted and not overwrite:
+            raise OptionError("`overwrite`: this explainer is already fitted; pass overwrite=True to learn its concepts anew.")
+        wiring = self._wiring([int(given[place].shape[1]) for place in places if place in given])
+        if rows.d != wiring.row_width:
+            raise InputError(f"`activations`: holds {', '.join(given)}; {', '.join(places)} are needed to learn.")
+        standard = Standard.measured(rows, wiring)
+        training = CoderTraining(self.nb_concepts, wiring, self.gate, self.concept_model.has_skip)
+        self.history = []
+        history = train(training, standard.of(rows), options, self.random_state, tqdm_bar)
+        with torch.no_grad():
+            widths = wiring.reads if wiring.shared else (*wiring.reads, *wiring.writes)
+            self.concept_model.take(standard.folded(training.tensors()), torch.tensor(widths, device=self.device))
+        self.history = history
+        return self
+
+    def by_place(self, activations: Any) -> dict[str, Any]:
+        """Return activations by place, from whatever holds those of each.
+
+        Raises:
+            InputError: they are of other places, or not of as many.
+        """
+        if isinstance(activations, Mapping):
+            return dict(activations)
+        if not isinstance(activations, Sequence) or isinstance(activations, str):
+            raise InputError(
+                f"`activations`: got {type(activations).__name__}; pass a dictionary by split point, or one tensor for "
+                "each place."
+            )
+        if len(activations) == 2 and all(isinstance(own, Mapping) for own in activations):
+            first, second = activations
+            return {**first, **{OTHER + name: rows for name, rows in second.items()}}
+        names = self.split_point.split(JOINT) if self.split_point else [f"place {i}" for i in range(len(activations))]
+        if len(names) < len(activations):
+            raise InputError(f"`activations`: got {len(activations)} of them, for {', '.join(names)}.")
+        return dict(zip(names, activations, strict=False))
+
+    def _check_count(self, places: Sequence[str]) -> None:
+        """Refuse another number of places than the concept model has."""
+        wanted = self.concept_model.reads + self.concept_model.writes
+        if len(places) != wanted:
+            raise InputError(f"`activations`: got {len(places)} places ({', '.join(places)}); {wanted} are read and written.")
+
+    def displacement(
+        self, concepts: Float[Tensor, "u c"], activations: Float[Tensor, "u d"] | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """Return ``changed -> (changed − concepts) · dictionary``: nothing, where rows are only read."""
+        before = concepts.detach().to(self.device, self.concept_model.dtype)
+        dictionary = self.get_dictionary()
+
+        def by(changed: Tensor) -> Tensor:
+            m = len(changed) // max(1, len(before))
+            return (changed.to(before) - before.repeat(m, 1)) @ dictionary
+
+        return by
+
+    def directions(self, place: str | int = -1) -> Float[Tensor, "c d"]:
+        """Return what one unit of each concept writes at a place.
+
+        Args:
+            place: Name of a place that is written, or its number among them.
+
+        Raises:
+            ModelError: the concepts have not been learned.
+            OptionError: nothing is written there.
+        """
+        self.check_fitted()
+        return self.concept_model.wiring.written(self.concept_model.atoms)[self._number(place)]
+
+    def written_at(self) -> dict[str, Float[Tensor, "c d"]]:
+        """Return the directions of the concepts at each place of the first model that is written, by its name."""
+        self.check_fitted()
+        parts = self.concept_model.wiring.written(self.concept_model.atoms)
+        named = dict(zip(self.written, parts, strict=True)) if self.written else {}
+        return {place: part for place, part in named.items() if not place.startswith(OTHER)}
+
+    def written_rows(self, concepts: Float[Tensor, "n c"], activations: Any = None) -> list[Float[Tensor, "n d"]]:
+        """Compute what concepts write, at each written place.
+
+        Args:
+            concepts: Amount of each concept in each row.
+            activations: What is read, which a skip connection needs.
+
+        Returns:
+            A tensor for each written place, in order.
+        """
+        self.check_fitted()
+        model = self.concept_model
+        rows = None if activations is None else self.rows(activations)
+        return model.wiring.written(model.decode(concepts.to(self.device, model.dtype), rows))
+
+    def errors(self, activations: Any) -> list[Float[Tensor, "n d"]]:
+        """Compute what concepts leave unexplained at each written place: the activations less what is written there.
+
+        Raises:
+            InputError: the activations of a written place are missing.
+        """
+        rows = self.rows(activations)
+        wiring = self.concept_model.wiring
+        if rows.shape[1] != wiring.row_width:
+            raise InputError("`activations`: those of the written places are needed too.")
+        rebuilt = self.concept_model.decode(self.concept_model.encode(rows), rows)
+        return wiring.written(rows[:, wiring.first_written :] - rebuilt)
+
+    def explained(self, activations: Any) -> list[float]:
+        """Compute the share of the variance at each written place that concepts explain; at most 1.
+
+        Returns:
+            1 − Σ‖error‖² / Σ‖row − mean‖² for each written place, in order.
+        """
+        errors = self.errors(activations)
+        wiring = self.concept_model.wiring
+        parts = wiring.written(self.rows(activations)[:, wiring.first_written :])
+        return [
+            1 - float(error.square().sum() / (part - part.mean(0)).square().sum())
+            for error, part in zip(errors, parts, strict=True)
+        ]
+
+    def rows(self, activations: Any) -> Float[Tensor, "n w"]:
+        """Return joint rows, or the part that is read, on the concepts' device."""
+        self.check_fitted()
+        given = activations if isinstance(activations, Tensor) else self.by_place(activations)
+        if isinstance(given, dict) and self.split_point is None:
+            found = read_activations(given, JOINT.join(given), self.device)
+        else:
+            found = read_activations(given, self.split_point, self.device)
+        if found.d not in self.concept_model.row_widths:
+            told = " or ".join(map(str, self.concept_model.row_widths))
+            raise InputError(f"`activations`: got width {found.d}, and the concepts were learned on {told}.")
+        return found.read().to(self.concept_model.dtype)
+
+    def _number(self, place: str | int) -> int:
+        """Return the number of a written place."""
+        count = len(self.concept_model.wiring.writes)
+        if isinstance(place, str):
+            if place not in self.written:
+                raise OptionError(f"`place`: got {place!r}; written are {', '.join(map(repr, self.written)) or 'numbers'}.")
+            return self.written.index(place)
+        if not -count <= place < count:
+            raise OptionError(f"`place`: got {place}, and {count} places are written.")
+        return place % count
+
+
+def read_places(value: Any, name: str) -> list[str]:
+    """Return names of places, from one name, a joint one, or several; none of None.
+
+    Raises:
+        OptionError: it is something else, or a place occurs twice.
+    """
+    if value is None:
+        return []
+    found = value.split(JOINT) if isinstance(value, str) else list(value) if isinstance(value, Sequence) else [value]
+    if not found or not all(isinstance(place, str) for place in found) or len(set(found)) < len(found):
+        raise OptionError(f"`{name}`: got {value!r}; pass paths of modules as the splitter names them, each once.")
+    return found
+
+
+def _joint(splitter: Any, places: Sequence[str], written: Sequence[str]) -> JointSplitter:
+    """Return the splitter of several places."""
+    if isinstance(splitter, JointSplitter):
+        splitter = splitter.splitters
+    return JointSplitter(splitter if isinstance(splitter, Sequence) else [splitter], places, written)

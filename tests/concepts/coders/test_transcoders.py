@@ -1,0 +1,176 @@
+"""Transcoders: what a step computes, what is found of planted maps, and what units and offsets change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from interpreto.concepts import CrossLayerTranscoderConcepts, TranscoderConcepts, load_concepts
+from interpreto.concepts.activations import Activations
+from interpreto.concepts.coders.gates import gate_of
+from interpreto.concepts.coders.standard import Standard
+from interpreto.concepts.coders.training import CoderTraining
+from interpreto.concepts.coders.wiring import Wiring
+from interpreto.errors import InputError, OptionError
+
+KINDS = ("relu", "topk", "batchtopk", "jumprelu")
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def planted(n=2000, c=6, d=12, o=10, seed=0):
+    """Return sparse rows, what a layer of ``c`` rectified units makes of them, and what its units read and write."""
+    generator = torch.Generator().manual_seed(seed)
+    read = torch.linalg.qr(torch.randn(d, c, generator=generator)).Q.T
+    write = torch.linalg.qr(torch.randn(o, c, generator=generator)).Q.T
+    codes = (1 + torch.rand(n, c, generator=generator)) * (torch.rand(n, c, generator=generator) < 0.15)
+    return codes @ read, codes @ write, read, write
+
+
+def fitted(kind=TranscoderConcepts, count=8, rows=None, **options):
+    x, y = (drawn(200, 5), drawn(200, 4, seed=1)) if rows is None else rows
+    return kind(None, count, **options).fit([x, y], nb_epochs=2, batch_size=64)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("skip", [False, True])
+def test_folded_weights_compute_what_was_trained_in_standard_units(kind, skip):
+    x, y = 3 + 2 * drawn(64, 5), 5 * drawn(64, 4, seed=1) - 7
+    rows, wiring = Activations(torch.cat([x, y], 1), torch.device("cpu")), Wiring((5,), (4,))
+    standard = Standard.measured(rows, wiring)
+    training = CoderTraining(8, wiring, gate_of(kind, 8, 3, 0.1, 3e-3), skip)
+    spread = training.start(standard.of(rows), 0)
+    assert spread.variance == pytest.approx(1, rel=1e-5)
+    with torch.no_grad():
+        for parameter in training.parameters():
+            parameter.add_(0.2 * drawn(*parameter.shape, seed=3))
+        training.calibrate(standard.of(rows), spread, 0)
+        learned = training.learn(standard.of(rows).read(), 1.0, torch.ones(64))
+    explainer = TranscoderConcepts(None, 8, activation=kind, k=3, skip=skip)
+    explainer.concept_model.take(standard.folded(training.tensors()), torch.tensor([5, 4]))
+    codes, scale = explainer.encode_activations(x), float((y - y.mean(0)).square().sum(1).mean().sqrt())
+    torch.testing.assert_close(codes, learned.codes.relu() * scale, atol=1e-3, rtol=1e-4)
+    (written,) = explainer.written_rows(codes, x)
+    torch.testing.assert_close(written, learned.reconstruction * scale + y.mean(0), atol=2e-3, rtol=1e-3)
+    assert torch.equal(codes, explainer.encode_activations(torch.cat([x, y], 1)))  # joint rows have the same codes
+
+
+def test_a_planted_layer_is_recovered():
+    x, y, read, write = planted()
+    explainer = TranscoderConcepts(None, 12, k=1, activation="batchtopk").fit([x, y], nb_epochs=25, batch_size=100, lr=1e-2)
+    model = explainer.concept_model
+    written, reads = (torch.nn.functional.normalize(t, dim=1) for t in (model.atoms, model.encoder_weight))
+    best, own = (written @ write.T).max(0)
+    assert float(best.min()) > 0.97 and len(own.unique()) == 6
+    assert float((reads[own] * read).sum(1).min()) > 0.8
+    assert explainer.explained([x, y])[0] > 0.95
+
+
+def test_a_skip_transcoder_without_codes_is_the_affine_fit():
+    x = drawn(300, 5) @ drawn(5, 5, seed=2) + 4
+    y = x @ drawn(5, 3, seed=3) + 0.3 * drawn(300, 3, seed=4) - 2
+    explainer = TranscoderConcepts(None, 4, activation="relu", l1=1e4, skip=True).fit([x, y], nb_epochs=1, lr=1e-9)
+    model = explainer.concept_model
+    ones = torch.cat([x, torch.ones(300, 1)], 1).double()
+    best = torch.linalg.lstsq(ones, y.double()).solution.float()
+    torch.testing.assert_close(model.skip, best[:-1].T, atol=1e-4, rtol=1e-4)
+    (error,) = explainer.errors([x, y])
+    codes = explainer.encode_activations(x)
+    rest = error + codes @ model.atoms
+    assert float((rest.T.double() @ ones).abs().max()) < 2e-2 * 300  # orthogonal to what is read, and to a constant
+
+
+def test_offset_and_scale_of_either_end_change_no_code_but_its_unit():
+    x, y = drawn(300, 5), drawn(300, 4, seed=1).relu()
+    plain = fitted(rows=(x, y), k=3)
+    moved = fitted(rows=(16 * x + 3, 4 * y - 5), k=3)
+    a, b = plain.encode_activations(x), moved.encode_activations(16 * x + 3)
+    torch.testing.assert_close(4 * a, b, atol=2e-2, rtol=1e-2)
+    assert torch.allclose(moved.directions().norm(dim=1), torch.ones(8), atol=1e-5)
+
+
+def test_concepts_of_a_layer_write_to_no_earlier_one_and_the_layers_sum():
+    x, y = [drawn(120, 4, seed=i) for i in range(3)], [drawn(120, 5, seed=9 + i) for i in range(3)]
+    explainer = CrossLayerTranscoderConcepts(None, 12, layers=3, activation="relu").fit([*x, *y], nb_epochs=3, batch_size=40)
+    for layer in range(3):
+        reaches = explainer.directions(layer).norm(dim=1) > 0
+        assert reaches.tolist() == [explainer.layer_of(c) <= layer for c in range(12)]
+    model, codes = explainer.concept_model, explainer.encode_activations(torch.cat(x, 1))
+    changed = [*x[:1], x[1] + 1, x[2]]
+    apart = (explainer.encode_activations(torch.cat(changed, 1)) - codes).abs().sum(0) > 0
+    assert not apart[:4].any() and not apart[8:].any()  # each group reads its own layer
+    wanted = [
+        sum(codes[:, 4 * layer : 4 * layer + 4] @ explainer.directions(m)[4 * layer : 4 * layer + 4] for layer in range(m + 1))
+        for m in range(3)
+    ]
+    for m, rows in enumerate(explainer.written_rows(codes)):
+        bias = model.wiring.written(model.decoder_bias)[m]
+        torch.testing.assert_close(rows, wanted[m] + bias, atol=1e-5, rtol=1e-5)
+
+
+def test_one_layer_across_layers_is_a_transcoder():
+    x, y = drawn(150, 5), drawn(150, 4, seed=1)
+    one = TranscoderConcepts(None, 6, k=2).fit([x, y], nb_epochs=2)
+    across = CrossLayerTranscoderConcepts(None, 6, layers=1, k=2).fit([x, y], nb_epochs=2)
+    torch.testing.assert_close(one.encode_activations(x), across.encode_activations(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *((TranscoderConcepts, {"activation": name, "skip": True}) for name in KINDS),
+        (CrossLayerTranscoderConcepts, {"layers": 1}),
+    ],
+)
+def test_a_saved_transcoder_computes_the_same_bit_for_bit(kind, options, tmp_path):
+    explainer, x = fitted(kind, **options), drawn(50, 5, seed=7)
+    explainer.save(tmp_path / "file")
+    loaded = load_concepts(tmp_path / "file")
+    assert type(loaded) is kind and loaded.history == explainer.history
+    codes = explainer.encode_activations(x)
+    assert torch.equal(loaded.encode_activations(x), codes)
+    assert torch.equal(loaded.written_rows(codes, x)[0], explainer.written_rows(codes, x)[0])
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "file").read_bytes()
+
+
+def test_two_trainings_are_equal_and_a_finished_one_is_taken_as_it_is(tmp_path):
+    x, y = drawn(200, 5), drawn(200, 4, seed=1)
+    whole = TranscoderConcepts(None, 8, k=2).fit([x, y], nb_epochs=4, batch_size=50, checkpoint=tmp_path / "whole")
+    again = TranscoderConcepts(None, 8, k=2).fit([x, y], nb_epochs=4, batch_size=50, checkpoint=tmp_path / "whole")
+    assert torch.equal(whole.encode_activations(x), again.encode_activations(x)) and whole.history == again.history
+
+
+def test_a_displacement_moves_what_is_written_alone():
+    explainer, x = fitted(k=3), drawn(20, 5)
+    codes = explainer.encode_activations(x)
+    changed = codes.clone()
+    changed[:, 2] += 1.5
+    moved = explainer.displacement(codes)(changed)
+    assert torch.equal(moved[:, :5], torch.zeros(20, 5))
+    torch.testing.assert_close(moved[:, 5:], 1.5 * explainer.directions()[2].expand(20, -1))
+
+
+def test_what_cannot_be_asked_is_refused():
+    x, y = drawn(30, 5), drawn(30, 4)
+    with pytest.raises(InputError, match=r"1 places .* 2 are read and written"):
+        TranscoderConcepts(None, 4, k=1).fit([x])
+    with pytest.raises(InputError, match="same n units"):
+        TranscoderConcepts(None, 4, k=1).fit([x, y[:9]])
+    with pytest.raises(InputError, match="all rows of a place are equal"):
+        TranscoderConcepts(None, 4, k=1).fit([x, torch.ones(30, 4)])
+    with pytest.raises(OptionError, match="`nb_concepts`: got 5"):
+        CrossLayerTranscoderConcepts(None, 5, layers=2)
+    with pytest.raises(OptionError, match="number of layers"):
+        CrossLayerTranscoderConcepts(None, 4)
+    explainer = fitted(k=2, skip=True)
+    with pytest.raises(OptionError, match="skip connection"):
+        explainer.written_rows(torch.zeros(2, 8))
+    with pytest.raises(InputError, match="written places are needed"):
+        explainer.errors(x)
+    with pytest.raises(OptionError, match="1 places are written"):
+        explainer.directions(3)
+    with pytest.raises(OptionError, match="already fitted"):
+        explainer.fit([x, y])
