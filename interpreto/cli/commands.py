@@ -42,6 +42,8 @@ from interpreto.cli.program import examples, program, run
         "interpreto explain --file reviews.csv --column review --limit 20 -o reviews.html --open",
         'interpreto explain "The capital of France is" --model DIR --target " Paris" --against " London"',
         'interpreto explain "A premise." --pair "A hypothesis." --model DIR',
+        'interpreto explain photo.png --model DIR --labels "a cat, a dog"',
+        'interpreto explain photo.png --pair "What is in the picture?" --model DIR',
         'interpreto explain "The capital of France is" --served http://127.0.0.1:8000/v1 --model NAME',
     )
 )
@@ -54,7 +56,8 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
         list[str] | None,
         typer.Option(
             metavar="TEXT",
-            help="The second text of a pair: a hypothesis, the context of a question. One per text.",
+            help="The second text of a pair: a hypothesis, the context of a question, what is asked about an image. One per "
+            "text.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -91,6 +94,14 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
     against: Annotated[
         str | None,
         typer.Option(metavar="NAME_OR_TEXT", help="Explain why the target rather than this.", rich_help_panel=WHAT),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXTS",
+            help='Classes of images in words, such as "a cat, a dog", for a model that compares images with texts (CLIP).',
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     roles: Annotated[
         list[str] | None,
@@ -171,6 +182,7 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
     epilog=examples(
         "interpreto compare reviews.csv --limit 50",
         "interpreto compare reviews.csv --methods kernel-shap lime --metrics Deletion Insertion -o table.html",
+        "interpreto compare 'reviews/*.parquet' --folder scores --workers 2",
     )
 )
 def compare(  # noqa: PLR0917  # the options, as typer reads them
@@ -199,6 +211,20 @@ def compare(  # noqa: PLR0917  # the options, as typer reads them
     seed: Seed = 0,
     device: Device = None,
     truncation: Truncation = False,
+    folder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep the scores of each text there, in parts: for data of any size; repeat the command to go on.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="With --folder: processes with a copy of the model each.", rich_help_panel=HOW)
+    ] = 1,
+    rows_per_shard: Annotated[
+        int, typer.Option(metavar="N", help="With --folder: texts of a part.", rich_help_panel=HOW)
+    ] = 256,
     output: Output = None,
     html: Html = None,
     json: Json = None,

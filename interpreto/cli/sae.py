@@ -11,6 +11,7 @@ from interpreto.cli.arguments import Arguments
 from interpreto.cli.loading import load_model
 from interpreto.cli.screen import screen
 from interpreto.concepts import load_sae
+from interpreto.concepts.coders.base import CoderConcepts
 from interpreto.concepts.pretrained.explainer import PublishedSAEConcepts
 
 
@@ -31,15 +32,26 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def described(sae: PublishedSAEConcepts) -> dict[str, Any]:
-    """Return the facts of an autoencoder, those that are known."""
-    options = {name: value for name, value in sae.concept_model_options.items() if name != "published"}
+def described(sae: PublishedSAEConcepts | CoderConcepts) -> dict[str, Any]:
+    """Return the facts of an autoencoder, a transcoder or a crosscoder, those that are known."""
+    if isinstance(sae, CoderConcepts):
+        wiring, model = sae.concept_model.wiring, sae.concept_model
+        sizes: dict[str, Any] = {"reads_width": _told(wiring.reads), "writes_width": _told(wiring.writes)}
+        options: dict[str, Any] = {"activation": model.activation, "k": model.k, "skip": model.has_skip}
+    else:
+        sizes = {"width": int(sae.get_dictionary().shape[1])}
+        options = {name: value for name, value in sae.concept_model_options.items() if name != "published"}
     facts = {
         **sae.published,
         "concepts": sae.nb_concepts,
-        "width": int(sae.get_dictionary().shape[1]),
+        **sizes,
         **options,
         "split_point": sae.split_point,
         "variance_explained": None if sae.variance_explained is None else round(sae.variance_explained, 3),
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _told(widths: tuple[int, ...]) -> int | list[int]:
+    """Return the width of one place, or those of several."""
+    return widths[0] if len(widths) == 1 else list(widths)

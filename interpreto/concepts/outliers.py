@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
-from interpreto.concepts.activations import ROWS, Activations
+from interpreto.concepts.activations import ROWS, Activations, ActivationSource
 
 FAR = 10.0  # median distances from the center, beyond which a row may be an outlier
 FEW = 0.1  # largest fraction of the rows that are called outliers
+MOST_ROWS = 1 << 20  # measured, of rows that are not in memory
 MOST = 0.5  # least share of the variance that they hold
 
 
@@ -52,7 +54,11 @@ class Spread:
 
 
 def measure_spread(activations: Activations) -> Spread:
-    """Measure center, scale and outliers of activations, a batch in memory at a time."""
+    """Measure center, scale and outliers of activations, a batch in memory at a time.
+
+    Of more than a million rows that are not in memory, a million are measured, drawn by a fixed seed.
+    """
+    everything, activations = activations.n, some_of(activations)
     mean = activations.mean()
     some = next(activations.batches(ROWS, Generator().manual_seed(0)))
     median = some.double().median(0).values  # of each dimension: no outlier moves it
@@ -71,7 +77,42 @@ def measure_spread(activations: Activations) -> Spread:
     if scale == 0:
         return Spread(mean, variance**0.5, math.inf, variance)
     share = float(from_center[far].square().sum() / from_center.square().sum())
-    return Spread(center, scale, cut, variance, int(far.sum()), share)
+    return Spread(center, scale, cut, variance, round(int(far.sum()) * everything / activations.n), share)
+
+
+def some_of(activations: Activations) -> Activations:
+    """Return at most a million rows, drawn by a fixed seed where there are more that are not in memory."""
+    if isinstance(activations.source, Tensor) or activations.n <= MOST_ROWS:
+        return activations
+    return Activations(_Drawn(activations.source, MOST_ROWS), activations.device)
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Rows of a source, as many as are asked for: the first of a shuffled reading."""
+
+    source: ActivationSource
+    count: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.count, self.source.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.source.dtype
+
+    def batches(self, size: int, generator: Generator | None = None) -> Iterator[Tensor]:
+        """Yield the rows, in the one order that they are drawn in."""
+        left = self.count
+        for rows in self.source.batches(size, Generator().manual_seed(0)):
+            yield rows[:left]
+            left -= len(rows)
+            if left <= 0:
+                return
+
+    def read(self) -> Tensor:
+        return torch.cat(list(self.batches(ROWS)))
 
 
 def _dominate(distances: Float[Tensor, " n"], cut: float) -> bool:

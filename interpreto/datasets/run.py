@@ -10,14 +10,15 @@ from typing import Any
 
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.datasets.computing import Explaining, Orders, compute
-from interpreto.datasets.engine_ray import RayOptions
 from interpreto.datasets.manifest import Manifest, versions
 from interpreto.datasets.opening import read_source
 from interpreto.datasets.results import ExplanationDataset
-from interpreto.datasets.running import Engine, begun, run_shards
+from interpreto.datasets.running import begun, run_shards
 from interpreto.datasets.shards import load_pyarrow
 from interpreto.datasets.sources import Source
 from interpreto.datasets.spec import ExplainerSpec, described, plain, recipe_of
+from interpreto.engines.cluster import RayOptions
+from interpreto.engines.engine import Engine
 from interpreto.errors import OptionError
 from interpreto.validation import check_choice, check_count
 

@@ -41,7 +41,8 @@ class JointSplitter(ModelSplitter):
     """
 
     def __init__(self, splitters: Sequence[TokenSplitter], places: Sequence[str], written: Sequence[str]) -> None:
-        self.splitters, self.places = tuple(splitters), tuple(places)
+        self.splitters: tuple[TokenSplitter, ...] = tuple(splitters)
+        self.places = tuple(places)
         for splitter in self.splitters:
             if not isinstance(splitter, TokenSplitter):
                 raise OptionError("`splitter`: concepts of several places need ModelWithSplitPoints or SplitterForGeneration.")
@@ -170,9 +171,10 @@ class JointSplitter(ModelSplitter):
     def of_batch(
         self, inputs: Mapping[str, Any], inside: Bool[Tensor, "b l"], last: Int[Tensor, " b"], split_point: str | None = None
     ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]:
-        if len(self.splitters) > 1:
+        first, *others = self.splitters
+        if others:
             raise OptionError("`splitter`: concepts of two models are no function of one model's embeddings.")
-        parts = [self.splitters[0].of_batch(inputs, inside, last, place) for place in self.places]
+        parts = [first.of_batch(inputs, inside, last, place) for place in self.places]
         return torch.cat([rows for rows, _ in parts], 1), next(texts for _, texts in parts)
 
     def _by_place(

@@ -67,7 +67,7 @@ def _within(place: str, block: nn.Module, hook: str) -> str:
         return "post_attention_layernorm" if gemma else _child(block, ATTENTION, hook)
     if place == "hook_mlp_out":
         return "post_feedforward_layernorm" if gemma else _child(block, MLP, hook)
-    if place in ("hook_mlp_in", "ln2.hook_normalized"):
+    if place in ("hook_mlp_in", "mlp.hook_in", "ln2.hook_normalized"):
         return _child(block, MLP, hook) + INPUT
     parent, last = {"attn.hook_z": (ATTENTION, ATTENTION_OUT), "mlp.hook_post": (MLP, MLP_OUT)}.get(place, ((), ()))
     if not parent:

@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from interpreto.concepts.activations import ROWS, Activations
 from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import EncodedAutoencoder, Pass, SparseAutoencoder
+from interpreto.concepts.saes.sparse_codes import SparseCodes, largest, learn_chosen, least_of_largest, pays
 from interpreto.validation import check_count, check_flag, check_positive
 
 MOST_CODES = 1 << 24  # held at once to find a threshold
@@ -64,12 +65,15 @@ class TopKSAE(EncodedAutoencoder):
 
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
         """Return each row's largest pre-activations."""
-        values, concepts = self.preactivations(rows).topk(self.k, dim=1)
-        empty = torch.zeros(len(rows), self.nb_concepts, dtype=values.dtype, device=values.device)
-        return empty.scatter(1, concepts, values.relu())
+        values, concepts = largest(self.preactivations(rows), self.k)
+        return SparseCodes(values.relu(), concepts, self.nb_concepts).dense()
 
     def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """Run a forward pass; the codes are sparse by construction, without a penalty."""
+        if pays(self.nb_concepts, self.k):
+            encoder = (self.encoder_weight, self.encoder_bias, self.decoder_bias)
+            codes, reconstruction = learn_chosen(rows, self.k, encoder, (self.atoms, self.decoder_bias))
+            return Pass(codes, reconstruction, reconstruction.new_zeros(()))
         codes = self.codes(rows)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
 
@@ -97,8 +101,14 @@ class AverageTopK(EncodedAutoencoder, ABC):
     def chosen(self, rows: Float[Tensor, "b d"], weights: Float[Tensor, " b"]) -> Float[Tensor, "b c"]:
         """Return the largest pre-activations of a batch of training."""
         values = self.preactivations(rows).relu()
-        ordinary = values[weights == 1] if bool((weights == 1).any()) else values
-        return torch.where(values >= _least_of_largest(ordinary, self.k * len(ordinary)), values, 0.0)
+        ordinary = weights == 1
+        own, count = int(ordinary.sum()), int(self.ranks.total(ordinary.sum()))
+        if count == 0:
+            ordinary = weights > 0
+            own, count = int(ordinary.sum()), int(self.ranks.total(ordinary.sum()))
+        among = values if own == len(values) else values[ordinary]
+        least = least_of_largest(self.ranks.candidates(among, self.k * count), self.k * count)
+        return torch.where(values >= least, values, 0.0)
 
     def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
         """Set the threshold with which ordinary rows have ``k`` concepts on average: of rows at random, if there are many."""
@@ -110,7 +120,7 @@ class AverageTopK(EncodedAutoencoder, ABC):
             if size >= MOST_CODES:
                 break
         values = torch.cat(rows)
-        least = _least_of_largest(values, self.k * len(values))
+        least = least_of_largest(values, self.k * len(values))
         below = values[values < least]
         next_one = below.max() if below.numel() else torch.zeros_like(least)
         self.threshold = ((least + next_one) / 2).reshape(1)  # between two of them: no code hangs on how a product is rounded
@@ -128,13 +138,6 @@ class BatchTopKSAE(AverageTopK):
         """Run a forward pass with the largest pre-activations of the batch."""
         codes = self.chosen(rows, weights)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
-
-
-def _least_of_largest(values: Float[Tensor, "b c"], count: int) -> Float[Tensor, ""]:
-    """Return the least positive number that is among the ``count`` largest."""
-    flat = values.detach().flatten()
-    least = flat.kthvalue(max(1, len(flat) - count + 1)).values
-    return least.clamp_min(torch.finfo(flat.dtype).tiny)
 
 
 class JumpReLUSAE(EncodedAutoencoder):

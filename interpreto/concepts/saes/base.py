@@ -12,6 +12,8 @@ from torch import Generator, Tensor, nn
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import ConceptModel
 from interpreto.concepts.outliers import Spread, measure_spread
+from interpreto.concepts.saes.parallel import ALONE, Ranks
+from interpreto.concepts.saes.sparse_codes import SparseCodes
 from interpreto.errors import InputError
 
 REVIVED = 0.7  # norm of a revived concept's encoder weights: smaller ones rarely fire, those of norm 1 disturb the others
@@ -21,12 +23,12 @@ class Pass(NamedTuple):
     """Forward pass of a batch in a training step.
 
     Attributes:
-        codes: Codes of the rows.
+        codes: Codes of the rows; of few concepts per row, these alone.
         reconstruction: Reconstructions of the rows.
-        penalty: Cost of the codes next to the squared error; a scalar.
+        penalty: Cost of the codes next to the squared error: a mean over the rows, a scalar.
     """
 
-    codes: Float[Tensor, "b c"]
+    codes: Float[Tensor, "b c"] | SparseCodes
     reconstruction: Float[Tensor, "b d"]
     penalty: Float[Tensor, ""]
 
@@ -42,10 +44,12 @@ class Autoencoder(ConceptModel, ABC):
         first_target: Column of the rows of a training from which on they are reconstructed; 0: they are reconstructed whole.
             A model that reconstructs something else than what it reads is trained on rows that hold both, one after the
             other: `learn` gets them whole, and returns a reconstruction of the columns from here on.
+        ranks: The processes that train it, while it is trained.
     """
 
     axes: ClassVar = {"mean": "d", "scale": "1"}
     first_target: int = 0
+    ranks: Ranks = ALONE
 
     mean: Tensor
     scale: Tensor
@@ -173,7 +177,8 @@ class SparseAutoencoder(Autoencoder, ABC):
     def constrain_gradients(self) -> None:
         """Remove the part of the atoms' gradients that would only change their norm."""
         if self.atoms.grad is not None:
-            self.atoms.grad -= (self.atoms.grad * self.atoms).sum(1, keepdim=True) * self.atoms.detach()
+            along = (self.atoms.grad * self.atoms).sum(1, keepdim=True)
+            self.atoms.grad.addcmul_(along, self.atoms, value=-1)
 
     def constrain(self) -> None:
         """Rescale the atoms to norm 1."""
@@ -217,5 +222,11 @@ class EncodedAutoencoder(SparseAutoencoder, ABC):
             self.get_parameter(name)[concepts] = start
 
     def preactivations(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
-        """Compute the pre-activation of each concept for each row."""
-        return torch.addmm(self.encoder_bias, rows - self.decoder_bias, self.encoder_weight.T)
+        """Compute the pre-activation of each concept for each row.
+
+        The decoder's bias is subtracted from the rows by way of the encoder's: what the rows' gradient would cost, a gradient
+        of the biases does not.
+        """
+        with torch.autocast(rows.device.type, enabled=False):
+            bias = self.encoder_bias - self.encoder_weight @ self.decoder_bias
+        return torch.addmm(bias, rows, self.encoder_weight.T)

@@ -58,7 +58,8 @@ def read_checkpoint(
         for name, parameter in model.named_parameters():
             start = f"optimizer.{name}."
             state = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-            optimizer.state[parameter] = {k: v if k == "step" else v.to(device) for k, v in state.items()}
+            fused = optimizer.param_groups[0].get("fused")  # such a one counts its steps where it computes
+            optimizer.state[parameter] = {k: v if k == "step" and not fused else v.to(device) for k, v in state.items()}
         progress.sums, progress.fired = tensors["sums"].to(device), tensors["fired"].to(device)
         progress.step = int(header["step"])
         progress.history.extend(read_history(header["history"]))

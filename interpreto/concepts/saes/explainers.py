@@ -100,6 +100,7 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
         mixed_precision: bool = False,
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_every: int | None = None,
+        distributed: bool = False,
     ) -> SAE:
         """Train on activations, and return the explainer; `history` has one record per epoch.
 
@@ -119,10 +120,15 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
             clip_grad: Largest norm of a step's gradient; None for any.
             revive: Once per epoch, until four fifths of the training, restart concepts that no row had in directions of
                 badly explained rows.
-            mixed_precision: Compute in bfloat16 where that is safe; the weights stay in float32.
+            mixed_precision: Compute in bfloat16 where that is safe; the weights stay in float32. Without it, products are of
+                the precision that ``torch.set_float32_matmul_precision`` says: ``"high"`` is TF32 on a GPU, ``"highest"``,
+                torch's default, is float32. `fit` changes neither.
             checkpoint: File for the state of the training. One that is there is resumed from: the result is that of a
                 training without interruption, bit for bit.
             checkpoint_every: Steps between two writings; None: once per epoch.
+            distributed: Share the training among the processes of ``torch.distributed``, each of which calls `fit` with the
+                same activations and options. All of them end with the same model, which is that of one process up to
+                rounding. Checkpoints are written by the first; a training may go on with another number of processes.
 
         Raises:
             InputError: the activations hold NaN, or are all the same.
@@ -131,7 +137,7 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
         """
         rows = self._read_to_fit(activations, overwrite)
         options = TrainingOptions(
-            nb_epochs, batch_size, lr, warm_up, clip_grad, revive, mixed_precision, checkpoint, checkpoint_every
+            nb_epochs, batch_size, lr, warm_up, clip_grad, revive, mixed_precision, checkpoint, checkpoint_every, distributed
         )
         self.history = []
         self.history = train(self.concept_model, rows, options, self.random_state, tqdm_bar)

@@ -37,7 +37,9 @@ class GatedSAE(EncodedAutoencoder):
 
     def gates(self, rows: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
         """Return the gates of normalized rows, open where they are positive, and the codes."""
-        shared = (rows - self.decoder_bias) @ self.encoder_weight.T
+        with torch.autocast(rows.device.type, enabled=False):
+            center = self.encoder_weight @ self.decoder_bias
+        shared = torch.addmm(-center, rows, self.encoder_weight.T)
         gates = shared + self.gate_bias
         amounts = (shared * self.log_gain.exp() + self.encoder_bias).relu()
         return gates, torch.where(gates > 0, amounts, 0.0)

@@ -2,68 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from os import PathLike
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from torch import Tensor
 
 from interpreto.concepts.activations import Activations
+from interpreto.concepts.concept_model import ForeignModel, state_of
 from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import Autoencoder
 from interpreto.concepts.saes.checkpoint import read_checkpoint, write_checkpoint
+from interpreto.concepts.saes.options import TrainingOptions
+from interpreto.concepts.saes.parallel import ALONE, Part, Ranks
 from interpreto.concepts.saes.record import Progress, TrainingRecord
-from interpreto.errors import ModelError, OutlierWarning
+from interpreto.concepts.saes.sparse_codes import SparseCodes, fired
+from interpreto.concepts.saes.stream import Position, stream
+from interpreto.errors import ModelError, OptionError, OutlierWarning
 from interpreto.progress import progress_bar
 from interpreto.storage import check_writable
-from interpreto.validation import check_count, check_positive, check_probability
 
 ALIKE = 0.9  # cosine above which two directions are one: of these only the first is given to a dead concept
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """Options of the training of a sparse autoencoder.
-
-    Attributes:
-        nb_epochs: Passes over the activations.
-        batch_size: Rows per step.
-        lr: Learning rate of Adam, reached in the warm-up, decayed linearly to 0 over the last fifth of the steps.
-        warm_up: Fraction of the steps over which the learning rate and the sparsity penalty grow to their full size.
-        clip_grad: Largest norm of a step's gradient; None for any.
-        revive: Once per epoch, until four fifths of the training, restart the concepts that no row had since the last
-            revival, in directions of badly explained rows.
-        mixed_precision: Compute in bfloat16 where that is safe; the weights stay in float32.
-        checkpoint: File to write the state of the training to, and to resume from if it exists.
-        checkpoint_every: Steps between two checkpoints; None: once per epoch.
-
-    Raises:
-        OptionError: an option is out of range.
-    """
-
-    nb_epochs: int = 20
-    batch_size: int = 512
-    lr: float = 2e-3
-    warm_up: float = 0.1
-    clip_grad: float | None = 1.0
-    revive: bool = True
-    mixed_precision: bool = False
-    checkpoint: str | PathLike[str] | None = None
-    checkpoint_every: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("nb_epochs", "batch_size", "checkpoint_every"):
-            if getattr(self, name) is not None or name != "checkpoint_every":
-                object.__setattr__(self, name, check_count(getattr(self, name), name))
-        object.__setattr__(self, "lr", check_positive(self.lr, "lr"))
-        object.__setattr__(self, "warm_up", check_probability(self.warm_up, "warm_up", one=False))
-        if self.clip_grad is not None:
-            object.__setattr__(self, "clip_grad", check_positive(self.clip_grad, "clip_grad"))
 
 
 def train(
@@ -89,6 +54,8 @@ def train(
         except BaseException:  # KeyboardInterrupt above all
             model.forget()
             raise
+        finally:
+            model.ranks = ALONE
 
 
 class _Training:
@@ -96,95 +63,136 @@ class _Training:
 
     def __init__(self, model: Autoencoder, activations: Activations, options: TrainingOptions, random_state: int) -> None:
         self.model, self.activations, self.options, self.random_state = model, activations, options, random_state
+        self.ranks = model.ranks = Ranks.of_this_training(options.distributed)
+        if self.ranks.world > 1 and isinstance(model, ForeignModel):
+            raise OptionError(
+                "`distributed`: foreign autoencoders, which may normalize by the whole batch, are trained in one process; got "
+                f"{type(model.model).__name__}."
+            )
         with torch.no_grad():
-            self.spread = model.start(activations, random_state)
+            self.spread = self.start()
         _warn_of_outliers(self.spread, activations.n)
         model.requires_grad_(True)
-        on_gpu = activations.device.type == "cuda"
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, fused=on_gpu)
+        fused = activations.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, fused=fused)
         self.steps_per_epoch = -(-activations.n // options.batch_size)
         self.steps = options.nb_epochs * self.steps_per_epoch
         device = activations.device
-        fired = torch.zeros(model.nb_concepts, dtype=torch.bool, device=device)
-        self.progress = Progress(0, torch.zeros(6, dtype=torch.float64, device=device), fired, [])
+        none = torch.zeros(model.nb_concepts, dtype=torch.bool, device=device)
+        self.progress = Progress(0, torch.zeros(6, dtype=torch.float64, device=device), none, [])
+
+    def start(self) -> Spread:
+        """Draw the weights; those of the first process count, and its center and scale."""
+        model, activations = self.model, self.activations
+        self.ranks.check_alike(json.dumps(self.facts(), sort_keys=True), activations.device)
+        spread = model.start(activations, self.random_state)
+        numbers = torch.tensor([spread.scale, spread.cut, spread.variance], dtype=torch.float64, device=activations.device)
+        self.ranks.share_first([*state_of(model).values(), spread.center, numbers])
+        scale, cut, variance = numbers.tolist()
+        return replace(spread, scale=scale, cut=cut, variance=variance)
 
     def run(self, tqdm_bar: bool | None) -> list[TrainingRecord]:
         """Run the steps that are left, and return the history."""
         path = None if self.options.checkpoint is None else Path(self.options.checkpoint)
-        if path is not None and path.exists():
-            read_checkpoint(path, self.facts(), self.model, self.optimizer, self.progress)
+        if path is not None and self.ranks.any(torch.tensor(path.exists(), device=self.activations.device)):
+            self.resume(path)
         every = self.options.checkpoint_every or self.steps_per_epoch
-        with progress_bar(total=self.steps, initial=self.progress.step, desc=type(self.model).__name__, shown=tqdm_bar) as bar:
+        shown = tqdm_bar if self.ranks.rank == 0 else False
+        with progress_bar(total=self.steps, initial=self.progress.step, desc=type(self.model).__name__, shown=shown) as bar:
             while self.progress.step < self.steps:
-                for rows in self.rest_of_epoch():
-                    self.step(self.model.normalized(rows))
-                    bar.update()
-                    if self.progress.step % self.steps_per_epoch == 0:
-                        self.close_epoch()
-                        bar.set_postfix(asdict(self.progress.history[-1]))
-                    if path is not None and (self.progress.step % every == 0 or self.progress.step == self.steps):
-                        write_checkpoint(path, self.facts(), self.model, self.optimizer, self.progress)
+                with closing(self.steps_of_epoch()) as steps:
+                    for _ in steps:
+                        bar.update()
+                        if self.progress.step % self.steps_per_epoch == 0:
+                            bar.set_postfix(asdict(self.progress.history[-1]))
+                        if path is not None and (self.progress.step % every == 0 or self.progress.step == self.steps):
+                            self.save(path)
         self.model.requires_grad_(False)
         with torch.no_grad():
             self.model.calibrate(self.activations, self.spread, self.random_state)
+            self.ranks.share_first(state_of(self.model).values())
         return self.progress.history
 
-    def rest_of_epoch(self) -> Iterator[Float[Tensor, "b d"]]:
-        """Yield the batches of this epoch that are still to come."""
-        epoch, done = divmod(self.progress.step, self.steps_per_epoch)
-        generator = Generator().manual_seed((self.random_state * 1_000_003 + epoch) % 2**63)
-        for i, rows in enumerate(self.activations.batches(self.options.batch_size, generator)):
-            if i >= done:
-                yield rows.float()
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint, which all processes read; its sums are the first one's."""
+        read_checkpoint(path, self.facts(), self.model, self.optimizer, self.progress)
+        if self.ranks.rank != 0:
+            self.progress.sums.zero_()
 
-    def step(self, rows: Float[Tensor, "b d"]) -> None:
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, in the first process, with what all have counted."""
+        progress = self.progress
+        counted = replace(progress, sums=self.ranks.total(progress.sums), fired=self.ranks.any(progress.fired))
+        if self.ranks.rank == 0:
+            write_checkpoint(path, self.facts(), self.model, self.optimizer, counted)
+
+    def steps_of_epoch(self) -> Generator[None, None, None]:
+        """Take the steps of this epoch that are still to come, and close it."""
+        size = self.options.batch_size
+        with closing(self.rest_of_epoch()) as batches:
+            for rows in batches:
+                done = self.progress.step % self.steps_per_epoch * size
+                part = self.ranks.part(self.model.normalized(rows), min(size, self.activations.n - done))
+                self.step(part)
+                if self.progress.step % self.steps_per_epoch == 0:
+                    self.close_epoch()
+                yield
+
+    def rest_of_epoch(self) -> Generator[Float[Tensor, "b d"], None, None]:
+        """Return this process's rows of the batches of this epoch that are still to come."""
+        epoch, done = divmod(self.progress.step, self.steps_per_epoch)
+        generator = torch.Generator().manual_seed((self.random_state * 1_000_003 + epoch) % 2**63)
+        position = Position(done, (self.ranks.rank, self.ranks.world))
+        return stream(self.activations, self.options.batch_size, generator, position)
+
+    def step(self, part: Part) -> None:
         """Take an optimizer step on normalized rows."""
-        options, model, progress = self.options, self.model, self.progress
-        rate, sparsity = self.schedule(progress.step)
+        options, model, progress, rows = self.options, self.model, self.progress, part.rows
+        rate, sparsity = options.schedule(progress.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = options.lr * rate
         targets = rows[:, model.first_target :]
-        weights = self.weights(targets)
+        weights = self.weights(targets) if part.counts else targets.new_zeros(len(targets))
         with torch.autocast(rows.device.type, torch.bfloat16, enabled=options.mixed_precision):
             learned = model.learn(rows, sparsity, weights)
         residual = targets - learned.reconstruction.float()
         errors = residual.square().sum(1)
         loss = (weights * errors).mean() + learned.penalty
         self.optimizer.zero_grad()
-        loss.backward()
+        (loss if part.share == 1 else loss * part.share).backward()
         with torch.no_grad():
+            self.ranks.sum_gradients(model.parameters())
             model.constrain_gradients()
             if options.clip_grad is not None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_grad)
             self.optimizer.step()
             model.constrain()
-            self.record(loss, errors, weights == 1, learned.codes != 0)
+            if part.counts:
+                self.record(loss, errors, weights == 1, learned.codes)
+            progress.step += 1
             if options.revive and progress.step % self.steps_per_epoch == 0 and progress.step <= 0.8 * self.steps:
-                self.revive(residual, weights)
+                self.revive(self.ranks.gathered(residual, part), self.ranks.gathered(weights, part))
 
     def weights(self, targets: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """Return the weight of each row in the loss: an outlier counts as a row of typical norm, by its relative error."""
+        if self.spread.cut == float("inf"):
+            return targets.new_ones(len(targets))
         squares = targets.square().sum(1)
         return torch.where(squares > (self.spread.cut / self.spread.scale) ** 2, 1 / squares, 1.0)
 
-    def record(self, loss: Tensor, errors: Tensor, ordinary: Tensor, active: Tensor) -> None:
+    def record(self, loss: Tensor, errors: Tensor, ordinary: Tensor, codes: Tensor | SparseCodes) -> None:
         """Add a step to the sums of the epoch."""
         progress, n = self.progress, len(errors)
-        progress.fired |= active.any(0)
-        sums = (loss.detach() * n, errors.sum(), active.sum(), ordinary.sum(), (errors * ordinary).sum())
+        has, number = fired(codes)
+        progress.fired |= has
+        sums = (loss.detach() * n, errors.sum(), number, ordinary.sum(), (errors * ordinary).sum())
         progress.sums[:5] += torch.stack([number.double() for number in sums])
         progress.sums[5] += n
-        progress.step += 1
-
-    def schedule(self, step: int) -> tuple[float, float]:
-        """Return the factors of the learning rate and of the sparsity penalty."""
-        warm = min(1.0, (step + 1) / max(1.0, self.options.warm_up * self.steps))
-        return warm * min(1.0, (self.steps - step) / (0.2 * self.steps)), warm
 
     def revive(self, residual: Float[Tensor, "b d"], weights: Float[Tensor, " b"]) -> None:
         """Restart the concepts that no row had, in the directions of residuals drawn by their share of the loss."""
-        dead = (~self.progress.fired).nonzero()[:, 0]
-        generator = Generator().manual_seed((self.random_state * 1_000_003 + self.progress.step) % 2**63)
+        dead = (~self.ranks.any(self.progress.fired)).nonzero()[:, 0]
+        generator = torch.Generator().manual_seed((self.random_state * 1_000_003 + self.progress.step) % 2**63)
         drawn = _distinct_directions(residual, weights, len(dead), generator)
         if len(drawn) == 0:
             return
@@ -198,7 +206,7 @@ class _Training:
     def close_epoch(self) -> None:
         """Write the epoch's record, and begin the next."""
         progress = self.progress
-        loss, errors, active, ordinary, ordinary_errors, rows = progress.sums.tolist()
+        loss, errors, active, ordinary, ordinary_errors, rows = self.ranks.total(progress.sums).tolist()
         if not loss < float("inf"):
             raise ModelError(f"The training diverged before step {progress.step} (loss {loss}); pass a smaller `lr`.")
         variance = self.spread.variance / self.spread.scale**2  # 1 where there are no outliers
@@ -209,7 +217,7 @@ class _Training:
                 loss=loss / rows,
                 explained_variance=1 - errors / rows / variance,
                 l0=active / rows,
-                dead_fraction=float((~progress.fired).double().mean()),
+                dead_fraction=float((~self.ranks.any(progress.fired)).double().mean()),
                 ordinary_explained_variance=1 - ordinary_errors / max(1.0, ordinary),
             )
         )
@@ -218,7 +226,7 @@ class _Training:
 
     def facts(self) -> dict[str, Any]:
         """Return what must be the same for a training to be resumed."""
-        facts = {k: v for k, v in asdict(self.options).items() if k not in ("checkpoint", "checkpoint_every")}
+        facts = self.options.facts()
         names = ("nb_concepts", "k", "l1", "l0", "bandwidth", "start_threshold")
         facts |= {name: getattr(self.model, name) for name in names if hasattr(self.model, name)}
         beginnings: Any = getattr(self.model, "beginnings", None)
@@ -229,7 +237,7 @@ class _Training:
 
 
 def _distinct_directions(
-    residual: Float[Tensor, "b d"], weights: Float[Tensor, " b"], count: int, generator: Generator
+    residual: Float[Tensor, "b d"], weights: Float[Tensor, " b"], count: int, generator: torch.Generator
 ) -> Int[Tensor, " k"]:
     """Draw rows without replacement, by their weighted squared residual, and drop those too close to one drawn before."""
     shares = (weights * residual.square().sum(1)).double().cpu()

@@ -66,6 +66,26 @@ def sae_lens():
         return base.SAE
 
 
+def sae_lens_transcoders():
+    """Return SAELens' classes of transcoders by architecture, each with its ``from_disk``."""
+    parent, points, model = ModuleType("transformer_lens"), ModuleType("hook_points"), ModuleType("HookedTransformer")
+    parent.__path__ = []
+    points.HookPoint = HookPoint
+    model.HookedRootModule = HookedRootModule
+    stubs = {"transformer_lens": parent, "transformer_lens__hook_points": points, "transformer_lens__HookedTransformer": model}
+    with importing("sae_lens", "registry", "saes.transcoder", **stubs) as (registry, module):
+        kinds = {
+            "transcoder": "Transcoder",
+            "skip_transcoder": "SkipTranscoder",
+            "jumprelu_transcoder": "JumpReLUTranscoder",
+            "jumprelu_skip_transcoder": "JumpReLUSkipTranscoder",
+        }
+        for name, kind in kinds.items():
+            if name not in registry.SAE_CLASS_REGISTRY:
+                registry.register_sae_class(name, getattr(module, kind), getattr(module, f"{kind}Config"))
+        return {name: getattr(module, kind) for name, kind in kinds.items()}
+
+
 def sparsify():
     """Return sparsify's coder and its configuration."""
     natsort, parsing = ModuleType("natsort"), ModuleType("simple_parsing")

@@ -153,7 +153,7 @@ def test_damaged_tensors_are_refused(tensors, message, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"architecture": "transcoder"}, "holds a 'transcoder'; read are 'standard'"),
+        ({"architecture": "temporal"}, "holds a 'temporal'; read are 'standard'"),
         ({"activation_fn": "tanh-relu"}, "activation 'tanh-relu'"),
         ({"normalize_activations": "covariance_whitening"}, "normalizes by 'covariance_whitening'"),
     ],
@@ -166,12 +166,38 @@ def test_what_is_not_read_is_named(options, message, tmp_path):
         load_sae(tmp_path)
 
 
-def test_transcoders_are_refused(tmp_path):
+def test_an_autoencoder_with_a_skip_connection_is_refused(tmp_path):
     writers.sparsify(tmp_path)
-    for cfg, message in (({"transcode": True, "k": 3}, "transcoder"), ({"skip_connection": True, "k": 3}, "skip")):
-        (tmp_path / "cfg.json").write_text(json.dumps(cfg))
-        with pytest.raises(FileError, match=message):
-            load_sae(tmp_path)
+    (tmp_path / "cfg.json").write_text(json.dumps({"skip_connection": True, "k": 3}))
+    with pytest.raises(FileError, match="skip"):
+        load_sae(tmp_path)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_the_threshold_of_llama_scope_is_in_the_unit_of_activations(scale, tmp_path):
+    rows = writers.rows()
+    run = writers.write_llama_scope(tmp_path, {"in": 4.0 * scale, "out": 4.0 * scale}, 1.5 * scale, {})
+    codes, rebuilt = run(rows.double().numpy() * scale)
+    sae = load_sae(tmp_path)
+    found = sae.encode_activations(scale * rows)
+    assert np.array_equal(found.numpy() != 0, codes != 0) and 0 < (codes != 0).mean() < 1
+    assert np.abs(found.numpy() - codes).max() < 1e-5 * np.abs(codes).max()
+    assert np.abs(sae.decode_concepts(found).numpy() - rebuilt).max() < 1e-4 * np.abs(rebuilt).max()
+    assert float(found[found != 0].min()) > 1.5 * scale  # a concept is there where it adds more than this to the activations
+    assert torch.allclose(sae.get_dictionary().norm(dim=1), torch.ones(writers.C), atol=1e-5)
+
+
+def test_llama_scope_without_norms_of_atoms_and_without_a_scale(tmp_path):
+    more = {"sparsity_include_decoder_norm": False, "norm_activation": "inference"}
+    writers.write_llama_scope(tmp_path, {"in": 4.0, "out": 4.0}, 0.4, more)
+    w, x = {name: value.astype(np.float64) for name, value in writers.drawn().items()}, writers.rows().double().numpy()
+    codes = writers.relu(x @ w["W"].T + w["e"])
+    codes = codes * (codes > 0.4)
+    found = load_sae(tmp_path).encode_activations(writers.rows())
+    assert np.abs(found.numpy() - codes).max() < 1e-5 * np.abs(codes).max()
+    (tmp_path / "hyperparams.json").write_text(json.dumps({"norm_activation": "token-wise", "jump_relu_threshold": 0.4}))
+    with pytest.raises(FileError, match="normalizes by 'token-wise'"):
+        load_sae(tmp_path)
 
 
 def test_an_unknown_layout_lists_what_is_there(tmp_path):

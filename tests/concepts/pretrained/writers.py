@@ -170,20 +170,33 @@ def _of_unit_atoms(w: dict[str, np.ndarray]) -> Reference:
 
 
 def llama_scope(folder: Path) -> Reference:
-    """Write a folder of Llama Scope: rows are multiplied by √d over their mean norm, thresholds are in these units."""
-    w, norm = drawn(), 4.0
-    cfg = {"d_model": D, "dataset_average_activation_norm": {"in": norm}, "jump_relu_threshold": 0.4, "act_fn": "jumprelu"}
-    (folder / "hyperparams.json").write_text(json.dumps({**cfg, "hook_point_in": "blocks.1.hook_resid_post"}))
+    """Write a folder of Llama Scope, of a residual stream."""
+    return write_llama_scope(folder, {"in": 4.0, "out": 4.0}, 1.5, {"hook_point_in": "blocks.1.hook_resid_post"})
+
+
+def write_llama_scope(folder: Path, norms: dict[str, float], threshold: float, more: dict[str, Any]) -> Reference:
+    """Write a folder of Llama Scope.
+
+    Rows are multiplied by √d over their mean norm, and what is decoded is divided by its own. A concept is there where it adds
+    more than the threshold to the activations, by atoms of norm 1.
+    """
+    w = drawn()
+    cfg = {"d_model": D, "dataset_average_activation_norm": norms, "jump_relu_threshold": threshold, "act_fn": "jumprelu"}
+    cfg |= {"norm_activation": "dataset-wise", "sparsity_include_decoder_norm": True, "top_k": 50}
+    (folder / "hyperparams.json").write_text(json.dumps({**cfg, **more}))
     (folder / "checkpoints").mkdir()
     named = tensors(encoder__weight=w["W"], encoder__bias=w["e"], decoder__weight=w["A"].T, decoder__bias=w["b"])
     save_file(named, folder / "checkpoints" / "final.safetensors")
-    run, s = plain(w, False, lambda p: relu(p) * (p > 0.4)), np.sqrt(D) / norm
+    w = {name: value.astype(np.float64) for name, value in w.items()}
+    inner, outer = np.sqrt(D) / norms["in"], np.sqrt(D) / norms["out"]
+    lengths = np.linalg.norm(w["A"], axis=1) / outer  # of what one unit of a trained code adds to the activations
 
-    def scaled(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        z, back = run(x * s)
-        return z, back / s
+    def run(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        trained = (x * inner) @ w["W"].T + w["e"]
+        trained = trained * (trained * lengths > threshold)
+        return trained * lengths, (trained @ w["A"] + w["b"]) / outer
 
-    return scaled
+    return run
 
 
 def goodfire(folder: Path) -> Reference:

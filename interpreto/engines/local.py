@@ -20,14 +20,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from interpreto.datasets.jobs import Compute, Job, Task, WarningsOnce, breaks_the_device, portable
-from interpreto.datasets.shards import Entry
-from interpreto.errors import EngineError, OptionError
+from interpreto.engines.jobs import Compute, Job, Task, WarningsOnce, breaks_the_device, not_sent, portable
+from interpreto.errors import EngineError
 
 ATTEMPTS = 3  # workers that may die over one shard
 
 
-def run_here(compute: Compute, tasks: Iterable[Task], on_texts: Callable[[int], object]) -> Iterator[Entry]:
+def run_here(compute: Compute, tasks: Iterable[Task], on_texts: Callable[[int], object]) -> Iterator[Any]:
     """Yield the entries of shards that are computed in this process, one after another."""
     for task in tasks:
         yield compute(task, on_texts)
@@ -35,7 +34,7 @@ def run_here(compute: Compute, tasks: Iterable[Task], on_texts: Callable[[int], 
 
 def run_workers(
     job: Job, tasks: Iterable[Task], devices: Sequence[str | None], on_texts: Callable[[int], object]
-) -> Iterator[Entry]:
+) -> Iterator[Any]:
     """Yield the entries of shards as worker processes finish them.
 
     Each worker has a copy of the model and takes a new shard when it is done with one. The shard of a worker that dies
@@ -68,10 +67,7 @@ def _pickled(job: Job) -> Iterator[Path]:
             with file.open("wb") as content:
                 pickle.dump(job, content, protocol=5)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
-            raise OptionError(
-                f"`explainer`: it cannot be sent to another process ({error}); pass "
-                "interpreto.datasets.ExplainerSpec(method, folder), and functions that a module defines, or `workers=1`."
-            ) from error
+            raise not_sent(error) from error
         yield file
 
 
@@ -111,7 +107,7 @@ class _Pool:
         self.warned: set[str] = set()
         self.workers: list[_Worker] = []
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[Any]:
         """Yield entries until every shard is computed."""
         for number in range(len(self.devices)):
             task = self._next()
@@ -154,7 +150,7 @@ class _Pool:
             ours.send(task)
         return worker
 
-    def _heard(self, worker: _Worker) -> Iterator[Entry]:
+    def _heard(self, worker: _Worker) -> Iterator[Any]:
         """Take a message of a worker; no message: it is dead."""
         try:
             kind, content = worker.connection.recv()
@@ -190,7 +186,7 @@ class _Pool:
             raise EngineError(
                 f"{ATTEMPTS} workers died over inputs {task.shard.start} to {task.shard.stop} ({code}). "
                 "Shards that were finished stay. Smaller `rows_per_shard`, `batch_size` or `workers` need less memory; a "
-                'script calls explain_dataset(..., workers=2) under `if __name__ == "__main__":`.'
+                'script makes this call under `if __name__ == "__main__":`.'
             )
         self.workers.append(self._started(worker.number, task))
 

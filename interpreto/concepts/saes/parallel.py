@@ -1,0 +1,151 @@
+"""Several processes that train one model: each takes a part of every batch, and gradients are summed over all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.distributed
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from interpreto.errors import OptionError
+
+
+class Part(NamedTuple):
+    """A part of a batch, for one process.
+
+    Attributes:
+        rows: Its rows; where there are fewer than processes, maybe a row of zeros that does not count.
+        share: Factor of the mean over them in the mean over the batch.
+        total: Rows of the batch.
+    """
+
+    rows: Float[Tensor, "b d"]
+    share: float
+    total: int
+
+    @property
+    def counts(self) -> bool:
+        """Return False where there is no row of the batch."""
+        return self.share > 0
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a training, of which this is one.
+
+    All of them hold the same weights, and read the same batches. Each computes the gradient of a part of a batch; the sum over
+    all parts is the gradient of the batch, as one process would have computed it.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        world: Number of processes.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    @staticmethod
+    def of_this_training(distributed: bool) -> Ranks:
+        """Return the processes of the default group; where training is not distributed, this one alone.
+
+        Raises:
+            OptionError: there is no group.
+        """
+        if not distributed:
+            return ALONE
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            raise OptionError(
+                "`distributed`: got True, and torch.distributed is not initialized; start the script with torchrun, and call "
+                'torch.distributed.init_process_group("nccl" or "gloo") before `fit`.'
+            )
+        return Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
+
+    def part(self, rows: Float[Tensor, "b d"], total: int) -> Part:
+        """Return this process's part of a batch.
+
+        Args:
+            rows: The rows ``rank``, ``rank + world``, … of the batch, normalized.
+            total: Rows of the batch.
+        """
+        return Part(rows if len(rows) else rows.new_zeros(1, rows.shape[1]), len(rows) / total, total)
+
+    def total(self, number: Tensor) -> Tensor:
+        """Return the sum of a tensor over all processes."""
+        if self.world == 1:
+            return number
+        total = number.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    def any(self, flags: Tensor) -> Tensor:
+        """Return where a flag is set in some process."""
+        return flags if self.world == 1 else self.total(flags.int()) > 0
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace each gradient by its sum over all processes."""
+        if self.world == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for pending in [torch.distributed.all_reduce(gradient, async_op=True) for gradient in gradients]:
+            if pending is not None:
+                pending.wait()
+
+    def share_first(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors by those of the first process."""
+        if self.world == 1:
+            return
+        for tensor in tensors:
+            torch.distributed.broadcast(tensor, 0)
+
+    def gathered(self, rows: Tensor, part: Part) -> Tensor:
+        """Return what all processes have of their rows as one batch, in its order.
+
+        Args:
+            rows: Something of each row of this process's part.
+            part: The part.
+        """
+        if self.world == 1:
+            return rows
+        size = -(-part.total // self.world)
+        own = rows if part.counts else rows[:0]
+        padded = torch.cat([own, own.new_zeros(size - len(own), *own.shape[1:])])
+        parts = [torch.empty_like(padded) for _ in range(self.world)]
+        torch.distributed.all_gather(parts, padded)
+        return torch.stack(parts, 1).flatten(0, 1)[: part.total]
+
+    def candidates(self, values: Tensor, count: int) -> Tensor:
+        """Return numbers among which the ``count`` largest of all processes are; of one process, its own."""
+        if self.world == 1:
+            return values
+        flat = values.detach().flatten()
+        own = flat.topk(min(count, len(flat)), sorted=False).values
+        padded = torch.cat([own, own.new_zeros(count - len(own))])
+        parts = [torch.empty_like(padded) for _ in range(self.world)]
+        torch.distributed.all_gather(parts, padded)
+        return torch.cat(parts)
+
+    def check_alike(self, facts: str, device: torch.device) -> None:
+        """Raise an `OptionError` unless all processes train the same.
+
+        Args:
+            facts: Says what is trained, and on what.
+            device: Where this process computes.
+        """
+        if self.world == 1:
+            return
+        digest = int.from_bytes(hashlib.sha256(facts.encode()).digest()[:6], "big")
+        least = torch.tensor([digest, -digest], device=device)
+        torch.distributed.all_reduce(least, torch.distributed.ReduceOp.MIN)
+        if int(least[0]) != -int(least[1]):
+            raise OptionError(
+                f"`distributed`: process {self.rank} of {self.world} trains something else than another one; call `fit` with "
+                f"the same options and activations in each. This one has {facts}."
+            )
+
+
+ALONE = Ranks()

@@ -1,0 +1,141 @@
+"""Processes that share a training end with the model of one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed
+from torch import Tensor
+
+from interpreto.concepts import (
+    BatchTopKSAEConcepts,
+    GatedSAEConcepts,
+    JumpReLUSAEConcepts,
+    MatryoshkaSAEConcepts,
+    MpSAEConcepts,
+    SAEExplainer,
+    TopKSAEConcepts,
+    VanillaSAEConcepts,
+)
+from interpreto.concepts.saes.parallel import ALONE, Ranks
+from interpreto.errors import OptionError
+
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        VanillaSAEConcepts,
+        TopKSAEConcepts,
+        BatchTopKSAEConcepts,
+        JumpReLUSAEConcepts,
+        MpSAEConcepts,
+        GatedSAEConcepts,
+        MatryoshkaSAEConcepts,
+    )
+}
+OPTIONS = {"nb_epochs": 3, "batch_size": 100}
+
+
+def rows_of(name: str) -> Tensor:
+    """Rows whose last batch has a single one, which two processes cannot share; outliers in one of the cases."""
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.rand(301, 12, generator=generator) * (torch.rand(301, 12, generator=generator) < 0.2)
+    rows = codes @ torch.randn(12, 16, generator=generator) + 0.02 * torch.randn(301, 16, generator=generator)
+    if name == "BatchTopKSAEConcepts":
+        rows[::20] += 300
+    return rows
+
+
+def made(name: str) -> SAEExplainer:
+    return KINDS[name](None, 64, **({"k": 3} if "TopK" in name or "Mp" in name else {}))
+
+
+@pytest.fixture
+def group_of_one():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_one_process_of_a_group_is_one_process(group_of_one):
+    alone = made("TopKSAEConcepts").fit(rows_of(""), **OPTIONS)
+    together = made("TopKSAEConcepts").fit(rows_of(""), distributed=True, **OPTIONS)
+    assert together.concept_model.ranks == ALONE  # as before
+    assert torch.equal(alone.get_dictionary(), together.get_dictionary()) and alone.history == together.history
+
+
+def test_a_group_must_be_there():
+    with pytest.raises(OptionError, match=r"`distributed`: got True, and torch\.distributed is not initialized.*torchrun"):
+        made("TopKSAEConcepts").fit(rows_of(""), distributed=True)
+
+
+def test_parts_of_a_batch_are_its_rows():
+    rows = torch.arange(7.0)[:, None]
+    parts = [Ranks(rank, 3).part(rows[rank::3], 7) for rank in range(3)]
+    assert [len(part.rows) for part in parts] == [3, 2, 2] and sum(part.share for part in parts) == pytest.approx(1)
+    means = [part.share * float(part.rows.mean()) for part in parts]
+    assert sum(means) == pytest.approx(float(rows.mean()))
+    nothing = Ranks(2, 3).part(rows[2:2], 2)
+    assert nothing.rows.shape == (1, 1) and nothing.share == 0 and not nothing.counts
+
+
+def work(rank: int, folder: str) -> None:
+    """Train each kind in one of two processes; the first leaves what it found."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
+    import warnings
+
+    warnings.simplefilter("ignore")
+    found = {}
+    for name in KINDS:
+        explainer = made(name).fit(rows_of(name), distributed=True, **OPTIONS)
+        found[name] = (explainer.concept_model.state_dict(), explainer.history)
+    path = Path(folder) / "checkpoint"
+    if path.exists():  # of one process, which was interrupted
+        explainer = made("BatchTopKSAEConcepts").fit(rows_of(""), checkpoint=path, distributed=True, **OPTIONS)
+        found["resumed"] = (explainer.concept_model.state_dict(), explainer.history)
+    try:
+        made("TopKSAEConcepts").fit(rows_of(""), distributed=True, lr=1e-3 * (rank + 1), **OPTIONS)
+    except OptionError as error:
+        found["differs"] = str(error)
+    torch.save(found, Path(folder) / f"found{rank}")
+    torch.distributed.destroy_process_group()
+
+
+class Interruption(Exception):
+    """Power was lost."""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_are_one_up_to_rounding(tmp_path, monkeypatch):
+    from interpreto.concepts.saes import trainer as training
+
+    write, calls = training.write_checkpoint, []
+
+    def write_then_fail(*arguments):
+        write(*arguments)
+        calls.append(1)
+        if len(calls) == 6:
+            raise Interruption
+
+    monkeypatch.setattr(training, "write_checkpoint", write_then_fail)
+    with pytest.raises(Interruption):
+        made("BatchTopKSAEConcepts").fit(rows_of(""), checkpoint=tmp_path / "checkpoint", checkpoint_every=1, **OPTIONS)
+    monkeypatch.undo()
+    torch.multiprocessing.spawn(work, (str(tmp_path),), nprocs=2)
+    found = [torch.load(tmp_path / f"found{rank}", weights_only=False) for rank in range(2)]
+    for name in [*KINDS, "resumed"]:
+        kind, rows = ("BatchTopKSAEConcepts", rows_of("")) if name == "resumed" else (name, rows_of(name))
+        alone = made(kind).fit(rows, **OPTIONS)
+        for state, history in (each[name] for each in found):
+            for key, tensor in alone.concept_model.state_dict().items():
+                torch.testing.assert_close(state[key], tensor, atol=2e-3, rtol=2e-3, msg=f"{name} {key}")
+            for theirs, ours in zip(history, alone.history, strict=True):
+                assert theirs.explained_variance == pytest.approx(ours.explained_variance, abs=1e-3)
+                assert theirs.dead_fraction == pytest.approx(ours.dead_fraction, abs=0.04)
+                assert (theirs.epoch, theirs.step) == (ours.epoch, ours.step)
+        states = [each[name][0] for each in found]
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert all("trains something else than another one" in each["differs"] for each in found)
