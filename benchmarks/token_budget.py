@@ -86,14 +86,14 @@ def _runs(model: Any, tokenizer: Any, length: int, rows: int) -> dict[str, Run]:
         target = None if explainer.tokenizer.mask_token else " w1"
 
         def run(texts: int) -> int:
-            inputs = [random_text(length, seed) for seed in range(texts)]
+            inputs = [random_text(length - 2, seed) for seed in range(texts)]  # a BERT adds two tokens
             explainer(inputs, None if target is None else [target] * texts)
             return texts * rows_a_text
 
         return run
 
     return {
-        "Occlusion": runs(Occlusion(model, tokenizer, granularity="token"), length + 1),
+        "Occlusion": runs(Occlusion(model, tokenizer, granularity="token"), length - 1),
         "KernelShap": runs(KernelShap(model, tokenizer, n_perturbations=rows, granularity=phrases), rows),
         "IntegratedGradients": runs(IntegratedGradients(model, tokenizer, n_perturbations=32), 32),
     }

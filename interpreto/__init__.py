@@ -30,6 +30,7 @@ _HOMES = {
     "Documents": "inputs.documents",
     "ExactShapley": "attributions.methods",
     "ExpectedGradients": "attributions.methods",
+    "BenchmarkDataset": "datasets.score_results",
     "ExplanationDataset": "datasets.results",
     "Explanations": "attributions.explanations",
     "GLime": "attributions.methods",
@@ -76,6 +77,7 @@ _HOMES = {
     "VarGrad": "attributions.methods",
     "attention_view": "attributions.attention.view",
     "compare_steering": "concepts.steering.compare",
+    "benchmark_dataset": "datasets.score_run",
     "explain_dataset": "datasets.run",
     "fill_slots": "inputs.slots",
     "load": "models.loading",
@@ -106,6 +108,7 @@ __all__ = [
     "AttributionExplainer",
     "AttributionOutput",
     "Banzhaf",
+    "BenchmarkDataset",
     "BidirectionalAttention",
     "BlackBox",
     "Cam",
@@ -166,6 +169,7 @@ __all__ = [
     "__version__",
     "attention_view",
     "attributions",
+    "benchmark_dataset",
     "cockatiel",
     "compare_steering",
     "concepts",
@@ -249,6 +253,8 @@ if TYPE_CHECKING:
     from interpreto.concepts.steering.steering import Steering, steered
     from interpreto.datasets.results import ExplanationDataset
     from interpreto.datasets.run import explain_dataset
+    from interpreto.datasets.score_results import BenchmarkDataset
+    from interpreto.datasets.score_run import benchmark_dataset
     from interpreto.inputs.documents import Documents
     from interpreto.inputs.regions import ImageGranularity
     from interpreto.inputs.slots import fill_slots

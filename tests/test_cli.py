@@ -610,3 +610,18 @@ def test_a_data_set_is_explained_resumed_and_shown(capsys, tmp_path, monkeypatch
     code, _, err = run(capsys, "explain-dataset", "data.csv", "--method", "saliency", "-o", "out")
     assert code == 2 and "method ('Occlusion', now 'Saliency')" in err
     assert "as in 2/10" in run(capsys, "explain-dataset", "data.csv", "--part", "two", "-o", "out")[2]
+
+
+def test_methods_are_compared_in_parts_that_are_kept(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = ["A gorgeous, moving film.", "A dull film.", "What a dull, dull waste."]
+    (tmp_path / "data.csv").write_text("\n".join(["review", *(f'"{row}"' for row in rows)]))
+    given = ["compare", "data.csv", "--methods", "occlusion", "--methods", "saliency", "--metrics", "ABPC"]
+    whole = run(capsys, *given)
+    parts = run(capsys, *given, "--folder", "scores", "--rows-per-shard", "2", "-o", "table.csv")
+    assert whole[0] == parts[0] == 0 and parts[1].startswith(whole[1].rstrip("\n")) and "over 3 texts" in parts[1]
+    assert (
+        len(list((tmp_path / "scores" / "shards").iterdir())) == 2 and "Saliency,ABPC" in (tmp_path / "table.csv").read_text()
+    )
+    code, _, err = run(capsys, *given, "--folder", "scores", "--limit", "2")
+    assert code == 2 and "with --folder, all texts are compared" in err

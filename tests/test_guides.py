@@ -23,6 +23,7 @@ OURS = (
     "docs/guides/targets.md",
     "docs/guides/tasks.md",
     "docs/guides/concepts.md",
+    "docs/guides/sae_training.md",
     "docs/guides/labels.md",
     "docs/guides/supervised_concepts.md",
     "docs/guides/lenses.md",

@@ -84,7 +84,7 @@ def test_the_public_surface_is_this():
         ),
         *("ModelWithSplitPoints", "SplitterForClassification", "SplitterForGeneration"),
         *("TracIn", "TrainingDynamics"),
-        *("ExplanationDataset", "explain_dataset"),
+        *("ExplanationDataset", "explain_dataset", "BenchmarkDataset", "benchmark_dataset"),
         *("attributions", "concepts", "datasets", "demo", "errors", "judges", "metrics", "training", "__version__"),
     }
 

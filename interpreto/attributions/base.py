@@ -210,7 +210,7 @@ class AttributionExplainer(Calls):
             model = self.model.configured(
                 self.task.read, replacement=self.replacement, batch_size=self.batch_size, on_pass=passes
             )
-            for some in windows(samples, _cost, TOKENS_TOGETHER):
+            for some in windows(samples, self._cost, TOKENS_TOGETHER):
                 with model.session():
                     outputs = []
                     for explained in self.evidence.estimates(model, some, parts):
@@ -220,6 +220,11 @@ class AttributionExplainer(Calls):
                     if self.exact_in_the_limit or self.exact:
                         check_completeness(output, self.exact, getattr(self.perturbator, "n_perturbations", 1))
                     yield (output, estimate) if estimates else output
+
+    def _cost(self, sample: Sample) -> int:
+        """Return about how many tokens the perturbed inputs of a sample have, so that a window is bounded."""
+        copies = max(len(sample.units), 64) if self.evidence.needs == "scores" else 1  # others bound what they hold themselves
+        return max(len(sample) * copies, TOKENS_TOGETHER // SAMPLES_TOGETHER)
 
     @property
     def strategy(self) -> GranularityAggregationStrategy:
@@ -297,11 +302,6 @@ def within_reach(values: Float[Tensor, "t x"], sample: Sample) -> Float[Tensor, 
 
 class MultitaskExplainerMixin:
     """Does nothing: every explainer serves every task. Kept so that methods written for the reference library run."""
-
-
-def _cost(sample: Sample) -> int:
-    """Return about how many tokens the perturbed inputs of a sample have, so that a window holds at most so many samples."""
-    return max(len(sample) * max(len(sample.units), 64), TOKENS_TOGETHER // SAMPLES_TOGETHER)
 
 
 def _signed(perturbator: Perturbator, aggregator: Aggregator | None) -> bool:

@@ -171,6 +171,7 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
     epilog=examples(
         "interpreto compare reviews.csv --limit 50",
         "interpreto compare reviews.csv --methods kernel-shap lime --metrics Deletion Insertion -o table.html",
+        "interpreto compare 'reviews/*.parquet' --folder scores --workers 2",
     )
 )
 def compare(  # noqa: PLR0917  # the options, as typer reads them
@@ -199,6 +200,20 @@ def compare(  # noqa: PLR0917  # the options, as typer reads them
     seed: Seed = 0,
     device: Device = None,
     truncation: Truncation = False,
+    folder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep the scores of each text there, in parts: for data of any size; repeat the command to go on.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="With --folder: processes with a copy of the model each.", rich_help_panel=HOW)
+    ] = 1,
+    rows_per_shard: Annotated[
+        int, typer.Option(metavar="N", help="With --folder: texts of a part.", rich_help_panel=HOW)
+    ] = 256,
     output: Output = None,
     html: Html = None,
     json: Json = None,

@@ -15,6 +15,7 @@ from interpreto.cli.loading import load_model
 from interpreto.cli.output import read_outputs, write_json
 from interpreto.cli.screen import screen
 from interpreto.cli.texts import read_texts
+from interpreto.datasets import benchmark_dataset
 from interpreto.errors import OptionError
 from interpreto.metrics import Benchmark
 from interpreto.metrics.benchmark import DEFAULT, WITHOUT_RATIONALES
@@ -29,25 +30,46 @@ def run(arguments: Arguments) -> int:
     outputs = read_outputs(arguments, ENDINGS)
     methods = [read_method(name, "--methods") for name in arguments.methods or COMPARED]
     metrics = [_metric(name) for name in _asked(arguments.metrics)]
-    texts, targets = read_texts(arguments.file, arguments.column, arguments.target_column, arguments.limit)
+    if arguments.folder is not None and arguments.limit is not None:
+        raise OptionError("`--limit`: with --folder, all texts are compared; leave one of them out.")
     model, tokenizer = load_model(arguments.model, arguments.device)
     options = {"random_state": arguments.seed, "batch_size": arguments.batch_size}
     if arguments.progress:
         options["tqdm_bar"] = True
     benchmark = Benchmark(model, tokenizer, metrics=metrics, replacement=_replacement(arguments.replacement), **options)
     explainers = [_explainer(getattr(interpreto, METHODS[name]), model, tokenizer, arguments, options) for name in methods]
-    table = benchmark.run(explainers, texts, targets)
+    table = _in_parts(benchmark, explainers, arguments) if arguments.folder else _at_once(benchmark, explainers, arguments)
     console = screen()
     console.print(as_table(table, console.width))
     for failure in table.failures:
         console.print(str(failure), markup=False)
     replaced = benchmark.game.replacement.name
     console.print(
-        f"* the best of its column, over {len(texts)} texts; masked {arguments.granularity}s are replaced by {replaced}.",
+        f"* the best of its column, over {table.texts} texts; masked {arguments.granularity}s are replaced by {replaced}.",
         markup=False,
     )
     outputs.write({".html": table.to_html, ".json": lambda path: write_json(as_json(table), path), ".csv": table.to_csv})
     return 0
+
+
+def _at_once(benchmark: Benchmark, explainers: list[Any], arguments: Arguments) -> BenchmarkTable:
+    texts, targets = read_texts(arguments.file, arguments.column, arguments.target_column, arguments.limit)
+    return benchmark.run(explainers, texts, targets)
+
+
+def _in_parts(benchmark: Benchmark, explainers: list[Any], arguments: Arguments) -> BenchmarkTable:
+    """Compute the parts that are missing of a folder of scores, and return the table of all."""
+    return benchmark_dataset(
+        benchmark,
+        explainers,
+        arguments.file,
+        arguments.folder,
+        text=arguments.column,
+        target=arguments.target_column,
+        workers=arguments.workers,
+        rows_per_shard=arguments.rows_per_shard,
+        tqdm_bar=True if arguments.progress else None,
+    ).table()
 
 
 def as_table(table: BenchmarkTable, width: int) -> Table:

@@ -19,6 +19,8 @@ from interpreto.storage import alone_with, replacing
 from interpreto.validation import is_whole, shown
 
 FORMAT = "interpreto.dataset/1"
+OF_SCORES = "interpreto.benchmark/1"
+KINDS = {FORMAT: "explanations", OF_SCORES: "scores"}
 MANIFEST = "manifest.json"
 LOCK = ".lock"  # held while a manifest is written
 WHOLE = {"format": str, "data": dict, "explainer": dict, "call": dict, "rows": int, "rows_per_shard": int}
@@ -35,6 +37,7 @@ class Manifest:
         rows: Number of inputs.
         rows_per_shard: Number of inputs of each shard but the last.
         versions: Versions of the libraries that the run was begun with.
+        format: What the shards hold.
     """
 
     data: dict[str, Any]
@@ -43,12 +46,13 @@ class Manifest:
     rows: int
     rows_per_shard: int
     versions: dict[str, str] = field(default_factory=dict)
+    format: str = FORMAT
 
     @property
     def run(self) -> str:
         """Return a digest of all that decides the shards' content, which each shard repeats."""
         data = {name: value for name, value in self.data.items() if name != "name"}
-        return digest([FORMAT, data, self.explainer, self.call, self.rows, self.rows_per_shard])
+        return digest([self.format, data, self.explainer, self.call, self.rows, self.rows_per_shard])
 
     @property
     def n_shards(self) -> int:
@@ -136,7 +140,7 @@ def begin(folder: Path, manifest: Manifest, only: Sequence[str] = ()) -> Manifes
         raise FileError(f"`out`: the folder {str(folder)!r} cannot be made ({error}).") from error
     with alone_with(folder / LOCK):
         if (folder / MANIFEST).exists():
-            before = read_manifest(folder)
+            before = read_manifest(folder, manifest.format)
             if differing := before.differences(manifest):
                 raise FileError(
                     f"`out`: {str(folder)!r} was begun with something else: {'; '.join(differing)}. Pass what it was begun "
@@ -146,13 +150,17 @@ def begin(folder: Path, manifest: Manifest, only: Sequence[str] = ()) -> Manifes
         if [name for name in held if not name.startswith(MANIFEST)]:
             raise FileError(f"`out`: {str(folder)!r} holds something else; pass an empty folder, or one that does not exist.")
         with replacing(folder / MANIFEST, durable=True) as partial:
-            content = {"format": FORMAT, **{f.name: getattr(manifest, f.name) for f in fields(manifest)}}
+            content = {"format": manifest.format, **{f.name: getattr(manifest, f.name) for f in fields(manifest)}}
             partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     return manifest
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of a data set of explanations.
+def read_manifest(folder: Path, format: str = FORMAT) -> Manifest:
+    """Return the manifest of a data set of explanations, or of scores.
+
+    Args:
+        folder: The data set.
+        format: What its shards shall hold.
 
     Raises:
         FileError: there is none, or it is damaged.
@@ -161,11 +169,13 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileError(f"`path`: {str(folder)!r} holds no data set of explanations ({MANIFEST} is missing).") from error
+        raise FileError(f"`path`: {str(folder)!r} holds no data set of {KINDS[format]} ({MANIFEST} is missing).") from error
     except (OSError, ValueError) as error:
         raise FileError(f"`path`: {str(file)!r} cannot be read ({error}).") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise FileError(f"`path`: {str(file)!r} is no manifest of this version, which reads {FORMAT!r}.")
+    if not isinstance(found, dict) or found.get("format") != format:
+        other = KINDS.get(str(found.get("format"))) if isinstance(found, dict) else None
+        hint = "" if other is None else f" It is one of {other}."
+        raise FileError(f"`path`: {str(file)!r} is no manifest of {KINDS[format]} of this version ({format!r}).{hint}")
     for name, kind in WHOLE.items():
         if type(found.get(name)) is not kind:
             raise FileError(f"`path`: {str(file)!r} is damaged: its entry {name!r} is missing or of another type.")

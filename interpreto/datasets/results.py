@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from os import PathLike
@@ -82,10 +82,21 @@ class ExplanationDataset(Sequence[AttributionOutput]):
         """Return the shards that are there, with the ranges of their inputs, sizes and digests."""
         return list(self._entries)
 
+    def shards_of(self, start: int, stop: int) -> list[Entry]:
+        """Return the shards that hold inputs from number ``start`` to ``stop``, which is left out."""
+        first = bisect_right(self._entries, start, key=lambda entry: entry.stop)
+        last = bisect_left(self._entries, stop, key=lambda entry: entry.start)
+        return self._entries[first:last]
+
     @property
     def is_complete(self) -> bool:
         """Return True if every shard is there."""
         return len(self._entries) == self.manifest.n_shards
+
+    @property
+    def is_filtered(self) -> bool:
+        """Return True if only explanations that fulfill conditions are read."""
+        return bool(self._conditions)
 
     @property
     def bytes(self) -> int:
@@ -126,6 +137,13 @@ class ExplanationDataset(Sequence[AttributionOutput]):
         """Yield the number of the input of each explanation."""
         for i, entry in enumerate(self._entries):
             yield from (entry.start + row for row in self._rows(i))
+
+    def of_inputs(self, start: int, stop: int) -> Iterator[tuple[int, AttributionOutput]]:
+        """Yield the explanations of inputs from number ``start`` to ``stop``, which is left out, with their numbers."""
+        first = bisect_right(self._entries, start, key=lambda entry: entry.stop)
+        for i, entry in enumerate(self.shards_of(start, stop), first):
+            rows = [row for row in self._rows(i) if start <= entry.start + row < stop]
+            yield from zip((entry.start + row for row in rows), self._read(i, rows), strict=True)
 
     def filter(
         self,

@@ -82,18 +82,37 @@ def write_shard(folder: Path, shard: Shard, rows: Rows, results: Sequence[Attrib
     Raises:
         FileError: the file cannot be written, because the disk is full or the folder is missing.
     """
-    pyarrow, parquet = load_pyarrow()
+    pyarrow, _ = load_pyarrow()
     columns = _columns(shard, rows, results)
     failures = sum(isinstance(result, Failure) for result in results)
-    facts = {"format": FORMAT, "start": shard.start, "stop": shard.stop, "failures": failures}
-    facts |= {"inputs": rows.digest, "run": run}
     table = pyarrow.table(columns, schema=_schema(pyarrow))
-    table = table.replace_schema_metadata({b"interpreto": json.dumps(facts).encode()})
+    return write_table(folder, shard, rows, table, facts={"failures": failures, "run": run})
+
+
+def write_table(
+    folder: Path, shard: Shard, rows: Rows, table: Any, *, facts: Mapping[str, Any], more: Mapping[bytes, bytes] | None = None
+) -> Entry:
+    """Write a table as the file of a shard: whole and for good, or not at all.
+
+    Args:
+        folder: That of the data set.
+        shard: The range of inputs.
+        rows: The inputs.
+        table: A ``pyarrow.Table`` with a row per input.
+        facts: Number of inputs with an error as ``failures``, digest of the manifest as ``run``; kept in the file.
+        more: Further content of the file's metadata.
+
+    Raises:
+        FileError: the file cannot be written, because the disk is full or the folder is missing.
+    """
+    _, parquet = load_pyarrow()
+    kept = {"format": FORMAT, "start": shard.start, "stop": shard.stop, "inputs": rows.digest, **facts}
+    table = table.replace_schema_metadata({b"interpreto": json.dumps(kept).encode(), **(more or {})})
     target = folder / SHARDS / shard.file
     with replacing(target, durable=True) as partial:
         parquet.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
         size, digest = partial.stat().st_size, digest_of_file(partial)
-    return Entry(shard.start, shard.stop, failures, size, rows.digest, digest)
+    return Entry(shard.start, shard.stop, facts["failures"], size, kept["inputs"], digest)
 
 
 def _schema(pyarrow: Any) -> Any:

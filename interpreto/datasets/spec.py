@@ -140,21 +140,21 @@ def described(explainer: AttributionExplainer) -> dict[str, Any]:
     """
     return {
         "method": type(explainer).__name__,
-        "model": model_identity(explainer),
-        "tokenizer": _tokenizer(explainer.tokenizer),
+        "model": model_identity(explainer.model),
+        "tokenizer": tokenizer_identity(explainer.tokenizer),
         "options": options_of(explainer),
     }
 
 
-def model_identity(explainer: AttributionExplainer) -> dict[str, str]:
-    """Return class, config, weights and number format of an explainer's model; of a function, its name."""
-    model = getattr(getattr(explainer.model, "forward", None), "model", None)
-    if isinstance(model, nn.Module):
-        first = next(model.parameters(), None)
-        return {**identity(model), "dtype": "none" if first is None else str(first.dtype).removeprefix("torch.")}
-    kept = {name: value for name, value in vars(explainer.model).items() if isinstance(value, (str, int, float, tuple))}
-    name = getattr(explainer.model, "name", type(explainer.model).__name__)
-    return {"class": type(explainer.model).__qualname__, "config": digest(plain(kept)), "weights": str(name)}
+def model_identity(model: Any) -> dict[str, str]:
+    """Return class, config, weights and number format of a wrapped model; of a function, its name."""
+    module = getattr(getattr(model, "forward", None), "model", None)
+    if isinstance(module, nn.Module):
+        first = next(module.parameters(), None)
+        return {**identity(module), "dtype": "none" if first is None else str(first.dtype).removeprefix("torch.")}
+    kept = {name: value for name, value in vars(model).items() if isinstance(value, (str, int, float, tuple))}
+    name = getattr(model, "name", type(model).__name__)
+    return {"class": type(model).__qualname__, "config": digest(plain(kept)), "weights": str(name)}
 
 
 def options_of(explainer: AttributionExplainer) -> dict[str, Any]:
@@ -203,7 +203,7 @@ FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 """Types, and how their values are written."""
 
 
-def _tokenizer(tokenizer: Any) -> str:
+def tokenizer_identity(tokenizer: Any) -> str:
     """Return the class of a tokenizer and a digest of what it does."""
     if tokenizer is None:
         return "none"

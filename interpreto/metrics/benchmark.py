@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ from interpreto.metrics.benchmark_table import (
 from interpreto.metrics.cost import Cost, counted
 from interpreto.metrics.result import MetricResult
 from interpreto.progress import progress_bar
+from interpreto.remade import Remade
 from interpreto.validation import check_count, check_seed, takes_old_names
 
 DEFAULT = (
@@ -54,7 +55,7 @@ Draws = Mapping[str, Sequence[Sequence[AttributionOutput]]]
 """Explanations by method; several draws of the random baseline."""
 
 
-class Benchmark:
+class Benchmark(Remade):
     """Compare methods by metrics, all on the same inputs, units and targets.
 
     Perturbed inputs are scored once: all metrics that mask units share one sweep, and so do all methods. A method or a
@@ -122,7 +123,7 @@ class Benchmark:
             InputError: Explanations are of different inputs or units, or explainers have no inputs.
             Exception: The first error, where no method, or no metric of any method, was left.
         """
-        named = _named(methods)
+        named = named_methods(methods)
         done = _Outcome(named, dict(zip(map(id, self.metrics), columns_of(self.metrics), strict=True)))
         explained = self._explained(named, inputs, targets, done)
         self._check_scores(explained)
@@ -135,6 +136,11 @@ class Benchmark:
             said = "; ".join(map(str, done.failures))
             warnings.warn(f"{said}. The rest of the table is kept.", FailureWarning, stacklevel=2)
         return done.table(draws, self.metrics)
+
+    def rows_of(self, names: Sequence[str]) -> list[str]:
+        """Return the names of the table's rows: those of methods, and of the baselines, which are of the first method."""
+        baselines = {"random": "random", "reversed": f"reversed {names[0]}"}
+        return [*names, *(row for name, row in baselines.items() if name in self.baselines)]
 
     def _metric(self, metric: Any) -> AttributionMetric | type[AttributionMetric]:
         """Return a metric that can be run; the class of one that needs the explainer waits for it."""
@@ -181,8 +187,15 @@ class Benchmark:
 
     def _check_scores(self, explained: Mapping[str, list[AttributionOutput]]) -> None:
         """Refuse metrics in units of the explained score, where methods explain different scores."""
+        self.check_modes({output.inference_mode for outputs in explained.values() for output in outputs})
+
+    def check_modes(self, modes: Collection[str]) -> None:
+        """Refuse metrics in units of the explained score, where there are several inference modes.
+
+        Raises:
+            InputError: There are such metrics and modes.
+        """
         amounts = [m for m in self.metrics if m.in_score_units]
-        modes = {output.inference_mode for outputs in explained.values() for output in outputs}
         if amounts and len(modes) > 1:
             raise InputError(
                 f"`methods`: they explain {' and '.join(sorted(modes))}, and {name_of(amounts[0])} is in units of the "
@@ -311,7 +324,12 @@ def _mean_of(results: Sequence[MetricResult]) -> MetricResult:
     return replace(results[0], score=score, per_sample=values, parts=parts, details=details, **counts)
 
 
-def _named(methods: Mapping[str, Explained] | Sequence[Any]) -> dict[str, Explained]:
+def named_methods(methods: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
+    """Return methods by name.
+
+    Raises:
+        InputError: There is none, one without a name is no explainer, or a name is that of a baseline.
+    """
     if isinstance(methods, Mapping):
         found = dict(methods)
     else:

@@ -196,7 +196,7 @@ class BenchmarkTable(Renderable):
             return UNDEFINED if self.failure(name, metric) is None else FAILED
         result = cell.result
         text = f"{result.score:.3f}"
-        if intervals and result.per_sample is not None:
+        if intervals and result.has_samples:
             low, high = result.quiet_interval()
             text += " [no interval]" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
         if result.n_skipped:  # the mean may be over other texts than that of other cells
@@ -223,10 +223,7 @@ class BenchmarkTable(Renderable):
 
 def _contains_zero(first: MetricResult, other: MetricResult) -> bool:
     """Return whether two scores may be equal; False where they are not of the same samples."""
-    if first.per_sample is None or other.per_sample is None or len(first.per_sample) != len(other.per_sample):
-        return False
-    both = ~(first.per_sample.isnan() | other.per_sample.isnan())
-    if int(both.sum()) < 2:  # no interval
+    if (first.common(other) or 0) < 2:  # no interval
         return False
     low, high = first.difference(other)
     return low <= 0 <= high

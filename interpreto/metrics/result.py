@@ -13,6 +13,22 @@ from torch import Tensor
 
 from interpreto.errors import EstimateWarning, OptionError
 from interpreto.intervals import mean_interval
+from interpreto.moments import SampleSummary
+
+
+@dataclass(frozen=True, eq=False)
+class PairedSummary:
+    """Moments that take the place of the values of samples, where there are too many of these to be kept.
+
+    Attributes:
+        row: Name of the result among those that it can be compared with.
+        own: Of the values of the samples.
+        less: Of the differences from another result, sample by sample, by its name.
+    """
+
+    row: str
+    own: SampleSummary
+    less: Mapping[str, SampleSummary]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +49,7 @@ class MetricResult:
         parts: Where the score is a function of several means: the numbers of each sample, ``(n, p)``, whose means it is
             computed from; None: it is the mean of `per_sample`.
         combined: That function, from means ``(…, p)`` to scores ``(…)``.
+        summary: Moments of the samples, where `per_sample` is not kept; see `PairedSummary`.
 
     Examples:
         >>> import torch
@@ -52,6 +69,7 @@ class MetricResult:
     name: str
     parts: Float[Tensor, "n p"] | None = None
     combined: Callable[[Float[Tensor, "*b p"]], Float[Tensor, "*b"]] | None = None
+    summary: PairedSummary | None = None
 
     def __float__(self) -> float:
         return self.score
@@ -79,13 +97,15 @@ class MetricResult:
         Raises:
             OptionError: The score is of all samples together, or `level` is not between 0 and 1.
         """
-        if self.per_sample is None:
+        if not self.has_samples:
             raise OptionError(f"`interval`: {self.name} is of all samples together; there is no value for each of them.")
-        self._warn_of_one(self._known())
+        self._warn_of_one(self.n_valid if self.per_sample is None else int(self._known().sum()))
         return self.quiet_interval(level)
 
     def quiet_interval(self, level: int | float = 0.95) -> tuple[float, float]:
         """Return `interval` without a warning; NaN too where the score is of all samples together."""
+        if self.summary is not None:
+            return _clipped(self.summary.own.interval(level), self.value_range)
         if self.per_sample is None:
             return math.nan, math.nan
         values, score = self._influences(self._known())
@@ -111,22 +131,40 @@ class MetricResult:
             OptionError: The results are of different metrics or of different numbers of samples, or `level` is not between
                 0 and 1.
         """
-        ours, theirs = self.per_sample, other.per_sample
-        if ours is None or theirs is None or len(ours) != len(theirs) or self.name != other.name:
+        common = self.common(other)
+        if common is None:
             raise OptionError(f"`other`: {self.name} and {other.name} are not of the same samples; only pairs can be compared.")
-        both = self._known() & other._known()
-        self._warn_of_one(both)
-        (a, score), (b, against) = self._influences(both), other._influences(both)
+        self._warn_of_one(common)
         (low, high), (least, most) = self.value_range, other.value_range
         bounds = None if low is None or most is None else low - most, None if high is None or least is None else high - least
+        if self.summary is not None and other.summary is not None:
+            return _clipped(self.summary.less[other.summary.row].interval(level), bounds)
+        both = self._known() & other._known()
+        (a, score), (b, against) = self._influences(both), other._influences(both)
         return _clipped(mean_interval(a - b, level, score - against), bounds)
+
+    @property
+    def has_samples(self) -> bool:
+        """Return True if the score is a mean over samples, whose values or moments are known."""
+        return self.per_sample is not None or self.summary is not None
+
+    def common(self, other: MetricResult) -> int | None:
+        """Return the number of samples that both results scored; None: they are not of the same metric and samples."""
+        if self.name != other.name:
+            return None
+        if self.summary is not None and other.summary is not None:
+            found = self.summary.less.get(other.summary.row)
+            return None if found is None else found.n
+        if self.per_sample is None or other.per_sample is None or len(self.per_sample) != len(other.per_sample):
+            return None
+        return int((self._known() & other._known()).sum())
 
     def _known(self) -> Bool[Tensor, " n"]:
         assert self.per_sample is not None
         return ~self.per_sample.isnan()
 
-    def _warn_of_one(self, known: Bool[Tensor, " n"]) -> None:
-        if int(known.sum()) == 1:
+    def _warn_of_one(self, n: int) -> None:
+        if n == 1:
             warnings.warn(
                 f"{self.name} was scored on one sample, which has no interval; pass at least two, better ten or more.",
                 EstimateWarning,

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from interpreto.errors import InputError
+from interpreto.metrics.mean_curves import GRID, curve_sums
 from interpreto.metrics.result import MetricResult
 from interpreto.renderable import visible
 
-GRID = 101
-"""Points of a curve."""
 COLORS = ("#d9730d", "#2a6fc9", "#2b8a57", "#a23b9a", "#8a6d00", "#555555")
 """Colors that color-blind readers can tell apart."""
 AXIS = "share of the units, the most important first"
@@ -71,21 +69,11 @@ def read_curves(results: MetricResult | Mapping[str, MetricResult]) -> tuple[str
 
 
 def _curve(name: str, result: MetricResult) -> Curve:
-    draws = result.details.get("results")
-    if draws is None:
-        return Curve(name, _mean(name, result))
-    rows = np.stack([_mean(name, draw) for draw in draws])
-    return Curve(name, rows.mean(0), rows.min(0), rows.max(0))
-
-
-def _mean(name: str, result: MetricResult) -> np.ndarray:
-    """Return the mean over all texts and targets, after reading each curve off at the grid."""
-    grid = np.linspace(0, 1, GRID)
-    rows = []
-    for curves, fractions in zip(result.details.get("curves", []), result.details.get("fractions", []), strict=True):
-        for curve, at in zip(curves, fractions, strict=True):
-            if isinstance(curve, Tensor) and isinstance(at, Tensor) and len(curve) == len(at):
-                rows.append(np.interp(grid, at.double().numpy(), curve.double().numpy()))
-    if not rows:
+    """Return the mean over all texts and targets; of several draws, their mean and the band that they span."""
+    sums = curve_sums(result)
+    if not sums:
         raise InputError(f"`results`: {name!r} has no curve; pass results of Deletion, Insertion, MoRF, LeRF or ABPC.")
-    return np.stack(rows).mean(0)
+    if len(sums) == 1:
+        return Curve(name, sums[0].mean)
+    rows = np.stack([own.mean for own in sums])
+    return Curve(name, rows.mean(0), rows.min(0), rows.max(0))

@@ -21,12 +21,13 @@ from interpreto.metrics.attributions.game import Game, Query, Scores
 from interpreto.metrics.attributions.readouts import PROBABILITY
 from interpreto.metrics.result import MetricResult
 from interpreto.models.alternatives import ReplacedBy
+from interpreto.remade import Remade
 
 Range = tuple[float | None, float | None]
 Explanations = AttributionOutput | Iterable[Any]
 """One explanation or several; read once, so that a generator does."""
 Needs = Literal["explanations", "model", "explainer", "rationales"]
-NO_OPTIONS = ("game", "measures")
+NO_OPTIONS = ("game", "measures", "made_with")
 OLD_NAMES = {"copies": "masks", "of": "score"}
 
 
@@ -50,7 +51,7 @@ class CaseResult:
         return CaseResult(math.nan, {}, reason)
 
 
-class AttributionMetric(ABC):
+class AttributionMetric(Remade, ABC):
     """A metric of explanations: the mean over the targets of each explanation, then over explanations.
 
     Attributes:
@@ -71,6 +72,11 @@ class AttributionMetric(ABC):
     in_score_units: ClassVar[bool] = False
     combined: ClassVar[Callable[[Float[Tensor, "*b p"]], Float[Tensor, "*b"]] | None] = None
     combined_parts: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def of_single_texts(self) -> bool:
+        """Return True if the value of a text does not depend on the other texts of the call, so that parts can be merged."""
+        return self.combined is None
 
     @property
     def config(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from interpreto.models.scorer import unique_rows
 from interpreto.models.text_model import TextModel
 from interpreto.models.wrapping import as_model, read_model
 from interpreto.progress import progress_bar
+from interpreto.remade import Remade
 from interpreto.validation import check_batch_size, shown
 
 SAME_MODEL_TOLERANCE = 0.02
@@ -68,7 +68,7 @@ class Scores:
         return self.full
 
 
-class Game:
+class Game(Remade):
     """Scores of inputs with some of their units masked.
 
     Perturbed inputs of all cases share batches; equal ones, of whichever metric and explanation, are run once.
@@ -122,8 +122,9 @@ class Game:
 
     def replaced_by(self, replacement: str | int) -> Game:
         """Return the same game with another replacement of masked units."""
-        game = copy(self)
-        game.replacement = self.model.replacement(replacement)
+        args, kwargs = self.made_with
+        game = Game.__new__(Game, *args, **{**kwargs, "replacement": replacement})
+        vars(game).update({**vars(self), "made_with": game.made_with, "replacement": self.model.replacement(replacement)})
         return game
 
     def __call__(self, queries: Sequence[Query]) -> list[Scores]:

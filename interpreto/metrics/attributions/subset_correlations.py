@@ -273,6 +273,10 @@ class MonotonicityCorrelation(AttributionMetric):
         self.n_perturbations = check_count(n_perturbations, "n_perturbations")
         self.n_samples, self.random_state = check_optional_count(n_samples, "n_samples"), check_seed(random_state)
 
+    @property
+    def of_single_texts(self) -> bool:
+        return self.n_samples is None  # else tokens are drawn from all texts
+
     def run(self, explanations: Explanations) -> MetricResult:
         outputs = read_explanations(explanations)
         games = [self.game] if self.n_samples is None else self._games(outputs)

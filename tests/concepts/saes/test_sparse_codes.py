@@ -36,7 +36,7 @@ def model(nb_concepts: int = 48, k: int = 3, width: int = 10) -> TopKSAE:
 def test_a_step_by_sparse_codes_is_the_dense_one(monkeypatch):
     ours, rows = model(), torch.randn(50, 10, generator=generator())
     found = {}
-    for kind, ratio in (("sparse", 8), ("dense", 10**9)):
+    for kind, ratio in (("sparse", 16), ("dense", 10**9)):
         monkeypatch.setattr(sparse_codes, "RATIO", ratio)
         assert pays(48, 3) == (kind == "sparse")
         learned = ours.learn(rows, 1.0, torch.ones(50))
@@ -81,7 +81,7 @@ def test_the_least_of_the_largest(count):
 def test_a_training_by_sparse_codes_explains_as_much(monkeypatch):
     rows = torch.rand(400, 12, generator=generator()) @ torch.randn(12, 16, generator=generator())
     explained = []
-    for ratio in (8, 10**9):
+    for ratio in (16, 10**9):
         monkeypatch.setattr(sparse_codes, "RATIO", ratio)
         explained.append(TopKSAEConcepts(None, 64, k=4).fit(rows, nb_epochs=3, batch_size=100).history[-1].explained_variance)
     assert explained[0] == pytest.approx(explained[1], abs=0.02)

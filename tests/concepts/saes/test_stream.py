@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from interpreto import ModelWithSplitPoints, demo
 from interpreto.concepts import TopKSAEConcepts
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.saes import stream as streams
@@ -75,3 +76,23 @@ def test_a_stream_that_is_left_early_leaves_no_thread():
 def test_an_error_of_the_reader_is_raised_where_batches_are_used():
     with pytest.raises(OSError, match="the disk is gone"):
         list(stream(Activations(Source(some_rows(), fails=True), CPU), 64, seeded(), Position()))
+
+
+@pytest.mark.slow
+def test_rows_of_a_byte_per_number_lose_next_to_nothing(tmp_path):
+    """The bounds are those that the guide tells of, with room for another processor."""
+    model, tokenizer = demo.load_classifier()
+    splitter = ModelWithSplitPoints(model, [1], tokenizer=tokenizer)
+    texts = [sentence.text for sentence in demo.load_sentences()][:200]
+    found = {}
+    for dtype in (None, "int8", "float8"):
+        store = splitter.store_activations(texts, tmp_path / str(dtype), "word", dtype=dtype)
+        explainer = TopKSAEConcepts(splitter, 128, k=12).fit(store, nb_epochs=5, batch_size=256)
+        exact = store.read() if dtype is None else found["rows"]
+        found["rows"] = exact
+        left = exact - explainer.decode_concepts(explainer.encode_activations(exact))
+        found[dtype] = 1 - float(left.square().sum() / (exact - exact.mean(0)).square().sum())
+        assert torch.equal(store.read(), exact) == (dtype is None)
+    assert found[None] > 0.5
+    assert found["int8"] == pytest.approx(found[None], abs=0.01)
+    assert found["float8"] == pytest.approx(found[None], abs=0.015)
