@@ -76,7 +76,7 @@ def joint_rows(activations: Mapping[str, Any], names: Sequence[str]) -> Any:
         missing = next(name for name in names if name not in activations)
         raise InputError(f"`activations`: has none of {missing!r}; it holds {', '.join(map(repr, activations)) or 'nothing'}.")
     parts = [activations[name] for name in there]
-    shapes = [tuple(getattr(part, "shape", ())) for part in parts]
+    shapes: list[tuple[int, ...]] = [tuple(getattr(part, "shape", ())) for part in parts]
     if any(len(shape) != 2 for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
         told = ", ".join(f"{name!r} {shape}" for name, shape in zip(there, shapes, strict=True))
         raise InputError(f"`activations`: got {told}; pass (n, d) of the same n units for each place.")
