@@ -124,9 +124,9 @@ def _described(explainer: ConceptExplainer) -> dict[str, Any]:
     """Return the model and the place, by TransformerLens' name where it has one."""
     published = dict(getattr(explainer, "published", {}))
     if explainer.splitter is None:
-        ends = {"hook": "hook_name", "reads": "hook_name", "writes": "hook_name_out"}
+        ends: dict[str, str] = {"hook": "hook_name", "reads": "hook_name", "writes": "hook_name_out"}
         told = {name: value[0] if isinstance(value, list) else value for name, value in published.items() if name != "layout"}
-        return {ends[name] if name in ends else name: value for name, value in told.items()}
+        return {str(ends.get(name, name)): value for name, value in told.items()}
     model, places = explainer.splitter.model, str(explainer.split_point).split(JOINT)
     name = getattr(model.config, "_name_or_path", "") or model.config.model_type
     described = {**published, "model_name": name}
