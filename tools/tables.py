@@ -1,11 +1,13 @@
 """Writes the measured tables of the documentation: methods × metrics, on the embedded classifier and on SmolLM2.
 
-python -W ignore tools/tables.py [NAME ...]: all tables, or those of these names.
+python -W ignore tools/tables.py [NAME ...] [--workers N]: all tables, or those of these names. Workers, processes of one thread
+each, share the sentences of the first table.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +23,7 @@ from label_tables import labels_table
 from tcav import table as tcav_table
 
 import interpreto
-from interpreto import demo
+from interpreto import benchmark_dataset, demo
 from interpreto.metrics import Benchmark
 from interpreto.metrics.benchmark_table import BenchmarkTable
 
@@ -69,9 +71,13 @@ GENERATION_METHODS = (
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
     torch.set_num_threads(2)
     pages = {
-        "classifier": {"methods.md": classifier},
+        "classifier": {"methods.md": lambda: classifier(arguments.workers)},
         "baselines": {"baselines.md": lambda: baselines(demo.load_classifier(), held_out(), smollm2())},
         "generation": {"generation.md": generation},
         "calibration": {"calibration.md": calibration},
@@ -81,7 +87,7 @@ def main() -> None:
         "circuits": {"circuits.md": lambda: circuits_table(*smollm2())},
         "label_errors": {"label_errors.md": label_errors_table},
     }
-    asked = sys.argv[1:] or list(pages)
+    asked = arguments.names or list(pages)
     if odd := set(asked) - set(pages):
         raise SystemExit(f"tools/tables.py: no {', '.join(sorted(odd))}; there are {', '.join(pages)}.")
     TABLES.mkdir(exist_ok=True)
@@ -109,15 +115,18 @@ def smollm2() -> tuple[Any, Any]:
     return AutoModelForCausalLM.from_pretrained(folder, **source, dtype=torch.float32).eval(), tokenizer
 
 
-def classifier() -> str:
-    """All methods on 200 held-out sentences."""
+def classifier(workers: int) -> str:
+    """Measure all methods on 200 held-out sentences, which some processes share."""
     model, tokenizer = demo.load_classifier()
     texts = held_out()
     methods = {name: getattr(interpreto, name)(model, tokenizer) for name in METHODS}
     start = time.perf_counter()
-    table = Benchmark(model, tokenizer).run(methods, texts)
+    with tempfile.TemporaryDirectory() as folder:
+        benchmark = Benchmark(model, tokenizer)
+        found = benchmark_dataset(benchmark, methods, texts, folder, workers=workers, rows_per_shard=10, on_error="raise")
+        table = found.table()
     facts = f"{len(texts)} held-out sentences of the embedded classifier; all methods with their defaults, words, logits."
-    return described(table, facts, time.perf_counter() - start)
+    return described(table, facts, time.perf_counter() - start, f"{workers} processes of one thread")
 
 
 def generation() -> str:
@@ -133,7 +142,9 @@ def generation() -> str:
     table = Benchmark(model, tokenizer, metrics=metrics).run(explained)
     facts = "The first token that SmolLM2-135M-Instruct answers to 20 chats of one message, whose words are the units; "
     facts += "log-probabilities; all methods with their defaults."
-    return described(table, facts, time.perf_counter() - start) + "\n" + without_template(methods, model, tokenizer)
+    return (
+        described(table, facts, time.perf_counter() - start, "two threads") + "\n" + without_template(methods, model, tokenizer)
+    )
 
 
 def without_template(methods: dict[str, Any], model: Any, tokenizer: Any) -> str:
@@ -145,20 +156,21 @@ def without_template(methods: dict[str, Any], model: Any, tokenizer: Any) -> str
     return "\n".join(["The same prompts as bare texts, without the chat's template:", "", *margins(table), ""])
 
 
-def described(table: BenchmarkTable, facts: str, seconds: float) -> str:
+def described(table: BenchmarkTable, facts: str, seconds: float, on: str) -> str:
+    """Return the page of a table: the table, its intervals and its margins."""
     lines = [
         facts,
         "",
         table.to_markdown(),
         "",
-        "The same with 95 % bootstrap intervals over the texts:",
+        "The same with 95 % intervals over the texts:",
         "",
         table.to_markdown(intervals=True),
         "",
         "How much better than the same values in random places (ABPC, 95 % interval):",
         "",
     ]
-    took = f"Explaining and judging took {seconds:.0f} s on two cores, `make tables` does it again."
+    took = f"Explaining and judging took {seconds:.0f} s with {on}, `make tables` does it again."
     return "\n".join([*lines, *margins(table), "", took, ""])
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -33,6 +36,8 @@ from interpreto.inputs.samples import Sample
 from interpreto.progress import progress_bar
 from interpreto.storage import PARTIAL, alone_with, digest_of_file, replacing
 from interpreto.validation import check_count
+
+PACKED = (torch.int64, torch.int32, torch.float32, torch.bool, torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,27 @@ class ShardTask:
 
     shard: Range
     samples: Sequence[Sample]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what is sent to another process: bytes alone, not the handles of memory that tensors would be shared by."""
+        content = io.BytesIO()
+        _Packer(content, protocol=5).dump(list(self.samples))
+        return _unpacked, (self.shard, content.getvalue())
+
+
+class _Packer(pickle.Pickler):
+    """Packs tensors as arrays, which take a tenth of the bytes and of the time for a few numbers."""
+
+    def reducer_override(self, value: object) -> Any:
+        """Return how a tensor is packed."""
+        if type(value) is Tensor and value.device.type == "cpu" and value.dtype in PACKED:
+            return torch.from_numpy, (value.numpy(),)
+        return NotImplemented
+
+
+def _unpacked(shard: Range, content: bytes) -> ShardTask:
+    """Return a shard that was sent, by our own driver."""
+    return ShardTask(shard, pickle.loads(content))
 
 
 @dataclass(frozen=True)

@@ -155,15 +155,31 @@ def slope(function: Function, derivative: Function, a: Tensor, b: Tensor) -> Ten
 
 def _rise(derivative: Function, a: Tensor, b: Tensor, difference: Tensor) -> Tensor:
     """Return the slope of a function whose values differ by so much between two points."""
+    return (_rise_everywhere if a.is_cuda else _rise_where_needed)(derivative, a, b, difference)
+
+
+def _rise_where_needed(derivative: Function, a: Tensor, b: Tensor, difference: Tensor) -> Tensor:
+    """Look at the values, and compute the derivative where the points are too close."""
     step = a - b
     if not step.numel() or float(step.abs().amin()) > NEAR:
         return difference / step
-    near = step.abs() <= NEAR * torch.maximum(a.abs(), b.abs()).clamp(max=1)
+    near = _near(a, b, step)
     if not bool(near.any()):
         return difference / step
     rise = difference / torch.where(near, torch.ones_like(step), step)
     rise[near] = derivative((a[near] + b[near]) / 2)
     return rise
+
+
+def _rise_everywhere(derivative: Function, a: Tensor, b: Tensor, difference: Tensor) -> Tensor:
+    """Compute the derivative everywhere: a look at the values would wait for the device, which costs more there."""
+    step = a - b
+    near = _near(a, b, step)
+    return torch.where(near, derivative((a + b) / 2), difference / torch.where(near, torch.ones_like(step), step))
+
+
+def _near(a: Tensor, b: Tensor, step: Tensor) -> Tensor:
+    return step.abs() <= NEAR * torch.maximum(a.abs(), b.abs()).clamp(max=1)
 
 
 def elementwise(pairs: Pairs, function: Function, x: Tensor) -> Tensor:

@@ -164,3 +164,21 @@ def test_relevance_passes_normalized_vectors_whole():
         torch.testing.assert_close(value, model(x))
         (gradient,) = torch.autograd.grad(value.sum(), x)
         torch.testing.assert_close((gradient * x).sum(), value.sum())
+
+
+@pytest.mark.parametrize("function", [torch.exp, torch.tanh, F.gelu])
+def test_looking_at_the_values_changes_no_slope(function):
+    """On a GPU nothing is looked at: the derivative is computed everywhere, and chosen where points are close."""
+    a = torch.linspace(-3, 3, 61, dtype=torch.float64)
+    b = torch.where(torch.arange(61) % 3 == 0, a, a + 0.5)  # every third pair is one point
+    b[1::3] = a[1::3] * (1 + 1e-9)
+
+    def derivative(at):
+        point = at.detach().requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad(function(point).sum(), point)[0]
+
+    arguments = derivative, a, b, function(a) - function(b)
+    wanted, found = secants._rise_where_needed(*arguments), secants._rise_everywhere(*arguments)
+    torch.testing.assert_close(found, wanted, rtol=1e-14, atol=0)
+    torch.testing.assert_close(found[::3], derivative(a[::3]), rtol=1e-14, atol=0)

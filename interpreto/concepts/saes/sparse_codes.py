@@ -92,8 +92,8 @@ def least_of_largest(values: Float[Tensor, ...], count: int) -> Float[Tensor, ""
 def fired(codes: Float[Tensor, "b c"] | SparseCodes) -> tuple[Bool[Tensor, " c"], Int[Tensor, ""]]:
     """Return which concepts a row has, and the number of all codes that are not zero."""
     if not isinstance(codes, SparseCodes):
-        active = codes != 0
-        return active.any(0), active.sum()
+        rows = codes.detach().sign().abs_().sum(0, dtype=torch.float32)  # sums of bools take three times as long
+        return rows > 0, rows.sum(dtype=torch.float64).long()
     active = (codes.values != 0).flatten()
     counts = torch.zeros(codes.nb_concepts, dtype=torch.int64, device=active.device)
     counts.scatter_add_(0, codes.concepts.flatten(), active.long())

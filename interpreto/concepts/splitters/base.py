@@ -5,27 +5,27 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interpreto.choices import read_member
-from interpreto.concepts.activation_store import ActivationStore, StoreConfig
+from interpreto.concepts.activation_store import ActivationStore
 from interpreto.concepts.activation_stream import ActivationStream, StreamConfig
 from interpreto.concepts.splitters.granularities import ActivationGranularity, Unit, read_unit
 from interpreto.concepts.splitters.results import Activations
-from interpreto.concepts.store_encoding import read_dtype
+from interpreto.concepts.splitters.storing import Reading, store
+from interpreto.engines.cluster import RayOptions
+from interpreto.engines.engine import Engine
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.text import InputReader
 from interpreto.inputs.units import GranularityAggregationStrategy
-from interpreto.models import fingerprint
 from interpreto.models.activations import ActivationRecorder, WindowActivations
 from interpreto.models.batching import Budget
 from interpreto.models.hook_points import HookPoint, find_hook_points
@@ -33,6 +33,7 @@ from interpreto.models.interventions import Edit
 from interpreto.models.nnsight import NNsightTracing, wrapped
 from interpreto.validation import check_batch_size, check_count
 
+Kind = TypeVar("Kind", bound="ModelSplitter")
 PROBE = "It is so, and it was so."
 
 
@@ -46,6 +47,19 @@ class ModelSplitter(ABC):
     activation_granularities = ActivationGranularity
     aggregation_strategies = GranularityAggregationStrategy
     default_granularity = ActivationGranularity.TOKEN
+
+    made_with: tuple[tuple[Any, ...], dict[str, Any]]
+    """The arguments that the splitter was made with, as they were passed."""
+
+    def __new__(cls: type[Kind], *args: Any, **kwargs: Any) -> Kind:
+        """Keep the arguments, out of which another process makes the splitter again."""
+        splitter = object.__new__(cls)
+        splitter.made_with = (args, kwargs)
+        return splitter
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickles and copies are made of: the arguments, and the size of a batch."""
+        return _made_again, (type(self), *self.made_with, self.batch_size)
 
     def __init__(self, recorder: ActivationRecorder, reader: InputReader | None = None) -> None:
         self._recorder = recorder
@@ -214,9 +228,15 @@ class ModelSplitter(ABC):
         *,
         dtype: torch.dtype | str | None = None,
         rows_per_shard: int = 65_536,
+        engine: str = "local",
+        workers: int | Sequence[str] = 1,
+        ray: RayOptions | None = None,
         tqdm_bar: bool | None = None,
     ) -> ActivationStore:
         """Write the activations of a stream of inputs to a folder, shard by shard; an interrupted call may be repeated.
+
+        Workers write shards of one store at a time; numbers and ids are those that one process writes. This process cuts the
+        inputs into units, and generates the texts of a splitter that does.
 
         Args:
             inputs: Inputs of any kind, read once; the same at each repetition.
@@ -227,6 +247,10 @@ class ModelSplitter(ABC):
             dtype: Dtype of the stored activations; None: the model's. ``"int8"`` and ``"float8"``: a byte per number, and a
                 scale per row; rows are read in float32.
             rows_per_shard: Rows after which a shard ends, at the end of a text. Memory holds one shard.
+            engine: ``"local"``: processes of this machine; ``"ray"``: actors of Ray Data, which ``interpreto[scale]`` installs.
+            workers: Number of processes with a copy of the model each; 1: this process. Or the devices of the local engine's
+                workers, as ``["cuda:0", "cuda:1"]``. A splitter that was made of a folder's name loads it in each of them.
+            ray: Where Ray runs, and what each worker gets.
             tqdm_bar: Show the number of rows; None: after two seconds, in terminals and notebooks.
 
         Returns:
@@ -234,27 +258,12 @@ class ModelSplitter(ABC):
 
         Raises:
             FileError: the folder holds something else, other activations, or those of other inputs.
+            OptionError: an option is not valid, or the splitter cannot be sent to workers.
+            EngineError: workers die again and again over one shard.
         """
         unit, strategy = self._unit(activation_granularity), read_strategy(aggregation_strategy)
-        computed, encoding = read_dtype(dtype)
-        name = self.hook_point(split_point).name
-        probe = fingerprint.probe(self.model, name)
-        config = StoreConfig(
-            model=fingerprint.identity(self.model),
-            split_point=name,
-            activation_granularity=getattr(unit, "value", None) or getattr(unit, "__qualname__", type(unit).__qualname__),
-            aggregation_strategy=strategy.value,
-            dtype=encoding or ("as computed" if computed is None else str(computed).removeprefix("torch.")),
-            rows_per_shard=check_count(rows_per_shard, "rows_per_shard"),
-            probe=None if probe is None else asdict(probe),
-        )
-        return ActivationStore.write(
-            path,
-            self.iter_read(inputs, unit),
-            lambda samples: self.activations_of(samples, strategy, name, computed),
-            config,
-            tqdm_bar=tqdm_bar,
-        )
+        reading = Reading.of(unit, strategy, self.hook_point(split_point).name, dtype)
+        return store(self, inputs, path, reading, rows_per_shard, engine=Engine.read(engine, workers, None, ray, tqdm_bar))
 
     def stream_activations(
         self,
@@ -386,6 +395,14 @@ class TokenSplitter(ModelSplitter):
                 for i, name in enumerate(self.split_points)
             }
         )
+
+
+def _made_again(kind: type[Kind], args: tuple[Any, ...], kwargs: dict[str, Any], batch_size: int | None) -> Kind:
+    """Return a splitter as another was made."""
+    splitter = kind(*args, **kwargs)
+    if splitter.batch_size != batch_size:
+        splitter.batch_size = batch_size
+    return splitter
 
 
 def counted(row: SplitInput, counts: list[int]) -> SplitInput:
