@@ -42,6 +42,8 @@ from interpreto.cli.program import examples, program, run
         "interpreto explain --file reviews.csv --column review --limit 20 -o reviews.html --open",
         'interpreto explain "The capital of France is" --model DIR --target " Paris" --against " London"',
         'interpreto explain "A premise." --pair "A hypothesis." --model DIR',
+        'interpreto explain photo.png --model DIR --labels "a cat, a dog"',
+        'interpreto explain photo.png --pair "What is in the picture?" --model DIR',
         'interpreto explain "The capital of France is" --served http://127.0.0.1:8000/v1 --model NAME',
     )
 )
@@ -54,7 +56,8 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
         list[str] | None,
         typer.Option(
             metavar="TEXT",
-            help="The second text of a pair: a hypothesis, the context of a question. One per text.",
+            help="The second text of a pair: a hypothesis, the context of a question, what is asked about an image. One per "
+            "text.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -91,6 +94,14 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
     against: Annotated[
         str | None,
         typer.Option(metavar="NAME_OR_TEXT", help="Explain why the target rather than this.", rich_help_panel=WHAT),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXTS",
+            help='Classes of images in words, such as "a cat, a dog", for a model that compares images with texts (CLIP).',
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     roles: Annotated[
         list[str] | None,
@@ -134,8 +145,8 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="Sample until values are this precise, in shares of the score gap; 0: all perturbations. Default: "
-            f"{TOLERANCE}, for methods that sample.",
+            help="Sample until values are this precise, in shares of the score gap or of the largest value; 0: all "
+            f"perturbations. Default: {TOLERANCE}, for methods that sample.",
             rich_help_panel=HOW,
         ),
     ] = None,

@@ -7,6 +7,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import interpreto
@@ -17,11 +18,14 @@ from interpreto.cli.hints import read_method
 from interpreto.cli.loading import load_model, read_device
 from interpreto.cli.output import read_outputs, write_json
 from interpreto.cli.texts import check_text, is_image, read_chat, read_text
-from interpreto.errors import InterpretoWarning, OptionError
+from interpreto.errors import InterpretoWarning, ModelError, OptionError, TokenizerError
 from interpreto.inputs.targets import Contrast
+from interpreto.models.image_chats import writes_about_images
 from interpreto.models.images import reads_images
+from interpreto.models.pictured_wrapping import reads_both
 from interpreto.models.served import ServedModel
 from interpreto.models.tasks import Classification, Task, TokenClassification, resolve_task
+from interpreto.models.zero_shot import ZeroShotClassifier
 from interpreto.registry import METHODS as REGISTERED
 from interpreto.registry import find_method
 from interpreto.renderable import visible
@@ -48,11 +52,7 @@ def run(arguments: Arguments) -> int:
         read_device(arguments.device)
     pictured = [name for name in arguments.texts or () if is_image(name) and name in inputs]
     model, tokenizer = _model(arguments, images=bool(pictured) and len(pictured) == len(inputs))
-    if pictured and not reads_images(model, tokenizer):
-        raise OptionError(
-            f"`TEXT`: {visible(pictured[0])!r} is an image, and {type(model).__name__} reads texts; pass an image "
-            f"classifier as `--model`, or `--text {visible(pictured[0])}` to explain its name."
-        )
+    tokenizer = check_images(arguments, inputs, pictured, (model, tokenizer))
     if arguments.method is None:
         generates = resolve_task(model, tokenizer, None, None).generates
         arguments.method = DEFAULT_OF_GENERATION if generates else DEFAULT
@@ -69,8 +69,39 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
+def check_images(arguments: Arguments, inputs: Sequence[Any], pictured: Sequence[str], loaded: tuple[Any, Any]) -> Any:
+    """Return what reads the inputs of a model: of one that reads texts without images too, its tokenizer.
+
+    Args:
+        arguments: The command's.
+        inputs: As they were read.
+        pictured: Those that are images alone.
+        loaded: The model, and its tokenizer or processor.
+
+    Raises:
+        OptionError: an input is an image, or has one, and the model reads no such input.
+    """
+    model, processor = loaded
+    illustrated = [item for item in inputs if isinstance(item, tuple) and any(is_image(str(part)) for part in item)]
+    if pictured and not reads_images(model, processor):
+        more = ", or `--labels`, or `--pair` with a text" if reads_both(model) else ""
+        raise OptionError(
+            f"`TEXT`: {visible(pictured[0])!r} is an image, and {type(model).__name__} reads texts; pass an image "
+            f"classifier as `--model`, or `--text {visible(pictured[0])}` to explain its name{more}."
+        )
+    if illustrated and not reads_both(model):
+        name = next(str(part) for part in illustrated[0] if is_image(str(part)))
+        raise OptionError(
+            f"`--pair`: {visible(name)!r} is an image, and {type(model).__name__} reads no images with texts; pass a model "
+            "that does (CLIP, Llava) as `--model`."
+        )
+    return processor.tokenizer if writes_about_images(model) and not illustrated else processor
+
+
 def _model(arguments: Arguments, *, images: bool) -> tuple[Any, Any]:
     """Return the model and its tokenizer; a server's model has none."""
+    if arguments.labels is not None:
+        return _zero_shot(arguments, images=images)
     if arguments.served is None:
         return load_model(arguments.model, arguments.device, images=images)
     if arguments.model is None:
@@ -81,6 +112,20 @@ def _model(arguments: Arguments, *, images: bool) -> tuple[Any, Any]:
         return ServedModel(arguments.served, arguments.model), None
     except OptionError as error:
         raise OptionError(str(error).replace("`url`", "`--served`")) from error
+
+
+def _zero_shot(arguments: Arguments, *, images: bool) -> tuple[Any, Any]:
+    """Return a classifier of images by the labels of the command, and its processor."""
+    labels = [label.strip() for value in arguments.labels or () for label in value.split(",")]
+    if not images or arguments.served is not None:
+        raise OptionError("`--labels`: are classes of images; pass files of images, and nothing else, as `TEXT`.")
+    if arguments.model is None:
+        raise OptionError("`--model`: pass a model that compares images with texts (CLIP, SigLIP); `--labels` are its classes.")
+    try:
+        model = ZeroShotClassifier.from_folder(arguments.model, labels)
+    except (ModelError, OptionError, TokenizerError) as error:
+        raise type(error)(str(error).replace("`model`", "`--model`").replace("`labels`", "`--labels`")) from error
+    return (model if arguments.device is None else model.to(read_device(arguments.device))), model.processor
 
 
 def _explained(explainer: Any, inputs: Sequence[Any], arguments: Arguments) -> Explanations:
@@ -143,7 +188,7 @@ def _hook_point(arguments: Arguments) -> str | int:
 
 
 def _inputs(arguments: Arguments) -> list[Any]:
-    """Return the texts, then the texts of files, then the chat."""
+    """Return the texts, then the texts of files, then the chat; a chat and one image are one input."""
     inputs: list[Any] = []
     for argument in arguments.texts or ():
         inputs += _lines() if argument == "-" else [check_text(argument)]
@@ -155,7 +200,9 @@ def _inputs(arguments: Arguments) -> list[Any]:
     for path in arguments.file or ():
         inputs += read_text(path, arguments.column, arguments.limit, arguments.pair_column)
     if arguments.messages is not None:
-        inputs.append(read_chat(arguments.messages))
+        alone = len(inputs) == 1 and is_image(inputs[0])
+        chat = read_chat(arguments.messages)
+        inputs = [(chat, Path(inputs[0]))] if alone else [*inputs, chat]
     if not inputs:
         raise OptionError(
             "`TEXT`: got none; pass a text, - for standard input, `--file FILE`, or a chat with `--messages`. "
@@ -165,10 +212,7 @@ def _inputs(arguments: Arguments) -> list[Any]:
 
 
 def _pairs(texts: Sequence[str], seconds: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the texts of the command line, each with its second text."""
-    pictured = next((text for text in texts if is_image(text)), None)
-    if pictured is not None:
-        raise OptionError(f"`--pair`: {visible(pictured)!r} is an image; a pair is two texts.")
+    """Return the texts, or images, of the command line, each with its second text."""
     if len(texts) != len(seconds):
         raise OptionError(
             f"`--pair`: got {len(seconds)} for {len(texts)} texts; each text has one second text, in the same order. Pairs of "

@@ -16,9 +16,12 @@ from interpreto.models.batching import is_out_of_memory
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Context manager in which no module is in training mode; each one's own flag is restored."""
-    training = [module for module in model.modules() if module.training]
+def evaluating(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> Iterator[None]:
+    """Context manager in which no module is in training mode; each one's own flag is restored.
+
+    ``modules`` are all of the model's, where they are known already.
+    """
+    training = [module for module in (model.modules() if modules is None else modules) if module.training]
     for module in training:
         module.training = False
     try:
@@ -29,13 +32,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def reversible(model: nn.Module) -> Iterator[None]:
+def reversible(model: nn.Module, modules: Sequence[nn.Module]) -> Iterator[None]:
     """Context manager in which gradients pass through reversible layers (Reformer's), which refuse them outside of training.
 
     The layers alone are set to training, not the dropout in them. They draw seeds and accumulate gradients of parameters, so
     the random state, the parameters' flags and the layers' own values are restored.
     """
-    layers = [module for module in model.modules() if hasattr(module, "backward_pass")]
+    layers = [module for module in modules if hasattr(type(module), "backward_pass")]
     if not layers:
         yield
         return

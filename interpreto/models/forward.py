@@ -103,9 +103,10 @@ class Forward:
         with ExitStack() as stack:
             stack.enter_context(lock_of(self.model))
             stack.enter_context(undisturbed(self.device.type))
-            stack.enter_context(evaluating(self.model))
-            stack.enter_context(reversible(self.model))
-            if compiled_in_place(self.model):
+            modules = list(self.model.modules())
+            stack.enter_context(evaluating(self.model, modules))
+            stack.enter_context(reversible(self.model, modules))
+            if compiled_in_place(modules):
                 stack.enter_context(uncompiled())
             if self.wanted_device is not None and self.wanted_device != self.device:
                 stack.enter_context(moved(self.model, self.wanted_device))

@@ -46,6 +46,11 @@ def _parameters(model: nn.Module) -> list[str]:
     return list(inspect.signature(model.forward).parameters)
 
 
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """Return the type of a model's numbers."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+
 class Cells(nn.Module):
     """The table of all cells of pixels, by id."""
 
@@ -59,11 +64,11 @@ class Cells(nn.Module):
         numbers, kinds, places = (part.flatten().cpu() for part in parts_of(ids))
         pictures = {number: picture_of(number) for number in numbers.unique().tolist()}
         width = max(picture.width for picture in pictures.values())
-        out = torch.zeros(len(places), width, device=device)
+        out = torch.zeros(len(places), width, device=device, dtype=torch.promote_types(dtype_of(self._model[0]), torch.float32))
         for number, picture in pictures.items():
             for kind in kinds[numbers == number].unique().tolist():
                 there = ((numbers == number) & (kinds == kind)).nonzero()[:, 0]
-                out[there.to(device), : picture.width] = picture.table(kind, device)[places[there].to(device)]
+                out[there.to(device), : picture.width] = picture.table(kind, device)[places[there].to(device)].to(out)
         return out.view(*ids.shape, width)
 
 

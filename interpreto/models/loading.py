@@ -14,9 +14,17 @@ from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.image_processors import ImageProcessor, read_image_processor, read_normalization
 from interpreto.models.devices import read_device
 from interpreto.models.images import ImageModel, reads_images
+from interpreto.models.pictured_wrapping import reads_both
 from interpreto.models.sentence_transformers import MODULES
 from interpreto.models.similarity import SimilarityModel
-from interpreto.models.sources import fetched, find_processor, find_tokenizer, is_name, read_tokenizer
+from interpreto.models.sources import (
+    fetched,
+    find_processor,
+    find_tokenizer,
+    find_whole_processor,
+    is_name,
+    read_tokenizer,
+)
 from interpreto.validation import check_choice, shown
 
 TASKS = {
@@ -81,6 +89,8 @@ def load(
         model, found = taken_apart(source)
         if not isinstance(model, nn.Module):
             raise ModelError(f"`source`: got {shown(source)}; pass a folder, the id of a model of the hub, or a pipeline.")
+    if tokenizer is None and reads_both(model):
+        return (model if place is None else model.to(place)).eval(), find_whole_processor(model)
     if reads_images(model, tokenizer):
         processor = find_processor(model) if tokenizer is None else tokenizer
         return (model if place is None else model.to(place)).eval(), processor
@@ -163,6 +173,8 @@ def _class_of(source: str, task: str | None, offline: bool, bare: bool) -> Any:
     named = [name for name in config.architectures or [] if hasattr(transformers, name)]
     if named and (bare or "For" in named[0] or named[0].endswith("HeadModel")):
         return getattr(transformers, named[0])
+    if named and all(hasattr(getattr(transformers, named[0]), name) for name in ("get_image_features", "get_text_features")):
+        return getattr(transformers, named[0])  # its score of pairs needs no head
     if bare:
         return transformers.AutoModel
     found = f"names {named[0]}, a model without a head" if named else "names no class of transformers"

@@ -23,7 +23,7 @@ from interpreto.models.image_text import (
     image_embeddings,
     text_embeddings,
 )
-from interpreto.models.images import USUAL, Cells, pixels_of, rows_of_size
+from interpreto.models.images import USUAL, Cells, dtype_of, pixels_of, rows_of_size
 from interpreto.models.logits import promoted
 
 FIRST_CELL = 1 << (PLACE_BITS + KIND_BITS)
@@ -144,7 +144,7 @@ class PicturedModel(nn.Module, ABC):
     @property
     def dtype(self) -> torch.dtype:
         """Return the type of the model's numbers."""
-        return next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
+        return dtype_of(self.model)
 
     @abstractmethod
     def logits(

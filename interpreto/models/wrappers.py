@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -43,12 +44,12 @@ def _check_whole(model: nn.Module) -> None:
         )
 
 
-def compiled_in_place(model: nn.Module) -> bool:
+def compiled_in_place(modules: Sequence[nn.Module]) -> bool:
     """Return True if a module is compiled by ``module.compile()`` or by ``module.forward = torch.compile(module.forward)``."""
     return any(
         getattr(module, "_compiled_call_impl", None) is not None
         or hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable")
-        for module in model.modules()
+        for module in modules
     )
 
 

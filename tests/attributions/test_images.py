@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import warnings
@@ -123,6 +124,15 @@ def test_values_sum_to_the_gap_in_every_family(family, method):
     gap = out.base_scores - out.reference_scores
     close = 1e-5 if method is KernelShap else 5e-2 * float(gap.abs().max()) if method is IntegratedGradients else 1e-4
     torch.testing.assert_close(out.attributions.sum(1), gap, rtol=1e-3, atol=close)
+
+
+@pytest.mark.parametrize("family", ["resnet", pytest.param("mobilenet", marks=pytest.mark.slow)])
+def test_deep_lift_divides_the_whole_gap_of_a_cnn_up_to_rounding(family):
+    model = image_model(family)
+    for run, share in ((model, 1e-5), (copy.deepcopy(model).double(), 1e-9)):
+        out = DeepLift(run, image_processor(64), granularity=grid(3))(array(), [0, 1, 2])[0]
+        gap = float((out.base_scores - out.reference_scores).abs().max())
+        assert gap > 0.1 and float(out.residual.abs().max()) < share * gap
 
 
 @pytest.mark.slow
