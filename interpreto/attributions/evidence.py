@@ -179,7 +179,7 @@ class Gradients(Evidence):
         """Return True where one pass serves scores and gradients: points are inputs, baselines are run next to them."""
         if not getattr(parts.perturbator, "stays", False):
             return False
-        paired, kind = self.rules is not None and self.rules().paired, _kind(parts)
+        paired, kind = self.rules is not None and self.rules().paired, kind_of(parts)
         if any(v.baseline is not None for v in window) and not paired:
             return False
         if self.rules is not None and model.forward.low_precision:  # rules are written out, and round more than kernels do
@@ -189,25 +189,25 @@ class Gradients(Evidence):
     def _at_inputs(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> Iterator[Explained]:
         """Read scores, predictions and gradients from the same passes."""
         asked = [parts.asked(v.sample) for v in window]
-        for at in model.gradients_at_inputs(window, asked, parts.with_targets, _kind(parts), self.rules):
+        for at in model.gradients_at_inputs(window, asked, parts.with_targets, kind_of(parts), self.rules):
             estimate = self._reduced(at.reducer, at.variants, parts)
-            yield self._pooled(estimate, at.variants, at.variants.sample, at.ends, parts.strategy)
+            yield self.pooled(estimate, at.variants, at.variants.sample, at.ends, parts.strategy)
 
     def _window(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> Iterator[Explained]:
         """Score the inputs and baselines first, which also tells predictions; then read the gradients."""
         inputs = [model.embed(v.sample) for v in window]
-        ends = [_ends(x, v.baseline) for x, v in zip(inputs, window, strict=True)]
+        ends = [ends_of(x, v.baseline) for x, v in zip(inputs, window, strict=True)]
         scores = model.scores_at([(parts.asked(v.sample), end) for v, end in zip(window, ends, strict=True)])
         with_targets = [parts.with_targets(v.sample, own) for v, own in zip(window, scores, strict=True)]
         aimed = [replace(v, sample=sample) for v, (sample, _) in zip(window, with_targets, strict=True)]
         values = self._values(model, aimed, parts)
         for v, (sample, own), estimate in zip(aimed, with_targets, values, strict=True):
-            yield self._pooled(estimate, v, sample, own, parts.strategy)
+            yield self.pooled(estimate, v, sample, own, parts.strategy)
 
     def _values(self, model: Any, window: Sequence[EmbeddingVariants], parts: Parts) -> list[Estimate]:
         """Return the values of tokens; of samples with very many targets, block by block."""
-        kind = _kind(parts)
-        blocks = [block for v in window for block in _blocks(v, kind)]
+        kind = kind_of(parts)
+        blocks = [block for v in window for block in target_blocks(v, kind)]
         reducers = [kind(v, len(v.sample.targets)) for v in blocks]  # type: ignore[arg-type]  # all have targets now
         if len(blocks) == len(window):
             model.gradients(blocks, reducers, self.rules)
@@ -215,11 +215,11 @@ class Gradients(Evidence):
         found = []
         for v in window:
             own = []
-            for block in _blocks(v, kind):
+            for block in target_blocks(v, kind):
                 reducer = kind(block, len(block.sample.targets))  # type: ignore[arg-type]
                 model.gradients([block], [reducer], self.rules)
                 own.append(self._reduced(reducer, block, parts))
-            found.append(_joined(own))
+            found.append(joined(own))
         return found
 
     @staticmethod
@@ -227,7 +227,7 @@ class Gradients(Evidence):
         reducer.warn_of_rounding()
         return Estimate(reducer.result().mean(0)) if parts.aggregator is None else parts.estimate(reducer.result(), v)
 
-    def _pooled(
+    def pooled(
         self,
         estimate: Estimate,
         v: EmbeddingVariants,
@@ -249,7 +249,7 @@ class Gradients(Evidence):
         return Explained(sample, Estimate(pool(values, strategy), error, reference=reference), scores[0], residual)
 
 
-def _ends(x: Float[Tensor, "l d"], baseline: Float[Tensor, "*k l d"] | None) -> Float[Tensor, "r l d"]:
+def ends_of(x: Float[Tensor, "l d"], baseline: Float[Tensor, "*k l d"] | None) -> Float[Tensor, "r l d"]:
     """Return an input and the beginnings of its paths."""
     return x[None] if baseline is None else torch.cat([x[None], baseline.reshape(-1, *x.shape)])
 
@@ -266,7 +266,7 @@ def evidence_of(perturbator: Perturbator) -> Evidence:
     return Gradients() if isinstance(perturbator, EmbeddingsPerturbator) else Scores()
 
 
-def _kind(parts: Parts) -> type[GradientReducer]:
+def kind_of(parts: Parts) -> type[GradientReducer]:
     """Return what takes the gradients of a method."""
     return ContractedGradients if parts.aggregator is None else parts.aggregator.reducer
 
@@ -276,7 +276,7 @@ def _together(v: EmbeddingVariants, kind: type[GradientReducer]) -> int:
     return max(1, NUMBERS_HELD // max(1, kind.held(v)))
 
 
-def _blocks(v: EmbeddingVariants, kind: type[GradientReducer]) -> list[EmbeddingVariants]:
+def target_blocks(v: EmbeddingVariants, kind: type[GradientReducer]) -> list[EmbeddingVariants]:
     """Return the variants once for each block of targets whose reduced gradients fit in memory."""
     targets = v.sample.targets
     assert targets is not None
@@ -287,7 +287,7 @@ def _blocks(v: EmbeddingVariants, kind: type[GradientReducer]) -> list[Embedding
     return [replace(v, sample=v.sample.with_targets(targets.part(start, start + size))) for start in starts]
 
 
-def _joined(parts: Sequence[Estimate]) -> Estimate:
+def joined(parts: Sequence[Estimate]) -> Estimate:
     """Return estimates of consecutive targets as one."""
     if len(parts) == 1:
         return parts[0]

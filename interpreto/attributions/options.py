@@ -31,8 +31,11 @@ OTHER_NAMES = {
     "num_steps": "n_perturbations",
 }
 """Names that other libraries have for an option, and the present one, by which they are accepted."""
-UNTIL_TOLERANCE = ("KernelShap", "PermutationShap", "Banzhaf", "Lime", "GLime", "Rise", "ShapleyInteractions")
-"""Methods that sample until a tolerance."""
+UNTIL_TOLERANCE = (
+    *("KernelShap", "PermutationShap", "Banzhaf", "Lime", "GLime", "LimeWithPrior", "Rise", "Sobol", "ShapleyInteractions"),
+    *("SmoothGrad", "SquareGrad", "VarGrad", "GradientShap", "ExpectedGradients", "DeepLiftShap"),
+)
+"""Methods that sample until a tolerance: all that sample."""
 PARTS = ("self", "model", "tokenizer", "batch_size", "options")
 
 
@@ -46,7 +49,7 @@ def _unknown(name: str, method: type, shared: list[str]) -> str:
     """Return the message of an option that a method does not have."""
     if name == "tolerance":
         taken = f"{', '.join(UNTIL_TOLERANCE[:-1])} and {UNTIL_TOLERANCE[-1]}"
-        return f"`tolerance`: {method.__name__} cannot sample until one, in shares of a score gap; these can: {taken}."
+        return f"`tolerance`: {method.__name__} has no standard errors to stop by; these have: {taken}."
     own = own_options(method)
     near = difflib.get_close_matches(OTHER_NAMES.get(name, name), [*own, *shared], n=1)
     hint = f" Did you mean `{near[0]}`?" if near else ""

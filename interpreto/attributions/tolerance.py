@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from interpreto.attributions.evidence import Evidence, Explained, Parts
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants, Sample
 from interpreto.models.protocol import Need
+from interpreto.models.report import EngineLog
 from interpreto.validation import is_number, shown
 
 FIRST, A_UNIT = 64, 8  # rows of the first round: at least, and per unit
@@ -63,10 +63,11 @@ class UntilPrecise(Evidence):
 
     The design of each round contains those of the rounds before, and no row is run twice. A sample is done when 1.96 standard
     errors of each of its units, for each target, are at most ``tolerance`` times the score gap (the score of the input less
-    that with everything masked); the masks of all samples that are not done share batches.
+    that with everything masked), or times the largest value where these are on no scale of scores (`Aggregator.by_largest`);
+    the masks of all samples that are not done share batches.
 
     Args:
-        tolerance: Share of the score gap.
+        tolerance: Share of the score gap, or of the largest value.
     """
 
     needs: ClassVar[Need] = "scores"
@@ -90,11 +91,7 @@ class UntilPrecise(Evidence):
                 else:
                     found[state.index] = done
             open_states = left
-        ended = sum(one.estimate.stopped is not None and one.estimate.stopped.startswith("budget") for one in found.values())
-        if ended < len(found):
-            model.log.use("tolerance")
-        if ended:
-            model.log.skip("tolerance", f"the budget ended first for {ended} of {len(found)} texts")
+        note_of_rounds(model.log, list(found.values()))
         yield from (found[index] for index in range(len(samples)))
 
     def _told(self, state: _State, outputs: Float[Tensor, "r t"], parts: Parts) -> Explained | None:
@@ -106,16 +103,17 @@ class UntilPrecise(Evidence):
         state.scores.update(zip(_keys(state.asked), scores[1:], strict=True))
         own = state.design.mask
         design = replace(state.design, sample=state.sample, mask=own[:, : state.sample.players])
-        estimate = parts.estimate(torch.stack([state.scores[key] for key in _keys(own)]), design)
-        rows, reached = len(state.scores), self._reached(estimate, state)
+        assert parts.aggregator is not None
+        part = replace(parts, aggregator=parts.aggregator.of_part(len(own) / len(state.whole.mask)))
+        estimate = part.estimate(torch.stack([state.scores[key] for key in _keys(own)]), design)
+        rows, reached = len(state.scores), self._reached(estimate, state, parts)
         if not reached and state.rows < state.budget:
             _grow(state, parts)
             return None
-        stopped = f"tolerance reached after {rows} rows" if reached else f"budget ended after {rows} rows"
         assert state.base is not None
-        return Explained(state.sample, replace(estimate, stopped=stopped), state.base)
+        return Explained(state.sample, replace(estimate, stopped=stopped_after(rows, reached)), state.base)
 
-    def _reached(self, estimate: Estimate, state: _State) -> bool:
+    def _reached(self, estimate: Estimate, state: _State, parts: Parts) -> bool:
         """Return True if no value is further from the truth than the tolerance, as far as its standard error tells."""
         values, error = estimate.values, estimate.standard_error
         if estimate.interactions is not None:
@@ -123,8 +121,9 @@ class UntilPrecise(Evidence):
         assert state.gap is not None
         if error is None:
             return True
+        scale = values.nan_to_num().abs().amax(-1) if getattr(parts.aggregator, "by_largest", False) else state.gap
         half = (NORMAL * error.double()).masked_fill(values.isnan(), 0.0).nan_to_num(torch.inf)
-        return bool((half <= self.tolerance * state.gap[:, None]).all())
+        return bool((half <= self.tolerance * scale[:, None]).all())
 
 
 def _started(index: int, sample: Sample, parts: Parts) -> _State:
@@ -149,17 +148,18 @@ def _drawn(state: _State, parts: Parts) -> MaskVariants:
     if state.rows == state.budget:
         return replace(state.whole, sample=state.given)
     state.generator.set_state(state.start)
-    perturbator = copy.copy(parts.perturbator)
-    perturbator.n_perturbations = state.rows  # type: ignore[attr-defined]
+    perturbator = parts.perturbator.of_rows(state.rows, state.given.players)
     return perturbator(state.given, state.generator)  # type: ignore[operator]
 
 
 def _grow(state: _State, parts: Parts) -> None:
-    """Take the next design, and ask for those of its rows that are new."""
-    state.rows = min(state.budget, round(state.rows * GROWTH))
-    state.design = _drawn(state, parts)
-    rows = zip(_keys(state.design.mask), state.design.mask, strict=True)
-    new = {key: row for key, row in rows if key not in state.scores}
+    """Take the next design that has new rows, and ask for these."""
+    new: dict[bytes, Tensor] = {}
+    while not new and state.rows < state.budget:
+        state.rows = min(state.budget, round(state.rows * GROWTH))
+        state.design = _drawn(state, parts)
+        rows = zip(_keys(state.design.mask), state.design.mask, strict=True)
+        new = {key: row for key, row in rows if key not in state.scores}
     state.asked = torch.stack(list(new.values())) if new else state.design.mask[:0]
 
 
@@ -173,6 +173,16 @@ def evidence_within(tolerance: float | None) -> Evidence | None:
     Raises:
         OptionError: The tolerance is no number above 0.
     """
+    share = check_tolerance(tolerance)
+    return None if share is None else UntilPrecise(share)
+
+
+def check_tolerance(tolerance: float | None) -> float | None:
+    """Return a tolerance that can be used.
+
+    Raises:
+        OptionError: It is no number above 0.
+    """
     if tolerance is None:
         return None
     if not is_number(tolerance) or not 0 < tolerance < float("inf"):
@@ -180,4 +190,18 @@ def evidence_within(tolerance: float | None) -> Evidence | None:
             f"`tolerance`: got {shown(tolerance)}; pass a share of the score gap above 0, such as 0.05, or None for the whole "
             "budget."
         )
-    return UntilPrecise(float(tolerance))
+    return float(tolerance)
+
+
+def stopped_after(rows: int, reached: bool) -> str:
+    """Return why sampling ended, and after how many rows, as outputs say it."""
+    return f"{'tolerance reached' if reached else 'budget ended'} after {rows} rows"
+
+
+def note_of_rounds(log: EngineLog, found: Sequence[Explained]) -> None:
+    """Record for how many texts the tolerance was reached."""
+    ended = sum(one.estimate.stopped is not None and one.estimate.stopped.startswith("budget") for one in found)
+    if ended < len(found):
+        log.use("tolerance")
+    if ended:
+        log.skip("tolerance", f"the budget ended first for {ended} of {len(found)} texts")

@@ -145,8 +145,8 @@ def explain(  # noqa: PLR0917  # the options, as typer reads them
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="Sample until values are this precise, in shares of the score gap; 0: all perturbations. Default: "
-            f"{TOLERANCE}, for methods that sample.",
+            help="Sample until values are this precise, in shares of the score gap or of the largest value; 0: all "
+            f"perturbations. Default: {TOLERANCE}, for methods that sample.",
             rich_help_panel=HOW,
         ),
     ] = None,

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from interpreto.concepts.joint_rows import first_place
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.streaming import encodings
 from interpreto.models.contexts import evaluating
@@ -53,7 +54,7 @@ class InputsToConcepts(nn.Module):
         splitter = explainer.own_splitter()
         if pooling not in POOLINGS:
             raise OptionError(f"`pooling`: got {pooling!r}; pass one of {', '.join(map(repr, POOLINGS))}.")
-        if splitter.hook_point(explainer.split_point).stack == "decoder":
+        if splitter.hook_point(first_place(explainer.split_point)).stack == "decoder":
             raise ModelError(
                 f"`concept_explainer`: {explainer.split_point!r} reads what {type(splitter.model).__name__} writes, and its "
                 "concepts do not follow from a text alone; use concepts of the encoder."

@@ -15,6 +15,11 @@ JOINT = " + "
 """Between the names of places that are read together."""
 
 
+def first_place(split_point: str | None) -> str | None:
+    """Return the first place of a joint split point; another one as it is."""
+    return None if split_point is None else split_point.partition(JOINT)[0]
+
+
 class JointRows:
     """Rows of several stores as one source: row i is the i-th row of each, one after the other.
 
@@ -71,13 +76,13 @@ def joint_rows(activations: Mapping[str, Any], names: Sequence[str]) -> Any:
         missing = next(name for name in names if name not in activations)
         raise InputError(f"`activations`: has none of {missing!r}; it holds {', '.join(map(repr, activations)) or 'nothing'}.")
     parts = [activations[name] for name in there]
-    shapes = [tuple(getattr(part, "shape", ())) for part in parts]
+    shapes: list[tuple[int, ...]] = [tuple(getattr(part, "shape", ())) for part in parts]
     if any(len(shape) != 2 for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
         told = ", ".join(f"{name!r} {shape}" for name, shape in zip(there, shapes, strict=True))
         raise InputError(f"`activations`: got {told}; pass (n, d) of the same n units for each place.")
     tensors = [part for part in parts if isinstance(part, Tensor)]
-    if len(tensors) == len(parts):
-        return parts[0] if len(parts) == 1 else torch.cat(tensors, 1)
-    if tensors:
+    if tensors and len(tensors) < len(parts):
         raise InputError("`activations`: got tensors and stores; pass tensors for all places, or stores for all.")
-    return parts[0] if len(parts) == 1 else JointRows(parts)
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat(tensors, 1) if tensors else JointRows(parts)

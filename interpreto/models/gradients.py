@@ -19,7 +19,13 @@ ROUNDING = 64  # machine epsilons of the largest product that count as rounding
 
 
 class GradientReducer(ABC):
-    """Takes the gradients at one sample's points, some points and one target at a time."""
+    """Takes the gradients at one sample's points, some points and one target at a time.
+
+    Attributes:
+        before: Number of the sample's points before those that are asked for, where these are some of them.
+    """
+
+    before: int = 0
 
     def __init__(self, variants: EmbeddingVariants, t: int) -> None:
         self.variants, self.t = variants, t
@@ -36,6 +42,10 @@ class GradientReducer(ABC):
     @abstractmethod
     def result(self) -> Any:
         """Return what an aggregator reads, on the CPU."""
+
+    def first(self, count: int) -> Any:
+        """Return the result of the first points, which alone were added."""
+        return self.result()
 
     def warn_of_rounding(self) -> None:  # noqa: B027  # most have nothing to tell
         """Warn where the values are rounding errors."""
@@ -79,6 +89,9 @@ class ContractedGradients(GradientReducer):
 
     def result(self) -> Float[Tensor, "p t l"]:
         return self.values.cpu()
+
+    def first(self, count: int) -> Float[Tensor, "n t l"]:
+        return self.values[:count].cpu()
 
 
 def contracted(variants: EmbeddingVariants, copies: list[int], gradients: Float[Tensor, "b l d"]) -> Float[Tensor, "b l"]:

@@ -168,9 +168,10 @@ class PointScorer:
                 for j, copies, inside in by_sample(picked, some, places):
                     own = reducer(j)
                     assert own is not None
+                    numbers = [own.before + copy for copy in copies]
                     for k, gradients in zip(block[: counts[inside[0]] - start], found, strict=False):
                         own.add(
-                            copies, k, gradients[inside, : len(rows.variants[j].sample), : rows.variants[j].points.shape[2]]
+                            numbers, k, gradients[inside, : len(rows.variants[j].sample), : rows.variants[j].points.shape[2]]
                         )
             for b in chosen:
                 reached[picked[b]] = min(last, counts[b])

@@ -13,16 +13,16 @@ from interpreto import (
     AttributionOutput,
     Banzhaf,
     BlackBox,
+    ContextCite,
     GLime,
-    GradientShap,
     Granularity,
     KernelShap,
     Lime,
+    LimeWithPrior,
     Occlusion,
     PermutationShap,
     Rise,
     ShapleyInteractions,
-    SmoothGrad,
     Sobol,
 )
 from interpreto.attributions.games import indices
@@ -35,7 +35,7 @@ from tests import problems, tiny
 from tests.attributions.games.test_methods import random_table
 from tests.contracts.zoo import GENERATORS
 
-METHODS = (KernelShap, PermutationShap, Banzhaf, Lime, GLime, Rise)
+METHODS = (KernelShap, PermutationShap, Banzhaf, Lime, GLime, LimeWithPrior, Rise)
 U = 11
 
 
@@ -126,14 +126,49 @@ def test_generations_interactions_and_black_boxes_stop_too(tmp_path):
     assert KernelShap(box, tolerance=0.1)("a b c d e f g h i j k l")[0].stopped.startswith("tolerance reached")
 
 
-def test_other_methods_name_those_that_sample_until_a_tolerance():
-    for name in interpreto.registry.METHODS:
-        method = getattr(interpreto, name.name)
-        takes = "tolerance" in inspect.signature(method).parameters
-        assert takes is (name.name in UNTIL_TOLERANCE)
-    for method in (SmoothGrad, GradientShap, Sobol):
-        with pytest.raises(OptionError, match=f"`tolerance`: {method.__name__} cannot sample .* KernelShap, PermutationShap"):
+def test_every_sampled_method_takes_a_tolerance_and_others_name_those():
+    for summary in interpreto.registry.METHODS:
+        takes = "tolerance" in inspect.signature(getattr(interpreto, summary.name)).parameters
+        assert takes is summary.sampled is (summary.name in UNTIL_TOLERANCE)
+    for method in (Occlusion, ContextCite):
+        with pytest.raises(OptionError, match=f"`tolerance`: {method.__name__} has no standard errors .* KernelShap, Permut"):
             method(*tiny.CLASSIFIERS["bert"](), tolerance=0.1)
+    for wrong in ({"sampler": "latin_hypercube"}, {"l1_ratio": 0.5}):
+        with pytest.raises(OptionError, match="tolerance"):
+            (Sobol if "sampler" in wrong else LimeWithPrior)(*tiny.CLASSIFIERS["bert"](), tolerance=0.1, **wrong)
+
+
+def test_shares_of_variance_are_measured_by_the_largest_of_them():
+    weights = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 4.0])
+    table = (indices.all_coalitions(U) @ weights.double()).float()
+    for sampler in ("sobol", "halton"):
+        options = {"sobol_indices_order": "total", "sampler": sampler, "n_token_perturbations": 128}
+        (found,), _, explainer = of_game(Sobol, table, tolerance=0.6, **options)
+        assert found.stopped.startswith("tolerance reached") and explainer.report()["tolerance"]
+        assert float(1.96 * found.standard_error.max()) <= 0.6 * float(found.attributions.max())
+        exact = weights.square() / weights.square().sum()  # of an additive game; no unit's presence depends on another's
+        assert float((found.attributions[0] - exact).abs().max()) <= 0.6 * float(exact.max())
+        (ended,), _, _ = of_game(Sobol, table, tolerance=1e-3, **options)
+        (whole,), _, _ = of_game(Sobol, table, **options)
+        assert ended.stopped.startswith("budget ended") and int(found.stopped.split()[-2]) < int(ended.stopped.split()[-2])
+        torch.testing.assert_close(ended.attributions, whole.attributions)
+
+
+def test_a_prior_weighs_as_much_in_a_round_as_in_the_whole_budget():
+    weights, prior = torch.arange(1.0, U + 1), {f"u{i}": float(U - i) for i in range(U)}
+    table = (indices.all_coalitions(U) @ weights.double()).float() + 0.3 * torch.randn(
+        2**U, generator=torch.Generator().manual_seed(0)
+    )
+    options = {"prior": prior, "strength": 20.0, "n_perturbations": 1500}
+    (found,), _, _ = of_game(LimeWithPrior, table, tolerance=0.05, **options)
+    (whole,), _, _ = of_game(LimeWithPrior, table, **options)
+    (alone,), _, _ = of_game(LimeWithPrior, table, **options | {"n_perturbations": int(found.stopped.split()[-2])})
+    gap = float(table[-1] - table[0])
+    assert found.stopped.startswith("tolerance") and int(found.stopped.split()[-2]) < 750
+    assert float((found.attributions - whole.attributions).abs().max()) <= 0.05 * gap
+    assert (
+        float((alone.attributions - whole.attributions).abs().max()) > 0.05 * gap
+    )  # with its weight as it is, the prior leads
 
 
 @pytest.mark.parametrize("wrong", [0.0, -0.1, float("inf"), float("nan")])

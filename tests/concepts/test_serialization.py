@@ -75,6 +75,9 @@ def test_every_explainer_of_the_package_can_be_saved():
         "FactorConcepts",
         "AgglomerativeConcepts",
         "PublishedSAEConcepts",
+        "TranscoderConcepts",
+        "CrossLayerTranscoderConcepts",
+        "CrosscoderConcepts",
     }  # saved by tests of their own
     names = {name for name in concepts.__all__ if name.endswith("Concepts")} | {"Cockatiel"}
     assert names - elsewhere == {kind.__name__ for kind in (*DICTIONARIES, *SAES, NeuronsAsConcepts)} - elsewhere

@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from interpreto import demo
+from interpreto.concepts import SemiNMFConcepts
 from interpreto.concepts.activation_store import ActivationStore
 from interpreto.concepts.splitters import ModelWithSplitPoints
 from interpreto.errors import FileError, OptionError
@@ -222,3 +224,21 @@ def test_a_damaged_index_of_an_earlier_version_is_told(splitter, store, entries)
         ActivationStore(store.path).unit(0)
     with pytest.raises(FileError):
         splitter.store_activations(SENTENCES, store.path, "word", rows_per_shard=ROWS)
+
+
+@pytest.mark.slow
+def test_factors_of_encoded_rows_explain_as_much(tmp_path):
+    """The bound is that of the guide, and leaves room for another processor."""
+    model, tokenizer = demo.load_classifier()
+    splitter = ModelWithSplitPoints(model, 1, tokenizer=tokenizer)
+    texts = [sentence.text for sentence in demo.load_sentences("movie")][:100]
+    explained = {}
+    for dtype in (None, "int8", "float8"):
+        store = splitter.store_activations(texts, tmp_path / str(dtype), "word", dtype=dtype)
+        exact = ActivationStore(tmp_path / "None").read()
+        factors = SemiNMFConcepts(splitter, nb_concepts=10).fit(store)
+        left = exact - factors.decode_concepts(factors.encode_activations(exact))
+        explained[dtype] = 1 - float(left.square().sum() / (exact - exact.mean(0)).square().sum())
+    assert explained[None] > 0.3
+    assert explained["int8"] == pytest.approx(explained[None], abs=0.005)
+    assert explained["float8"] == pytest.approx(explained[None], abs=0.005)

@@ -51,6 +51,7 @@ class Aggregator(ABC):
 
     Attributes:
         reducer: Reduces gradients before they reach `aggregate`.
+        by_largest: A tolerance is a share of the target's largest value, as the values are on no scale of scores.
 
     Examples:
         >>> class KeptMean(Aggregator):  # RISE: the mean score where a unit is present
@@ -60,6 +61,11 @@ class Aggregator(ABC):
     """
 
     reducer: type[GradientReducer] = ContractedGradients
+    by_largest: bool = False
+
+    def of_part(self, share: float) -> Aggregator:
+        """Return the aggregator of the first perturbed inputs, a share of all: values that estimate the same as with all."""
+        return self
 
     @abstractmethod
     def aggregate(self, scores: Any, variants: Any) -> Estimate | Tensor:

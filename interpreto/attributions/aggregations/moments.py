@@ -20,9 +20,11 @@ class MomentsAggregator(Aggregator, ABC):
     Attributes:
         in_logarithms: The statistic is a skewed magnitude: the jackknife is that of its logarithm.
         least: Number of noisy inputs that the statistic needs; with no more there is no standard error.
+        biased: Noise adds to the statistic, less the more noisy inputs there are.
     """
 
     reducer = GradientMoments
+    biased: ClassVar[bool] = False
     in_logarithms: ClassVar[bool] = False
     least: ClassVar[int] = 1
 
@@ -42,6 +44,8 @@ class MomentsAggregator(Aggregator, ABC):
 
 class SmoothGradAggregator(MomentsAggregator):
     """Compute the norm of the mean vector; its sum where the vectors are gradient × input."""
+
+    biased = True
 
     def statistic(self, moments: Moments, signed: bool) -> Float[Tensor, "t l"]:
         return moments.mean[0].sum(-1) if signed else moments.mean[0].norm(dim=-1)

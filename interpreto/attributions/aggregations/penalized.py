@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -55,6 +56,12 @@ class PriorAggregator(Aggregator):
         self.strength, self.l1_ratio, self.scale = strength, l1_ratio, scale
         self.of_text = _reader(prior)
         self.weighting = LinearRegressionAggregator(distance_function, kernel_width)
+
+    def of_part(self, share: float) -> PriorAggregator:
+        """Return the aggregator with the same weight of the prior per perturbed input."""
+        part = copy.copy(self)
+        part.strength = self.strength * share
+        return part
 
     def aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
         prior = torch.tensor([self.of_text(text) for text in variants.sample.units.texts], dtype=torch.float64)

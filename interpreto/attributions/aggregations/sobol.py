@@ -35,6 +35,8 @@ class SobolAggregator(Aggregator):
         https://doi.org/10.1016/j.cpc.2009.09.018.
     """
 
+    by_largest = True
+
     def __init__(
         self, n_token_perturbations: int, sobol_indices_order: SobolIndicesOrders = SobolIndicesOrders.FIRST_ORDER
     ) -> None:
@@ -43,8 +45,9 @@ class SobolAggregator(Aggregator):
     def aggregate(self, scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
         u, t = variants.mask.shape[1], scores.shape[1]
         values = scores.double()
-        a, b, mixed = values[: self.n], values[self.n : 2 * self.n], values[2 * self.n :].reshape(u, self.n, t)
-        replicate = torch.repeat_interleave(torch.tensor(replicates(self.n)))
+        n = len(values) // (u + 2)  # fewer than of the whole design in a round of sampling
+        a, b, mixed = values[:n], values[n : 2 * n], values[2 * n :].reshape(u, n, t)
+        replicate = torch.repeat_interleave(torch.tensor(replicates(n)))
         left_out = [self._index(a[kept], b[kept], mixed[:, kept]) for kept in (replicate != r for r in replicate.unique())]
         index, spread = self._index(a, b, mixed), jackknife(torch.stack(left_out)).square()
         error = (spread + spread.mean(0) / 16).sqrt()  # rows that show little of a rare effect tell little of its error

@@ -9,6 +9,7 @@ from typing_extensions import Unpack
 from interpreto.attributions.aggregations import MeanAggregator
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.evidence import Gradients
+from interpreto.attributions.gradient_rounds import MOST_POINTS, gradients_within
 from interpreto.attributions.options import GradientOptions
 from interpreto.attributions.perturbations import BackgroundPerturbator, BaselinePerturbator
 from interpreto.attributions.perturbations.background import Background
@@ -64,7 +65,11 @@ class DeepLiftShap(AttributionExplainer):
     Args:
         background: Texts, which are cut or repeated to the length of the input; a tensor of baselines ``(k, d)`` or
             ``(k, l, d)``; None: random tokens of the vocabulary.
-        n_baselines: Number of baselines that are drawn for each input; None: the whole background, or 8 random ones.
+        n_baselines: Number of baselines that are drawn for each input; None: the whole background, or 8 random ones; with a
+            tolerance, at most 256 random ones.
+        tolerance: Draw baselines in rounds until 1.96 standard errors of each unit are at most this share of the score gap (the
+            score of the input less the mean score of the baselines), or the budget ends; the explanation says which
+            (`AttributionOutput.stopped`). None: the whole budget.
 
     Examples:
         >>> from interpreto import DeepLiftShap, demo
@@ -87,10 +92,12 @@ class DeepLiftShap(AttributionExplainer):
         *,
         background: Background = None,
         n_baselines: int | None = None,
+        tolerance: float | None = None,
         **options: Unpack[GradientOptions],
     ) -> None:
         model, tokenizer = read_model(model, tokenizer)
-        count = (8 if background is None else max(1, len(background))) if n_baselines is None else n_baselines
+        random = 8 if tolerance is None else MOST_POINTS
+        count = (random if background is None else max(1, len(background))) if n_baselines is None else n_baselines
         pairs = BackgroundPerturbator(background, count, tokenizer, between=False)
-        parts = {"perturbator": pairs, "aggregator": MeanAggregator(), "evidence": Gradients(DeepLiftRules)}
+        parts = {"perturbator": pairs, "aggregator": MeanAggregator(), "evidence": gradients_within(tolerance, DeepLiftRules)}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)

@@ -8,6 +8,7 @@ from typing_extensions import Unpack
 
 from interpreto.attributions.aggregations import MeanAggregator
 from interpreto.attributions.base import AttributionExplainer
+from interpreto.attributions.gradient_rounds import gradients_within, points_of
 from interpreto.attributions.options import GradientOptions
 from interpreto.attributions.perturbations import BackgroundPerturbator
 from interpreto.attributions.perturbations.background import Background
@@ -22,7 +23,11 @@ class ExpectedGradients(AttributionExplainer):
 
     Args:
         background: As in `DeepLiftShap`.
-        n_perturbations: Number of random points, each on the line from a baseline that is drawn for it.
+        n_perturbations: Number of random points, each on the line from a baseline that is drawn for it. None: 32; with a
+            tolerance, at most 256.
+        tolerance: Draw points in rounds until 1.96 standard errors of each unit are at most this share of the score gap (the
+            score of the input less the mean score of the baselines), or the budget ends; the explanation says which
+            (`AttributionOutput.stopped`). None: the whole budget.
 
     Examples:
         >>> from interpreto import ExpectedGradients, demo
@@ -41,10 +46,11 @@ class ExpectedGradients(AttributionExplainer):
         batch_size: int | None = None,
         *,
         background: Background = None,
-        n_perturbations: int = 32,
+        n_perturbations: int | None = None,
+        tolerance: float | None = None,
         **options: Unpack[GradientOptions],
     ) -> None:
         model, tokenizer = read_model(model, tokenizer)
-        points = BackgroundPerturbator(background, n_perturbations, tokenizer, between=True)
-        parts = {"perturbator": points, "aggregator": MeanAggregator()}
+        points = BackgroundPerturbator(background, points_of(n_perturbations, tolerance), tokenizer, between=True)
+        parts = {"perturbator": points, "aggregator": MeanAggregator(), "evidence": gradients_within(tolerance)}
         super().__init__(model, tokenizer, batch_size, use_gradient=True, **parts, **options)

@@ -10,6 +10,7 @@ from interpreto.attributions.aggregations import SobolAggregator, SobolIndicesOr
 from interpreto.attributions.base import AttributionExplainer
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import SequenceSamplers, SobolTokenPerturbator
+from interpreto.attributions.tolerance import evidence_within
 from interpreto.choices import read_member
 from interpreto.errors import OptionError
 from interpreto.models.alternatives import ReplacedBy
@@ -23,12 +24,15 @@ class Sobol(AttributionExplainer):
     Args:
         n_token_perturbations: Rows of the design; ``(u + 2)`` times as many perturbed inputs, of which the distinct ones
             are run.
+        tolerance: Draw rows in rounds until 1.96 standard errors of each unit are at most this share of the target's largest
+            value, or the budget ends; the explanation says which (`AttributionOutput.stopped`). Shares of variance have no
+            score gap to be measured by. None: the whole budget.
         sobol_indices_order: ``"first"`` (the unit alone) or ``"total"`` (with its interactions).
         sampler: ``"sobol"``, ``"halton"`` or ``"latin_hypercube"``.
         n_perturbations: Alias of ``n_token_perturbations``, the name that other methods have.
 
     Raises:
-        OptionError: if both names are given and differ.
+        OptionError: if both names are given and differ; or points of a Latin hypercube are asked for until a tolerance.
 
     Examples:
         >>> from interpreto import Sobol, demo
@@ -51,6 +55,7 @@ class Sobol(AttributionExplainer):
         batch_size: int | None = None,
         *,
         n_token_perturbations: int = 32,
+        tolerance: float | None = None,
         sobol_indices_order: SobolIndicesOrders | str = SobolIndicesOrders.FIRST_ORDER,
         sampler: SequenceSamplers | str = SequenceSamplers.SOBOL,
         n_perturbations: int | None = None,
@@ -66,7 +71,13 @@ class Sobol(AttributionExplainer):
             n_token_perturbations = n_perturbations
         order = read_member(SobolIndicesOrders, sobol_indices_order, "sobol_indices_order")
         spread = read_member(SequenceSamplers, sampler, "sampler")
+        if tolerance is not None and spread is SequenceSamplers.LATIN_HYPERCUBE:
+            raise OptionError(
+                "`sampler`: points of a Latin hypercube cannot be followed by more, as sampling until a `tolerance` does; pass "
+                "sampler='sobol' or 'halton', or tolerance=None."
+            )
         parts = {
+            "evidence": evidence_within(tolerance),
             "perturbator": SobolTokenPerturbator(n_token_perturbations, spread),
             "aggregator": SobolAggregator(n_token_perturbations, order),
         }

@@ -79,6 +79,9 @@ class LimeWithPrior(AttributionExplainer):
         prior: Value of each word, by its text (case is ignored) or as a function, such as `GlobalAttribution.prior`; words
             without one have 0. None: all 0, which is ridge regression.
         n_perturbations: Number of perturbed inputs. None: 200, or four per unit if that is more.
+        tolerance: Sample in rounds until 1.96 standard errors of each unit are at most this share of the score gap, or the
+            budget ends; the explanation says which (`AttributionOutput.stopped`). The prior weighs as much per perturbed input
+            as in the whole budget. None: the whole budget.
         strength: Weight of the penalty; 0: `Lime`; large: the prior itself.
         l1_ratio: Share of the penalty on sizes instead of squares, from 0 to 1; above 0, there are no standard errors.
         scale: L1 norm that the prior gets; None: that of the fit without a penalty.
@@ -87,7 +90,8 @@ class LimeWithPrior(AttributionExplainer):
         kernel_width: Width of the weights, as in `Lime`.
 
     Raises:
-        OptionError: A number is out of range, or the prior is no dictionary and no function.
+        OptionError: A number is out of range, the prior is no dictionary and no function, or a tolerance is asked for where
+            there are no standard errors.
 
     Examples:
         >>> from interpreto import LimeWithPrior, demo
@@ -109,6 +113,7 @@ class LimeWithPrior(AttributionExplainer):
         *,
         prior: Any = None,
         n_perturbations: int | None = None,
+        tolerance: float | None = None,
         strength: float = 1.0,
         l1_ratio: float = 0.0,
         scale: float | None = None,
@@ -118,6 +123,11 @@ class LimeWithPrior(AttributionExplainer):
         replacement: ReplacedBy = "auto",
         **options: Unpack[Options],
     ) -> None:
+        if tolerance is not None and l1_ratio:
+            raise OptionError(
+                f"`tolerance`: with l1_ratio={shown(l1_ratio)} there are no standard errors to stop by; pass l1_ratio=0, or "
+                "tolerance=None."
+            )
         distance = read_member(DistancesFromMask, distance_function, "distance_function")
         parts = {
             "perturbator": RandomMaskedTokenPerturbator(n_perturbations, perturb_probability),
@@ -130,7 +140,9 @@ class LimeWithPrior(AttributionExplainer):
                 kernel_width=kernel_width,
             ),
         }
-        super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)
+        super().__init__(
+            model, tokenizer, batch_size, replacement=replacement, evidence=evidence_within(tolerance), **parts, **options
+        )
 
 
 class Rise(AttributionExplainer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 
 import torch
@@ -16,6 +17,12 @@ from interpreto.validation import check_count  # noqa: F401  # its old place
 
 class Perturbator(ABC):  # noqa: B024  (its two kinds see different things)
     """Choose the perturbed inputs of a sample, without the model; all randomness comes from the given generator."""
+
+    def of_rows(self, rows: int, u: int) -> Perturbator:
+        """Return the same perturbator with about so many perturbed inputs of ``u`` units, for rounds of sampling."""
+        fewer = copy.copy(self)
+        fewer.n_perturbations = rows  # type: ignore[attr-defined]  # as all have it that sample until a tolerance
+        return fewer
 
 
 class MaskPerturbator(Perturbator):

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from interpreto.attributions.aggregations.sobol import replicates
+from interpreto.attributions.aggregations.sobol import REPLICATES, replicates
 from interpreto.attributions.perturbations.base import MaskPerturbator
 from interpreto.choices import Choice
 from interpreto.errors import OptionError
@@ -73,11 +73,21 @@ class SobolTokenPerturbator(MaskPerturbator):
         n_token_perturbations: Number of rows of A. There are ``(u + 2)`` times as many masks, of which the distinct ones are
             run.
         sampler: Distribution of the rows.
+
+    Attributes:
+        rows_a_unit: Masks per unit of a first round, from which standard errors can be told.
     """
+
+    rows_a_unit = 24
 
     def __init__(self, n_token_perturbations: int = 32, sampler: SequenceSamplers = SequenceSamplers.SOBOL) -> None:
         self.n_token_perturbations = check_count(n_token_perturbations, "n_token_perturbations", 2)
         self.sampler = sampler
+
+    def of_rows(self, rows: int, u: int) -> SobolTokenPerturbator:
+        """Return the design with about so many masks: a whole number of rows in each replicate, so that larger ones go on."""
+        n = max(1, rows // (u + 2) // REPLICATES) * REPLICATES
+        return SobolTokenPerturbator(min(n, self.n_token_perturbations), self.sampler)
 
     def masks(self, u: int, generator: Generator) -> Float[Tensor, "p u"]:
         if 2 * u > MOST_DIMENSIONS:

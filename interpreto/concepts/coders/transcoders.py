@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -12,11 +13,22 @@ from interpreto.concepts.coders.base import CoderConcepts, read_places
 from interpreto.concepts.coders.gates import gate_of
 from interpreto.concepts.coders.joint_splitter import JointSplitter
 from interpreto.concepts.coders.wiring import Wiring
-from interpreto.errors import OptionError
+from interpreto.errors import ModelError, OptionError
 from interpreto.validation import check_flag
 
 
-class TranscoderConcepts(CoderConcepts):
+class LayerConcepts(CoderConcepts, ABC):
+    """Base of concepts that are written elsewhere than they are read."""
+
+    def decode_concepts(self, concepts: Any, activations: Any = None) -> NoReturn:
+        """Raise an error that says what these concepts give instead of the rows that they are read from."""
+        raise ModelError(
+            f"A {type(self).__name__} does not reconstruct the rows that it reads, so that metrics of reconstructions are not "
+            "defined; see written_rows(concepts, activations), errors(activations) and explained(activations)."
+        )
+
+
+class TranscoderConcepts(LayerConcepts):
     """Concepts that are read at one place and written at another, such as the input and the output of an MLP.
 
     ``y ≈ D z(x) + c``, with ``S x`` added where ``skip=True``: sparse concepts of what a layer computes, not of what passes
@@ -104,7 +116,7 @@ class TranscoderConcepts(CoderConcepts):
         return Wiring((widths[0],), tuple(widths[1:]))
 
 
-class CrossLayerTranscoderConcepts(CoderConcepts):
+class CrossLayerTranscoderConcepts(LayerConcepts):
     """Concepts of each layer that write to this and to all later layers.
 
     With L layers the concepts are in L equal groups: those of the l-th group read the l-th place of ``split_point``, and

@@ -14,6 +14,7 @@ from interpreto.concepts.downstream import Downstream
 from interpreto.concepts.interpretations.base import Interpretation
 from interpreto.concepts.interpretations.topk_inputs import read_indices
 from interpreto.concepts.interpretations.vocabulary import OUTPUTS, OutputNames, chunks
+from interpreto.concepts.joint_rows import first_place
 from interpreto.concepts.splitters.base import TokenSplitter
 from interpreto.concepts.splitters.granularities import ActivationGranularity
 from interpreto.errors import InputError
@@ -162,7 +163,7 @@ class TokenChange(Interpretation):
         """Return the positions whose logits are averaged."""
         if logits.ndim == 2:
             return torch.ones(len(batch), dtype=torch.float64, device=logits.device)
-        stack = self._downstream.splitter.hook_point(self.concept_explainer.split_point).stack
+        stack = self._downstream.splitter.hook_point(first_place(self.concept_explainer.split_point)).stack
         read = torch.zeros(logits.shape[:2], dtype=torch.float64, device=logits.device)
         for row, sample, moved in zip(read, batch, mask, strict=True):
             n = len(sample) - sample.source

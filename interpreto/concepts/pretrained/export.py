@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from interpreto.concepts.joint_rows import JOINT
 from interpreto.concepts.pretrained.sae_lens import CONFIG, VERSION, WEIGHTS, as_sae_lens
 from interpreto.errors import FileError, OptionError
 from interpreto.models.hook_points import block_list
@@ -43,9 +44,10 @@ def save_sae_lens(explainer: ConceptExplainer, folder: str | PathLike[str], acti
     The codes that SAELens computes of it are ours to rounding: center and scale become part of the biases.
 
     Args:
-        explainer: A fitted sparse autoencoder: vanilla, TopK, BatchTopK, JumpReLU, or a published one.
+        explainer: A fitted sparse autoencoder: vanilla, TopK, BatchTopK, JumpReLU, or a published one; or a transcoder of one
+            place, without TopK.
         folder: Where to write; it is made.
-        activations: Rows on which the card's statistics are measured; None: it has none.
+        activations: Rows on which the card's statistics are measured, joint ones for a transcoder; None: it has none.
 
     Raises:
         ModelError: it is not fitted, or SAELens has no such architecture.
@@ -122,16 +124,25 @@ def _described(explainer: ConceptExplainer) -> dict[str, Any]:
     """Return the model and the place, by TransformerLens' name where it has one."""
     published = dict(getattr(explainer, "published", {}))
     if explainer.splitter is None:
-        return {"hook_name" if name == "hook" else name: value for name, value in published.items() if name != "layout"}
-    model, place = explainer.splitter.model, str(explainer.split_point)
+        ends: dict[str, str] = {"hook": "hook_name", "reads": "hook_name", "writes": "hook_name_out"}
+        told = {name: value[0] if isinstance(value, list) else value for name, value in published.items() if name != "layout"}
+        return {str(ends.get(name, name)): value for name, value in told.items()}
+    model, places = explainer.splitter.model, str(explainer.split_point).split(JOINT)
+    name = getattr(model.config, "_name_or_path", "") or model.config.model_type
+    described = {**published, "model_name": name}
+    for place, end in zip(places, ("", "_out"), strict=False):
+        described |= {f"hook_name{end}": _hook(place, model), f"hf_hook_name{end}": place.replace(":input", ".input")}
+    return described
+
+
+def _hook(place: str, model: Any) -> str:
+    """Return a place by TransformerLens' name, where it has one."""
     try:
         path, _ = block_list(model)
         found = re.fullmatch(rf"{re.escape(path)}\.(\d+)(:input)?", place)
     except OptionError:
         found = None
-    hook = f"blocks.{found[1]}.hook_resid_{'pre' if found[2] else 'post'}" if found else place
-    name = getattr(model.config, "_name_or_path", "") or model.config.model_type
-    return {**published, "model_name": name, "hook_name": hook, "hf_hook_name": place.replace(":input", ".input")}
+    return f"blocks.{found[1]}.hook_resid_{'pre' if found[2] else 'post'}" if found else place
 
 
 def _card(explainer: ConceptExplainer, title: str, described: Mapping[str, Any], activations: Tensor | None) -> str:
@@ -159,6 +170,7 @@ def measured(explainer: ConceptExplainer, activations: Tensor) -> list[str]:
     with torch.no_grad():
         codes = explainer.encode_activations(rows)
         rebuilt = model.decode(codes, rows)
+    rows = rows[:, rows.shape[1] - rebuilt.shape[1] :]  # of a transcoder, what is written
     share = 1 - float((rows - rebuilt).square().sum() / (rows - rows.mean(0)).square().sum())
     return [
         f"| measured on {len(rows):,} rows | |",

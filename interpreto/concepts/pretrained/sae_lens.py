@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interpreto.concepts.coders.model import Coder
 from interpreto.concepts.concept_model import ConceptModel
 from interpreto.concepts.pretrained.files import listed, picked, read_json, read_tensors
 from interpreto.concepts.pretrained.model import PublishedSAE, RowNormalizedSAE
@@ -101,7 +102,7 @@ def as_sae_lens(model: ConceptModel) -> tuple[dict[str, Any], dict[str, Tensor]]
     """
     raise ModelError(
         f"A {type(model).__name__} has no place in the layout of SAELens, which holds vanilla, TopK, BatchTopK, JumpReLU and "
-        "gated autoencoders; save it in our own."
+        "gated autoencoders, and transcoders; save it in our own."
     )
 
 
@@ -132,6 +133,34 @@ def _ours(model: EncodedAutoencoder) -> tuple[dict[str, Any], dict[str, Tensor]]
     else:
         return as_sae_lens.dispatch(ConceptModel)(model)
     return {**kind, "apply_b_dec_to_input": True, "normalize_activations": "none"}, tensors
+
+
+@as_sae_lens.register
+def _transcoder(model: Coder) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return a transcoder of one place, as one of the four kinds that SAELens has."""
+    if model.reads != 1 or model.writes != 1 or model.activation == "topk":
+        raise ModelError(
+            "SAELens has transcoders that read one place and write one, with ReLU or JumpReLU codes, and this is another; save "
+            "it in our own layout."
+        )
+    jumps = model.activation == "jumprelu"
+    wiring = model.wiring
+    cfg: dict[str, Any] = {
+        "architecture": f"{'jumprelu_' * jumps}{'skip_' * model.has_skip}transcoder",
+        "apply_b_dec_to_input": False,
+        "normalize_activations": "none",
+        "d_in": wiring.read_width,
+        "d_out": wiring.written_width,
+    }
+    tensors = {
+        "W_enc": model.encoder_weight.T,
+        "b_enc": model.encoder_bias,
+        "W_dec": model.atoms,
+        "b_dec": model.decoder_bias,
+        **({"threshold": model.threshold} if jumps else {}),
+        **({"W_skip": model.skip} if model.has_skip else {}),
+    }
+    return cfg, tensors
 
 
 @as_sae_lens.register

@@ -217,6 +217,22 @@ def test_a_file_comes_back_with_its_model_and_interpretations_take_it(loaded, tm
     assert codes.shape == (2, 6)  # what is read suffices
 
 
+def test_methods_of_attribution_explain_codes(loaded):
+    explainer = transcoder(loaded)
+    bridge, text = explainer.get_inputs_to_concepts_model(), TEXTS[1]
+    codes = explainer.inputs_to_concepts(text, "token").mean(0)
+    ids = loaded[1](text, return_tensors="pt").input_ids
+    with torch.no_grad():
+        assert_close(bridge(ids).logits[0], codes, atol=1e-5, rtol=1e-5)
+    embedded = loaded[0].get_input_embeddings()(ids).detach().requires_grad_()
+    handle = loaded[0].get_input_embeddings().register_forward_hook(lambda *_: embedded)
+    try:
+        bridge(ids).logits[0, int(codes.argmax())].backward()
+    finally:
+        handle.remove()
+    assert embedded.grad is not None and bool(embedded.grad.any())
+
+
 def test_stores_are_read_in_step(loaded, tmp_path):
     model, tokenizer = loaded
     splitter = ModelWithSplitPoints(model, [READS[1], WRITES[1]], tokenizer=tokenizer)

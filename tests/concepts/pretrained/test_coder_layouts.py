@@ -90,6 +90,35 @@ def test_codes_of_a_crosscoder_are_those_of_the_writer(layout, tmp_path):
     assert torch.allclose(shares, sizes / sizes.sum(1, keepdim=True))
 
 
+@pytest.mark.parametrize("options", [{"activation": "relu"}, {"activation": "batchtopk", "k": 2, "skip": True}])
+def test_a_transcoder_of_ours_is_written_as_sae_lens_has_it(options, tmp_path):
+    x, y = writers.rows(200), writers.rows(200, writers.O, seed=2)
+    explainer = TranscoderConcepts(None, 8, **options).fit([3 * x + 1, y - 2], nb_epochs=2)
+    explainer.save(tmp_path, layout="sae_lens")
+    again = load_sae(tmp_path)
+    codes = explainer.encode_activations(x)
+    assert isinstance(again, TranscoderConcepts) and torch.equal(again.encode_activations(x), codes)
+    assert torch.equal(again.written_rows(codes, x)[0], explainer.written_rows(codes, x)[0])
+    counted = TranscoderConcepts(None, 8, activation="topk").fit([x, y], nb_epochs=1)
+    with pytest.raises(ModelError, match="ReLU or JumpReLU codes"):
+        counted.save(tmp_path, layout="sae_lens")
+    with pytest.raises(ModelError, match="does not reconstruct the rows that it reads"):
+        counted.decode_concepts(codes)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of packages that are imported in part
+def test_sae_lens_reads_a_transcoder_of_ours(tmp_path):
+    x, y = writers.rows(200), writers.rows(200, writers.O, seed=2)
+    explainer = TranscoderConcepts(None, 8, activation="jumprelu", skip=True).fit([x, y], nb_epochs=2)
+    explainer.save(tmp_path, layout="sae_lens")
+    theirs = peers.sae_lens_transcoders()["jumprelu_skip_transcoder"].load_from_disk(str(tmp_path))
+    with torch.no_grad():
+        codes = theirs.encode(x)
+        assert torch.allclose(explainer.encode_activations(x), codes, atol=1e-5)
+        assert torch.allclose(explainer.written_rows(codes, x)[0], theirs(x), atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of packages that are imported in part
 @pytest.mark.parametrize("layout", [name for name in writers.TRANSCODERS if name.startswith("SAELens")])
