@@ -54,6 +54,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -W ignore -m benchmarks.metrics | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.concepts | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.concept_models | tee -a benchmarks/RESULTS.md
+	$(BIN)/python -W ignore -m benchmarks.sae_training | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.report | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.attributions_images | tee -a benchmarks/RESULTS.md
 

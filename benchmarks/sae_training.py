@@ -69,7 +69,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     precisions = setting.precisions or (["float32", "tf32", "bf16"] if setting.device == "cuda" else ["float32"])
     device = torch.cuda.get_device_name() if setting.device == "cuda" else f"{torch.get_num_threads()} threads"
-    print(f"# SAE training\n\n{device}, torch {torch.__version__}: {setting.features} features, width {setting.width},")
+    print(f"\n# SAE training\n\n{device}, torch {torch.__version__}: {setting.features} features, width {setting.width},")
     print(f"batches of {setting.batch} rows, k = {setting.k}; training steps per second, the best of interleaved rounds.\n")
     cells = [(kind, precision) for kind in setting.kinds for precision in precisions]
     for kind, precision in cells:

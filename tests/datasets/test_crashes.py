@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import random
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
-from interpreto import demo, explain_dataset
+from interpreto import demo, explain_dataset, storage
 from interpreto.datasets import ExplanationDataset
 from interpreto.datasets.shards import SHARDS
 from interpreto.errors import EngineError, FileError
 from tests.datasets.explainers import assert_same, digests, occlusion, sampled, slow_occlusion, suicidal, texts
 
-ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("INTERPRETO_KILLS", "1"))
 TEXTS = int(os.environ.get("INTERPRETO_KILL_TEXTS", "120"))
-DRIVER = """
-import sys
-from tests.datasets.explainers import slow_occlusion, texts
-from interpreto import explain_dataset
-if __name__ == "__main__":
-    explain_dataset(slow_occlusion(), texts(int(sys.argv[2])), sys.argv[1], rows_per_shard=8, workers=int(sys.argv[3]))
-"""
+ROWS = 8  # texts of a shard
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return the digests of a run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    explain_dataset(slow_occlusion(), texts(TEXTS), folder, rows_per_shard=ROWS)
+    return digests(folder)
+
+
+def drive(out: str, workers: int) -> None:
+    """Explain the texts: what a driver runs that is killed."""
+    explain_dataset(slow_occlusion(), texts(TEXTS), out, rows_per_shard=ROWS, workers=workers)
 
 
 @pytest.mark.slow
@@ -55,17 +61,16 @@ def test_workers_on_devices_run_the_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_workers_are_replaced(tmp_path):
+def test_killed_workers_are_replaced(tmp_path, whole):
     """Workers are killed at random points while the driver goes on; each text is there once, with the same bytes."""
     found, kills = texts(TEXTS), []
-    explain_dataset(slow_occlusion(), found, tmp_path / "whole", rows_per_shard=8)
     draws = random.Random(0)
     done = threading.Event()
 
     def kill() -> None:
         """End a worker soon after a shard was finished, again and again."""
         before = 0
-        while len(kills) < KILLS and not done.wait(0.05):
+        while len(kills) < KILLS and not done.wait(0.02):
             there = len(list((tmp_path / "out" / SHARDS).glob("*.parquet")))
             workers = [child for child in multiprocessing.active_children() if child.name.startswith("interpreto-")]
             if workers and there > before and not done.wait(draws.uniform(0, 0.3)):
@@ -76,36 +81,75 @@ def test_killed_workers_are_replaced(tmp_path):
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        dataset = explain_dataset(slow_occlusion(), found, tmp_path / "out", rows_per_shard=8, workers=2)
+        dataset = explain_dataset(slow_occlusion(), found, tmp_path / "out", rows_per_shard=ROWS, workers=2)
     finally:
         done.set()
         killer.join()
     assert len(kills) == KILLS and dataset.verify(found)
-    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+    assert digests(tmp_path / "out") == whole
 
 
 @pytest.mark.slow
-def test_a_killed_driver_is_taken_up_again(tmp_path):
-    """The driver is killed at random points, its workers end by themselves, and the last call completes the data set."""
-    found, draws = texts(TEXTS), random.Random(1)
-    explain_dataset(slow_occlusion(), found, tmp_path / "whole", rows_per_shard=8)
+def test_a_killed_driver_is_taken_up_again(tmp_path, whole):
+    """The driver is killed at random points, its workers end by themselves, and the last call completes the data set.
+
+    Drivers are forked from a process that has imported everything. One of five has two workers.
+    """
+    out, draws = tmp_path / "out", random.Random(1)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.datasets.test_crashes"])
     for i in range(KILLS):
-        workers = 1 + i % 2
-        command = [sys.executable, "-c", DRIVER, str(tmp_path / "out"), str(TEXTS), str(workers)]
-        driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-        before = len(list((tmp_path / "out" / SHARDS).glob("*.parquet")))
-        while driver.poll() is None and len(list((tmp_path / "out" / SHARDS).glob("*.parquet"))) <= before:
-            time.sleep(0.05)
+        driver = context.Process(target=drive, args=(str(out), 2 if i % 5 == 0 else 1))
+        before = len(list((out / SHARDS).glob("*.parquet")))
+        driver.start()
+        while driver.is_alive() and len(list((out / SHARDS).glob("*.parquet"))) <= before:
+            time.sleep(0.02)
         time.sleep(draws.uniform(0, 0.5))
+        assert driver.is_alive()
         driver.kill()
-        driver.wait()
+        driver.join()
     time.sleep(1)  # workers finish the shard that they have, and end
-    there = len(ExplanationDataset(tmp_path / "out"))
-    assert there
-    dataset = explain_dataset(slow_occlusion(), found, tmp_path / "out", rows_per_shard=8)
-    assert dataset.verify(found) and digests(tmp_path / "out").keys() >= digests(tmp_path / "whole").keys()
-    for name, content in digests(tmp_path / "whole").items():
-        assert digests(tmp_path / "out")[name] == content
+    there = len(ExplanationDataset(out))
+    assert 0 < there < TEXTS
+    dataset = explain_dataset(slow_occlusion(), texts(TEXTS), out, rows_per_shard=ROWS)
+    assert dataset.verify(texts(TEXTS)) and digests(out) == whole
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_again_and_again_loses_nothing(tmp_path, monkeypatch):
+    """Writing fails at random points, in the middle of a file or when it is flushed; each call goes on from there."""
+    found, draws, full = texts(TEXTS), random.Random(2), []
+    explain_dataset(occlusion(), found, tmp_path / "whole", rows_per_shard=ROWS)
+    shards, out = -(-TEXTS // ROWS), tmp_path / "out"
+    write, flush, left = parquet.write_table, storage._flush, [0]
+
+    def refuse() -> None:
+        full.append(len(digests(out)))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def limited_write(table, file, **options):
+        write(table, file, **options)
+        left[0] -= 1
+        if left[0] == 0 and draws.random() < 0.5:
+            os.truncate(file, draws.randrange(file.stat().st_size))
+            refuse()
+
+    def limited_flush(path):
+        if left[0] == 0 and path.is_file():
+            refuse()
+        flush(path)
+
+    monkeypatch.setattr(parquet, "write_table", limited_write)
+    monkeypatch.setattr(storage, "_flush", limited_flush)
+    for _ in range(max(KILLS, 3)):
+        left[0] = draws.randint(1, max(1, shards // (max(KILLS, 3) + 1)))
+        with pytest.raises(FileError, match="No space left"):
+            explain_dataset(occlusion(), found, out, rows_per_shard=ROWS)
+        left[0] = -1
+        assert not list((out / SHARDS).glob("*.partial")) and digests(out).items() <= digests(tmp_path / "whole").items()
+    monkeypatch.undo()
+    assert explain_dataset(occlusion(), found, out, rows_per_shard=ROWS).verify(found)
+    assert len(full) >= max(KILLS, 3) and digests(out) == digests(tmp_path / "whole")
 
 
 @pytest.mark.slow
