@@ -21,6 +21,7 @@ from interpreto.concepts import (
 from interpreto.concepts.joint_rows import JointRows
 from interpreto.concepts.splitters import ModelWithSplitPoints
 from interpreto.concepts.steering.controls import Control, alike, controls_of
+from interpreto.concepts.steering.measures import Continued, read_amounts
 from interpreto.concepts.steering.steps import Redirected
 from interpreto.concepts.steering.unit import plain_rows
 from interpreto.errors import InputError, OptionError
@@ -296,3 +297,12 @@ def test_what_cannot_be_asked_is_refused(loaded):
         find_circuit(splitter, TEXTS[0], corrupt=TEXTS[0], explainers=explainer)
     nmf = NMFConcepts(ModelWithSplitPoints(model, 1, tokenizer=tokenizer), 2)
     assert nmf.split_point == f"{LAYER}.1" and other is not model and tokens is not None
+
+
+def test_the_amount_of_a_steered_concept_is_read_where_it_is_read(loaded):
+    explainer = transcoder(loaded)
+    ids = loaded[1](TEXTS[1]).input_ids
+    steering = Steering.add(explainer, 2, strength=1.0, unit=1.0)
+    found = read_amounts(steering, [Continued(ids[:2], [tuple(ids[2:])], [0.0])])
+    wanted = explainer.inputs_to_concepts([torch.tensor(ids)], "all_tokens")[2:, 2].mean()
+    assert float(found) == pytest.approx(float(wanted), abs=1e-6)
