@@ -21,7 +21,7 @@ TUTORIALS = sorted(FOLDER.glob("*.ipynb"), key=number_of)
 
 def test_they_are_all_here():
     numbers = [number_of(path) for path in TUTORIALS]
-    assert len(set(numbers)) == len(numbers) and {*range(1, 8), 9, 10} <= set(numbers)
+    assert len(set(numbers)) == len(numbers) and set(numbers) == {*range(1, 12)}
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)

@@ -15,7 +15,7 @@ from interpreto.errors import InputError, TokenizerError
 from interpreto.inputs.segmentation import segment
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.inputs.text import TokenizedInput
-from interpreto.inputs.units import Granularity, Span, Splitter, Units
+from interpreto.inputs.units import Granularity, GranularityAggregationStrategy, Span, Splitter, Units
 
 
 class ActivationGranularity(Choice):
@@ -137,3 +137,10 @@ def _characters(offsets: Sequence[Span]) -> Span:
     """Return the range of characters of some tokens."""
     own = [span for span in offsets if span[1] > span[0]]
     return (min(a for a, _ in own), max(b for _, b in own)) if own else (0, 0)
+
+
+def read_strategy(value: object) -> GranularityAggregationStrategy:
+    """Return a strategy, given itself or its name; None is the mean, as where a unit is one token."""
+    if value is None:
+        return GranularityAggregationStrategy.MEAN
+    return read_member(GranularityAggregationStrategy, value, "aggregation_strategy")
