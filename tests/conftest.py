@@ -50,6 +50,8 @@ LOOPS = {
 }
 """Tests that try every method on one family, or a family's methods one by one, and where the fast lane runs them."""
 GUIDES = (
+    "large_datasets",
+    "transcoders",
     "circuits",
     "training_data",
     "concepts",
