@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all test-versions chromium browsers lint format docs screenshots bench bench-scale tables demo-model
+.PHONY: demo test test-all test-versions chromium browsers lint format docs screenshots bench bench-gpu bench-scale tables demo-model
 
 demo: $(VENV)/.installed  # writes interpreto-demo/explanation.html and opens it
 	$(BIN)/interpreto demo
@@ -57,6 +57,13 @@ bench: $(VENV)/.bench
 	$(BIN)/python -W ignore -m benchmarks.sae_training | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.report | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.attributions_images | tee -a benchmarks/RESULTS.md
+
+bench-gpu: $(VENV)/.bench  # on a machine with a GPU; benchmarks/GPU.md has what one printed
+	$(BIN)/python -W ignore -m benchmarks.long_texts --device cuda --dtype bfloat16
+	$(BIN)/python -W ignore -m benchmarks.token_budget --device cuda --dtype bfloat16
+	$(BIN)/python -W ignore -m benchmarks.attributions_generation --device cuda
+	$(BIN)/python -W ignore -m benchmarks.sae_training --device cuda
+	$(BIN)/python -W ignore -m benchmarks.games --device cuda
 
 bench-scale: $(VENV)/.dev  # hours on two cores: data sets of explanations, one and two workers, 100,000 texts
 	$(BIN)/python -W ignore -m benchmarks.scale | tee benchmarks/SCALE.md

@@ -22,6 +22,7 @@ from interpreto import demo
 from interpreto.concepts import PCAConcepts
 from interpreto.concepts.splitters import ModelWithSplitPoints
 from interpreto.inputs.samples import Sample
+from interpreto.models.batching import map_batches
 
 Run = Callable[[], object]
 ARRIVAL = 32
@@ -105,7 +106,8 @@ def extraction(arguments: argparse.Namespace) -> list[str]:
     splitter = ModelWithSplitPoints(model, 1, tokenizer=tokenizer)
     samples, words = splitter.samples(texts, "token"), splitter.samples(texts, "word")
     picked: list[list[int]] = []
-    splitter.sweep(samples, picked.append)
+    with splitter.session(samples) as mixed:
+        map_batches([len(sample) for sample in samples], picked.append, splitter.budget(), mixed)
     ours = [batch_of([samples[i] for i in batch], arguments.device) for batch in picked]
     arrived = [batch_of(samples[i : i + ARRIVAL], arguments.device) for i in range(0, len(samples), ARRIVAL)]
     layer = model.bert.encoder.layer[1]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +13,8 @@ import torch
 from interpreto import ModelWithSplitPoints, plot_patches
 from interpreto.concepts import NeuronsAsConcepts, NMFConcepts, sobol_importance
 from interpreto.concepts.interpretations import TopPatches, concept_maps
-from interpreto.errors import InputError, ModelError, OptionError
+from interpreto.errors import FileError, InputError, ModelError, OptionError
+from interpreto.visualizations.patches import patches_to_html
 from tests import tiny
 from tests.tiny_images import PooledImages, array, as_tensor, image_model, image_processor
 
@@ -133,6 +138,23 @@ def test_a_figure_has_a_row_per_concept_with_its_crops_and_maps(tmp_path):
     figure = plot_patches(neurons, IMAGES, [1, 2], over=IMAGES[0], k=2, margin=4, names={2: "edges"}, path=tmp_path / "c.png")
     titles = {text for axes in figure.axes for text in (axes.get_title("left"), axes.get_title())}
     assert {"concept 1", "edges"} <= titles and (tmp_path / "c.png").stat().st_size > 1000
+
+
+def test_a_page_has_crops_and_maps_of_the_images_that_they_lie_in(tmp_path):
+    splitter = ModelWithSplitPoints(image_model("vit"), 0, tokenizer=image_processor())
+    neurons = NeuronsAsConcepts(splitter).fit(splitter.get_activations(IMAGES))
+    page = patches_to_html(neurons, IMAGES, [1, 2], over=IMAGES[0], k=2, path=tmp_path / "c.html", title="Edges & corners")
+    assert (tmp_path / "c.html").read_text("utf-8") == page and "Edges &amp; corners" in page
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL).group(1))
+    top = TopPatches(neurons, 2).interpret(IMAGES, [1, 2])
+    assert [one["id"] for one in data["concepts"]] == [1, 2] and data["images"][-1]["title"] == "further image 1"
+    for one in data["concepts"]:
+        for (at, unit, value, box), patch in zip(one["patches"], top[one["id"]], strict=True):
+            assert data["images"][at]["units"][unit] == patch.unit and tuple(box) == patch.box
+            amounts = np.frombuffer(base64.b64decode(one["maps"][at]), "<f4")
+            assert amounts[unit] == pytest.approx(patch.activation, rel=1e-4) == pytest.approx(value, rel=1e-6)
+    with pytest.raises(FileError):
+        patches_to_html(neurons, IMAGES, path=tmp_path / "nowhere" / "c.html")
 
 
 def test_plain_modules_and_refusals():

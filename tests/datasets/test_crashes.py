@@ -11,6 +11,8 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,15 +70,20 @@ def test_killed_workers_are_replaced(tmp_path, whole):
     done = threading.Event()
 
     def kill() -> None:
-        """End a worker soon after a shard was finished, again and again."""
-        before = 0
+        """End one worker, then the other, soon after shards are finished; a third time over one shard ends the run."""
+        before, often = 0, Counter()
         while len(kills) < KILLS and not done.wait(0.02):
-            there = len(list((tmp_path / "out" / SHARDS).glob("*.parquet")))
-            workers = [child for child in multiprocessing.active_children() if child.name.startswith("interpreto-")]
-            if workers and there > before and not done.wait(draws.uniform(0, 0.3)):
-                os.kill(draws.choice(workers).pid, signal.SIGKILL)
-                kills.append(there)
-                before = there
+            there = {int(file.name[5:17]) // ROWS for file in (tmp_path / "out" / SHARDS).glob("*.parquet")}
+            begun = set(range(max(there, default=-1) + 3)) - there
+            if len(there) > before and all(often[shard] < 2 for shard in begun) and not done.wait(draws.uniform(0, 0.3)):
+                name = f"interpreto-{len(kills) % 2}"
+                worker = next((child for child in multiprocessing.active_children() if child.name == name), None)
+                with suppress(ValueError, ProcessLookupError):  # it has just ended
+                    if worker is not None:
+                        os.kill(worker.pid, signal.SIGKILL)
+                        kills.append(worker.pid)
+                        before = len(there)
+                        often.update(begun)
 
     killer = threading.Thread(target=kill)
     killer.start()

@@ -238,6 +238,8 @@ def test_what_cannot_be_is_refused_by_name():
         GradCam(model, processor)
     with pytest.raises(OptionError, match="'mean', 'blur', 'zero', 'noise'"):
         Occlusion(model, processor, replacement="drop")
+    with pytest.raises(OptionError, match="texts alone"):
+        Occlusion(model, processor, inference_mode="kl_divergence")
     with pytest.raises(TokenizerError, match="holds no tokenizer"):
         Occlusion(model, processor.image_processor)
     with pytest.raises(InputError, match="belongs to the model"):

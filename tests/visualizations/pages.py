@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from PIL import Image
 
 from interpreto import (
     BlackBox,
@@ -16,6 +17,7 @@ from interpreto import (
     Explanations,
     GenericAttention,
     GradCam,
+    ModelWithSplitPoints,
     Occlusion,
     Saliency,
     attention_view,
@@ -23,6 +25,7 @@ from interpreto import (
     report,
 )
 from interpreto.attributions.output import AttributionOutput
+from interpreto.concepts import NeuronsAsConcepts
 from interpreto.concepts.circuits.circuit import OUTPUT, Circuit, CurvePoint, Edge, Node
 from interpreto.concepts.circuits.patching_output import PatchingOutput
 from interpreto.concepts.lenses.output import LensOutput
@@ -35,9 +38,11 @@ from interpreto.visualizations.concepts import concepts_to_html
 from interpreto.visualizations.curve_layout import GRID, Curve
 from interpreto.visualizations.html.curves import curve_page
 from interpreto.visualizations.lens import renderer
+from interpreto.visualizations.patches import patches_to_html
 from tests import tiny
 from tests.concepts.steering.test_comparison import by_hand
-from tests.tiny_images import PooledImages, array, as_tensor
+from tests.tiny_chats import writer
+from tests.tiny_images import PooledImages, array, as_tensor, image_model, image_processor
 from tests.visualizations.concept_examples import dataset, local
 from tests.visualizations.dashboard_examples import dashboard
 from tests.visualizations.examples import conversation, explanation, film, generation
@@ -235,6 +240,22 @@ def circuit(tokens: bool) -> Circuit:
     )
 
 
+@cache
+def image_chat_page() -> str:
+    """Return what a small model says about an image, by regions and words."""
+    explainer = Occlusion(*writer("qwen2_vl"), granularity=(grid(3), "word"))
+    return to_html(explainer(("What is in the picture?", Image.fromarray(array(32, 32))), " A cat"))
+
+
+@cache
+def patches_page() -> str:
+    """Return concepts of a small image model, one of them named."""
+    splitter = ModelWithSplitPoints(image_model("vit"), 0, tokenizer=image_processor())
+    images = [array(), array(seed=2), array(seed=3)]
+    concepts = NeuronsAsConcepts(splitter).fit(splitter.get_activations(images))
+    return patches_to_html(concepts, images, [0, 1, 2, 3], k=3, over=array(seed=4), names={1: "<b>edges</b>"})
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "class": lambda: to_html(additive()),
     "classes": lambda: to_html(film()),
@@ -262,4 +283,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "label errors": lambda: training().suspected_label_errors(5).to_html(),
     "steering": steering_page,
     "images": images_page,
+    "image chat": image_chat_page,
+    "patches": patches_page,
 }

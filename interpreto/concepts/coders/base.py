@@ -98,6 +98,11 @@ class CoderConcepts(ConceptExplainer, ABC):
         """Return True: what is written is linear in the concepts."""
         return True
 
+    @property
+    def first_written(self) -> int:
+        """Return the first column of a joint row that is written: those before are only read."""
+        return self.concept_model.wiring.first_written
+
     @abstractmethod
     def _wiring(self, widths: Sequence[int]) -> Wiring:
         """Return the columns of rows of places of these widths."""

@@ -118,6 +118,12 @@ def concept_maps(concept_explainer: ConceptExplainer, inputs: Any) -> list[Float
     return found
 
 
+def concept_amounts(concept_explainer: ConceptExplainer, inputs: Any) -> list[Float[Tensor, "u c"]]:
+    """Return the amount of each concept in each patch of images, in the unit of the concepts' activations."""
+    concept_explainer.own_splitter()
+    return [codes for _, codes in _codes(concept_explainer, inputs)]
+
+
 def _codes(explainer: ConceptExplainer, inputs: Any) -> Iterator[tuple[Sample, Float[Tensor, "u c"]]]:
     """Yield each image with the concepts of its patches."""
     splitter: Any = explainer.own_splitter()

@@ -136,8 +136,6 @@ class Ranks:
             facts: Says what is trained, and on what.
             device: Where this process computes.
         """
-        if self.world == 1:
-            return
         digest = int.from_bytes(hashlib.sha256(facts.encode()).digest()[:6], "big")
         least = torch.tensor([digest, -digest], device=device)
         torch.distributed.all_reduce(least, torch.distributed.ReduceOp.MIN)

@@ -84,7 +84,8 @@ class _Training:
     def start(self) -> Spread:
         """Draw the weights; those of the first process count, and its center and scale."""
         model, activations = self.model, self.activations
-        self.ranks.check_alike(json.dumps(self.facts(), sort_keys=True), activations.device)
+        if self.ranks.world > 1:
+            self.ranks.check_alike(json.dumps(self.facts(), sort_keys=True), activations.device)
         spread = model.start(activations, self.random_state)
         numbers = torch.tensor([spread.scale, spread.cut, spread.variance], dtype=torch.float64, device=activations.device)
         self.ranks.share_first([*state_of(model).values(), spread.center, numbers])

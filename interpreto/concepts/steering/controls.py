@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from interpreto.concepts.steering.steering import Steering
 from interpreto.concepts.steering.steps import Add, AddToEach, ForText, Redirected, Step, random_direction
-from interpreto.concepts.steering.unit import plain_rows
+from interpreto.concepts.steering.unit import directions_of, plain_rows
 from interpreto.errors import OptionError
 
 SPARSE = 0.5
@@ -46,8 +46,9 @@ class Control:
     def _direction(self, step: Add, draws: Generator) -> Float[Tensor, " d"]:
         if self.feature is None or step.explainer is None:
             return random_direction(len(step.direction), draws)
-        direction = step.explainer.get_dictionary().detach()[self.feature].float().cpu()
-        return direction / direction.norm()
+        direction = directions_of(step.explainer)[step.split_point][self.feature].float().cpu()
+        size = float(direction.norm())
+        return direction / size if size > 0 else direction
 
 
 def controls_of(steering: Steering, kinds: str, count: int, random_state: int) -> list[Control]:
@@ -66,7 +67,7 @@ def controls_of(steering: Steering, kinds: str, count: int, random_state: int) -
     if kinds == "directions" or not count:
         return directions
     step = next((step for step in steering.steps if isinstance(step, Add) and step.explainer is not None), None)
-    codes = None if step is None else _codes(steering, step)
+    codes = None if step is None else _codes(step)
     sparse = codes is not None and float((codes == 0).double().mean()) >= SPARSE
     if step is None or codes is None or (kinds == "auto" and not sparse):
         if kinds in ("features", "both"):
@@ -97,9 +98,9 @@ def alike(codes: Float[Tensor, "n c"], weights: Float[Tensor, " c"] | None, coun
     return [c for c in order if distance[c] < torch.inf][:count]
 
 
-def _codes(steering: Steering, step: Add) -> Tensor:
+def _codes(step: Add) -> Tensor:
     with torch.no_grad():
-        rows = plain_rows(steering.splitter, step.split_point)
+        rows = plain_rows(step.explainer.own_splitter(), str(step.explainer.split_point))
         codes: Tensor = step.explainer.encode_activations(rows)
         return codes
 

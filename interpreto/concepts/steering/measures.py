@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.base import ConceptExplainer
+from interpreto.concepts.joint_rows import JOINT
 from interpreto.concepts.splitters.classification import SplitterForClassification
 from interpreto.concepts.splitters.model_with_split_points import ModelWithSplitPoints
 from interpreto.concepts.steering.steering import Steering
@@ -85,12 +86,14 @@ def effects_of(effect: Effect, texts: Sequence[Sequence[str]]) -> Float[Tensor, 
 
 def read_amounts(steering: Steering, continued: Sequence[Continued]) -> Float[Tensor, "p m"]:
     """Return the mean amount of a steering's concept in the tokens of each text, as the model reads them unsteered."""
-    explainer, weights, point = _concept_of(steering)
-    reader: Any = ModelWithSplitPoints(steering.splitter.model, [point], tokenizer=steering.splitter.tokenizer)
+    explainer, weights = _concept_of(steering)
+    points = str(explainer.split_point).split(JOINT)
+    reader: Any = ModelWithSplitPoints(steering.splitter.model, points, tokenizer=steering.splitter.tokenizer)
     found = []
     for one in continued:
         inputs = [torch.tensor([*one.prompt, *ids]) for ids in one.ids]
-        rows = reader.get_activations(inputs, "all_tokens", flatten_activations=False, tqdm_bar=False)[point]
+        read = reader.get_activations(inputs, "all_tokens", flatten_activations=False, tqdm_bar=False)
+        rows = [torch.cat(parts, 1) for parts in zip(*(read[point] for point in points), strict=True)]
         found.append([_amount(explainer, weights, own[len(one.prompt) :]) for own in rows])
     return torch.tensor(found, dtype=torch.float64)
 
@@ -103,14 +106,14 @@ def _amount(explainer: ConceptExplainer, weights: Float[Tensor, " c"], rows: Flo
     return float((codes @ weights.to(codes.device)).mean())
 
 
-def _concept_of(steering: Steering) -> tuple[ConceptExplainer, Float[Tensor, " c"], str]:
+def _concept_of(steering: Steering) -> tuple[ConceptExplainer, Float[Tensor, " c"]]:
     step = steering.steps[0]
     if isinstance(step, Recode):
         weights = torch.zeros(int(step.explainer.nb_concepts), dtype=torch.float64)
         weights[list(step.concepts)] = 1.0
-        return step.explainer, weights, step.split_point
+        return step.explainer, weights
     if isinstance(step, Add) and step.explainer is not None and step.weights is not None:
-        return step.explainer, step.weights.double(), step.split_point
+        return step.explainer, step.weights.double()
     raise OptionError(f"`effect`: {steering} has no concept that could be read; pass a function of texts.")
 
 

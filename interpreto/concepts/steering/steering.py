@@ -13,12 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interpreto.concepts.base import ConceptExplainer
-from interpreto.concepts.coders.base import CoderConcepts
 from interpreto.concepts.coders.joint_splitter import JointSplitter
 from interpreto.concepts.probes.erasure import Erasure
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.steering.steps import Add, Apply, ProjectOut, Recode, Step, orthonormal
-from interpreto.concepts.steering.unit import typical_norm
+from interpreto.concepts.steering.unit import directions_of, typical_norm
 from interpreto.errors import InputError, OptionError
 from interpreto.models.generation_place import GenerationPlace, following
 from interpreto.validation import check_choice, check_positive, is_number, is_whole, shown
@@ -82,7 +81,7 @@ class Steering:
         """
         splitter, _ = _place(explainer)
         weights, strengths, where = _weights(explainer, concept), _strengths(strength), _where(at)
-        own = {point: (weights @ rows.to(weights)).float().cpu() for point, rows in _directions(explainer).items()}
+        own = {point: (weights @ rows.to(weights)).float().cpu() for point, rows in directions_of(explainer).items()}
         if not any(float(direction.norm()) > 0 for direction in own.values()):
             raise OptionError(f"`concept`: got {shown(concept)}, whose direction is zero.")
         given = None if unit is None else check_positive(unit, "unit")
@@ -135,7 +134,7 @@ class Steering:
         chosen, where = list(_numbers_of(explainer, concept)), _where(at)
         steps = [
             ProjectOut(point, where, orthonormal(rows[chosen].cpu()))
-            for point, rows in _directions(explainer).items()
+            for point, rows in directions_of(explainer).items()
             if bool(rows[chosen].any())
         ]
         return cls(splitter, steps, [f"project out concept {_named(concept)}"])
@@ -234,13 +233,6 @@ def _changed(steps: Sequence[Step], place: GenerationPlace, hidden: Float[Tensor
 
 def _place(explainer: ConceptExplainer) -> tuple[ModelSplitter, str]:
     return explainer.own_splitter(), str(explainer.split_point)
-
-
-def _directions(explainer: ConceptExplainer) -> dict[str, Float[Tensor, "c d"]]:
-    """Return the directions of concepts at each place that they are written at."""
-    if isinstance(explainer, CoderConcepts):
-        return explainer.written_at()
-    return {str(explainer.split_point): explainer.get_dictionary().detach()}
 
 
 def _alone(splitter: ModelSplitter) -> ModelSplitter:

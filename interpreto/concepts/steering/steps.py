@@ -34,6 +34,11 @@ class Step(ABC):
         """Return the number of texts of a batch that it is made for; None: any."""
         return None
 
+    @property
+    def first_written(self) -> int:
+        """Return the first column that it may change: those before are only read."""
+        return 0
+
 
 @dataclass(frozen=True, eq=False)
 class Add(Step):
@@ -70,6 +75,10 @@ class Recode(Step):
         chosen = list(self.concepts)
         changed[:, chosen] = codes[:, chosen] * self.factor if self.value is None else self.value
         return rows + self.explainer.displacement(codes, rows)(changed).to(rows)
+
+    @property
+    def first_written(self) -> int:
+        return int(getattr(self.explainer, "first_written", 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +146,9 @@ class Redirected(Step):
 
     def __call__(self, rows: Rows, texts: Tensor) -> Rows:
         lengths = (self.step(rows, texts).to(rows) - rows).norm(dim=1, keepdim=True)
-        return rows + lengths * random_direction(rows.shape[1], Generator().manual_seed(self.seed)).to(rows)
+        first = self.step.first_written
+        drawn = random_direction(rows.shape[1] - first, Generator().manual_seed(self.seed)).to(rows)
+        return rows + lengths * torch.cat([drawn.new_zeros(first), drawn])
 
 
 def random_direction(width: int, draws: Generator) -> Float[Tensor, " d"]:

@@ -8,10 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpreto.concepts.base import ConceptExplainer
+from interpreto.concepts.coders.base import CoderConcepts
 from interpreto.concepts.pretrained.fit import SENTENCES
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.concepts.splitters.model_with_split_points import ModelWithSplitPoints
 from interpreto.errors import OptionError
+
+
+def directions_of(explainer: ConceptExplainer) -> dict[str, Float[Tensor, "c d"]]:
+    """Return the directions of concepts at each place that they are written at."""
+    if isinstance(explainer, CoderConcepts):
+        return explainer.written_at()
+    return {str(explainer.split_point): explainer.get_dictionary().detach()}
 
 
 def typical_norm(splitter: ModelSplitter, split_point: str) -> float:

@@ -20,6 +20,10 @@ from interpreto.concepts import (
 )
 from interpreto.concepts.joint_rows import JointRows
 from interpreto.concepts.splitters import ModelWithSplitPoints
+from interpreto.concepts.steering.controls import Control, alike, controls_of
+from interpreto.concepts.steering.measures import Continued, read_amounts
+from interpreto.concepts.steering.steps import Redirected
+from interpreto.concepts.steering.unit import plain_rows
 from interpreto.errors import InputError, OptionError
 from tests.tiny import CLASSIFIERS
 
@@ -138,6 +142,30 @@ def test_steering_is_by_what_is_read_and_at_what_is_written(loaded):
         rtol=0,
     )
     assert not torch.equal(ablated, plain)
+
+
+def test_a_random_control_is_as_long_where_it_is_written(loaded):
+    explainer = transcoder(loaded)
+    (step,) = Steering.ablate(explainer, 2).steps
+    joint = explainer.splitter.activations_of(explainer.splitter.samples(TEXTS, "all_tokens"))
+    texts = torch.zeros(len(joint), dtype=torch.long)
+    moved, random = (own(joint, texts) - joint for own in (step, Redirected(step.split_point, step.at, step, 5)))
+    first = explainer.first_written
+    assert first > 0 and not random[:, :first].any() and bool(moved.any())
+    assert_close(random[:, first:].norm(dim=1), moved[:, first:].norm(dim=1), atol=1e-5, rtol=1e-5)
+
+
+def test_features_as_controls_are_those_where_it_is_written(loaded):
+    explainer = transcoder(loaded)
+    steering = Steering.add(explainer, 2, strength=1.0, unit=1.0)
+    control = Control("feature 4", 0, 4).of(steering)
+    d = explainer.directions()[4]
+    (step,) = control.steps
+    assert_close(step.direction, d / d.norm())
+    found = [own.feature for own in controls_of(steering, "features", 3, 0)]
+    splitter = explainer.own_splitter()
+    codes = explainer.encode_activations(plain_rows(splitter, str(explainer.split_point)))
+    assert found == alike(codes, step.weights, 3)
 
 
 def test_effects_of_several_places_set_them_all(loaded):
@@ -269,3 +297,12 @@ def test_what_cannot_be_asked_is_refused(loaded):
         find_circuit(splitter, TEXTS[0], corrupt=TEXTS[0], explainers=explainer)
     nmf = NMFConcepts(ModelWithSplitPoints(model, 1, tokenizer=tokenizer), 2)
     assert nmf.split_point == f"{LAYER}.1" and other is not model and tokens is not None
+
+
+def test_the_amount_of_a_steered_concept_is_read_where_it_is_read(loaded):
+    explainer = transcoder(loaded)
+    ids = loaded[1](TEXTS[1]).input_ids
+    steering = Steering.add(explainer, 2, strength=1.0, unit=1.0)
+    found = read_amounts(steering, [Continued(ids[:2], [tuple(ids[2:])], [0.0])])
+    wanted = explainer.inputs_to_concepts([torch.tensor(ids)], "all_tokens")[2:, 2].mean()
+    assert float(found) == pytest.approx(float(wanted), abs=1e-6)
