@@ -2,7 +2,7 @@
 
     python -m benchmarks.stores [--texts 600] [--rows 400000] [--rounds 3]
 
-Writing: tokens of a GPT-2 with random weights (width 256, 4 blocks), one thread per process, from the moment when each worker
+Writing: tokens of a GPT-2 with random weights (width 256, 4 blocks), from the moment when each worker
 has written a shard. Reading: rows of 576 numbers, in the page cache where they fit; ``memmap`` copies the file from beginning
 to end, in batches, which is the least that a training can do. Where the machine has other work, seconds of the processor
 tell more than those of the clock: both are printed.
@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.random_models import random_model, random_text
+from interpreto import demo
 from interpreto.concepts.activation_store import ActivationStore, StoreConfig
 from interpreto.concepts.splitters import ModelWithSplitPoints
 from interpreto.concepts.store_reading import BLOCK, TOGETHER, Shards
@@ -56,12 +57,9 @@ def writing(count: int, folder: Path) -> None:
     print(f"## Writing: tokens of {count:,} texts of 20 to 200 words\n")
     print("| who writes | rows per second | of one process |\n|---|---|---|")
     base = None
-    for name, workers, options in (
-        ("this process", 1, {}),
-        ("1 worker", 1, {"workers": ["cpu"]}),
-        ("2 workers", 2, {"workers": 2}),
-    ):
-        store = splitter.store_activations(texts, folder / name, rows_per_shard=1024, **options)
+    ways = {"this process, 1 thread": 1, f"1 worker, {os.cpu_count()} threads": ["cpu"], "2 workers, which share these": 2}
+    for name, workers in ways.items():
+        store = splitter.store_activations(texts, folder / name, rows_per_shard=1024, workers=workers)
         rate = _rate(store, 2 if workers == 2 else 1)
         base = base or rate
         print(f"| {name} | {rate:,.0f} | {rate / base:.2f} × |", flush=True)
@@ -97,8 +95,11 @@ def stored(rows: int, folder: Path, dtype: str) -> ActivationStore:
     return ActivationStore.write(folder, samples(), numbers, config)
 
 
-def index(store: ActivationStore) -> None:
-    """Print the bytes of the index, and how fast it is read."""
+def index(folder: Path) -> None:
+    """Print the bytes of the index of the words of all embedded sentences, and how fast it is read."""
+    model, tokenizer = demo.load_classifier()
+    splitter = ModelWithSplitPoints(model, "bert.embeddings.word_embeddings", tokenizer=tokenizer)
+    store = splitter.store_activations([sentence.text for sentence in demo.load_sentences()], folder / "sentences", "word")
     size = sum(file.stat().st_size for file in store.path.glob("*.arrow"))
     units, old = list(store.units()), 0
     for start in range(0, len(units), 65_536):
@@ -107,7 +108,9 @@ def index(store: ActivationStore) -> None:
         old += len(json.dumps({**held, "spans": [u.span for u in some], "texts": [u.text for u in some]}).encode())
     clock = timed(lambda: sum(1 for _ in store.units()), 1)[0]
     one = timed(lambda: [store.unit(i) for i in range(0, len(store), len(store) // 50)], 1)[0] / 50
-    print("## Index: what each row represents\n\n| | Arrow | JSON, before |\n|---|---|---|")
+    print(
+        f"## Index: what each of {len(store):,} words of the embedded sentences is\n\n| | Arrow | JSON, before |\n|---|---|---|"
+    )
     print(f"| bytes per row | {size / len(store):.1f} | {old / len(store):.1f} |")
     print(f"| rows read per second, in order | {len(store) / clock:,.0f} | – |")
     print(f"| one row anywhere | {1000 * one:.1f} ms | – |\n")
@@ -120,8 +123,6 @@ def reading(rows: int, folder: Path, rounds: int) -> None:
     print("|---|---|---|---|---|---|")
     for dtype in ("float32", "bfloat16", "int8", "float8"):
         store = stored(rows, folder / dtype, dtype)
-        if dtype == "float32":
-            kept = store
         paths = sorted(store.path.glob("*.safetensors"))
         size = sum(path.stat().st_size for path in paths)
         for name, run in _ways(store, paths, size // rows * BATCH).items():
@@ -132,7 +133,6 @@ def reading(rows: int, folder: Path, rounds: int) -> None:
             cells += [f"{rows / seconds / 1e3:,.0f}" for seconds in (clock, processor)]
             print(f"| {dtype} | {name} | {' | '.join(cells)} |", flush=True)
     print()
-    index(kept)
 
 
 def _ways(store: ActivationStore, paths: list[Path], step: int) -> dict[str, Callable[[], Any]]:
@@ -185,13 +185,14 @@ def main() -> None:
     torch.set_num_threads(1)
     print("# Activation stores\n")
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the beginning, one thread per "
-        f"process, torch {torch.__version__}. Not a quiet machine where the load is above 0.1.\n"
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the beginning, one thread in "
+        f"this process, torch {torch.__version__}. Not a quiet machine where the load is above 0.1.\n"
     )
     with tempfile.TemporaryDirectory() as folder:
         if asked.texts:
             writing(asked.texts, Path(folder))
         reading(asked.rows // 64 * 64, Path(folder), asked.rounds)
+        index(Path(folder))
 
 
 if __name__ == "__main__":
