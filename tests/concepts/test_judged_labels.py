@@ -10,8 +10,17 @@ import pytest
 import torch
 
 from interpreto import ModelWithSplitPoints, demo
-from interpreto.concepts import ConceptLabels, ExplainLabels, LLMLabels, NeuronsAsConcepts, OutputLabels, ThemeLabels
+from interpreto.concepts import (
+    ConceptLabels,
+    ExplainLabels,
+    LLMLabels,
+    NeuronsAsConcepts,
+    OutputLabels,
+    ThemeLabels,
+    TranscoderConcepts,
+)
 from interpreto.concepts.interpretations.held_out import TextSplit
+from interpreto.concepts.steering.unit import typical_norm
 from interpreto.errors import EstimateWarning, InputError, JudgeError, OptionError
 from interpreto.judges import CachedJudge, CallableJudge, EndpointJudge, LLMInterface, Role
 from interpreto.judges.base import Chat
@@ -281,6 +290,23 @@ class TestOutputEffect:
         assert all(score.chance == pytest.approx(1 / 3) and score.other < 1.0 for score in scores)
         silent = OutputEffect(language, lambda _: None).score({0: "0"})[0].score
         assert silent.value == pytest.approx(1 / 3) and silent.failed == 1.0
+
+    def test_a_transcoder_adds_as_much_as_is_usual_where_it_writes(self) -> None:
+        """Its rows are those of two places: their norm is of neither."""
+        model, tokenizer = tiny.CAUSAL_LMS["gpt2"]()
+        read, written, prompt = "transformer.h.0.mlp:input", "transformer.h.0.mlp", "I think that"
+        splitter = ModelWithSplitPoints(model, [read, written], tokenizer=tokenizer)
+        explainer = TranscoderConcepts(splitter, 4, activation="relu", l1=1e-3)
+        explainer.fit(splitter.get_activations(TEXTS[:8], "all_tokens"), nb_epochs=1)
+        metric, seen = OutputEffect(explainer, lambda _: "A", [prompt], strength=0.5, max_new_tokens=1), []
+        handle = model.transformer.h[1].register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+        metric.written([1])
+        with torch.no_grad():
+            model(**tokenizer(prompt, return_tensors="pt"))
+        handle.remove()
+        unit = torch.nn.functional.normalize(explainer.directions(written)[1], dim=0)
+        added = 0.5 * typical_norm(splitter, written) * unit
+        torch.testing.assert_close(seen[-2], seen[-1] + added, rtol=1e-4, atol=1e-4 * float(added.norm()))
 
     def test_the_model_is_left_as_it_was(self, language) -> None:
         model = language.splitter.model

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
@@ -12,9 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.base import ConceptExplainer
+from interpreto.concepts.coders.base import CoderConcepts
 from interpreto.concepts.interpretations.concept_label import ConceptLabel, ConceptLabels, LabelScore, check_labels
 from interpreto.concepts.interpretations.topk_inputs import read_indices
 from interpreto.concepts.splitters.granularities import ActivationGranularity
+from interpreto.concepts.steering.steering import Steering, steered
 from interpreto.errors import OptionError
 from interpreto.intervals import mean_interval
 from interpreto.judges.llm_interface import read_judge
@@ -42,7 +45,8 @@ class OutputEffect(Scored):
         concept_explainer: Concepts of a language model, with a splitter.
         judge: Decides: a `Judge`, an interface of the reference library, or a function from a chat to a text.
         prompts: Beginnings of texts; None: five of ours.
-        strength: Size of what is added, in units of the median norm of the prompts' activations.
+        strength: Size of what is added, in units of the median norm of the prompts' activations; for transcoders and
+            crosscoders, of activations where they write, as `Steering.add` measures them.
         max_new_tokens: Tokens that the model writes.
         random_state: Seed of the order in which the three texts are shown.
 
@@ -119,15 +123,24 @@ class OutputEffect(Scored):
         splitter = self.concept_explainer.own_splitter()
         model = AnswerModel(splitter.model, splitter.tokenizer)
         prompts = [model.read(prompt, special=True) for prompt in self.prompts]
-        point = self.concept_explainer.split_point
+        adding = self._steered if isinstance(self.concept_explainer, CoderConcepts) else self._edited()
+        found = {}
+        for concept in concepts:
+            with adding(concept):
+                found[concept] = [text for text, _ in model.written(prompts, self.max_new_tokens)]
+        return found
+
+    def _steered(self, concept: int) -> AbstractContextManager[None]:
+        """Add a concept of a coder where it is written: its rows hold several places, whose norms are not that of one."""
+        return steered(self.concept_explainer.own_splitter(), Steering.add(self.concept_explainer, concept, self.strength))
+
+    def _edited(self) -> Callable[[int], AbstractContextManager[None]]:
+        """Return what adds a concept at the split point, measured in the prompts' activations there."""
+        splitter, point = self.concept_explainer.own_splitter(), self.concept_explainer.split_point
         rows = splitter.activations_of(splitter.samples(self.prompts, ActivationGranularity.TOKEN), None, point)
         size = self.strength * float(rows.float().norm(dim=1).median())
         directions = torch.nn.functional.normalize(self.concept_explainer.get_dictionary().detach().float(), dim=1)
-        found = {}
-        for concept in concepts:
-            with splitter.editing(_added(size * directions[concept]), point):
-                found[concept] = [text for text, _ in model.written(prompts, self.max_new_tokens)]
-        return found
+        return lambda concept: splitter.editing(_added(size * directions[concept]), point)
 
     def _three(self, concept: int) -> list[int]:
         """Return a concept and the two after it."""

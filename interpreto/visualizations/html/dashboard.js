@@ -28,34 +28,11 @@ if (outputs.length <= 12) outputs.forEach((name, output) => {
 });
 const sought = concepts.map(({ id, name, words }) => `${id} ${name} ${words.join(" ")}`.toLowerCase());
 
-class Dashboard {
-  constructor() {
-    Object.assign(this, { k: -1, count: PAGE, links: new Map() });
-    this.status = attributed(make("p", "spoken"), { "aria-live": "polite" });
-    this.search = attributed(make("input"), { type: "search", autocomplete: "off", spellcheck: "false" });
-    this.search.addEventListener("input", () => this.ask());
-    this.order = make("select", "", ...Object.entries(ORDERS).map(([key, [name]]) => attributed(make("option", "", name), { value: key })));
-    this.order.addEventListener("change", () => this.ask());
-    this.found = attributed(make("p", "found"), { "aria-live": "polite" });
-    this.list = make("ul");
-    this.nav = attributed(make("nav", "", this.list), { "aria-label": "Concepts" });
-    this.detail = attributed(make("article", "card detail"), { tabindex: -1 });
-    const asking = make("div", "asking", make("label", "", "Search", this.search), make("label", "", "Order", this.order));
-    const finder = make("div", "card finder", asking, this.found, this.nav);
-    this.element = make("div", "split", finder, this.detail);
-    root.addEventListener("click", (event) => this.follow(event));
-    if (alone) window.addEventListener("hashchange", () => this.arrive());
-    this.ask();
-    this.arrive();
-  }
-
+class Dashboard extends Chooser {
   // Which concepts the list has, and in which order.
   ask() {
-    const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean), [, key] = ORDERS[this.order.value];
-    const kept = concepts.map((_, k) => k).filter((k) => words.every((word) => sought[k].includes(word)));
-    this.asked = kept.map((k) => [key(k), k]).sort(([a, i], [b, j]) => a - b || i - j).map(([, k]) => k);
+    this.asked = this.kept((k) => sought[k]);
     this.count = PAGE;
-    this.found.textContent = `${kept.length} of ${concepts.length} concepts`;
     this.draw();
   }
 
@@ -76,26 +53,6 @@ class Dashboard {
     }
     this.list.replaceChildren(...lines);
     this.mark();
-  }
-
-  mark() {
-    for (const [k, link] of this.links) k === this.k ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
-  }
-
-  follow(event) {
-    const link = event.target.closest("a[href^='#c']"), k = link && places.get(Number(link.getAttribute("href").slice(2)));
-    if (k === null || k === undefined) return;
-    event.preventDefault();
-    this.choose(k);
-    if (alone) history.replaceState(null, "", `#c${concepts[k].id}`);
-    if (!link.closest("nav") || matchMedia("(max-width: 52rem)").matches) this.detail.focus();
-  }
-
-  // The concept that the address names, else the first.
-  arrive() {
-    const named = alone ? places.get(Number((location.hash.match(/^#c(\d+)$/) || [])[1])) : undefined;
-    this.choose(named ?? this.asked[0] ?? 0, true);
-    if (named !== undefined) this.links.get(named)?.scrollIntoView({ block: "nearest" });
   }
 
   choose(k, quietly = false) {

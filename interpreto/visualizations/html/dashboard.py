@@ -11,7 +11,7 @@ from interpreto.visualizations.html.page import Look, Page
 from interpreto.visualizations.html.static import heading, table
 from interpreto.visualizations.text_layout import format_number, split_at_units
 
-LOOK = Look(["export.js", "dashboard.js"], ["concepts.css", "dashboard.css"], name="concepts dashboard")
+LOOK = Look(["export.js", "chooser.js", "dashboard.js"], ["concepts.css", "dashboard.css"], name="concepts dashboard")
 LISTED = 20  # concepts of the static view
 
 

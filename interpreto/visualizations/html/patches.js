@@ -69,31 +69,9 @@ function boxOf(image, unit) {
   return [Math.min(...ys), Math.min(...xs), Math.max(...ys) + 1, Math.max(...xs) + 1];
 }
 
-class Patches {
-  constructor() {
-    Object.assign(this, { k: -1, links: new Map(), opacity: 75 });
-    this.status = attributed(make("p", "spoken"), { "aria-live": "polite" });
-    this.search = attributed(make("input"), { type: "search", autocomplete: "off", spellcheck: "false" });
-    this.search.addEventListener("input", () => this.draw());
-    this.order = make("select", "", ...Object.entries(ORDERS).map(([key, [name]]) => attributed(make("option", "", name), { value: key })));
-    this.order.addEventListener("change", () => this.draw());
-    this.found = attributed(make("p", "found"), { "aria-live": "polite" });
-    this.list = make("ul");
-    const nav = attributed(make("nav", "", this.list), { "aria-label": "Concepts" });
-    this.detail = attributed(make("article", "card detail"), { tabindex: -1 });
-    const asking = make("div", "asking", make("label", "", "Search", this.search), make("label", "", "Order", this.order));
-    this.element = make("div", "split", make("div", "card finder", asking, this.found, nav), this.detail);
-    root.addEventListener("click", (event) => this.follow(event));
-    if (alone) window.addEventListener("hashchange", () => this.arrive());
-    this.draw();
-    this.arrive();
-  }
-
-  draw() {
-    const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean), [, key] = ORDERS[this.order.value];
-    const kept = concepts.map((_, k) => k).filter((k) => words.every((word) => `${concepts[k].id} ${concepts[k].name}`.toLowerCase().includes(word)));
-    this.asked = kept.sort((a, b) => key(a) - key(b) || a - b);
-    this.found.textContent = `${kept.length} of ${concepts.length} concepts`;
+class Patches extends Chooser {
+  ask() {
+    this.asked = this.kept((k) => `${concepts[k].id} ${concepts[k].name}`.toLowerCase());
     this.links = new Map();
     this.list.replaceChildren(...this.asked.map((k) => {
       const { id, name, peak, patches } = concepts[k], crop = patches.length ? canvasOf(images[patches[0][0]], patches[0][3]) : make("span");
@@ -102,25 +80,6 @@ class Patches {
       return make("li", "", link);
     }));
     this.mark();
-  }
-
-  mark() {
-    for (const [k, link] of this.links) k === this.k ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
-  }
-
-  follow(event) {
-    const link = event.target.closest("a[href^='#c']"), k = link && places.get(Number(link.getAttribute("href").slice(2)));
-    if (k === null || k === undefined) return;
-    event.preventDefault();
-    this.choose(k);
-    if (alone) history.replaceState(null, "", `#c${concepts[k].id}`);
-    if (matchMedia("(max-width: 52rem)").matches) this.detail.focus();
-  }
-
-  // The concept that the address names, else the first.
-  arrive() {
-    const named = alone ? places.get(Number((location.hash.match(/^#c(\d+)$/) || [])[1])) : undefined;
-    this.choose(named ?? this.asked[0] ?? 0, true);
   }
 
   choose(k, quietly = false) {
@@ -191,7 +150,7 @@ class Patches {
   }
 }
 
-const patches = new Patches();
+const patches = new Patches({ opacity: 75 });
 const reading = make("details", "guide", make("summary", "", "How to read this"), make("ul", "", ...[
   "Choose a concept in the list; its crops are the patches in which it is largest.",
   "Choose a crop, or an image, to see where the concept is: the deeper the color, the larger its activation.",

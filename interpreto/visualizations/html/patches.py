@@ -16,7 +16,11 @@ from interpreto.visualizations.html.page import Look, Page
 from interpreto.visualizations.html.static import heading, table
 from interpreto.visualizations.text_layout import format_number
 
-LOOK = Look(["patches.js"], ["picture.css", "concepts.css", "dashboard.css", "patches.css"], name="concepts dashboard patches")
+LOOK = Look(
+    ["chooser.js", "patches.js"],
+    ["picture.css", "concepts.css", "dashboard.css", "patches.css"],
+    name="concepts dashboard patches",
+)
 
 
 @dataclass(frozen=True, eq=False)
