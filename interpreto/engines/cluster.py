@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from interpreto.engines.jobs import Job, Task, WarningsOnce, not_sent, portable
+from interpreto.engines.memory import give_back
 from interpreto.errors import OptionError
 
 BLOCKS_PER_WORKER = 16  # at least, of shards that travel together
@@ -119,6 +120,7 @@ class ShardActor:
                 found: tuple[str, Any] = ("done", self._compute(task, _ignored))
             except Exception as error:
                 found = ("error", portable(error))
+            give_back()
             return {"result": [pickle.dumps((*found, told.new()))]}
 
 

@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from interpreto.engines.jobs import Compute, Job, Task, WarningsOnce, breaks_the_device, not_sent, portable
+from interpreto.engines.memory import give_back
 from interpreto.errors import EngineError
 
 ATTEMPTS = 3  # workers that may die over one shard
@@ -30,6 +31,7 @@ def run_here(compute: Compute, tasks: Iterable[Task], on_texts: Callable[[int], 
     """Yield the entries of shards that are computed in this process, one after another."""
     for task in tasks:
         yield compute(task, on_texts)
+        give_back()
 
 
 def run_workers(
@@ -234,6 +236,7 @@ def work(connection: Connection, payload: str, device: str | None, threads: int)
                 for warning in told.new():
                     connection.send(("warning", warning))
                 connection.send(("done", entry))
+                give_back()
         except (EOFError, BrokenPipeError):
             return
         except Exception as error:
