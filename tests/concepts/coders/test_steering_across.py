@@ -53,7 +53,7 @@ def across(loaded, activation="relu", places=PLACES):
     return drawn(explainer, model.config.hidden_size, 2)
 
 
-def by_hand(loaded, explainer, change, run, concepts=BOTH, places=PLACES, before=None):
+def by_hand(loaded, explainer, change, run, before=None):
     """Run a model with hooks that read codes at one place and write their change at others.
 
     ``change`` maps a layer's codes to changed ones; ``before`` is added to what the last place is given, after it was read.
@@ -66,14 +66,14 @@ def by_hand(loaded, explainer, change, run, concepts=BOTH, places=PLACES, before
         z = hidden @ coder.encoder_weight[part].T + coder.encoder_bias[part]
         z = z.relu() * (z > 0.3) if coder.activation == "jumprelu" else z.relu()
         new = z.clone()
-        for c in concepts:
+        for c in BOTH:
             if c // 3 == layer:
                 new[..., c % 3] = change(z[..., c % 3])
         moved[layer] = new - z
 
     def write(layer, out):
         for own in range(layer + 1):
-            out = out + moved[own] @ explainer.directions(places[1][layer])[3 * own : 3 * own + 3]
+            out = out + moved[own] @ explainer.directions(PLACES[1][layer])[3 * own : 3 * own + 3]
         return out
 
     def given(layer):
@@ -84,8 +84,8 @@ def by_hand(loaded, explainer, change, run, concepts=BOTH, places=PLACES, before
         return hook
 
     for layer in (0, 1):
-        handles.append(modules[places[0][layer].removesuffix(":input")].register_forward_pre_hook(given(layer)))
-        handles.append(modules[places[1][layer]].register_forward_hook(lambda _, __, out, at=layer: write(at, out)))
+        handles.append(modules[PLACES[0][layer].removesuffix(":input")].register_forward_pre_hook(given(layer)))
+        handles.append(modules[PLACES[1][layer]].register_forward_hook(lambda _, __, out, at=layer: write(at, out)))
     try:
         return run()
     finally:
@@ -243,8 +243,7 @@ def test_nothing_is_left_after_an_exception(loaded):
     before = run()
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in loaded[0].modules()]
     with pytest.raises(ZeroDivisionError), steered(loaded[0], Steering.ablate(explainer, BOTH)):
-        run()
-        raise ZeroDivisionError
+        raise ZeroDivisionError(run())
     assert hooks == [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in loaded[0].modules()]
     assert torch.equal(run(), before)
 
@@ -255,7 +254,7 @@ def test_codes_that_are_not_known_in_time_are_refused(loaded):
     with pytest.raises(OptionError, match="the k largest of all layers"):
         Steering.ablate(across(loaded, "topk"), 1)
     crosscoder = drawn(CrosscoderConcepts(splitter, 6, PLACES[1], activation="relu"), d, 2)
-    with pytest.raises(OptionError, match="cannot clamp concept 1 to 2.0: its codes read .* all together"):
+    with pytest.raises(OptionError, match=r"cannot clamp concept 1 to 2.0: its codes read .* all together"):
         Steering.clamp(crosscoder, 1, 2.0)
     assert len(Steering.add(crosscoder, 1).steps) == 2
     pair = [ModelWithSplitPoints(model, PLACES[1][0], tokenizer=tokenizer) for _ in range(2)]
@@ -264,7 +263,7 @@ def test_codes_that_are_not_known_in_time_are_refused(loaded):
         Steering.scale(two, 1, 2.0)
     backwards = drawn(TranscoderConcepts(splitter, 6, PLACES[0][1], writes_to=PLACES[1][0], activation="relu"), d, 1)
     with (
-        pytest.raises(ModelError, match="'model.layers.1.mlp:input', which this pass has not reached"),
+        pytest.raises(ModelError, match=r"'model.layers.1.mlp:input', which this pass has not reached"),
         steered(model, Steering.ablate(backwards, 1)),
     ):
         scores(loaded)()
