@@ -13,7 +13,15 @@ from torch import Generator, Tensor, nn
 from interpreto.concepts.activations import ROWS, Activations
 from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import EncodedAutoencoder, Pass, SparseAutoencoder
-from interpreto.concepts.saes.sparse_codes import SparseCodes, largest, learn_chosen, least_of_largest, pays
+from interpreto.concepts.saes.positive_codes import learn_positive
+from interpreto.concepts.saes.sparse_codes import (
+    SparseCodes,
+    in_closed_form,
+    largest,
+    learn_chosen,
+    least_of_largest,
+    pays,
+)
 from interpreto.validation import check_count, check_flag, check_positive
 
 MOST_CODES = 1 << 24  # held at once to find a threshold
@@ -41,6 +49,11 @@ class VanillaSAE(EncodedAutoencoder):
 
     def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """Run a forward pass, with the mean L1 norm of the codes as the penalty."""
+        if in_closed_form(rows):
+            weight = self.atoms if self.tied else self.encoder_weight
+            encoder = (weight, self.encoder_bias, self.decoder_bias)
+            found = learn_positive(rows, encoder, (self.atoms, self.decoder_bias), self.memory)
+            return Pass(found.codes, found.reconstruction, sparsity * self.l1 * (weights * found.sums).mean())
         codes = self.codes(rows)
         return Pass(codes, self.reconstruct(codes), sparsity * self.l1 * (weights * codes.sum(1)).mean())
 
@@ -66,13 +79,13 @@ class TopKSAE(EncodedAutoencoder):
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
         """Return each row's largest pre-activations."""
         values, concepts = largest(self.preactivations(rows), self.k)
-        return SparseCodes(values.relu(), concepts, self.nb_concepts).dense()
+        return SparseCodes.of_each(values.relu(), concepts, self.nb_concepts).dense()
 
     def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """Run a forward pass; the codes are sparse by construction, without a penalty."""
         if pays(self.nb_concepts, self.k):
             encoder = (self.encoder_weight, self.encoder_bias, self.decoder_bias)
-            codes, reconstruction = learn_chosen(rows, self.k, encoder, (self.atoms, self.decoder_bias))
+            codes, reconstruction = learn_chosen(rows, self.k, encoder, (self.atoms, self.decoder_bias), self.memory)
             return Pass(codes, reconstruction, reconstruction.new_zeros(()))
         codes = self.codes(rows)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
@@ -101,14 +114,17 @@ class AverageTopK(EncodedAutoencoder, ABC):
     def chosen(self, rows: Float[Tensor, "b d"], weights: Float[Tensor, " b"]) -> Float[Tensor, "b c"]:
         """Return the largest pre-activations of a batch of training."""
         values = self.preactivations(rows).relu()
+        return torch.where(values >= self.least(values, weights), values, 0.0)
+
+    def least(self, values: Float[Tensor, "b c"], weights: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+        """Return the least of the largest positive pre-activations of a batch of training, ``k`` per ordinary row."""
         ordinary = weights == 1
         own, count = int(ordinary.sum()), int(self.ranks.total(ordinary.sum()))
         if count == 0:
             ordinary = weights > 0
             own, count = int(ordinary.sum()), int(self.ranks.total(ordinary.sum()))
         among = values if own == len(values) else values[ordinary]
-        least = least_of_largest(self.ranks.candidates(among, self.k * count), self.k * count)
-        return torch.where(values >= least, values, 0.0)
+        return least_of_largest(self.ranks.candidates(among, self.k * count), self.k * count)
 
     def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
         """Set the threshold with which ordinary rows have ``k`` concepts on average: of rows at random, if there are many."""
@@ -136,6 +152,14 @@ class BatchTopKSAE(AverageTopK):
 
     def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """Run a forward pass with the largest pre-activations of the batch."""
+        if in_closed_form(rows):
+
+            def close(values: Tensor) -> None:
+                torch.threshold_(values, float(self.least(values, weights).nextafter(values.new_zeros(()))), 0.0)
+
+            encoder = (self.encoder_weight, self.encoder_bias, self.decoder_bias)
+            found = learn_positive(rows, encoder, (self.atoms, self.decoder_bias), self.memory, close)
+            return Pass(found.codes, found.reconstruction, found.reconstruction.new_zeros(()))
         codes = self.chosen(rows, weights)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import ForeignModel, state_of
 from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import Autoencoder
 from interpreto.concepts.saes.checkpoint import read_checkpoint, write_checkpoint
+from interpreto.concepts.saes.memory import Memory
 from interpreto.concepts.saes.options import TrainingOptions
 from interpreto.concepts.saes.parallel import ALONE, Part, Ranks
 from interpreto.concepts.saes.record import Progress, TrainingRecord
@@ -55,7 +56,7 @@ def train(
             model.forget()
             raise
         finally:
-            model.ranks = ALONE
+            model.ranks, model.memory = ALONE, Memory()
 
 
 class _Training:
@@ -63,6 +64,7 @@ class _Training:
 
     def __init__(self, model: Autoencoder, activations: Activations, options: TrainingOptions, random_state: int) -> None:
         self.model, self.activations, self.options, self.random_state = model, activations, options, random_state
+        model.memory = Memory()
         self.ranks = model.ranks = Ranks.of_this_training(options.distributed)
         if self.ranks.world > 1 and isinstance(model, ForeignModel):
             raise OptionError(
@@ -159,17 +161,20 @@ class _Training:
         residual = targets - learned.reconstruction.float()
         errors = residual.square().sum(1)
         loss = (weights * errors).mean() + learned.penalty
-        self.optimizer.zero_grad()
         (loss if part.share == 1 else loss * part.share).backward()
         with torch.no_grad():
             self.ranks.sum_gradients(model.parameters())
             model.constrain_gradients()
             if options.clip_grad is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_grad)
+                _clip(model.parameters(), options.clip_grad)
             self.optimizer.step()
             model.constrain()
             if part.counts:
                 self.record(loss, errors, weights == 1, learned.codes)
+            model.memory.give_back([parameter.grad for parameter in model.parameters()])
+            if isinstance(learned.codes, Tensor):
+                model.memory.give_back([learned.codes])
+            self.optimizer.zero_grad()
             progress.step += 1
             if options.revive and progress.step % self.steps_per_epoch == 0 and progress.step <= 0.8 * self.steps:
                 self.revive(self.ranks.gathered(residual, part), self.ranks.gathered(weights, part))
@@ -235,6 +240,16 @@ class _Training:
             facts["beginnings"] = list(beginnings)  # as a file holds it
         facts |= {"model": type(self.model).__name__, "random_state": self.random_state}
         return facts | {"rows": self.activations.n, "width": self.activations.d}
+
+
+def _clip(parameters: Iterable[nn.Parameter], most: float) -> None:
+    """Scale the gradients so that their norm is at most this."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
+    scale = (most / (norm + 1e-6)).clamp_max(1.0)
+    if scale.device.type != "cpu" or bool(scale < 1):  # to ask a GPU would be to wait for it
+        for gradient in gradients:
+            gradient.mul_(scale)
 
 
 def _distinct_directions(

@@ -38,10 +38,11 @@ def test_a_step_is_that_of_the_processor():
 def test_sums_of_a_concept_that_all_rows_have():
     concepts = torch.stack([torch.zeros(3000, dtype=torch.int64), torch.randint(1, 40, (3000,), generator=generator())], 1)
     rows, amounts = torch.randn(3000, 16, generator=generator()), torch.rand(3000, 2, generator=generator())
-    there = _sums(rows.cuda(), amounts.cuda(), _members(concepts.cuda(), 48))
-    expected = SparseCodes(amounts.double(), concepts, 48).dense().T @ rows.double()
+    codes = SparseCodes.of_each(amounts.cuda(), concepts.cuda(), 48)
+    there = _sums(rows.cuda(), codes.values, _members(codes))
+    expected = SparseCodes.of_each(amounts.double(), concepts, 48).dense().T @ rows.double()
     torch.testing.assert_close(there.cpu(), expected.float(), atol=1e-3, rtol=1e-4)
-    again = _sums(rows.cuda(), amounts.cuda(), _members(concepts.cuda(), 48))
+    again = _sums(rows.cuda(), codes.values, _members(codes))
     assert torch.equal(there, again)
 
 
