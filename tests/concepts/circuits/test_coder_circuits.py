@@ -180,7 +180,33 @@ def test_influence_and_effects_are_sums_over_all_paths():
     assert completeness == pytest.approx(sum(w * (1 - e) for w, e in zip(weights, errors, strict=True)) / sum(weights))
 
 
-SOME = ["across", pytest.param("topk", marks=pytest.mark.slow), pytest.param("one layer", marks=pytest.mark.slow)]
+@pytest.mark.parametrize("kind", ["across", pytest.param("relu", marks=pytest.mark.slow)])
+def test_effects_are_what_is_lost_through_all_concepts_that_stay_active(kind):
+    own = case("llama", kind, bias=0.1)
+    model, candidates, effects = parts_of(own)
+    graph = AttributionGraph.of(effects, len(model.places))
+    found = graph.effects(len(model.places))
+    constant = ConstantPass(own.splitter.model, model, score)
+    constant(constant.everything())
+    embedding, errors = constant.everything()[0], [error[None] for error in effects.errors]
+    whole = constant.through_concepts(embedding, errors)
+    assert whole == pytest.approx(candidates.ends()[0], abs=1e-5)
+    for column in (graph.amounts.isnan()).nonzero()[:, 0].tolist()[::2]:
+        place, token, _ = candidates.place(int(graph.nodes[column]))
+        less, without = embedding.clone(), [error.clone() for error in errors]
+        if place == 0:
+            less[0, token] = 0.0
+        without[place][0, token] = 0.0
+        assert float(found[column]) == pytest.approx(whole - constant.through_concepts(less, without), abs=1e-5)
+
+
+SOME = [
+    "across",
+    pytest.param("topk", marks=pytest.mark.slow),
+    pytest.param("jumprelu", marks=pytest.mark.slow),
+    pytest.param("skip", marks=pytest.mark.slow),
+    pytest.param("one layer", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("kind", SOME)
