@@ -72,7 +72,8 @@ class DirectEffects:
         def constant(place: int) -> Edit:
             def change(hidden: Tensor) -> Tensor:
                 leaves[place] = hidden.detach().requires_grad_()
-                return leaves[place] + self._skipped(place, seen) if self._skips(place) else leaves[place]
+                own = leaves[place].clone()  # which Falcon adds into
+                return own + self._skipped(place, seen) if self._skips(place) else own
 
             return change
 

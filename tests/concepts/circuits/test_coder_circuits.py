@@ -33,6 +33,7 @@ LLAMA = "LlamaForCausalLM", tiny.sentencepiece_bpe, tiny._GROUPED, "model.layers
 FAMILIES = {
     "llama": LLAMA,
     "qwen2": ("Qwen2ForCausalLM", tiny.byte_bpe, tiny._GROUPED, "model.layers.{}.mlp"),
+    "falcon": ("FalconForCausalLM", tiny.byte_bpe, tiny._SIZES | {"max_position_embeddings": 128}, "transformer.h.{}.mlp"),
     "gpt2": ("GPT2LMHeadModel", tiny.byte_bpe, tiny._GPT, "transformer.h.{}.mlp"),
 }
 KINDS = ("across", "relu", "skip", "jumprelu", "topk", "across topk", "one layer")
@@ -91,7 +92,12 @@ def parts_of(own, text=TEXT, corrupt=None, ablation="mean"):
     return model, candidates, DirectEffects(model, candidates, Budget(32, 10**4))
 
 
-OTHERS = [("llama", kind) for kind in KINDS[1:]] + [("gpt2", "across"), ("gpt2", "skip"), ("qwen2", "jumprelu")]
+OTHERS = [("llama", kind) for kind in KINDS[1:]] + [
+    ("gpt2", "across"),
+    ("gpt2", "skip"),
+    ("qwen2", "jumprelu"),
+    ("falcon", "relu"),
+]
 
 
 @pytest.mark.parametrize(
