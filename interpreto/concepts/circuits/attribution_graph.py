@@ -48,7 +48,7 @@ class DirectEffects:
         found = []
         for (length, _), codes in zip(self.candidates.shapes, self.model.codes, strict=True):
             rest = torch.full((length, 1), torch.nan)
-            found.append((rest if codes is None else torch.cat([codes.amounts.double().cpu(), rest], 1)).flatten())
+            found.append((rest if codes is None else torch.cat([codes.amounts.cpu().double(), rest], 1)).flatten())
         return torch.cat([part.double() for part in found])
 
     def of(self, targets: Sequence[int]) -> Float[Tensor, "r k"]:
@@ -72,18 +72,20 @@ class DirectEffects:
         def constant(place: int) -> Edit:
             def change(hidden: Tensor) -> Tensor:
                 leaves[place] = hidden.detach().requires_grad_()
-                return leaves[place] + self._skipped(place, seen) if self._skips(place) else leaves[place]
+                own = leaves[place].clone()  # which Falcon adds into
+                return own + self._skipped(place, seen) if self._skips(place) else own
 
             return change
 
         with torch.enable_grad():
             rows = [self.model.read.row] * len(targets)
             logits = linear_outputs(self.model.recorder, rows, self.model.edits(seen, constant))
-            values = [self._value(target, i, seen, logits) for i, target in enumerate(targets)]
-            total = torch.stack([value.double() for value in values]).sum()
+            total = logits.new_zeros(())
+            for i, target in enumerate(targets):
+                total = total + _wide(self._value(target, i, seen, logits))
         at = [leaves[place] for place in range(len(leaves))]
         found = torch.autograd.grad(total, at, allow_unused=True) if total.requires_grad else [None] * len(at)
-        slopes = [torch.zeros_like(a) if slope is None else slope for slope, a in zip(found, at, strict=True)]
+        slopes = [_wide(torch.zeros_like(a) if slope is None else slope) for slope, a in zip(found, at, strict=True)]
         return torch.cat([self._products(place, slopes).flatten(1) for place in range(len(at))], 1).cpu()[:, self.nodes]
 
     def _value(self, target: int, copy: int, seen: dict[str, Tensor], logits: Tensor) -> Float[Tensor, ""]:
@@ -111,7 +113,7 @@ class DirectEffects:
     @torch.no_grad()
     def _error(self, place: int) -> Float[Tensor, "l d"]:
         """Return what no concept explains at a place: there is no error where all is one part."""
-        found = self.model.states[self.model.places[place].point.name].clone()
+        found = _wide(self.model.states[self.model.places[place].point.name].clone())
         for _, codes in self.model.writers(place):
             found -= (codes.amounts @ codes.group.directions(place, codes.chosen).to(codes.amounts)).to(found)
         for group in self.model.places[place].writers[:1]:
@@ -218,6 +220,11 @@ class AttributionGraph:
             last = last[self.targets] @ steps
             total += last
         return total
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Return numbers in float32, or as they are in float64."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _shares(rows: Float[Tensor, "r k"]) -> Float[Tensor, "r k"]:

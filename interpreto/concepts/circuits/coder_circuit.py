@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from interpreto.concepts.base import ConceptExplainer
 from interpreto.concepts.circuits.ablated_model import OUTPUTS_A_PASS
 from interpreto.concepts.circuits.ablation import replacements
@@ -124,7 +122,7 @@ class CoderCircuit:
             place, token, part = own.place(int(graph.nodes[k]))
             amount = None if graph.amounts[k].isnan() else float(graph.amounts[k])
             nodes.append(Node(model.name(place, part), place, token, float(effects[k]), float(influence[k]), amount))
-        first = torch.tensor([own.place(int(number))[0] == 0 for number in graph.nodes])
+        first = graph.nodes < own.sizes[0]
         entering, unexplained = first.to(influence), (graph.amounts.isnan() & ~first).to(influence)
         replacement, completeness = graph.scores(unexplained, entering, depth)
         return Circuit(

@@ -50,9 +50,10 @@ def find_circuit(
 ) -> Circuit:
     """Find the parts of a model that a metric of its output depends on most, and measure what they keep of it.
 
-    Parts are ranked by what the metric loses when each is ablated, alone and within the whole model. The circuit has the
-    first of them; its faithfulness is measured with everything else ablated. No ranking makes a circuit faithful: look at
-    the curve over the number of nodes, which every drawing shows.
+    Parts are ranked by what the metric loses when each is ablated, alone and within the whole model; concepts of transcoders
+    by their influence over all paths of an attribution graph. The circuit has the first of them; its faithfulness is measured
+    with everything else ablated. No ranking makes a circuit faithful: look at the curve over the number of nodes, which every
+    drawing shows.
 
     Args:
         splitter: A model with split points.
@@ -65,10 +66,10 @@ def find_circuit(
             constants. A feed-forward layer that no transcoder writes is one node at each token.
         parts: Without explainers: ``"sublayers"`` (heads and feed-forward layers), ``"heads"`` or ``"layers"`` (the split
             points).
-        ablation: What takes the place of a part: ``"corrupt"``, its value in the counterpart (as in patching);
-            ``"position"``, its mean over texts at the same token, which must all have one length; ``"mean"``, its mean over
-            all tokens of all texts, the first of each apart. None: ``"corrupt"`` where there are counterparts, else
-            ``"mean"``.
+        ablation: What takes the place of a part, with transcoders also of embeddings: ``"corrupt"``, its value in the
+            counterpart (as in patching); ``"position"``, its mean over texts at the same token, which must all have one
+            length; ``"mean"``, its mean over all tokens of all texts, the first of each apart. None: ``"corrupt"`` where
+            there are counterparts, else ``"mean"``.
         reference: Texts that means are taken over; None: the inputs, and their counterparts.
         by_token: Nodes are parts at one token, as all texts have the same number of them; False: parts at all tokens. None:
             True for one text. Nodes of transcoders are always at tokens, of one text.
@@ -87,7 +88,7 @@ def find_circuit(
 
     Raises:
         OptionError, InputError, TargetError: what cannot be asked.
-        ModelError: no gradient passes through an explainer's decoder, or no heads were found.
+        ModelError: no gradient passes through an explainer's decoder, or no heads, or feed-forward layers, were found.
 
     Examples:
         >>> from interpreto import Contrast, ModelWithSplitPoints, demo

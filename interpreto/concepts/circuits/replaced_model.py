@@ -139,7 +139,7 @@ class ReplacedModel:
             def change(hidden: Tensor) -> Tensor:
                 value = hidden if written is None else written(hidden)
                 if point.name in read:
-                    seen[point.name] = value
+                    seen[point.name] = value.clone()  # which a block may add into
                 return value
 
             return change

@@ -39,8 +39,10 @@ def _graph(circuit: Circuit) -> Callable[[Axes], None]:
         for i, node in enumerate(circuit.nodes):
             box = {"boxstyle": "round", "facecolor": COLORS(0.5 + node.effect / largest / 2), "edgecolor": "#909090"}
             name = short_name(short(node.name, circuit.places[node.place]), 14)
-            style = {"fontsize": "x-small", "fontstyle": "italic" if is_bare(node) else "normal"}
-            axes.text(where.columns[i], where.rows[i], name, ha="center", va="center", bbox=box, zorder=2, **style)
+            text = axes.text(
+                where.columns[i], where.rows[i], name, ha="center", va="center", fontsize="x-small", bbox=box, zorder=2
+            )
+            text.set_fontstyle("italic" if is_bare(node) else "normal")
         axes.text(top[1], top[0], short_name(circuit.metric, 50), ha="center", va="center", fontsize="small", zorder=2)
         axes.set_xlim(-0.7, where.width - 0.3)
         axes.set_ylim(-0.7, top[0] + 0.5)

@@ -148,6 +148,29 @@ class ConstantPass:
                 held[p] += coder.wiring.written(coder.decoder_bias)[place.writers[0].written[p]]
         return held
 
+    def through_concepts(self, embedding, errors):
+        """Return the metric where active concepts are read anew, and stay active, and write next to given errors.
+
+        Args:
+            embedding: What enters the first block.
+            errors: Of each place; that of the first one is not used.
+        """
+
+        def written(place):
+            found = self.nothing()[place] + errors[place]
+            for _, codes in self.parts.writers(place):
+                weight, bias = codes.group.encoder(codes.chosen)
+                amounts = (self.reads[codes.group.read.name] @ weight.T + bias) * (codes.amounts > 0)
+                found = found + amounts @ codes.group.directions(place, codes.chosen)
+            return found
+
+        first, *others = self.parts.places
+        given = {first.point.name: lambda: embedding}
+        given |= {place.point.name: lambda p=p: written(p) for p, place in enumerate(others, 1)}
+        self.mode.at = 0
+        with torch.no_grad(), placed(self.network, given, self.reads), self.mode:
+            return float(self.score(self.network(self.parts.read.row.input_ids[None]).logits))
+
     def _value(self, place, values):
         for coder in coders_of(self.parts.places[place]):
             values = values + self.reads[self.parts.places[place].writers[0].read.name] @ skip_of(coder)

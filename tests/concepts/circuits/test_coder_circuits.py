@@ -33,6 +33,7 @@ LLAMA = "LlamaForCausalLM", tiny.sentencepiece_bpe, tiny._GROUPED, "model.layers
 FAMILIES = {
     "llama": LLAMA,
     "qwen2": ("Qwen2ForCausalLM", tiny.byte_bpe, tiny._GROUPED, "model.layers.{}.mlp"),
+    "falcon": ("FalconForCausalLM", tiny.byte_bpe, tiny._SIZES | {"max_position_embeddings": 128}, "transformer.h.{}.mlp"),
     "gpt2": ("GPT2LMHeadModel", tiny.byte_bpe, tiny._GPT, "transformer.h.{}.mlp"),
 }
 KINDS = ("across", "relu", "skip", "jumprelu", "topk", "across topk", "one layer")
@@ -91,7 +92,12 @@ def parts_of(own, text=TEXT, corrupt=None, ablation="mean"):
     return model, candidates, DirectEffects(model, candidates, Budget(32, 10**4))
 
 
-OTHERS = [("llama", kind) for kind in KINDS[1:]] + [("gpt2", "across"), ("gpt2", "skip"), ("qwen2", "jumprelu")]
+OTHERS = [("llama", kind) for kind in KINDS[1:]] + [
+    ("gpt2", "across"),
+    ("gpt2", "skip"),
+    ("qwen2", "jumprelu"),
+    ("falcon", "relu"),
+]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +180,33 @@ def test_influence_and_effects_are_sums_over_all_paths():
     assert completeness == pytest.approx(sum(w * (1 - e) for w, e in zip(weights, errors, strict=True)) / sum(weights))
 
 
-SOME = ["across", pytest.param("topk", marks=pytest.mark.slow), pytest.param("one layer", marks=pytest.mark.slow)]
+@pytest.mark.parametrize("kind", ["across", pytest.param("relu", marks=pytest.mark.slow)])
+def test_effects_are_what_is_lost_through_all_concepts_that_stay_active(kind):
+    own = case("llama", kind, bias=0.1)
+    model, candidates, effects = parts_of(own)
+    graph = AttributionGraph.of(effects, len(model.places))
+    found = graph.effects(len(model.places))
+    constant = ConstantPass(own.splitter.model, model, score)
+    constant(constant.everything())
+    embedding, errors = constant.everything()[0], [error[None] for error in effects.errors]
+    whole = constant.through_concepts(embedding, errors)
+    assert whole == pytest.approx(candidates.ends()[0], abs=1e-5)
+    for column in (graph.amounts.isnan()).nonzero()[:, 0].tolist()[::2]:
+        place, token, _ = candidates.place(int(graph.nodes[column]))
+        less, without = embedding.clone(), [error.clone() for error in errors]
+        if place == 0:
+            less[0, token] = 0.0
+        without[place][0, token] = 0.0
+        assert float(found[column]) == pytest.approx(whole - constant.through_concepts(less, without), abs=1e-5)
+
+
+SOME = [
+    "across",
+    pytest.param("topk", marks=pytest.mark.slow),
+    pytest.param("jumprelu", marks=pytest.mark.slow),
+    pytest.param("skip", marks=pytest.mark.slow),
+    pytest.param("one layer", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("kind", SOME)

@@ -94,6 +94,9 @@ def test_within_a_cross_layer_transcoder_only_later_layers_are_acted_on(linear):
         flow = concept_to_concept(across, across, IDS, concepts=[1, 4], at=2, method=method)[0]
         assert not flow.values[0].any() and not flow.error[0].any()  # of layer 0, which reads before anything is written
         assert flow.values[1, :3, :3].abs().min() > 0 and not flow.values[1, :, 3:].any()
+        for other in concept_to_concept(across, across, [IDS[:4], IDS], concepts=[1, 4], at=2, method=method):
+            length = other.values.shape[1]
+            assert_close(other.values, flow.values[:, :length], atol=2e-3, rtol=1e-4)  # texts do not depend on each other
 
 
 def test_a_crosscoder_is_acted_on_at_all_places_that_follow(linear):
