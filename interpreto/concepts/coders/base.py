@@ -108,13 +108,15 @@ class CoderConcepts(TrainedConcepts, ABC):
         given = self.by_place(activations)
         places = tuple(self.split_point.split(JOINT)) if self.split_point else tuple(given)
         self._check_count(places)
+        if missing := [place for place in places if place not in given]:
+            raise InputError(f"`activations`: holds {', '.join(given)}; {', '.join(missing)} are needed to learn.")
+        for place in places:
+            self._check_source(given[place], place)
         rows = read_activations(given, JOINT.join(places), self.device)
         if self.is_fitted and not overwrite:
             raise OptionError("`overwrite`: this explainer is already fitted; pass overwrite=True to learn its concepts anew.")
-        wiring = self._wiring([int(given[place].shape[1]) for place in places if place in given])
-        if rows.d != wiring.row_width:
-            raise InputError(f"`activations`: holds {', '.join(given)}; {', '.join(places)} are needed to learn.")
-        standard = Standard.measured(rows, wiring).shared_by(Ranks.of_this_training(options.distributed))
+        wiring = self._wiring([int(given[place].shape[1]) for place in places])
+        standard = Standard.measured(rows, wiring, places).shared_by(Ranks.of_this_training(options.distributed))
         training = CoderTraining(self.nb_concepts, wiring, self.gate, self.concept_model.has_skip)
         self.history = []
         self.concept_model.forget()
@@ -144,6 +146,15 @@ class CoderConcepts(TrainedConcepts, ABC):
         if len(names) < len(activations):
             raise InputError(f"`activations`: got {len(activations)} of them, for {', '.join(names)}.")
         return dict(zip(names, activations, strict=False))
+
+    def _check_source(self, source: Any, place: str) -> None:
+        """Refuse what are no activations of a place: of integers, of another shape, or a store of another place or model."""
+        named = self.split_point is not None
+        read_activations(source, place.removeprefix(OTHER) if named else None, self.device)
+        check_model = getattr(source, "check_model", None)
+        if callable(check_model) and named and isinstance(self.splitter, JointSplitter):
+            splitter, name = self.splitter.home(place)
+            check_model(splitter.model, name)
 
     def _check_count(self, places: Sequence[str]) -> None:
         """Refuse another number of places than the concept model has."""
