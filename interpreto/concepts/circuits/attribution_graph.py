@@ -18,6 +18,8 @@ from interpreto.models.linear_pass import linear_outputs
 
 ROWS = 4096
 """Concepts whose incoming edges are computed, at most: those of the largest influence."""
+CELLS = 2**27
+"""Edges that are held, at most, those of no weight included."""
 ROUND = 256
 """Concepts whose edges are computed before influences are computed again."""
 
@@ -163,11 +165,12 @@ class AttributionGraph:
         nodes, amounts = effects.nodes, effects.amounts()[effects.nodes]
         (output,) = effects.of([OUTPUT])
         graph = AttributionGraph(nodes, amounts, output, torch.zeros(0, dtype=torch.long), output.new_zeros(0, len(output)))
-        while len(graph.targets) < ROWS:
+        most = min(ROWS, max(ROUND, CELLS // len(nodes)))
+        while len(graph.targets) < most:
             waiting = graph.influence(depth)
             waiting[amounts.isnan()] = 0.0
             waiting[graph.targets] = 0.0
-            order = waiting.argsort(descending=True, stable=True)[: min(ROUND, ROWS - len(graph.targets))]
+            order = waiting.argsort(descending=True, stable=True)[: min(ROUND, most - len(graph.targets))]
             order = order[waiting[order] > 0]
             if not len(order):
                 break

@@ -22,7 +22,7 @@ from interpreto.concepts.circuits.candidates import Candidates
 from interpreto.concepts.circuits.circuit import OUTPUT
 from interpreto.concepts.circuits.coder_circuit import CoderCircuit
 from interpreto.concepts.circuits.pairs import read_texts
-from interpreto.errors import InputError, OptionError
+from interpreto.errors import InputError, ModelError, OptionError
 from interpreto.models.batching import Budget
 from tests import tiny
 from tests.concepts.circuits.planted_coders import ConstantPass, drawn
@@ -312,5 +312,11 @@ def test_what_has_no_meaning_is_refused():
     ]:
         with pytest.raises(OptionError, match=match):
             find_circuit(splitter, TEXT, score, **wrong)
+    shared, tokenizer = tiny.CLASSIFIERS["albert"]()
+    layer = "albert.encoder.albert_layer_groups.0.albert_layers.0"
+    twice = ModelWithSplitPoints(shared, [f"{layer}.ffn:input", f"{layer}.ffn_output"], tokenizer=tokenizer)
+    coder = drawn(TranscoderConcepts(twice, 8, activation="relu"), [WIDTH], [WIDTH], dtype=torch.float32)
+    with pytest.raises(ModelError, match="runs 1 blocks in 2 layers"):
+        find_circuit(twice, TEXT, "positive", explainers=coder)
     with pytest.raises(InputError, match="got 2 texts"):
         find_circuit(splitter, [TEXT, TEXT], score, **asked)
