@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.activations import read_activations
-from interpreto.concepts.base import AnyActivations, ConceptExplainer
 from interpreto.concepts.coders.gates import Gate
 from interpreto.concepts.coders.joint_splitter import OTHER, JointSplitter
 from interpreto.concepts.coders.model import Coder
@@ -20,14 +18,14 @@ from interpreto.concepts.coders.standard import Standard
 from interpreto.concepts.coders.training import CoderTraining
 from interpreto.concepts.coders.wiring import Wiring
 from interpreto.concepts.joint_rows import JOINT
-from interpreto.concepts.saes.record import TrainingRecord
-from interpreto.concepts.saes.trainer import TrainingOptions, train
+from interpreto.concepts.saes.fitting import TrainedConcepts
+from interpreto.concepts.saes.options import TrainingOptions
+from interpreto.concepts.saes.parallel import Ranks
+from interpreto.concepts.saes.trainer import train
 from interpreto.errors import InputError, OptionError
 
-Explainer = TypeVar("Explainer", bound="CoderConcepts")
 
-
-class CoderConcepts(ConceptExplainer, ABC):
+class CoderConcepts(TrainedConcepts, ABC):
     """Base of explainers whose concepts are read at some places and written at some places.
 
     The split point is a joint one: the places that are read, then those that are written, with ``" + "`` between their
@@ -36,7 +34,6 @@ class CoderConcepts(ConceptExplainer, ABC):
     Attributes:
         read: Names of the places that are read; empty where nothing names them.
         written: Names of the places that are written.
-        history: One `TrainingRecord` per epoch.
         published: What the files say of a published one; empty otherwise.
     """
 
@@ -89,7 +86,7 @@ class CoderConcepts(ConceptExplainer, ABC):
         joint = None if splitter is None else _joint(splitter, places, self.written)
         point = JOINT.join(places) if places else None
         super().__init__(joint, model, point, device, random_state=random_state, options=options)
-        self.history: list[TrainingRecord] = []
+        self.history = []
         self.published: dict[str, Any] = dict(options.get("published") or {})
         self.variance_explained: float | None = None
 
@@ -107,50 +104,7 @@ class CoderConcepts(ConceptExplainer, ABC):
     def _wiring(self, widths: Sequence[int]) -> Wiring:
         """Return the columns of rows of places of these widths."""
 
-    def fit(
-        self: Explainer,
-        activations: AnyActivations | Sequence[Any],
-        overwrite: bool = False,
-        tqdm_bar: bool | None = None,
-        *,
-        nb_epochs: int = 20,
-        batch_size: int = 512,
-        lr: float = 2e-3,
-        warm_up: float = 0.1,
-        clip_grad: float | None = 1.0,
-        revive: bool = True,
-        mixed_precision: bool = False,
-        checkpoint: str | PathLike[str] | None = None,
-        checkpoint_every: int | None = None,
-    ) -> Explainer:
-        """Train on activations of all places, and return the explainer; `history` has one record per epoch.
-
-        Each place is centered and brought to one size first, so that neither its offset nor its scale matters. Sparse
-        autoencoders are trained in the same way; the other arguments are described at `VanillaSAEConcepts.fit`.
-
-        Args:
-            activations: Those of all places: a dictionary by split point, as a splitter's `get_activations` returns it, or
-                a sequence of tensors or stores in the order of the places. Of two models, a pair of dictionaries.
-            overwrite: Train anew what was trained.
-            tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
-            nb_epochs: Passes over the activations.
-            batch_size: Rows per step.
-            lr: Learning rate.
-            warm_up: Fraction of the steps over which learning rate and sparsity penalty grow.
-            clip_grad: Largest norm of a step's gradient; None for any.
-            revive: Restart concepts that no row had.
-            mixed_precision: Compute in bfloat16 where that is safe.
-            checkpoint: File for the state of the training, from which it is resumed.
-            checkpoint_every: Steps between two writings; None: once per epoch.
-
-        Raises:
-            InputError: a place is missing, the places have different numbers of rows, or rows are all equal.
-            OptionError: it is fitted already, or an option is out of range.
-            ModelError: the training diverged.
-        """
-        options = TrainingOptions(
-            nb_epochs, batch_size, lr, warm_up, clip_grad, revive, mixed_precision, checkpoint, checkpoint_every
-        )
+    def _train(self, activations: Any, overwrite: bool, options: TrainingOptions, tqdm_bar: bool | None) -> None:
         given = self.by_place(activations)
         places = tuple(self.split_point.split(JOINT)) if self.split_point else tuple(given)
         self._check_count(places)
@@ -160,15 +114,15 @@ class CoderConcepts(ConceptExplainer, ABC):
         wiring = self._wiring([int(given[place].shape[1]) for place in places if place in given])
         if rows.d != wiring.row_width:
             raise InputError(f"`activations`: holds {', '.join(given)}; {', '.join(places)} are needed to learn.")
-        standard = Standard.measured(rows, wiring)
+        standard = Standard.measured(rows, wiring).shared_by(Ranks.of_this_training(options.distributed))
         training = CoderTraining(self.nb_concepts, wiring, self.gate, self.concept_model.has_skip)
         self.history = []
+        self.concept_model.forget()
         history = train(training, standard.of(rows), options, self.random_state, tqdm_bar)
         with torch.no_grad():
             widths = wiring.reads if wiring.shared else (*wiring.reads, *wiring.writes)
             self.concept_model.take(standard.folded(training.tensors()), torch.tensor(widths, device=self.device))
         self.history = history
-        return self
 
     def by_place(self, activations: Any) -> dict[str, Any]:
         """Return activations by place, from whatever holds those of each.

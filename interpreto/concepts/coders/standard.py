@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.coders.wiring import Wiring
 from interpreto.concepts.outliers import measure_spread
+from interpreto.concepts.saes.parallel import Ranks
 from interpreto.errors import InputError
 
 
@@ -89,6 +90,16 @@ class Standard:
             sizes.append(spread.center.new_full((width,), spread.scale * share))
             start += width
         return Standard(wiring, torch.cat(centers), torch.cat(sizes))
+
+    def shared_by(self, ranks: Ranks) -> Standard:
+        """Replace the numbers by those of the first process of a training.
+
+        Raises:
+            OptionError: the processes have other places, so that not even the numbers are as many.
+        """
+        ranks.check_alike(f"coders of {self.wiring}", self.center.device)
+        ranks.share_first([self.center, self.size])
+        return self
 
     def of(self, rows: Activations) -> Activations:
         """Return rows in these units."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from torch import Generator, Tensor, nn
 from interpreto.concepts.activations import ROWS, Activations
 from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import EncodedAutoencoder, Pass, SparseAutoencoder
-from interpreto.concepts.saes.positive_codes import learn_positive
+from interpreto.concepts.saes.positive_codes import close_below, learn_positive
 from interpreto.concepts.saes.sparse_codes import (
     SparseCodes,
     in_closed_form,
@@ -114,32 +115,41 @@ class AverageTopK(EncodedAutoencoder, ABC):
     def chosen(self, rows: Float[Tensor, "b d"], weights: Float[Tensor, " b"]) -> Float[Tensor, "b c"]:
         """Return the largest pre-activations of a batch of training."""
         values = self.preactivations(rows).relu()
-        return torch.where(values >= self.least(values, weights), values, 0.0)
-
-    def least(self, values: Float[Tensor, "b c"], weights: Float[Tensor, " b"]) -> Float[Tensor, ""]:
-        """Return the least of the largest positive pre-activations of a batch of training, ``k`` per ordinary row."""
-        ordinary = weights == 1
-        own, count = int(ordinary.sum()), int(self.ranks.total(ordinary.sum()))
-        if count == 0:
-            ordinary = weights > 0
-            own, count = int(ordinary.sum()), int(self.ranks.total(ordinary.sum()))
-        among = values if own == len(values) else values[ordinary]
-        return least_of_largest(self.ranks.candidates(among, self.k * count), self.k * count)
+        return torch.where(values >= self.ranks.least_of_batch(values, weights, self.k), values, 0.0)
 
     def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
         """Set the threshold with which ordinary rows have ``k`` concepts on average: of rows at random, if there are many."""
-        rows, size = [], 0
-        for batch in activations.batches(ROWS, Generator().manual_seed(random_state)):
-            ordinary = batch[spread.ordinary(batch)]
-            rows.append(self.preactivations(self.normalized(ordinary.float())).relu())
-            size += rows[-1].numel()
-            if size >= MOST_CODES:
-                break
-        values = torch.cat(rows)
-        least = least_of_largest(values, self.k * len(values))
-        below = values[values < least]
-        next_one = below.max() if below.numel() else torch.zeros_like(least)
-        self.threshold = ((least + next_one) / 2).reshape(1)  # between two of them: no code hangs on how a product is rounded
+
+        def preactivations(batch: Tensor) -> Tensor:
+            return self.preactivations(self.normalized(batch[spread.ordinary(batch)].float()))
+
+        self.threshold = measured_threshold(preactivations, activations, self.k, random_state)
+
+
+def measured_threshold(
+    preactivations: Callable[[Tensor], Tensor], activations: Activations, k: int, random_state: int
+) -> Float[Tensor, 1]:
+    """Return the threshold with which rows have ``k`` concepts on average, midway between two pre-activations.
+
+    So no code hangs on how a product is rounded.
+
+    Args:
+        preactivations: Those of the rows of a batch that count.
+        activations: The rows: some at random, where there are many.
+        k: Concepts per row.
+        random_state: Seed of the order of the rows.
+    """
+    found, size = [], 0
+    for batch in activations.batches(ROWS, Generator().manual_seed(random_state)):
+        found.append(preactivations(batch).relu())
+        size += found[-1].numel()
+        if size >= MOST_CODES:
+            break
+    values = torch.cat(found)
+    least = least_of_largest(values, k * len(values))
+    below = values[values < least]
+    next_one = below.max() if below.numel() else torch.zeros_like(least)
+    return ((least + next_one) / 2).reshape(1)
 
 
 class BatchTopKSAE(AverageTopK):
@@ -155,7 +165,7 @@ class BatchTopKSAE(AverageTopK):
         if in_closed_form(rows):
 
             def close(values: Tensor) -> None:
-                torch.threshold_(values, float(self.least(values, weights).nextafter(values.new_zeros(()))), 0.0)
+                close_below(values, self.ranks.least_of_batch(values, weights, self.k))
 
             encoder = (self.encoder_weight, self.encoder_bias, self.decoder_bias)
             found = learn_positive(rows, encoder, (self.atoms, self.decoder_bias), self.memory, close)

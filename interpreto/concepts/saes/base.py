@@ -18,6 +18,7 @@ from interpreto.concepts.saes.parallel import ALONE, Ranks
 from interpreto.concepts.saes.sparse_codes import SparseCodes
 from interpreto.errors import InputError
 
+DECIDING = ("nb_concepts", "k", "l1", "l0", "bandwidth", "start_threshold", "beginnings", "tied")
 CACHED = 1 << 18  # numbers of a matrix that a processor's cache holds, next to as many of two others
 REVIVED = 0.7  # norm of a revived concept's encoder weights: smaller ones rarely fire, those of norm 1 disturb the others
 
@@ -47,11 +48,14 @@ class Autoencoder(ConceptModel, ABC):
         first_target: Column of the rows of a training from which on they are reconstructed; 0: they are reconstructed whole.
             A model that reconstructs something else than what it reads is trained on rows that hold both, one after the
             other: `learn` gets them whole, and returns a reconstruction of the columns from here on.
+        deciding: Names of the attributes that make a training what it is, where a model has them: a training is resumed with
+            the same ones only.
         ranks: The processes that train it, while it is trained.
         memory: Lends the large tensors of a step, while it is trained.
     """
 
     axes: ClassVar = {"mean": "d", "scale": "1"}
+    deciding: ClassVar[tuple[str, ...]] = DECIDING
     first_target: int = 0
     ranks: Ranks = ALONE
     memory: Memory = Memory()

@@ -12,6 +12,7 @@ import torch.distributed
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from interpreto.concepts.saes.sparse_codes import least_of_largest
 from interpreto.errors import OptionError
 
 
@@ -129,6 +130,22 @@ class Ranks:
         torch.distributed.all_gather(parts, padded)
         return torch.cat(parts)
 
+    def least_of_batch(self, values: Float[Tensor, "b c"], weights: Float[Tensor, " b"], k: int) -> Float[Tensor, ""]:
+        """Return the least of the largest positive pre-activations of a batch, ``k`` per ordinary row of all processes.
+
+        Args:
+            values: Pre-activations of this process's part of the batch.
+            weights: Weight of each of its rows; 1 for ordinary rows. Where no process has one, all rows count.
+            k: Concepts per row, on average.
+        """
+        ordinary = weights == 1
+        own, count = int(ordinary.sum()), int(self.total(ordinary.sum()))
+        if count == 0:
+            ordinary = weights > 0
+            own, count = int(ordinary.sum()), int(self.total(ordinary.sum()))
+        among = values if own == len(values) else values[ordinary]
+        return least_of_largest(self.candidates(among, k * count), k * count)
+
     def check_alike(self, facts: str, device: torch.device) -> None:
         """Raise an `OptionError` unless all processes train the same.
 
@@ -136,6 +153,8 @@ class Ranks:
             facts: Says what is trained, and on what.
             device: Where this process computes.
         """
+        if self.world == 1:
+            return
         digest = int.from_bytes(hashlib.sha256(facts.encode()).digest()[:6], "big")
         least = torch.tensor([digest, -digest], device=device)
         torch.distributed.all_reduce(least, torch.distributed.ReduceOp.MIN)

@@ -71,6 +71,11 @@ def learn_positive(
     return Learned(codes, reconstruction, sums)
 
 
+def close_below(values: Float[Tensor, "b c"], least: Float[Tensor, ""]) -> None:
+    """Set the positive numbers below another one to zero, in place."""
+    torch.threshold_(values, float(least.nextafter(least.new_zeros(()))), 0.0)
+
+
 def _parts(codes: Float[Tensor, "b c"]) -> Iterator[slice]:
     """Yield the concepts, some at a time."""
     rows, concepts = codes.shape

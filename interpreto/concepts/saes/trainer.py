@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Generator, Iterable
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,7 @@ class _Training:
     def start(self) -> Spread:
         """Draw the weights; those of the first process count, and its center and scale."""
         model, activations = self.model, self.activations
-        if self.ranks.world > 1:
-            self.ranks.check_alike(json.dumps(self.facts(), sort_keys=True), activations.device)
+        self.ranks.check_alike(json.dumps(self.facts(), sort_keys=True), activations.device)
         spread = model.start(activations, self.random_state)
         numbers = torch.tensor([spread.scale, spread.cut, spread.variance], dtype=torch.float64, device=activations.device)
         self.ranks.share_first([*state_of(model).values(), spread.center, numbers])
@@ -233,13 +232,14 @@ class _Training:
     def facts(self) -> dict[str, Any]:
         """Return what must be the same for a training to be resumed."""
         facts = self.options.facts()
-        names = ("nb_concepts", "k", "l1", "l0", "bandwidth", "start_threshold")
-        facts |= {name: getattr(self.model, name) for name in names if hasattr(self.model, name)}
-        beginnings: Any = getattr(self.model, "beginnings", None)
-        if beginnings is not None:
-            facts["beginnings"] = list(beginnings)  # as a file holds it
+        own = {name: getattr(self.model, name) for name in self.model.deciding if hasattr(self.model, name)}
+        facts |= {name: _as_in_a_file(value) for name, value in own.items() if value is not False}
         facts |= {"model": type(self.model).__name__, "random_state": self.random_state}
         return facts | {"rows": self.activations.n, "width": self.activations.d}
+
+
+def _as_in_a_file(value: Any) -> Any:
+    return json.loads(json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value))
 
 
 def _clip(parameters: Iterable[nn.Parameter], most: float) -> None:

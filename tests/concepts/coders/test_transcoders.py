@@ -11,6 +11,7 @@ from interpreto.concepts.coders.gates import gate_of
 from interpreto.concepts.coders.standard import Standard
 from interpreto.concepts.coders.training import CoderTraining
 from interpreto.concepts.coders.wiring import Wiring
+from interpreto.concepts.saes.sparse_codes import SparseCodes
 from interpreto.errors import InputError, OptionError
 
 KINDS = ("relu", "topk", "batchtopk", "jumprelu")
@@ -55,6 +56,47 @@ def test_folded_weights_compute_what_was_trained_in_standard_units(kind, skip):
     (written,) = explainer.written_rows(codes, x)
     torch.testing.assert_close(written, learned.reconstruction * scale + y.mean(0), atol=2e-3, rtol=1e-3)
     assert torch.equal(codes, explainer.encode_activations(torch.cat([x, y], 1)))  # joint rows have the same codes
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("kind", ["relu", "topk", "batchtopk"])
+def test_a_step_in_closed_form_is_autograds(kind, skip, monkeypatch):
+    x, y = drawn(64, 5), drawn(64, 4, seed=1)
+    rows, wiring = torch.cat([x, y], 1), Wiring((5,), (4,))
+    weights, found = torch.where(torch.arange(64) % 7 == 0, 0.2, 1.0), []
+    for fast in (True, False):
+        training = CoderTraining(48, wiring, gate_of(kind, 48, 3, 0.1, 3e-3), skip)
+        training.start(Activations(rows, rows.device), 0)
+        if not fast:
+            monkeypatch.setattr(type(training.gate), "learn", lambda *_: None)
+        learned = training.learn(rows, 0.7, weights)
+        assert isinstance(learned.codes, SparseCodes) == (fast and kind != "relu")  # half of ReLU's codes are not zero
+        assert ("_Dense" in str(learned.reconstruction.grad_fn)) == (fast and kind == "relu" and not skip)
+        loss = (weights * (y - learned.reconstruction).square().sum(1)).mean() + learned.penalty
+        codes = learned.codes.dense() if isinstance(learned.codes, SparseCodes) else learned.codes
+        found.append([codes, learned.reconstruction, loss, *torch.autograd.grad(loss, list(training.parameters()))])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_a_checkpoint_of_another_gate_is_refused(tmp_path):
+    x, y = drawn(60, 5), drawn(60, 4, seed=1)
+    options = {"nb_epochs": 1, "checkpoint": tmp_path / "file"}
+    TranscoderConcepts(None, 8, activation="relu").fit([x, y], **options)
+    for other in ({"activation": "jumprelu"}, {"activation": "relu", "l1": 0.2}, {"activation": "relu", "skip": True}):
+        with pytest.raises(OptionError, match=r"`checkpoint`: .* is of a training with"):
+            TranscoderConcepts(None, 8, **other).fit([x, y], **options)
+
+
+def test_an_interrupted_overwriting_leaves_no_fitted_explainer(monkeypatch):
+    explainer = fitted(k=2)
+    monkeypatch.setattr(CoderTraining, "calibrate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        explainer.fit([drawn(200, 5), drawn(200, 4)], overwrite=True, nb_epochs=1)
+    assert not explainer.is_fitted and explainer.history == []
+    monkeypatch.undo()
+    explainer.fit([drawn(200, 5), drawn(200, 4)], nb_epochs=1)
+    assert explainer.is_fitted and len(explainer.history) == 1
 
 
 def test_a_planted_layer_is_recovered():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +12,15 @@ from torch import Tensor, nn
 
 from interpreto.concepts import (
     BatchTopKSAEConcepts,
+    CrosscoderConcepts,
+    CrossLayerTranscoderConcepts,
     GatedSAEConcepts,
     JumpReLUSAEConcepts,
     MatryoshkaSAEConcepts,
     MpSAEConcepts,
     SAEExplainer,
     TopKSAEConcepts,
+    TranscoderConcepts,
     VanillaSAEConcepts,
     load_concepts,
 )
@@ -22,6 +28,7 @@ from interpreto.concepts.adapters.overcomplete import load_overcomplete
 from interpreto.concepts.saes import architectures as sparse_autoencoders
 from interpreto.concepts.saes.architectures import JumpReLUSAE, MatchingPursuitSAE
 from interpreto.concepts.saes.base import Autoencoder
+from interpreto.concepts.saes.fitting import TrainedConcepts
 from interpreto.concepts.saes.trainer import TrainingOptions
 from interpreto.errors import FileError, InputError, InterpretoError, ModelError, OptionError
 from tests.concepts.activations import demo_activations
@@ -242,6 +249,13 @@ def test_a_store_is_streamed():
     streamed = TopKSAEConcepts(None, 24, k=3).fit(store, nb_epochs=3)
     assert store.reads == 0
     assert torch.equal(streamed.get_dictionary(), TopKSAEConcepts(None, 24, k=3).fit(rows, nb_epochs=3).get_dictionary())
+
+
+def test_options_of_a_training_are_those_of_fit():
+    there = {name: p.default for name, p in signature(TrainedConcepts.fit).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert there == {field.name: field.default for field in fields(TrainingOptions)}
+    kinds = (*ALL, SAEExplainer, TranscoderConcepts, CrossLayerTranscoderConcepts, CrosscoderConcepts)
+    assert all(kind.fit is TrainedConcepts.fit for kind in kinds)
 
 
 def test_activations_are_left_alone():
