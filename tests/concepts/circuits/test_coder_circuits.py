@@ -17,6 +17,7 @@ from interpreto.concepts import (
     TranscoderConcepts,
     find_circuit,
 )
+from interpreto.concepts.circuits import attribution_graph
 from interpreto.concepts.circuits.attribution_graph import AttributionGraph, DirectEffects
 from interpreto.concepts.circuits.candidates import Candidates
 from interpreto.concepts.circuits.circuit import OUTPUT
@@ -198,6 +199,22 @@ def test_effects_are_what_is_lost_through_all_concepts_that_stay_active(kind):
             less[0, token] = 0.0
         without[place][0, token] = 0.0
         assert float(found[column]) == pytest.approx(whole - constant.through_concepts(less, without), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_rounds_find_the_same_edges_and_end_at_the_most_influential(monkeypatch):
+    own = case("llama", "across")
+    _, _, effects = parts_of(own)
+    whole = AttributionGraph.of(effects, 3)
+    monkeypatch.setattr(attribution_graph, "ROUND", 7)
+    small = AttributionGraph.of(effects, 3)
+    assert sorted(small.targets.tolist()) == sorted(whole.targets.tolist()) and len(whole.targets) > 20
+    assert_close(small.influence(3), whole.influence(3))
+    monkeypatch.setattr(attribution_graph, "ROWS", 9)
+    few = AttributionGraph.of(effects, 3)
+    assert few.targets.tolist() == small.targets[:9].tolist()
+    first = few.output.abs()[~few.amounts.isnan()].max()
+    assert float(few.output[few.targets[0]].abs()) == float(first)  # the largest direct effect of a concept
 
 
 SOME = [
