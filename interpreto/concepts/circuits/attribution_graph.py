@@ -114,7 +114,7 @@ class DirectEffects:
 
     @torch.no_grad()
     def _error(self, place: int) -> Float[Tensor, "l d"]:
-        """Return what no concept explains at a place: there is no error where all is one part."""
+        """Return what no concept explains at a place: all of it where no transcoder writes."""
         found = _wide(self.model.states[self.model.places[place].point.name].clone())
         for _, codes in self.model.writers(place):
             found -= (codes.amounts @ codes.group.directions(place, codes.chosen).to(codes.amounts)).to(found)
