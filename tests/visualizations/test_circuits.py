@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
 
-from interpreto.concepts.circuits.circuit import Node
-from tests.visualizations.pages import circuit
+from tests.visualizations.pages import attribution_graph, circuit
 
 
 def data_of(page):
@@ -40,10 +38,7 @@ def test_nodes_at_one_token_stand_next_to_each_other():
 
 
 def test_many_nodes_at_one_token_go_on_in_the_next_row():
-    nodes = [Node(f"layer 1 concept {i}", 1, 1, 1.0, 0.1, 2.0) for i in range(9)]
-    nodes += [Node("embedding", 0, 0, 0.5, 0.4), Node("layer 1 error", 1, 0, 0.5, 0.1)]
-    found = replace(circuit(True), nodes=tuple(nodes), edges=(), places=("embedding", "layer 1 mlp"), method="influence")
-    found = replace(found, replacement_score=0.75, completeness_score=0.5)
+    found = attribution_graph()
     data = data_of(found.to_html())
     assert data["rows"] == ["embedding", "layer 1 mlp", "", ""] and data["width"] == 1 + 4 + 1
     assert [node["row"] for node in data["nodes"]] == [1] * 4 + [2] * 4 + [3, 0, 1]

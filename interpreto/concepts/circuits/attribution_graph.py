@@ -18,6 +18,8 @@ from interpreto.models.linear_pass import linear_outputs
 
 ROWS = 4096
 """Concepts whose incoming edges are computed, at most: those of the largest influence."""
+CELLS = 2**27
+"""Edges that are held, at most, those of no weight included."""
 ROUND = 256
 """Concepts whose edges are computed before influences are computed again."""
 
@@ -112,7 +114,7 @@ class DirectEffects:
 
     @torch.no_grad()
     def _error(self, place: int) -> Float[Tensor, "l d"]:
-        """Return what no concept explains at a place: there is no error where all is one part."""
+        """Return what no concept explains at a place: all of it where no transcoder writes."""
         found = _wide(self.model.states[self.model.places[place].point.name].clone())
         for _, codes in self.model.writers(place):
             found -= (codes.amounts @ codes.group.directions(place, codes.chosen).to(codes.amounts)).to(found)
@@ -163,11 +165,12 @@ class AttributionGraph:
         nodes, amounts = effects.nodes, effects.amounts()[effects.nodes]
         (output,) = effects.of([OUTPUT])
         graph = AttributionGraph(nodes, amounts, output, torch.zeros(0, dtype=torch.long), output.new_zeros(0, len(output)))
-        while len(graph.targets) < ROWS:
+        most = min(ROWS, max(ROUND, CELLS // len(nodes)))
+        while len(graph.targets) < most:
             waiting = graph.influence(depth)
             waiting[amounts.isnan()] = 0.0
             waiting[graph.targets] = 0.0
-            order = waiting.argsort(descending=True, stable=True)[: min(ROUND, ROWS - len(graph.targets))]
+            order = waiting.argsort(descending=True, stable=True)[: min(ROUND, most - len(graph.targets))]
             order = order[waiting[order] > 0]
             if not len(order):
                 break

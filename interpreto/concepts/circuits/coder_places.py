@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from interpreto.concepts.circuits.parts import ERROR
 from interpreto.concepts.circuits.tokens import place_name
@@ -110,10 +110,11 @@ class CoderPlaces:
 
         Raises:
             OptionError: two transcoders write one place, or one writes before it reads.
-            ModelError: what a block without a transcoder adds is not found.
+            ModelError: what a block without a transcoder adds is not found, or blocks run several times.
         """
         model, recorder = splitter.model, splitter.recorder
-        path, _ = block_list(model)
+        path, blocks = block_list(model)
+        _check_depth(model, len(blocks))
         ends = [(find_hook_points(model, coder.read), find_hook_points(model, coder.written)) for coder in coders]
         names = [point.name for _, written in ends for point in written]
         for name in names:
@@ -141,6 +142,17 @@ class CoderPlaces:
             rest = given.get(point.name, f"{layer} {ERROR}")
             places.append(CoderPlace(point, place_name(point.name), layer, rest, homes.get(number), writers))
         return CoderPlaces(tuple(places), tuple(points))
+
+
+def _check_depth(model: nn.Module, blocks: int) -> None:
+    """Refuse a model that runs its blocks several times, of which only the first run would be replaced."""
+    config = getattr(model, "config", None)
+    depth = getattr(getattr(config, "get_text_config", lambda: config)(), "num_hidden_layers", blocks)
+    if isinstance(depth, int) and depth > blocks:
+        raise ModelError(
+            f"`splitter`: {type(model).__name__} runs {blocks} blocks in {depth} layers; circuits of transcoders need "
+            "a block for each layer."
+        )
 
 
 def _groups(

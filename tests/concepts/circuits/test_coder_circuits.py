@@ -17,12 +17,13 @@ from interpreto.concepts import (
     TranscoderConcepts,
     find_circuit,
 )
+from interpreto.concepts.circuits import attribution_graph
 from interpreto.concepts.circuits.attribution_graph import AttributionGraph, DirectEffects
 from interpreto.concepts.circuits.candidates import Candidates
 from interpreto.concepts.circuits.circuit import OUTPUT
 from interpreto.concepts.circuits.coder_circuit import CoderCircuit
 from interpreto.concepts.circuits.pairs import read_texts
-from interpreto.errors import InputError, OptionError
+from interpreto.errors import InputError, ModelError, OptionError
 from interpreto.models.batching import Budget
 from tests import tiny
 from tests.concepts.circuits.planted_coders import ConstantPass, drawn
@@ -200,6 +201,22 @@ def test_effects_are_what_is_lost_through_all_concepts_that_stay_active(kind):
         assert float(found[column]) == pytest.approx(whole - constant.through_concepts(less, without), abs=1e-5)
 
 
+@pytest.mark.slow
+def test_rounds_find_the_same_edges_and_end_at_the_most_influential(monkeypatch):
+    own = case("llama", "across")
+    _, _, effects = parts_of(own)
+    whole = AttributionGraph.of(effects, 3)
+    monkeypatch.setattr(attribution_graph, "ROUND", 7)
+    small = AttributionGraph.of(effects, 3)
+    assert sorted(small.targets.tolist()) == sorted(whole.targets.tolist()) and len(whole.targets) > 20
+    assert_close(small.influence(3), whole.influence(3))
+    monkeypatch.setattr(attribution_graph, "ROWS", 9)
+    few = AttributionGraph.of(effects, 3)
+    assert few.targets.tolist() == small.targets[:9].tolist()
+    first = few.output.abs()[~few.amounts.isnan()].max()
+    assert float(few.output[few.targets[0]].abs()) == float(first)  # the largest direct effect of a concept
+
+
 SOME = [
     "across",
     pytest.param("topk", marks=pytest.mark.slow),
@@ -312,5 +329,11 @@ def test_what_has_no_meaning_is_refused():
     ]:
         with pytest.raises(OptionError, match=match):
             find_circuit(splitter, TEXT, score, **wrong)
+    shared, tokenizer = tiny.CLASSIFIERS["albert"]()
+    layer = "albert.encoder.albert_layer_groups.0.albert_layers.0"
+    twice = ModelWithSplitPoints(shared, [f"{layer}.ffn:input", f"{layer}.ffn_output"], tokenizer=tokenizer)
+    coder = drawn(TranscoderConcepts(twice, 8, activation="relu"), [WIDTH], [WIDTH], dtype=torch.float32)
+    with pytest.raises(ModelError, match="runs 1 blocks in 2 layers"):
+        find_circuit(twice, TEXT, "positive", explainers=coder)
     with pytest.raises(InputError, match="got 2 texts"):
         find_circuit(splitter, [TEXT, TEXT], score, **asked)
