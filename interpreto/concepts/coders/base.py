@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.activations import read_activations
-from interpreto.concepts.coders.gates import Gate
+from interpreto.concepts.coders.gates import coder_options
 from interpreto.concepts.coders.joint_splitter import OTHER, JointSplitter
 from interpreto.concepts.coders.model import Coder
 from interpreto.concepts.coders.standard import Standard
 from interpreto.concepts.coders.training import CoderTraining
 from interpreto.concepts.coders.wiring import Wiring
+from interpreto.concepts.declared import check_options, declare
 from interpreto.concepts.joint_rows import JOINT
 from interpreto.concepts.saes.fitting import TrainedConcepts
 from interpreto.concepts.saes.options import TrainingOptions
@@ -35,15 +36,22 @@ class CoderConcepts(TrainedConcepts, ABC):
         read: Names of the places that are read; empty where nothing names them.
         written: Names of the places that are written.
         published: What the files say of a published one; empty otherwise.
+        own_defaults: Defaults of the options of all coders that this explainer has instead.
     """
 
     concept_model: Coder
+    own_defaults: ClassVar[Mapping[str, Any]]
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "own_defaults" in vars(cls):
+            declare(cls, coder_options, cls.own_defaults)
 
     def __init__(
         self,
         splitter: Any,
         nb_concepts: int,
-        gate: Gate,
+        given: Mapping[str, Any],
         *,
         read: Sequence[str],
         written: Sequence[str],
@@ -60,17 +68,19 @@ class CoderConcepts(TrainedConcepts, ABC):
         Args:
             splitter: A splitter with the places, a pair of them, or None.
             nb_concepts: Number of concepts.
-            gate: How pre-activations become codes.
+            given: Options that all coders have; see `coder_options`.
             read: Names of the places that are read.
             written: Names of the places that are written.
             reads: Number of places that are read.
             writes: Number of places that are written; 0: those that are read.
             device: Device of the concept model.
             random_state: Seed of everything that is drawn.
-            options: Options of the explainer's constructor, for `save`.
+            options: Further options of the explainer's constructor, for `save`.
             layered: See `Coder`.
             skip: See `Coder`.
         """
+        check_options(type(self).__name__, coder_options, given)
+        gate, kept = coder_options(nb_concepts, **{**self.own_defaults, **given})
         self.gate = gate
         model = Coder(
             nb_concepts,
@@ -85,9 +95,9 @@ class CoderConcepts(TrainedConcepts, ABC):
         places = tuple(dict.fromkeys([*read, *written]))
         joint = None if splitter is None else _joint(splitter, places, self.written)
         point = JOINT.join(places) if places else None
-        super().__init__(joint, model, point, device, random_state=random_state, options=options)
+        super().__init__(joint, model, point, device, random_state=random_state, options={**kept, **options})
         self.history = []
-        self.published: dict[str, Any] = dict(options.get("published") or {})
+        self.published: dict[str, Any] = dict(kept.get("published") or {})
         self.variance_explained: float | None = None
 
     @property

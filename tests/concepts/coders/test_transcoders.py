@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from inspect import getdoc, signature
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from interpreto import ModelWithSplitPoints, demo
-from interpreto.concepts import CrossLayerTranscoderConcepts, TranscoderConcepts, load_concepts
+from interpreto.concepts import CrosscoderConcepts, CrossLayerTranscoderConcepts, TranscoderConcepts, load_concepts
 from interpreto.concepts.activations import Activations
-from interpreto.concepts.coders.gates import gate_of
+from interpreto.concepts.coders.gates import coder_options, gate_of
 from interpreto.concepts.coders.standard import Standard
 from interpreto.concepts.coders.training import CoderTraining
 from interpreto.concepts.coders.wiring import Wiring
@@ -227,6 +228,22 @@ def test_stores_are_those_of_the_places_and_of_the_model():
         TranscoderConcepts(splitter, 8, k=1).fit(stores[::-1], nb_epochs=1)
     with pytest.raises(InputError, match=r"holds .*:input; .*output.dense are needed to learn"):
         TranscoderConcepts(splitter, 8, k=1).fit({places[0]: stores[0]}, nb_epochs=1)
+
+
+@pytest.mark.parametrize("kind", [TranscoderConcepts, CrossLayerTranscoderConcepts, CrosscoderConcepts])
+def test_options_of_all_coders_are_declared_once_and_shown_at_each(kind):
+    shown, there = signature(kind).parameters, signature(coder_options).parameters
+    names = [name for name in there if name != "nb_concepts"]
+    assert names == ["activation", "k", "l1", "l0", "published"]
+    for name in names:
+        own = kind.own_defaults.get(name, there[name].default)
+        assert shown[name].kind is shown[name].KEYWORD_ONLY and shown[name].default == own
+        assert f"\n    {name}: " in getdoc(kind)
+    assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in shown.values())
+    count = {"layers": 1} if kind is CrossLayerTranscoderConcepts else {"places": 2} if kind is CrosscoderConcepts else {}
+    assert kind(None, 8, **count).concept_model_options["activation"] == shown["activation"].default
+    with pytest.raises(OptionError, match=f"`beta`: got 1, and {kind.__name__} has no such option; it has activation"):
+        kind(None, 8, beta=1, **count)
 
 
 def test_what_cannot_be_asked_is_refused():
