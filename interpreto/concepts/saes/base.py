@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import ConceptModel
 from interpreto.concepts.outliers import Spread, measure_spread
-from interpreto.concepts.saes.memory import Memory
+from interpreto.concepts.saes.memory import UNKEPT, Memory
 from interpreto.concepts.saes.parallel import ALONE, Ranks
 from interpreto.concepts.saes.sparse_codes import SparseCodes
 from interpreto.errors import InputError
@@ -58,7 +58,7 @@ class Autoencoder(ConceptModel, ABC):
     deciding: ClassVar[tuple[str, ...]] = DECIDING
     first_target: int = 0
     ranks: Ranks = ALONE
-    memory: Memory = Memory()
+    memory: Memory = UNKEPT
 
     mean: Tensor
     scale: Tensor

@@ -13,9 +13,13 @@ class Memory:
 
     The C library gets each large tensor from the system, a page at a time, and returns it when it is freed: to write a new
     tensor then takes three times as long as to write an old one.
+
+    Args:
+        keeps: Keep what comes back. False outside trainings, which would not free it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keeps: bool = True) -> None:
+        self.keeps = keeps
         self.lent: set[int] = set()
         self.free: dict[tuple[object, ...], list[Tensor]] = {}
 
@@ -23,7 +27,8 @@ class Memory:
         """Return an uninitialized tensor of the dtype and on the device of another one."""
         there = self.free.get((shape, like.dtype, like.device))
         found = there.pop() if there else torch.empty(shape, dtype=like.dtype, device=like.device)
-        self.lent.add(found.data_ptr())
+        if self.keeps:
+            self.lent.add(found.data_ptr())
         return found
 
     def give_back(self, tensors: Iterable[Tensor | None]) -> None:
@@ -32,3 +37,6 @@ class Memory:
             if tensor is not None and tensor.data_ptr() in self.lent:
                 self.lent.remove(tensor.data_ptr())
                 self.free.setdefault((tuple(tensor.shape), tensor.dtype, tensor.device), []).append(tensor.detach())
+
+
+UNKEPT = Memory(keeps=False)

@@ -19,7 +19,7 @@ from interpreto.concepts.concept_model import ForeignModel, state_of
 from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import Autoencoder
 from interpreto.concepts.saes.checkpoint import read_checkpoint, write_checkpoint
-from interpreto.concepts.saes.memory import Memory
+from interpreto.concepts.saes.memory import UNKEPT, Memory
 from interpreto.concepts.saes.options import TrainingOptions
 from interpreto.concepts.saes.parallel import ALONE, Part, Ranks
 from interpreto.concepts.saes.record import Progress, TrainingRecord
@@ -57,7 +57,7 @@ def train(
             model.forget()
             raise
         finally:
-            model.ranks, model.memory = ALONE, Memory()
+            model.ranks, model.memory = ALONE, UNKEPT
 
 
 class _Training:
@@ -78,6 +78,7 @@ class _Training:
         model.requires_grad_(True)
         fused = activations.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, fused=fused)
+        self.optimizer.zero_grad()  # of a foreign model that was trained elsewhere
         self.steps_per_epoch = -(-activations.n // options.batch_size)
         self.steps = options.nb_epochs * self.steps_per_epoch
         device = activations.device
@@ -236,7 +237,7 @@ class _Training:
         """Return what must be the same for a training to be resumed."""
         facts = self.options.facts()
         own = {name: getattr(self.model, name) for name in self.model.deciding if hasattr(self.model, name)}
-        facts |= {name: _as_in_a_file(value) for name, value in own.items() if value is not False}
+        facts |= {name: _as_in_a_file(value) for name, value in own.items() if value is not False}  # as before there were flags
         facts |= {"model": type(self.model).__name__, "random_state": self.random_state}
         return facts | {"rows": self.activations.n, "width": self.activations.d}
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from interpreto.concepts import VanillaSAEConcepts
 from interpreto.concepts.saes import architectures, positive_codes, trainer
 from interpreto.concepts.saes.architectures import BatchTopKSAE, VanillaSAE
-from interpreto.concepts.saes.memory import Memory
+from interpreto.concepts.saes.memory import UNKEPT, Memory
 from interpreto.concepts.saes.positive_codes import learn_positive
 from interpreto.concepts.saes.sparse_codes import SparseCodes, fired, in_closed_form
 
@@ -105,7 +105,9 @@ def test_a_training_holds_no_memory_once_it_is_done(monkeypatch):
     monkeypatch.setattr(trainer._Training, "step", watched)
     explainer = VanillaSAEConcepts(None, 16).fit(drawn(300, 8), nb_epochs=2, batch_size=100)
     assert lent[0] == 3 and max(lent) <= 3  # codes and two gradients
-    assert not explainer.concept_model.memory.free
+    assert explainer.concept_model.memory is UNKEPT
+    explainer.concept_model.requires_grad_(True).learn(drawn(30, 8), 1.0, torch.ones(30))
+    assert not UNKEPT.free and not UNKEPT.lent  # nor does a step outside a training
 
 
 def test_a_training_in_closed_form_is_autograds(monkeypatch):

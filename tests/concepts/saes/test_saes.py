@@ -377,6 +377,20 @@ def test_a_module_of_ones_own_is_trained():
     torch.testing.assert_close(explainer.decode_concepts(codes), codes @ explainer.get_dictionary() + offset)
 
 
+def test_gradients_that_a_module_came_with_are_not_taken():
+    found = []
+    for stale in (False, True):
+        own = Own(16, 24)
+        with torch.no_grad():
+            for number, parameter in enumerate(own.parameters()):
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+        if stale:
+            own.decode(own.encode(some_rows())).sum().backward()
+        SAEExplainer(None, own, 24, l1=0.01).fit(some_rows(), nb_epochs=1, batch_size=100)
+        found.append(own.decoder.weight.detach())
+    assert torch.equal(*found)
+
+
 # Bad input
 
 
