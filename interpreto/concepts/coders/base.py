@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.activations import read_activations
-from interpreto.concepts.coders.gates import Gate
+from interpreto.concepts.coders.gates import coder_options
 from interpreto.concepts.coders.joint_splitter import OTHER, JointSplitter
 from interpreto.concepts.coders.model import Coder
 from interpreto.concepts.coders.standard import Standard
 from interpreto.concepts.coders.training import CoderTraining
 from interpreto.concepts.coders.wiring import Wiring
+from interpreto.concepts.declared import check_options, declare
 from interpreto.concepts.joint_rows import JOINT
 from interpreto.concepts.saes.fitting import TrainedConcepts
 from interpreto.concepts.saes.options import TrainingOptions
@@ -35,15 +36,22 @@ class CoderConcepts(TrainedConcepts, ABC):
         read: Names of the places that are read; empty where nothing names them.
         written: Names of the places that are written.
         published: What the files say of a published one; empty otherwise.
+        own_defaults: Defaults of the options of all coders that this explainer has instead.
     """
 
     concept_model: Coder
+    own_defaults: ClassVar[Mapping[str, Any]]
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "own_defaults" in vars(cls):
+            declare(cls, coder_options, cls.own_defaults)
 
     def __init__(
         self,
         splitter: Any,
         nb_concepts: int,
-        gate: Gate,
+        given: Mapping[str, Any],
         *,
         read: Sequence[str],
         written: Sequence[str],
@@ -60,17 +68,19 @@ class CoderConcepts(TrainedConcepts, ABC):
         Args:
             splitter: A splitter with the places, a pair of them, or None.
             nb_concepts: Number of concepts.
-            gate: How pre-activations become codes.
+            given: Options that all coders have; see `coder_options`.
             read: Names of the places that are read.
             written: Names of the places that are written.
             reads: Number of places that are read.
             writes: Number of places that are written; 0: those that are read.
             device: Device of the concept model.
             random_state: Seed of everything that is drawn.
-            options: Options of the explainer's constructor, for `save`.
+            options: Further options of the explainer's constructor, for `save`.
             layered: See `Coder`.
             skip: See `Coder`.
         """
+        check_options(type(self).__name__, coder_options, given)
+        gate, kept = coder_options(nb_concepts, **{**self.own_defaults, **given})
         self.gate = gate
         model = Coder(
             nb_concepts,
@@ -85,9 +95,9 @@ class CoderConcepts(TrainedConcepts, ABC):
         places = tuple(dict.fromkeys([*read, *written]))
         joint = None if splitter is None else _joint(splitter, places, self.written)
         point = JOINT.join(places) if places else None
-        super().__init__(joint, model, point, device, random_state=random_state, options=options)
+        super().__init__(joint, model, point, device, random_state=random_state, options={**kept, **options})
         self.history = []
-        self.published: dict[str, Any] = dict(options.get("published") or {})
+        self.published: dict[str, Any] = dict(kept.get("published") or {})
         self.variance_explained: float | None = None
 
     @property
@@ -108,13 +118,15 @@ class CoderConcepts(TrainedConcepts, ABC):
         given = self.by_place(activations)
         places = tuple(self.split_point.split(JOINT)) if self.split_point else tuple(given)
         self._check_count(places)
+        if missing := [place for place in places if place not in given]:
+            raise InputError(f"`activations`: holds {', '.join(given)}; {', '.join(missing)} are needed to learn.")
+        for place in places:
+            self._check_source(given[place], place)
         rows = read_activations(given, JOINT.join(places), self.device)
         if self.is_fitted and not overwrite:
             raise OptionError("`overwrite`: this explainer is already fitted; pass overwrite=True to learn its concepts anew.")
-        wiring = self._wiring([int(given[place].shape[1]) for place in places if place in given])
-        if rows.d != wiring.row_width:
-            raise InputError(f"`activations`: holds {', '.join(given)}; {', '.join(places)} are needed to learn.")
-        standard = Standard.measured(rows, wiring).shared_by(Ranks.of_this_training(options.distributed))
+        wiring = self._wiring([int(given[place].shape[1]) for place in places])
+        standard = Standard.measured(rows, wiring, places).shared_by(Ranks.of_this_training(options.distributed))
         training = CoderTraining(self.nb_concepts, wiring, self.gate, self.concept_model.has_skip)
         self.history = []
         self.concept_model.forget()
@@ -144,6 +156,15 @@ class CoderConcepts(TrainedConcepts, ABC):
         if len(names) < len(activations):
             raise InputError(f"`activations`: got {len(activations)} of them, for {', '.join(names)}.")
         return dict(zip(names, activations, strict=False))
+
+    def _check_source(self, source: Any, place: str) -> None:
+        """Refuse what are no activations of a place: of integers, of another shape, or a store of another place or model."""
+        named = self.split_point is not None
+        read_activations(source, place.removeprefix(OTHER) if named else None, self.device)
+        check_model = getattr(source, "check_model", None)
+        if callable(check_model) and named and isinstance(self.splitter, JointSplitter):
+            splitter, name = self.splitter.home(place)
+            check_model(splitter.model, name)
 
     def _check_count(self, places: Sequence[str]) -> None:
         """Refuse another number of places than the concept model has."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float
@@ -209,6 +210,35 @@ class JumpReLU(Gate):
 
     def learn(self, batch: Batch, encoder: Encoder, decoder: Decoder, sparsity: float) -> Pass | None:
         return None
+
+
+def coder_options(
+    nb_concepts: int,
+    *,
+    activation: str = "topk",
+    k: int | None = None,
+    l1: float = 0.1,
+    l0: float = 3e-3,
+    published: Mapping[str, Any] | None = None,
+) -> tuple[Gate, dict[str, Any]]:
+    """Return a gate by its options, and the options as files hold them.
+
+    Args:
+        nb_concepts: Number of concepts.
+        activation: ``"relu"`` with an L1 penalty, ``"topk"``, ``"batchtopk"`` or ``"jumprelu"``. A code counts with the sum of
+            the norms of its directions at all places that are written.
+        k: Concepts per row, of all layers together, of ``topk`` and on average of ``batchtopk``; None for a tenth of them, at
+            most 32.
+        l1: Weight of the penalty of ``relu``.
+        l0: Weight of the penalty of ``jumprelu``.
+        published: Facts that the files of a published one state.
+
+    Raises:
+        OptionError: no activation has this name, or a number is out of range.
+    """
+    options = {"activation": activation, "k": k, "l1": l1, "l0": l0}
+    facts = {"published": dict(published)} if published else {}
+    return gate_of(activation, nb_concepts, k, l1, l0), {**options, **facts}
 
 
 def gate_of(activation: str, nb_concepts: int, k: int | None, l1: float, l0: float) -> Gate:

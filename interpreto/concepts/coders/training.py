@@ -165,12 +165,12 @@ class CoderTraining(Autoencoder):
 def first_directions(nb_concepts: int, wiring: Wiring, generator: Generator) -> Float[Tensor, "c j"]:
     """Draw directions of norm 1 that concepts read: of places that are read together, the same at all of one width."""
     if wiring.groups > 1:
-        drawn = torch.randn(nb_concepts, wiring.read_width // wiring.groups, generator=generator)
+        drawn = torch.randn(nb_concepts, wiring.read_width // wiring.groups, generator=generator, dtype=torch.float32)
         return drawn / drawn.norm(dim=1, keepdim=True)
     by_width: dict[int, Tensor] = {}
     for width in wiring.reads:
         if width not in by_width:
-            drawn = torch.randn(nb_concepts, width, generator=generator)
+            drawn = torch.randn(nb_concepts, width, generator=generator, dtype=torch.float32)
             by_width[width] = drawn / drawn.norm(dim=1, keepdim=True)
     return torch.cat([by_width[width] for width in wiring.reads], 1) / len(wiring.reads) ** 0.5
 
@@ -181,7 +181,7 @@ def linear_maps(activations: Activations, wiring: Wiring) -> Float[Tensor, "g o 
     The identity, where the same places are read and written.
     """
     if wiring.shared:
-        return torch.eye(wiring.read_width, device=activations.device)[None]
+        return torch.eye(wiring.read_width, dtype=torch.float32, device=activations.device)[None]
     own = wiring.read_width // wiring.groups
     device = activations.device
     gram = torch.zeros(wiring.groups, own, own, dtype=torch.float64, device=device)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from interpreto.concepts.base import AnyActivations, ConceptExplainer
 from interpreto.concepts.saes.options import TrainingOptions
 from interpreto.concepts.saes.record import TrainingRecord
+from interpreto.validation import check_flag
 
 Trained = TypeVar("Trained", bound="TrainedConcepts")
 
@@ -79,7 +80,7 @@ class TrainedConcepts(ConceptExplainer, ABC):
         options = TrainingOptions(
             nb_epochs, batch_size, lr, warm_up, clip_grad, revive, mixed_precision, checkpoint, checkpoint_every, distributed
         )
-        self._train(activations, overwrite, options, tqdm_bar)
+        self._train(activations, check_flag(overwrite, "overwrite"), options, tqdm_bar)
         return self
 
     @abstractmethod

@@ -36,7 +36,8 @@ class TrainingOptions:
         object.__setattr__(self, "warm_up", check_probability(self.warm_up, "warm_up", one=False))
         if self.clip_grad is not None:
             object.__setattr__(self, "clip_grad", check_positive(self.clip_grad, "clip_grad"))
-        check_flag(self.distributed, "distributed")
+        for name in ("revive", "mixed_precision", "distributed"):
+            check_flag(getattr(self, name), name)
 
     def facts(self) -> dict[str, Any]:
         """Return the options that make a training what it is."""

@@ -49,7 +49,8 @@ def train(
     """
     if options.checkpoint is not None:
         check_writable(options.checkpoint, "checkpoint")
-    with torch.inference_mode(False), torch.enable_grad():
+    precise = torch.autocast(activations.device.type, enabled=False)  # whatever the caller's precision is
+    with torch.inference_mode(False), torch.enable_grad(), precise:
         try:
             return _Training(model, activations, options, random_state).run(tqdm_bar)
         except BaseException:  # KeyboardInterrupt above all
@@ -155,7 +156,8 @@ class _Training:
             group["lr"] = options.lr * rate
         targets = rows[:, model.first_target :]
         weights = self.weights(targets) if part.counts else targets.new_zeros(len(targets))
-        with torch.autocast(rows.device.type, torch.bfloat16, enabled=options.mixed_precision):
+        # within another autocast, its cache would keep the weights of the first step
+        with torch.autocast(rows.device.type, torch.bfloat16, enabled=options.mixed_precision, cache_enabled=False):
             learned = model.learn(rows, sparsity, weights)
         residual = targets - learned.reconstruction.float()
         errors = residual.square().sum(1)
@@ -175,7 +177,10 @@ class _Training:
                 model.memory.give_back([learned.codes])
             self.optimizer.zero_grad()
             progress.step += 1
-            if options.revive and progress.step % self.steps_per_epoch == 0 and progress.step <= 0.8 * self.steps:
+            ends = progress.step % self.steps_per_epoch == 0
+            if ends and not float(self.ranks.total(progress.sums)[0]) < float("inf"):
+                raise ModelError(f"The training diverged before step {progress.step}; pass a smaller `lr`.")
+            if options.revive and ends and progress.step <= 0.8 * self.steps:
                 self.revive(self.ranks.gathered(residual, part), self.ranks.gathered(weights, part))
 
     def weights(self, targets: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
@@ -212,8 +217,6 @@ class _Training:
         """Write the epoch's record, and begin the next."""
         progress = self.progress
         loss, errors, active, ordinary, ordinary_errors, rows = self.ranks.total(progress.sums).tolist()
-        if not loss < float("inf"):
-            raise ModelError(f"The training diverged before step {progress.step} (loss {loss}); pass a smaller `lr`.")
         variance = self.spread.variance / self.spread.scale**2  # 1 where there are no outliers
         progress.history.append(
             TrainingRecord(
@@ -273,5 +276,5 @@ def _warn_of_outliers(spread: Spread, rows: int) -> None:
             "do (attention sinks). Center and scale are those of the other rows, and each of these counts as one typical row; "
             "compare `explained_variance` with `ordinary_explained_variance` in `history`, or leave such tokens out.",
             OutlierWarning,
-            stacklevel=4,
+            stacklevel=6,  # where `fit` is called
         )

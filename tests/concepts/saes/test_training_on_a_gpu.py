@@ -7,8 +7,12 @@ import torch
 
 from interpreto.concepts import BatchTopKSAEConcepts, TopKSAEConcepts, VanillaSAEConcepts
 from interpreto.concepts.activations import Activations
+from interpreto.concepts.coders.gates import gate_of
+from interpreto.concepts.coders.training import CoderTraining
+from interpreto.concepts.coders.wiring import Wiring
 from interpreto.concepts.saes import sparse_codes, stream
 from interpreto.concepts.saes.sparse_codes import SparseCodes, _members, _sums, largest, least_of_largest
+from tests.concepts.saes.test_distributed import KINDS, activations_of, made
 from tests.concepts.saes.test_sparse_codes import generator, model
 from tests.concepts.saes.test_stream import Source
 
@@ -91,6 +95,29 @@ def test_a_resumed_training_is_an_uninterrupted_one(kind, tmp_path, monkeypatch)
     resumed = interrupted.fit(some_rows(), checkpoint=path, **options)
     torch.testing.assert_close(resumed.get_dictionary(), whole.get_dictionary(), atol=1e-5, rtol=1e-5)
     assert [record.step for record in resumed.history] == [record.step for record in whole.history]
+
+
+@pytest.mark.parametrize("kind", ["relu", "topk", "batchtopk", "jumprelu"])
+def test_a_step_of_a_coder_is_that_of_the_processor(kind):
+    rows, wiring, found = torch.randn(64, 9, generator=generator()), Wiring((5,), (4,)), []
+    for device in ("cpu", "cuda"):
+        training = CoderTraining(48, wiring, gate_of(kind, 48, 3, 0.1, 3e-3), skip=True).to(device)
+        training.start(Activations(rows.to(device), torch.device(device)), 0)
+        learned = training.learn(rows.to(device), 1.0, torch.ones(64, device=device))
+        loss = (rows[:, 5:].to(device) - learned.reconstruction).square().sum(1).mean() + learned.penalty
+        found.append([learned.reconstruction, loss, *torch.autograd.grad(loss, list(training.parameters()))])
+    for here, there in zip(*found, strict=True):
+        torch.testing.assert_close(there.cpu(), here, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::interpreto.errors.OutlierWarning")
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_trains(kind, mixed):
+    options = {"nb_epochs": 2, "batch_size": 100, "mixed_precision": mixed}
+    explainer = made(kind).to("cuda").fit(activations_of(kind), **options)
+    assert explainer.is_fitted and explainer.history[-1].explained_variance <= 1
+    assert {tensor.device.type for tensor in explainer.concept_model.state_dict().values()} == {"cuda"}
 
 
 def test_bfloat16_explains_as_much():
