@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from interpreto.attributions.aggregations.base import Aggregator, Estimate, jackknife, jackknife_in_logarithms
 from interpreto.attributions.links import Link
 from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, Perturbator
-from interpreto.errors import OptionError
+from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.batching import windows
@@ -235,8 +235,17 @@ class Gradients(Evidence):
         scores: Float[Tensor, "r t"],
         strategy: GranularityAggregationStrategy,
     ) -> Explained:
-        """Return values of units out of values of tokens, and what they leave of the gap between the path's ends."""
+        """Return values of units out of values of tokens, and what they leave of the gap between the path's ends.
+
+        Raises:
+            ModelError: gradients have overflowed, or a function has no slope where it is asked for.
+        """
         pool, error, residual, reference = sample.units.pool, None, None, None
+        if not bool(estimate.values.isfinite().all()):
+            raise ModelError(
+                f"`model`: its gradients for {sample.text[:60]!r} are not finite (NaN or infinity); they explain nothing. "
+                f"{'Another `baseline`, ' if v.baseline is not None else ''}float32 or a mask method may do."
+            )
         if estimate.left_out is not None:
             whole, parts = (pool(values.double(), strategy) for values in (estimate.values, estimate.left_out))
             error = jackknife_in_logarithms(whole, parts) if estimate.in_logarithms else jackknife(parts)

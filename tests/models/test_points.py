@@ -266,3 +266,39 @@ def test_readouts_of_unequal_widths_share_a_table():
     assert ids is not None and ids.tolist() == [[2, 2, 2], [0, 1, 3], [0, 1, 3], [2, 2, 2]]
     outputs = torch.arange(16.0).reshape(4, 4).square().gather(1, ids)
     assert mixed_rows(outputs, readouts).tolist() == [[4.0], [16.0 - 25.0], [64.0 - 81.0], [14.0**2]]
+
+
+def test_gradients_that_overflow_are_told_and_not_returned():
+    tokenizer = tiny.wordpiece()
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        num_hidden_layers=12,
+        num_attention_heads=2,
+        intermediate_size=8,
+        num_labels=2,
+        pad_token_id=0,
+        initializer_range=0.5,
+        rms_norm_eps=1e-9,
+    )
+    model = transformers.LlamaForSequenceClassification(config).eval()
+    explainer = DeepLift(model, tokenizer, baseline="zero", granularity="all_tokens")  # nothing is left but zeros, which
+    with pytest.raises(ModelError, match=r"its gradients for 'The film was not good' are not finite .* Another `baseline`"):
+        explainer(TEXT)  # each of 25 normalizations divides by 3e-5
+    assert DeepLift(model, tokenizer, baseline="mean")(TEXT)[0].attributions.isfinite().all()
+
+
+def test_a_function_without_a_slope_is_told():
+    model, tokenizer = classifier(classes=2)
+    forward = model.forward
+
+    def rooted(input_ids=None, attention_mask=None, token_type_ids=None):
+        output = forward(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        output.logits = output.logits + (output.logits * 0).sqrt()  # infinite slope, times zero
+        return output
+
+    model.forward = rooted
+    for method in (Saliency, InputXGradient, IntegratedGradients, SmoothGrad):
+        with pytest.raises(ModelError, match="are not finite"):
+            method(model, tokenizer)(TEXT)
