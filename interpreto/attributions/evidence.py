@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.attributions.aggregations.base import Aggregator, Estimate, jackknife, jackknife_in_logarithms
-from interpreto.attributions.links import Link
+from interpreto.attributions.links import Link, linked
 from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, Perturbator
 from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
@@ -135,14 +135,12 @@ class Scores(Evidence):
         for given, (v, outputs) in zip(samples, model.scores(asked), strict=True):
             sample, scores = parts.with_targets(given, outputs)
             assert sample.targets is not None
-            linked = self.link is not None and self.link.applies(parts.task, sample.targets)
-            if self.link is not None and linked:
-                scores = self.link.function(scores)
+            scores, name = linked(self.link, scores, parts.task, sample.targets)
             players = MaskVariants(sample, v.mask[:, : sample.players], v.weights, v.groups)
             estimate = (
                 self._as_they_are(scores[1:], players) if parts.aggregator is None else parts.estimate(scores[1:], players)
             )
-            yield Explained(sample, estimate, scores[0], mode_name=self.link.name if self.link and linked else None)
+            yield Explained(sample, estimate, scores[0], mode_name=name)
 
     @staticmethod
     def _as_they_are(scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
