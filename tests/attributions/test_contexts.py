@@ -110,8 +110,6 @@ def test_sources_are_drawn_until_a_tolerance_is_met():
     assert float(1.96 * found.standard_error.max()) <= 0.1 * abs(sum(WEIGHTS.values()))
     noisy = BlackBox(lambda texts: [zlib.crc32(text.encode()) % 7 for text in texts])
     explanation = ContextCite(noisy, tolerance=1e-3, n_perturbations=100)(CONTEXT, 0)[0]
-        BlackBox(lambda texts: [zlib.crc32(text.encode()) % 7 for text in texts]), tolerance=1e-3, n_perturbations=100
-    )
     assert explanation.stopped.startswith("budget ended")
     model, tokenizer = tiny.CAUSAL_LMS["gpt2"]()
     explainer = ContextCite(model, tokenizer, replacement="mean", tolerance=0.5)
