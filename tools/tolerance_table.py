@@ -87,7 +87,7 @@ BY_LARGEST = ("Sobol", "SmoothGrad", "SquareGrad", "VarGrad")
 
 @dataclass
 class Row:
-    """What is counted of a method."""
+    """Count of a method: how many of its values are within the tolerance."""
 
     name: str
     texts: int = 0
