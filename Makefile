@@ -58,6 +58,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -W ignore -m benchmarks.report | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.attributions_images | tee -a benchmarks/RESULTS.md
 	$(BIN)/python -W ignore -m benchmarks.stores | tee -a benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.first_reader | tee -a benchmarks/RESULTS.md
 
 bench-gpu: $(VENV)/.bench  # on a machine with a GPU; benchmarks/GPU.md has what one printed
 	$(BIN)/python -W ignore -m benchmarks.long_texts --device cuda --dtype bfloat16

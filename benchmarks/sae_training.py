@@ -1,13 +1,19 @@
 """Training steps per second of sparse autoencoders: ours, overcomplete's, SAELens' and dictionary_learning's, in one run.
 
     python -m benchmarks.sae_training [--device cuda] [--features 16384] [--width 768] [--batch 4096] [--k 32]
-        [--kinds topk relu] [--precisions float32 tf32 bf16] [--rounds 3] [--seconds 120]
+        [--kinds topk relu relu-sparse] [--precisions float32 tf32 bf16] [--rounds 3] [--seconds 120]
 
 Without ``--batch``, batches have 4096 rows on a GPU and 1024 on a CPU. Rows are sparse mixtures of random directions, in
 memory on the device. Each library takes its own training steps on the same batches, with its own clipping, normalization and
 bookkeeping of dead features; libraries that are not installed are skipped. Rounds are interleaved; each cell is the best of
-them. ``tf32`` is ``torch.set_float32_matmul_precision("high")``, which is the user's to set; ``bf16`` is each library's own
-mixed precision, overcomplete's in float16.
+them.
+
+``relu`` is the beginning of a training, where half of the codes are not zero. ``relu-sparse`` is how it goes on: our encoder's
+biases are such that 100 codes per row are not zero; the others multiply by all codes, whatever they are. ``bare products`` are
+the five matrix products of a dense step alone, into memory that is there.
+
+``tf32`` is ``torch.set_float32_matmul_precision("high")``, which is the user's to set; ``bf16`` is each library's own mixed
+precision, overcomplete's in float16.
 """
 
 from __future__ import annotations
@@ -60,7 +66,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seconds", type=float, default=120.0, help="of all measurements; fewer rounds are run if need be")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--kinds", nargs="+", default=["topk", "relu"], choices=["topk", "relu"])
+    kinds = ["topk", "relu", "relu-sparse"]
+    parser.add_argument("--kinds", nargs="+", default=kinds, choices=kinds)
     parser.add_argument("--precisions", nargs="+", default=None, choices=["float32", "tf32", "bf16"])
     setting = parser.parse_args(namespace=Setting())
     setting.batch = setting.batch or (4096 if setting.device == "cuda" else 1024)
@@ -85,6 +92,7 @@ def table(setting: Setting, kind: str, precision: str, seconds: float) -> list[s
     lines = []
     for name, make in (
         ("ours", ours),
+        *([("bare products", products)] if kind != "topk" and precision != "bf16" else []),
         ("overcomplete", overcomplete),
         ("SAELens", sae_lens),
         ("dictionary_learning", saprmarks),
@@ -162,10 +170,30 @@ def endless(rows: Tensor, size: int) -> Iterator[Tensor]:
 # One function per library: it makes what is trained, and returns what takes steps
 
 
+def products(setting: Setting, rows: Tensor, kind: str, precision: str) -> Steps:
+    """Return the matrix products of a dense step: codes, reconstruction, and the gradients of codes, atoms and encoder."""
+    batches = endless(rows, setting.batch)
+    encoder, atoms, by_encoder, by_atoms = (rows.new_ones(setting.features, setting.width) for _ in range(4))
+    codes, by_codes = (rows.new_ones(setting.batch, setting.features) for _ in range(2))
+    rebuilt = rows.new_empty(setting.batch, setting.width)
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            batch = next(batches)
+            torch.mm(batch, encoder.T, out=codes)
+            torch.mm(codes, atoms, out=rebuilt)
+            torch.mm(batch, atoms.T, out=by_codes)
+            torch.mm(codes.T, batch, out=by_atoms)
+            torch.mm(by_codes.T, batch, out=by_encoder)
+
+    return run
+
+
 def ours(setting: Setting, rows: Tensor, kind: str, precision: str) -> Steps:
     """Return our trainer's steps, with its batches, records and revivals."""
     from interpreto.concepts.activations import Activations
     from interpreto.concepts.saes.options import TrainingOptions
+    from interpreto.concepts.saes.sparse_codes import least_of_largest
     from interpreto.concepts.saes.trainer import _Training
 
     made = (
@@ -174,6 +202,10 @@ def ours(setting: Setting, rows: Tensor, kind: str, precision: str) -> Steps:
     model = made.to(setting.device).concept_model
     options = TrainingOptions(1_000_000, setting.batch, mixed_precision=precision == "bf16")
     training = _Training(model, Activations(rows, rows.device), options, 0)
+    if kind == "relu-sparse":
+        with torch.no_grad():
+            values = training.model.preactivations(training.model.normalized(rows[: setting.batch]))
+            training.model.encoder_bias.sub_(least_of_largest(values, 100 * setting.batch))
 
     def steps() -> Iterator[None]:
         while True:
@@ -193,7 +225,7 @@ def overcomplete(setting: Setting, rows: Tensor, kind: str, precision: str) -> S
     sae = load_overcomplete("sae")
     made = {"topk": lambda: sae.TopKSAE(setting.width, setting.features, top_k=setting.k, device=setting.device)}
     made["relu"] = lambda: sae.SAE(setting.width, setting.features, device=setting.device)
-    model = made[kind]()
+    model = made[kind.partition("-")[0]]()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     batches = endless(rows, setting.batch)
     loops = importlib.import_module("overcomplete.sae.train")
@@ -201,7 +233,7 @@ def overcomplete(setting: Setting, rows: Tensor, kind: str, precision: str) -> S
 
     def criterion(x: Tensor, x_hat: Tensor, _pre_codes: Tensor, codes: Tensor, _dictionary: Tensor) -> Tensor:
         loss = (x - x_hat).square().mean()
-        return loss + 1e-4 * codes.abs().sum(1).mean() if kind == "relu" else loss
+        return loss if kind == "topk" else loss + 1e-4 * codes.abs().sum(1).mean()
 
     def run(count: int) -> None:
         some = (next(batches) for _ in range(count))

@@ -13,7 +13,7 @@ class RuntimeSignatures(griffe.Extension):
     """Show classes that declare a concept model with the signature and the arguments that `declare` gives them."""
 
     def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
-        if "model_class" not in cls.members:
+        if not {"model_class", "own_defaults"} & {*cls.members}:
             return
         found = getattr(importlib.import_module(cls.module.path), cls.name)
         if "__signature__" not in vars(found):

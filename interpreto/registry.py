@@ -119,7 +119,7 @@ METHODS = (
         True,
         "64",
         "",
-        False,
+        True,
         "Cohen-Wang et al., 2024",
         "https://arxiv.org/abs/2409.00729",
         inputs=("texts",),

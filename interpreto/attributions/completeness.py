@@ -12,6 +12,7 @@ from interpreto.errors import CompletenessWarning
 
 TOLERANCE = 0.05  # share of the score gap that an integral may miss before it warns
 ROUNDING = 1e-3  # of a score: gaps that exact methods are not held to
+MANY = 2.0**40  # steps that nobody takes
 
 
 def check_completeness(output: AttributionOutput, exact: bool, n_steps: int) -> None:
@@ -30,7 +31,7 @@ def check_completeness(output: AttributionOutput, exact: bool, n_steps: int) -> 
     missed = float((output.residual.abs() / gap).max())
     if missed <= TOLERANCE:
         return
-    enough = 2 ** math.ceil(math.log2(n_steps * missed / TOLERANCE))
+    enough = 2 ** math.ceil(math.log2(min(n_steps * missed / TOLERANCE, MANY)))
     remedy = (
         "The model has operations without a rule, such as sorting; use IntegratedGradients or a mask method."
         if exact

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.attributions.aggregations.base import Aggregator, Estimate, jackknife, jackknife_in_logarithms
-from interpreto.attributions.links import Link
+from interpreto.attributions.links import Link, linked
 from interpreto.attributions.perturbations.base import EmbeddingsPerturbator, Perturbator
-from interpreto.errors import OptionError
+from interpreto.errors import ModelError, OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Sample
 from interpreto.inputs.units import GranularityAggregationStrategy
 from interpreto.models.batching import windows
@@ -135,14 +135,12 @@ class Scores(Evidence):
         for given, (v, outputs) in zip(samples, model.scores(asked), strict=True):
             sample, scores = parts.with_targets(given, outputs)
             assert sample.targets is not None
-            linked = self.link is not None and self.link.applies(parts.task, sample.targets)
-            if self.link is not None and linked:
-                scores = self.link.function(scores)
+            scores, name = linked(self.link, scores, parts.task, sample.targets)
             players = MaskVariants(sample, v.mask[:, : sample.players], v.weights, v.groups)
             estimate = (
                 self._as_they_are(scores[1:], players) if parts.aggregator is None else parts.estimate(scores[1:], players)
             )
-            yield Explained(sample, estimate, scores[0], mode_name=self.link.name if self.link and linked else None)
+            yield Explained(sample, estimate, scores[0], mode_name=name)
 
     @staticmethod
     def _as_they_are(scores: Float[Tensor, "p t"], variants: MaskVariants) -> Estimate:
@@ -235,8 +233,17 @@ class Gradients(Evidence):
         scores: Float[Tensor, "r t"],
         strategy: GranularityAggregationStrategy,
     ) -> Explained:
-        """Return values of units out of values of tokens, and what they leave of the gap between the path's ends."""
+        """Return values of units out of values of tokens, and what they leave of the gap between the path's ends.
+
+        Raises:
+            ModelError: gradients have overflowed, or a function has no slope where it is asked for.
+        """
         pool, error, residual, reference = sample.units.pool, None, None, None
+        if not bool(estimate.values.isfinite().all()):
+            raise ModelError(
+                f"`model`: its gradients for {sample.text[:60]!r} are not finite (NaN or infinity); they explain nothing. "
+                f"{'Another `baseline`, ' if v.baseline is not None else ''}float32 or a mask method may do."
+            )
         if estimate.left_out is not None:
             whole, parts = (pool(values.double(), strategy) for values in (estimate.values, estimate.left_out))
             error = jackknife_in_logarithms(whole, parts) if estimate.in_logarithms else jackknife(parts)

@@ -30,6 +30,13 @@ class Link:
     applies: Callable[[Task, Targets], bool]
 
 
+def linked(link: Link | None, scores: Float[Tensor, "r t"], task: Task, targets: Targets) -> tuple[Tensor, str | None]:
+    """Return the scores that are explained, and their name where a link made them."""
+    if link is None or not link.applies(task, targets):
+        return scores, None
+    return link.function(scores), link.name
+
+
 def log_odds(log_probabilities: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
     """Return ``log p − log(1 − p)``, in float64.
 

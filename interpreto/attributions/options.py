@@ -33,7 +33,7 @@ OTHER_NAMES = {
 """Names that other libraries have for an option, and the present one, by which they are accepted."""
 UNTIL_TOLERANCE = (
     *("KernelShap", "PermutationShap", "Banzhaf", "Lime", "GLime", "LimeWithPrior", "Rise", "Sobol", "ShapleyInteractions"),
-    *("SmoothGrad", "SquareGrad", "VarGrad", "GradientShap", "ExpectedGradients", "DeepLiftShap"),
+    *("ContextCite", "SmoothGrad", "SquareGrad", "VarGrad", "GradientShap", "ExpectedGradients", "DeepLiftShap"),
 )
 """Methods that sample until a tolerance: all that sample."""
 PARTS = ("self", "model", "tokenizer", "batch_size", "options")

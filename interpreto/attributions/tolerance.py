@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interpreto.attributions.aggregations.base import NORMAL, Estimate
-from interpreto.attributions.evidence import Evidence, Explained, Parts
+from interpreto.attributions.evidence import Evidence, Explained, Parts, Scores
+from interpreto.attributions.links import Link, linked
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants, Sample
 from interpreto.models.protocol import Need
@@ -68,12 +69,13 @@ class UntilPrecise(Evidence):
 
     Args:
         tolerance: Share of the score gap, or of the largest value.
+        link: Function of the scores that is explained in their place, where it applies; None: they are explained.
     """
 
     needs: ClassVar[Need] = "scores"
 
-    def __init__(self, tolerance: float) -> None:
-        self.tolerance = tolerance
+    def __init__(self, tolerance: float, link: Link | None = None) -> None:
+        self.tolerance, self.link = tolerance, link
 
     def estimates(self, model: Any, samples: Sequence[Sample], parts: Parts) -> Iterator[Explained]:
         open_states = [_started(index, sample, parts) for index, sample in enumerate(samples)]
@@ -97,8 +99,12 @@ class UntilPrecise(Evidence):
     def _told(self, state: _State, outputs: Float[Tensor, "r t"], parts: Parts) -> Explained | None:
         """Take the scores of a round; return the attributions if it was the last."""
         scores = outputs
+        first = state.sample is None
         if state.sample is None:
             state.sample, scores = parts.with_targets(state.given, outputs)
+        assert state.sample.targets is not None
+        scores, name = linked(self.link, scores, parts.task, state.sample.targets)
+        if first:
             state.base, state.gap = scores[0], (scores[0] - scores[-1]).abs().double()
         state.scores.update(zip(_keys(state.asked), scores[1:], strict=True))
         own = state.design.mask
@@ -111,7 +117,7 @@ class UntilPrecise(Evidence):
             _grow(state, parts)
             return None
         assert state.base is not None
-        return Explained(state.sample, replace(estimate, stopped=stopped_after(rows, reached)), state.base)
+        return Explained(state.sample, replace(estimate, stopped=stopped_after(rows, reached)), state.base, mode_name=name)
 
     def _reached(self, estimate: Estimate, state: _State, parts: Parts) -> bool:
         """Return True if no value is further from the truth than the tolerance, as far as its standard error tells."""
@@ -167,14 +173,14 @@ def _keys(mask: Float[Tensor, "p u"]) -> list[bytes]:
     return [row.tobytes() for row in np.packbits(mask.numpy().astype(bool), axis=1)]
 
 
-def evidence_within(tolerance: float | None) -> Evidence | None:
-    """Return the evidence of a method with this ``tolerance``; None: what its perturbator is made for.
+def evidence_within(tolerance: float | None, link: Link | None = None) -> Evidence:
+    """Return the evidence of a method that masks, with this ``tolerance``, and a link of its scores; None: without one.
 
     Raises:
         OptionError: The tolerance is no number above 0.
     """
     share = check_tolerance(tolerance)
-    return None if share is None else UntilPrecise(share)
+    return Scores(link) if share is None else UntilPrecise(share, link)
 
 
 def check_tolerance(tolerance: float | None) -> float | None:

@@ -13,17 +13,20 @@ _SECTION = re.compile(r"^Args:\n((?:[ ]{4}.*\n?|\n)*)", re.MULTILINE)
 _AFTER_ARGS = re.compile(r"^(Attributes|Raises|Examples|References):", re.MULTILINE)
 
 
-def declare(explainer: Any, model_class: Callable[..., Any]) -> None:
+def declare(explainer: Any, model_class: Callable[..., Any], defaults: Mapping[str, Any] | None = None) -> None:
     """Give an explainer's class the signature and the documentation of its concept model's options.
 
     ``help(NMFConcepts)`` and completion then show the options of `NMF`, and their defaults, next to those of every explainer.
 
     Args:
         explainer: The class. Its constructor ends in ``**options``.
-        model_class: The concept model, whose constructor takes ``nb_concepts`` and the options.
+        model_class: The concept model, whose constructor takes ``nb_concepts`` and the options; or a function that does.
+        defaults: Other defaults of options, for this explainer.
     """
+    own = defaults or {}
     common = [p for p in inspect.signature(explainer.__init__).parameters.values() if p.kind is not p.VAR_KEYWORD][1:]
-    options = [p.replace(kind=p.KEYWORD_ONLY) for p in options_of(model_class).values()]
+    there = options_of(model_class).values()
+    options = [p.replace(kind=p.KEYWORD_ONLY, default=own.get(p.name, p.default)) for p in there]
     explainer.__signature__ = inspect.Signature([*common, *options])
     text = inspect.getdoc(explainer) or ""
     if not _SECTION.search(text):

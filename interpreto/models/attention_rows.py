@@ -175,7 +175,7 @@ class AttentionScorer:
 
     def _batch(self, runs: Sequence[Run]) -> Batch:
         rows = concatenated([plain_rows(run.sample, 1, run.readout) for run in runs])
-        return self.runner.batch(rows, list(range(len(runs))))
+        return self.runner.batch(rows)
 
     def _sizes(self, batch: Batch) -> dict[Kind, tuple[int, int]]:
         """Return how many queries and keys each kind of attention has."""
@@ -256,7 +256,7 @@ class AttentionScorer:
         batch, last = self._batch(runs), Last(self._last)
         whole = [plain_rows(run.sample, 1, run.readout).ids[0] for run in runs]
         embedded = [self.forward.embeddings.embed(ids, run.sample.source) for ids, run in zip(whole, runs, strict=True)]
-        given = padded_points([each * scale for each, scale in zip(embedded, scales, strict=True)])
+        given = padded_points([(each * scale)[None] for each, scale in zip(embedded, scales, strict=True)])
         reader = LayerReader(self.forward.model, len(runs), self._sizes(batch), last)
         outputs = self._run(runs, batch, reader, gradients=True, given=given)
         scores = pad_sequence([self._scored(run, row)[1] for run, row in zip(runs, outputs, strict=True)], batch_first=True)

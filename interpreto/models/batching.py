@@ -126,6 +126,8 @@ def end_of_batch(lengths: Sequence[int], start: int, budget: Budget, mixed: bool
     end, real = start + 1, lengths[start]
     while end < len(lengths):
         rows, length = end + 1 - start, lengths[end]
+        if length > lengths[start] == lengths[end - 1] and not budget.fits(2 * (end - start), lengths[start]):
+            break  # more than half full, of one length: padding and a mask would cost more than a pass saves
         real += length
         wasteful = rows * length - real > budget.tokens * WASTE
         if not budget.fits(rows, length) or wasteful or (not mixed and length != lengths[start]):

@@ -28,6 +28,7 @@ class EmbeddingLayers:
 
     def __init__(self, model: nn.Module, encodes: bool, echoes: bool) -> None:
         self.model, self.encodes, self.echoes = model, encodes, echoes
+        self._named: tuple[nn.Module, nn.Module] | None = None  # the layer that the model names, and the one that it calls
 
     @property
     def first(self) -> nn.Module:
@@ -35,7 +36,9 @@ class EmbeddingLayers:
         if self.encodes:
             return self._required(self._part("encoder"))
         layer = self._required(self.model)
-        return self._called(layer)
+        if self._named is None or self._named[0] is not layer:
+            self._named = layer, self._called(layer)
+        return self._named[1]
 
     @property
     def decoder(self) -> nn.Module:

@@ -61,11 +61,22 @@ class HookTracing(Tracing):
         self.model = model
 
     def read(self, points: Sequence[HookPoint], inputs: Mapping[str, Any], stop: bool) -> tuple[list[Tensor], Any]:
-        found: dict[str, Tensor] = {}
+        kept, output = self._kept(points, inputs, stop, copied=False)
+        if any(hidden._version != version for hidden, version in kept.values() if version is not None):
+            kept, output = self._kept(points, inputs, stop, copied=True)  # a block adds into what it was given: Falcon
+        found = {name: hidden for name, (hidden, _) in kept.items()}
+        return [_given(found, point) for point in points], output
+
+    def _kept(
+        self, points: Sequence[HookPoint], inputs: Mapping[str, Any], stop: bool, copied: bool
+    ) -> tuple[dict[str, tuple[Tensor, int | None]], Any]:
+        """Return activations by point with their versions, which count changes in place; None of copies."""
+        found: dict[str, tuple[Tensor, int | None]] = {}
 
         def keep(point: HookPoint) -> Edit:
             def look(hidden: Tensor) -> Tensor:
-                found[point.name] = hidden
+                copy = copied or hidden.is_inference()  # which have no version
+                found[point.name] = (hidden.clone(), None) if copy else (hidden, hidden._version)
                 if stop and len(found) == len(points):
                     raise _Stopped
                 return hidden
@@ -78,7 +89,7 @@ class HookTracing(Tracing):
                 stack.enter_context(intercepted(point, keep(point)))
             with suppress(_Stopped):
                 output = self.model(**inputs)
-        return [_given(found, point) for point in points], output
+        return found, output
 
     def edited(self, point: HookPoint, inputs: Mapping[str, Any], edit: Edit, skipped: Collection[nn.Module] = ()) -> Any:
         wanted, done = torch.is_grad_enabled(), []
@@ -120,7 +131,7 @@ def watched(points: Sequence[HookPoint], begun: Sequence[bool]) -> Iterator[dict
     def keep(point: HookPoint) -> Edit:
         def look(hidden: Tensor) -> Tensor:
             if begun:
-                found[point.name] = hidden
+                found[point.name] = hidden.clone()  # which a block may add into
             return hidden
 
         return look

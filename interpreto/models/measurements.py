@@ -108,8 +108,7 @@ def check_embeds(forward: Forward, sample: Sample, needed_by: str) -> None:
     Raises:
         ModelError: for models that look ids up a second time (Gemma 3n's embeddings per layer).
     """
-    free = _changeable(forward, sample)
-    if _has_passed(forward, "embeds") or not bool(free.any()):
+    if _has_passed(forward, "embeds") or not bool((free := _changeable(forward, sample)).any()):
         return
     batch = _twice(sample, len(sample), _last(sample))
     batch.ids[1, free] = batch.ids[1, free].roll(1)

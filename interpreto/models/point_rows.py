@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.inputs.samples import EmbeddingVariants, Sample
 from interpreto.models.gradients import GradientReducer
@@ -58,19 +57,37 @@ class PointRows:
         return PointRows(variants, places, [0] * len(places))
 
 
-def padded_points(points: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "b l d"]:
-    """Return points of unequal lengths or widths as one tensor, which has no graph."""
-    if all(point.shape == points[0].shape for point in points):
-        return torch.stack(list(points)).detach()
-    width = max(point.shape[1] for point in points)
-    wide = [torch.nn.functional.pad(point, (0, width - point.shape[1])) for point in points]
-    return pad_sequence(wide, batch_first=True).detach()
+def padded_points(parts: Sequence[Float[Tensor, "_ _ _"]]) -> Float[Tensor, "b l d"]:
+    """Return points of unequal lengths or widths, some of each sample, as one new tensor, which has no graph."""
+    if all(part.shape[1:] == parts[0].shape[1:] for part in parts):
+        return torch.cat(list(parts)).detach()
+    length, width = (max(part.shape[dim] for part in parts) for dim in (1, 2))
+    together, start = parts[0].new_zeros(sum(map(len, parts)), length, width), 0
+    for part in parts:
+        together[start : start + len(part), : part.shape[1], : part.shape[2]] = part.detach()
+        start += len(part)
+    return together
 
 
-def start_of(variants: EmbeddingVariants, i: int) -> Float[Tensor, "l d"]:
-    """Return where the direction of a point comes from; the point itself where it has none."""
+def runs_of(places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, slice]]:
+    """Yield the points that follow each other in one sample: its number, and theirs."""
+    sample, first, end = -1, 0, 0
+    for j, i in places:
+        if (j, i) != (sample, end):
+            if end > first:
+                yield sample, slice(first, end)
+            sample, first = j, i
+        end = i + 1
+    if end > first:
+        yield sample, slice(first, end)
+
+
+def starts_of(variants: EmbeddingVariants, points: slice) -> Float[Tensor, "b l d"]:
+    """Return where the directions of some points come from; the points themselves where they have none."""
     along = variants.direction
-    return variants.points[i] if along is None else variants.points[i] - along[i if len(along) > 1 else 0]
+    if along is None:
+        return variants.points[points]
+    return variants.points[points] - (along if len(along) == 1 else along[points])
 
 
 def directions_of(scores: Float[Tensor, "b t"], block: range, counts: Mapping[int, int]) -> Float[Tensor, "k b t"]:
@@ -89,8 +106,11 @@ def directions_of(scores: Float[Tensor, "b t"], block: range, counts: Mapping[in
 
 def by_sample(
     picked: list[int], chosen: list[int], places: list[tuple[int, int]]
-) -> Iterator[tuple[int, list[int], list[int]]]:
-    """Yield the chosen rows of a batch by sample: its number, the points, and their places in the batch."""
+) -> Iterator[tuple[int, list[int], list[int] | slice]]:
+    """Yield the chosen rows of a batch by sample: its number, the points, and their places in the batch.
+
+    Places that follow each other are a slice, which costs no copy.
+    """
     found: dict[int, tuple[list[int], list[int]]] = {}
     for b in chosen:
         sample, copy = places[picked[b]]
@@ -98,4 +118,5 @@ def by_sample(
         copies.append(copy)
         inside.append(b)
     for sample, (copies, inside) in found.items():
-        yield sample, copies, inside
+        follow = inside[-1] - inside[0] == len(inside) - 1
+        yield sample, copies, slice(inside[0], inside[-1] + 1) if follow else inside

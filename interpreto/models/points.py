@@ -23,7 +23,7 @@ from interpreto.models.hidden_states import HiddenStates
 from interpreto.models.logits import promoted
 from interpreto.models.measurements import check_model
 from interpreto.models.padding import agree
-from interpreto.models.point_rows import Aim, AtInput, PointRows, by_sample, directions_of, padded_points, start_of
+from interpreto.models.point_rows import Aim, AtInput, PointRows, by_sample, directions_of, padded_points, runs_of, starts_of
 from interpreto.models.rows import RowRunner, Rows, concatenated, plain_rows
 from interpreto.models.scorer import check_ids, columns, finite, mixed_rows
 from interpreto.models.secants import Pairs
@@ -54,12 +54,13 @@ class PointScorer:
 
     def scores(self, points: Sequence[tuple[Sample, Tensor]]) -> list[Tensor]:
         """Return the scores ``(r, t)`` of each sample at its points ``(r, l, d)``."""
-        owners = [sample for sample, p in points for _ in p]
-        flat = [point for _, p in points for point in p]
+        places = [(j, i) for j, (_, p) in enumerate(points) for i in range(len(p))]
 
         def scores_of(picked: list[int]) -> Tensor:
+            runs = list(runs_of(places[i] for i in picked))
             with torch.no_grad():
-                scores = self._scores([owners[i] for i in picked], padded_points([flat[i] for i in picked]))
+                owners = [points[j][0] for j, some in runs for _ in range(some.start, some.stop)]
+                scores = self._scores(owners, padded_points([points[j][1][some] for j, some in runs]))
             self.runner.on_pass()
             return scores
 
@@ -131,14 +132,14 @@ class PointScorer:
         self, owners: Sequence[Sample], rows: PointRows, picked: Sequence[int]
     ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "r t"]]:
         """Return the points of some rows and their scores, those of the baselines behind them where rules are paired."""
-        points = [rows.variants[j].points[i] for j, i in (rows.places[r] for r in picked)]
-        given = padded_points(points).requires_grad_()
+        runs = list(runs_of(rows.places[r] for r in picked))
+        given = padded_points([rows.variants[j].points[some] for j, some in runs]).requires_grad_()
         with torch.enable_grad():
             if self.rules is None or not self.rules.paired:
                 scores = self._scores(owners, given)
             else:
-                starts = [start_of(rows.variants[j], i) for j, i in (rows.places[r] for r in picked)]
-                scores = self._scores([*owners, *owners], torch.cat([given, padded_points(starts)]))
+                starts = padded_points([starts_of(rows.variants[j], some) for j, some in runs])
+                scores = self._scores([*owners, *owners], torch.cat([given, starts]))
         self.runner.on_pass()
         return given, scores
 
@@ -169,7 +170,8 @@ class PointScorer:
                     own = reducer(j)
                     assert own is not None
                     numbers = [own.before + copy for copy in copies]
-                    for k, gradients in zip(block[: counts[inside[0]] - start], found, strict=False):
+                    count = counts[inside.start if isinstance(inside, slice) else inside[0]]
+                    for k, gradients in zip(block[: count - start], found, strict=False):
                         own.add(
                             numbers, k, gradients[inside, : len(rows.variants[j].sample), : rows.variants[j].points.shape[2]]
                         )
@@ -236,7 +238,7 @@ class PointScorer:
 
     def _scores(self, owners: Sequence[Sample], given: Float[Tensor, "b l d"]) -> Float[Tensor, "b t"]:
         """Return the scores of rows whose embeddings are given, summed over their samples' readouts; differentiable."""
-        of_sample = {id(owner): self.runner.readouts(owner) for owner in owners}
+        of_sample = {key: self.runner.readouts(owner) for key, owner in {id(owner): owner for owner in owners}.items()}
         readouts = [of_sample[id(owner)] for owner in owners]
         total: Tensor | None = None
         for q in range(max(map(len, readouts))):
@@ -254,7 +256,7 @@ class PointScorer:
         self, owners: Sequence[Sample], readouts: Sequence[Readout | None], given: Float[Tensor, "b l d"]
     ) -> Float[Tensor, "b t"]:
         rows = concatenated([plain_rows(owner, count, readout) for owner, readout, count in _runs(owners, readouts)])
-        batch = self.runner.batch(rows, list(range(len(owners))))
+        batch = self.runner.batch(rows)
         extended = any(readout is not None and readout.suffix is not None for readout in readouts)
         if extended and self.hidden is None:
             rows_of = zip(given, owners, readouts, strict=True)

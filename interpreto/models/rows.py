@@ -85,12 +85,12 @@ class RowRunner:
         """Return what rows of a sample count in the budget."""
         return rows * (1 if self.budget.rows is not None else len(sample))
 
-    def batch(self, rows: Rows, picked: list[int]) -> Batch:
-        """Return some rows, padded to the longest of them with the absent id."""
+    def batch(self, rows: Rows, picked: list[int] | slice = slice(None)) -> Batch:
+        """Return some rows, or all, padded to the longest of them with the absent id."""
         lengths = rows.lengths[picked]
         return self._cut(rows, picked, int(lengths.max()))
 
-    def _cut(self, rows: Rows, picked: list[int], length: int) -> Batch:
+    def _cut(self, rows: Rows, picked: list[int] | slice, length: int) -> Batch:
         lengths = rows.lengths[picked]
         inside = torch.arange(length) < lengths[:, None]
         return Batch(

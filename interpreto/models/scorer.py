@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from interpreto.errors import InputError, ModelError
 from interpreto.inputs.samples import MaskVariants, Readout, Sample
@@ -154,10 +154,15 @@ def mixed_rows(outputs: Float[Tensor, "b k"], readouts: Sequence[Readout | None]
     """Return the scores of rows with a readout each, zero where a row has fewer than others."""
     if all(readout is readouts[0] for readout in readouts):
         return mixed(outputs if readouts[0] is None else outputs[:, : len(readouts[0].ids)], readouts[0])
-    scores = [
-        mixed(row[None, : len(readout.ids)], readout)[0] for row, readout in zip(outputs, readouts, strict=True) if readout
-    ]
-    return pad_sequence(scores, batch_first=True)
+    scores, start = [], 0
+    for _, same in groupby(readouts, key=id):
+        readout, *others = same
+        end = start + 1 + len(others)
+        if readout is not None:
+            scores.append(mixed(outputs[start:end, : len(readout.ids)], readout))
+        start = end
+    width = max(part.shape[1] for part in scores)
+    return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in scores])
 
 
 def columns(readouts: Sequence[Readout | None]) -> Int[Tensor, "b k"] | None:
@@ -167,8 +172,11 @@ def columns(readouts: Sequence[Readout | None]) -> Int[Tensor, "b k"] | None:
         return None
     if all(ids is own[0] for ids in own):
         return own[0].expand(len(own), -1)
-    width = max(map(len, own))
-    return torch.stack([torch.cat([ids, ids[:1].expand(width - len(ids))]) for ids in own])
+    width, numbers = max(map(len, own)), {}
+    for ids in own:
+        numbers.setdefault(id(ids), (len(numbers), ids))
+    table = torch.stack([torch.cat([ids, ids[:1].expand(width - len(ids))]) for _, ids in numbers.values()])
+    return table[[numbers[id(ids)][0] for ids in own]]
 
 
 def finite(scores: Tensor, sample: Sample) -> Tensor:

@@ -29,6 +29,7 @@ from interpreto.attributions.perturbations import (
     ShapTokenPerturbator,
     SobolTokenPerturbator,
 )
+from interpreto.attributions.perturbations import sobol as sobol_design
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import EmbeddingVariants, MaskVariants, Readout, Sample, Targets
 from interpreto.inputs.units import Units
@@ -240,3 +241,14 @@ def test_draws_do_not_depend_on_the_default_dtype(dtype):
 def test_a_baseline_is_checked_in_the_constructor():
     with pytest.raises(OptionError, match=r"`baseline`: got Embedding\(3, 2\); pass a name"):
         LinearInterpolationPerturbator(torch.nn.Embedding(3, 2))
+
+
+def test_a_sequence_is_scrambled_once_and_belongs_to_the_caller():
+    sampler, found = SequenceSamplers.SOBOL, []
+    scrambled = sobol_design._scrambled
+    scrambled.cache_clear()
+    for _ in range(2):
+        found.append(sampler(8, 6, torch.Generator().manual_seed(0)))
+        found[-1][:] += 1.0  # a caller's changes stay its own
+    assert scrambled.cache_info().hits == 1 and torch.equal(found[0], found[1])
+    assert (found[0] < 2.0).all() and not torch.equal(found[0], sampler(8, 6, torch.Generator().manual_seed(1)) + 1.0)

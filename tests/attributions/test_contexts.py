@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from interpreto import BlackBox, ContextCite, Documents, KernelShap, Occlusion, Saliency
-from interpreto.attributions.aggregations.lasso import LassoAggregator, lasso, sparse_fit, tokens_of
+from interpreto.attributions.aggregations.lasso import LassoAggregator, lasso, sparse_errors, sparse_fit, tokens_of
 from interpreto.attributions.links import log_odds
 from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator
 from interpreto.errors import InputError, OptionError
@@ -40,7 +41,7 @@ def test_the_lasso_is_scikit_learns(rows, columns, l1):
     spread = present.std(0, unbiased=False).where(present.std(0) > 0, torch.tensor(1.0).double())
     theirs = linear_model.Lasso(alpha=l1, tol=1e-14, max_iter=1_000_000)
     theirs.fit(((present - present.mean(0)) / spread).numpy(), scores[:, 0].numpy())
-    ours = sparse_fit(present, scores, l1)[:, 0]
+    ours = sparse_fit(present, scores, l1)[0][:, 0]
     torch.testing.assert_close(ours, torch.from_numpy(theirs.coef_) / spread, rtol=0, atol=1e-8)
     assert ours[3] == 0
 
@@ -56,6 +57,66 @@ def test_the_lasso_satisfies_its_conditions():
     assert np.abs(slope).max() <= l1 + 1e-10
 
 
+@pytest.mark.parametrize("rows", [64, pytest.param(256, marks=pytest.mark.slow)])
+def test_the_errors_of_the_lasso_are_calibrated(rows):
+    """The truth is the lasso on all masks; coefficients that are zero there are within their intervals more often."""
+    l1, units, inside, zeros = 0.05, 8, [], []
+    every = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * units)
+    for game in range(6):
+        draws = torch.Generator().manual_seed(game)
+        weights = torch.randn(units, generator=draws).double() * (torch.rand(units, generator=draws) < 0.5)
+        pairs = torch.randn(units, units, generator=draws).double().triu(1) / 4
+
+        def play(present, weights=weights, pairs=pairs):
+            return (present @ weights + torch.einsum("ri,ij,rj->r", present, pairs, present))[:, None]
+
+        truth = sparse_fit(every, play(every), l1)[0]
+        for _ in range(25):
+            present = (torch.rand(rows, units, generator=draws) < 0.5).double()
+            found, error = sparse_fit(present, play(present), l1)
+            within = (found - truth).abs() <= 1.96 * error + 1e-9
+            inside.append(within[truth != 0])
+            zeros.append(within[truth == 0])
+    assert 0.9 <= float(torch.cat(inside).double().mean()) <= 0.99
+    assert float(torch.cat(zeros).double().mean()) >= 0.95
+
+
+def test_the_errors_of_a_lasso_are_those_of_least_squares_where_there_is_no_penalty():
+    draws = np.random.default_rng(0)
+    design = draws.normal(size=(500, 4))
+    design = (design - design.mean(0)) / design.std(0)
+    scores = design @ [2.0, -1.0, 0.5, 3.0] + draws.normal(size=500) * (1 + np.abs(design[:, 0]))
+    scores -= scores.mean()
+    found, *_ = np.linalg.lstsq(design, scores, rcond=None)
+    inverse, residuals = np.linalg.inv(design.T @ design), scores - design @ found
+    borne = 1 / 500 + np.einsum("pk,kl,pl->p", design, inverse, design)
+    robust = inverse @ (design.T * (residuals / (1 - borne)) ** 2) @ design @ inverse  # as MacKinnon and White's HC3
+    np.testing.assert_allclose(sparse_errors(design, scores, found, 1e-12), np.sqrt(np.diag(robust)), rtol=1e-3)
+
+
+def test_a_coefficient_that_no_more_masks_would_move_has_no_error():
+    present = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * 5).repeat(4, 1)
+    found, error = sparse_fit(present, 3 * present[:, :1], 0.1)
+    assert (found[1:] == 0).all() and (error[1:] == 0).all()
+    none, sure = sparse_fit(present, torch.zeros(len(present), 1).double(), 0.1)
+    assert not none.any() and not sure.any()
+    doubtful = sparse_fit(present[:32], present[:32, :1] + 0.19 * present[:32, 1:2], 0.1)  # a pull of 0.095
+    assert doubtful[0][1] == 0 and doubtful[1][1] > 0
+
+
+def test_sources_are_drawn_until_a_tolerance_is_met():
+    found = ContextCite(BlackBox(sparse), tolerance=0.1)(CONTEXT, 0)[0]
+    assert found.stopped == "tolerance reached after 64 rows"  # those of the first round
+    assert float(1.96 * found.standard_error.max()) <= 0.1 * abs(sum(WEIGHTS.values()))
+    noisy = BlackBox(lambda texts: [zlib.crc32(text.encode()) % 7 for text in texts])
+    explanation = ContextCite(noisy, tolerance=1e-3, n_perturbations=100)(CONTEXT, 0)[0]
+    assert explanation.stopped.startswith("budget ended")
+    model, tokenizer = tiny.CAUSAL_LMS["gpt2"]()
+    explainer = ContextCite(model, tokenizer, replacement="mean", tolerance=0.5)
+    answered = explainer(CONTEXT, " was good")[0]
+    assert answered.inference_mode == "log_odds" and "after" in answered.stopped and explainer.report()["tolerance"]
+
+
 def test_each_answer_is_penalized_by_the_token():
     """Twice the tokens and twice the score: twice the values."""
     model, tokenizer = tiny.CAUSAL_LMS["gpt2"]()
@@ -66,7 +127,7 @@ def test_each_answer_is_penalized_by_the_token():
 
 def test_without_a_penalty_it_is_least_squares_with_standard_errors():
     free = ContextCite(BlackBox(sparse), l1=0.0)(CONTEXT, 0)[0]
-    assert free.standard_error is not None and ContextCite(BlackBox(sparse))(CONTEXT, 0)[0].standard_error is None
+    assert free.standard_error is not None
     wanted = torch.tensor([WEIGHTS.get(sentence, 0.0) for sentence in SENTENCES])
     torch.testing.assert_close(free.attributions[0], wanted, rtol=0, atol=1e-5)
 

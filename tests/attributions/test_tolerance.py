@@ -13,7 +13,6 @@ from interpreto import (
     AttributionOutput,
     Banzhaf,
     BlackBox,
-    ContextCite,
     GLime,
     Granularity,
     KernelShap,
@@ -21,6 +20,7 @@ from interpreto import (
     LimeWithPrior,
     Occlusion,
     PermutationShap,
+    ReAGent,
     Rise,
     ShapleyInteractions,
     Sobol,
@@ -130,7 +130,7 @@ def test_every_sampled_method_takes_a_tolerance_and_others_name_those():
     for summary in interpreto.registry.METHODS:
         takes = "tolerance" in inspect.signature(getattr(interpreto, summary.name)).parameters
         assert takes is summary.sampled is (summary.name in UNTIL_TOLERANCE)
-    for method in (Occlusion, ContextCite):
+    for method in (Occlusion, ReAGent):
         with pytest.raises(OptionError, match=f"`tolerance`: {method.__name__} has no standard errors .* KernelShap, Permut"):
             method(*tiny.CLASSIFIERS["bert"](), tolerance=0.1)
     for wrong in ({"sampler": "latin_hypercube"}, {"l1_ratio": 0.5}):

@@ -46,7 +46,7 @@ MASK_METHODS, GRADIENT_METHODS, ATTENTION_METHODS = map(reading, ("scores", "gra
 CLIPPED = [m for m in ATTENTION_METHODS if m.__name__ in ("GenericAttention", "TransitionAttention", "BidirectionalAttention")]
 """Methods that keep the positive part of gradients, so that a contrast and its reverse differ."""
 SAMPLED = tuple(getattr(interpreto, method.name) for method in REGISTERED if method.sampled)
-DRAWN = (*SAMPLED, interpreto.ContextCite, interpreto.ReAGent)
+DRAWN = (*SAMPLED, interpreto.ReAGent)
 """Methods whose masks or noise are drawn, with standard errors or without."""
 SCORES_OF_THEIR_OWN = (interpreto.ContextCite, interpreto.ReAGent, interpreto.At2)
 """Methods that fit the log-odds or the probability, or explain an answer as a whole: a contrast is no difference to them."""

@@ -32,6 +32,19 @@ def test_batches_hold_every_row_once_within_the_budget(budget):
         assert len(batch) <= 3 if budget.rows else len(batch) * longest <= 16 or len(batch) == 1
 
 
+@pytest.mark.parametrize("budget", [Budget(8, 0), Budget(None, 40)], ids=["rows", "tokens"])
+def test_a_batch_more_than_half_full_of_one_length_is_not_padded(budget):
+    batches: list[list[int]] = []
+    map_batches([4] * 5 + [5] * 2 + [5, 6, 7], batches.append, budget)
+    assert batches[0] == [0, 1, 2, 3, 4]
+    batches.clear()
+    map_batches([4] * 4 + [5] * 3, batches.append, Budget(8, 2**10))  # half full: the others may join
+    assert len(batches) == 1
+    batches.clear()
+    map_batches(list(range(20, 28)), batches.append, Budget(8, 2**10))  # all of other lengths: none is alone
+    assert len(batches) == 1
+
+
 def test_rows_of_unequal_lengths_stay_apart_where_they_must():
     batches: list[list[int]] = []
     map_batches(LENGTHS, batches.append, Budget(8, 0), mixed=False)

@@ -18,7 +18,10 @@ from interpreto import (
 )
 from interpreto.attributions import evidence
 from interpreto.errors import CompletenessWarning, ModelError
+from interpreto.inputs.samples import Readout
 from interpreto.models.options import EngineOptions
+from interpreto.models.point_rows import padded_points, runs_of
+from interpreto.models.scorer import columns, mixed_rows
 from tests import tiny
 
 TEXT = "The film was not good"
@@ -239,3 +242,63 @@ def test_half_precision_keeps_a_pass_of_its_own_for_scores_under_rules():
     with torch.no_grad():
         logits = model(**tokenizer(TEXT, return_tensors="pt")).logits
     assert float(explanation.base_scores[0]) == float(logits[0, 0])
+
+
+def test_points_are_gathered_by_runs():
+    tables = [torch.arange(24.0).reshape(4, 3, 2), 100 + torch.arange(20.0).reshape(5, 2, 2)]
+    places = [(0, 1), (0, 2), (1, 0), (1, 1), (0, 3), (1, 4)]
+    runs = list(runs_of(places))
+    assert runs == [(0, slice(1, 3)), (1, slice(0, 2)), (0, slice(3, 4)), (1, slice(4, 5))]
+    found = padded_points([tables[j][some] for j, some in runs])
+    assert found.shape == (6, 3, 2) and list(runs_of([])) == []
+    for row, (j, i) in zip(found, places, strict=True):
+        own = tables[j][i]
+        assert torch.equal(row[: len(own)], own) and not row[len(own) :].any()
+    alike = padded_points([tables[0][:2], tables[0][3:]])
+    alike.zero_()  # a tensor of its own: what a model changes in place is not the points
+    assert tables[0][1:].all()
+
+
+def test_readouts_of_unequal_widths_share_a_table():
+    narrow, wide = Readout(torch.tensor([2])), Readout(torch.tensor([0, 1, 3]), weights=torch.tensor([[1.0, -1.0, 0.0]]))
+    readouts = [narrow, wide, wide, narrow]
+    ids = columns(readouts)
+    assert ids is not None and ids.tolist() == [[2, 2, 2], [0, 1, 3], [0, 1, 3], [2, 2, 2]]
+    outputs = torch.arange(16.0).reshape(4, 4).square().gather(1, ids)
+    assert mixed_rows(outputs, readouts).tolist() == [[4.0], [16.0 - 25.0], [64.0 - 81.0], [14.0**2]]
+
+
+def test_gradients_that_overflow_are_told_and_not_returned():
+    tokenizer = tiny.wordpiece()
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        num_hidden_layers=12,
+        num_attention_heads=2,
+        intermediate_size=8,
+        num_labels=2,
+        pad_token_id=0,
+        initializer_range=0.5,
+        rms_norm_eps=1e-9,
+    )
+    model = transformers.LlamaForSequenceClassification(config).eval()
+    explainer = DeepLift(model, tokenizer, baseline="zero", granularity="all_tokens")  # nothing is left but zeros, which
+    with pytest.raises(ModelError, match=r"its gradients for 'The film was not good' are not finite .* Another `baseline`"):
+        explainer(TEXT)  # each of 25 normalizations divides by 3e-5
+    assert DeepLift(model, tokenizer, baseline="mean")(TEXT)[0].attributions.isfinite().all()
+
+
+def test_a_function_without_a_slope_is_told():
+    model, tokenizer = classifier(classes=2)
+    forward = model.forward
+
+    def rooted(input_ids=None, attention_mask=None, token_type_ids=None):
+        output = forward(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        output.logits = output.logits + (output.logits * 0).sqrt()  # infinite slope, times zero
+        return output
+
+    model.forward = rooted
+    for method in (Saliency, InputXGradient, IntegratedGradients, SmoothGrad):
+        with pytest.raises(ModelError, match="are not finite"):
+            method(model, tokenizer)(TEXT)

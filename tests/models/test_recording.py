@@ -152,3 +152,16 @@ def test_traces_of_nnsight_record_and_run_on_as_hooks_do(family):
     for one, other in zip(*(each.run_on(rows, lower, 0.5 * recorded[0], [upper]) for each in (hooks, traces)), strict=True):
         for a, b in zip(one, other, strict=True):
             close(b, a, 1e-5)
+
+
+def test_activations_are_those_that_a_module_gave_where_a_block_adds_into_them():
+    model, tokenizer = tiny.CAUSAL_LMS["falcon"]()
+    names = ["transformer.h.0.mlp", "transformer.h.1.mlp"]
+    ids, wanted = tokenizer(TEXTS[0], return_tensors="pt").input_ids[0], []
+    model.transformer.h[0].mlp.register_forward_hook(lambda _, __, output: wanted.append(output.clone()))
+    row = SplitInput(ids, torch.zeros_like(ids), 1, {})
+    recorder = ActivationRecorder(model, tokenizer, find_hook_points(model, names), None, "hooks")
+    ((first, second),) = recorder.record([row])
+    assert torch.equal(first, wanted[-1][0]) and not torch.equal(first, second)
+    with torch.inference_mode():
+        assert torch.equal(recorder.record([row])[0][0], first)

@@ -240,6 +240,15 @@ def circuit(tokens: bool) -> Circuit:
     )
 
 
+def attribution_graph() -> Circuit:
+    """Return a circuit of transcoders, with more concepts at one token than a row has room for."""
+    nodes = [Node(f"layer 1 concept {i}", 1, 1, 1.0, 0.1, 2.0) for i in range(9)]
+    nodes += [Node("embedding", 0, 0, 0.5, 0.4), Node("layer 1 error", 1, 0, -0.5, 0.1)]
+    places, edges = ("embedding", "layer 1 mlp"), (Edge(9, 0, 0.5), Edge(0, OUTPUT, 0.75), Edge(10, OUTPUT, -0.5))
+    facts = {"replacement_score": 0.75, "completeness_score": 0.5, "method": "influence"}
+    return replace(circuit(True), nodes=tuple(nodes), edges=edges, places=places, **facts)
+
+
 @cache
 def image_chat_page() -> str:
     """Return what a small model says about an image, by regions and words."""
@@ -278,6 +287,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "lens": lens_page,
     "patching": patching_page,
     "circuit": lambda: circuit(True).to_html(),
+    "attribution graph": lambda: attribution_graph().to_html(),
     "attention": attention_page,
     "data map": lambda: training().to_html(),
     "label errors": lambda: training().suspected_label_errors(5).to_html(),

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.visualizations.pages import circuit
+from tests.visualizations.pages import attribution_graph, circuit
 
 
 def data_of(page):
@@ -32,8 +32,22 @@ def test_nodes_at_one_token_stand_next_to_each_other():
     data = data_of(circuit(True).to_html())
     places = {(node["row"], node["column"]) for node in data["nodes"]}
     assert len(places) == len(data["nodes"])
+    assert data["columns"] == [0.0, 1.0, 2.0] and data["width"] == 3  # a token is as wide as its nodes on one row
     for node in data["nodes"]:
-        assert node["token"] == int(node["column"] / (data["width"] / len(data["tokens"])))
+        assert node["token"] == min(range(3), key=lambda t: abs(data["columns"][t] - node["column"]))
+
+
+def test_many_nodes_at_one_token_go_on_in_the_next_row():
+    found = attribution_graph()
+    data = data_of(found.to_html())
+    assert data["rows"] == ["embedding", "layer 1 mlp", "", ""] and data["width"] == 1 + 4 + 1
+    assert [node["row"] for node in data["nodes"]] == [1] * 4 + [2] * 4 + [3, 0, 1]
+    assert [node["column"] for node in data["nodes"][:4]] == [1, 2, 3, 4] and data["nodes"][8]["column"] == 2.5
+    assert [node["bare"] for node in data["nodes"]] == [False] * 9 + [True, True]
+    assert data["graph"] == [0.75, 0.5] and data["nodes"][9]["influence"] == 0.4
+    assert "influence 40.0 %" in str(found) and "replacement score 0.75" in str(found) and "40.0 %" in found._repr_html_()
+    labels = found.plot(backend="matplotlib").axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == ["embedding", "layer 1 mlp"]
 
 
 @pytest.mark.parametrize("tokens", [True, False])

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interpreto.attributions.aggregations.base import Aggregator, Estimate, by_reach
+from interpreto.attributions.aggregations.base import NORMAL, Aggregator, Estimate, by_reach
 from interpreto.attributions.aggregations.linear_regression import WeightedFit
 from interpreto.errors import OptionError
 from interpreto.inputs.samples import MaskVariants, Targets
@@ -18,6 +18,7 @@ from interpreto.validation import is_number, shown
 
 SWEEPS = 10_000
 PRECISION = 1e-12  # of coordinate descent, as a share of the largest coefficient
+LEAST = 0.05  # share of a row's residual that is taken to be its own
 
 Matrix = Any
 """An array of numpy, in float64."""
@@ -30,11 +31,12 @@ class LassoAggregator(Aggregator):
     one penalty serves answers of any length; the coefficients are scaled back to the score. Solved in float64.
 
     Args:
-        l1: Weight of the penalty. 0: least squares, which has standard errors; the lasso has none.
+        l1: Weight of the penalty. 0: least squares.
 
     References:
         Tibshirani, 1996, https://doi.org/10.1111/j.2517-6161.1996.tb02080.x; Cohen-Wang et al., NeurIPS 2024,
-        https://arxiv.org/abs/2409.00729.
+        https://arxiv.org/abs/2409.00729. Standard errors: MacKinnon and White, 1985,
+        https://doi.org/10.1016/0304-4076(85)90158-7, for the coefficients that are kept.
     """
 
     def __init__(self, l1: float = 0.01) -> None:
@@ -57,7 +59,8 @@ class LassoAggregator(Aggregator):
                 design, scores, torch.ones(len(present), dtype=torch.float64), "l1=0 needs more than there are units"
             )
             return Estimate(fit.coefficients[:-1].T, fit.standard_error(torch.arange(len(present)))[:-1].T)
-        return Estimate(sparse_fit(present, scores, self.l1).T)
+        found, error = sparse_fit(present, scores, self.l1)
+        return Estimate(found.T, error.T)
 
 
 def tokens_of(targets: Targets) -> Float[Tensor, " t"]:
@@ -68,8 +71,10 @@ def tokens_of(targets: Targets) -> Float[Tensor, " t"]:
     return counts.clamp(min=1)
 
 
-def sparse_fit(present: Float[Tensor, "p m"], scores: Float[Tensor, "p t"], l1: float) -> Float[Tensor, "m t"]:
-    """Return the coefficients of the lasso on standardized columns, in the units of the columns.
+def sparse_fit(
+    present: Float[Tensor, "p m"], scores: Float[Tensor, "p t"], l1: float
+) -> tuple[Float[Tensor, "m t"], Float[Tensor, "m t"]]:
+    """Return the coefficients of the lasso on standardized columns and their standard errors, in the units of the columns.
 
     Args:
         present: Presence of the units; a unit that is always present, or never, gets 0.
@@ -79,9 +84,44 @@ def sparse_fit(present: Float[Tensor, "p m"], scores: Float[Tensor, "p t"], l1: 
     spread = present.std(0, unbiased=False)
     moves = spread > 0
     design = ((present - present.mean(0)) / spread.where(moves, torch.ones_like(spread))) * moves
-    gram, moment = design.T @ design / len(design), design.T @ (scores - scores.mean(0)) / len(design)
+    centered = scores - scores.mean(0)
+    gram, moment = design.T @ design / len(design), design.T @ centered / len(design)
     found = [lasso(gram.numpy(), column.numpy(), l1) for column in moment.T]
-    return torch.from_numpy(np.stack(found, 1)) / spread.where(moves, torch.ones_like(spread))[:, None]
+    errors = [sparse_errors(design.numpy(), column.numpy(), own, l1) for column, own in zip(centered.T, found, strict=True)]
+    scale = spread.where(moves, torch.ones_like(spread))[:, None]
+    return torch.from_numpy(np.stack(found, 1)) / scale, torch.from_numpy(np.stack(errors, 1)) / scale
+
+
+def sparse_errors(design: Matrix, scores: Matrix, found: Matrix, l1: float) -> Matrix:
+    """Return standard errors of the coefficients of a lasso, as estimates of those of all rows that could be drawn.
+
+    A coefficient that is kept solves linear equations with the others that are, whose residuals are weighed up by what each
+    row bears on them. One that is zero stays zero as long as its pull is below the penalty: its interval ends where the upper
+    end of its pull's does, and it has no error where that is below the penalty too.
+
+    Args:
+        design: Standardized columns, ``(p, m)``.
+        scores: Centered responses, ``(p,)``.
+        found: Coefficients, ``(m,)``.
+        l1: Weight of the penalty.
+    """
+    rows, kept = len(scores), found != 0
+    own, others = design[:, kept], design[:, ~kept]
+    inverse = np.linalg.pinv(own.T @ own / rows)
+    borne = 1 / rows + np.einsum("pk,kl,pl->p", own, inverse, own) / rows
+    residuals = scores - design @ found
+    weighed = residuals / np.clip(1 - borne, LEAST, None)
+    errors = np.zeros_like(found)
+    errors[kept] = _of_mean((own @ inverse) * weighed[:, None])
+    pull = np.abs(others.T @ residuals) / rows
+    beyond = others - own @ (inverse @ own.T @ others / rows)
+    errors[~kept] = np.clip(pull + NORMAL * _of_mean(beyond * weighed[:, None]) - l1, 0, None) / NORMAL
+    return errors
+
+
+def _of_mean(values: Matrix) -> Matrix:
+    """Return the standard errors of the means of columns."""
+    return np.sqrt(np.square(values - values.mean(0)).sum(0)) / len(values)
 
 
 def lasso(gram: Matrix, moment: Matrix, l1: float) -> Matrix:

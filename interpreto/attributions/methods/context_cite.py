@@ -8,13 +8,15 @@ from typing_extensions import Unpack
 
 from interpreto.attributions.aggregations.lasso import LassoAggregator
 from interpreto.attributions.base import AttributionExplainer
-from interpreto.attributions.evidence import Scores
 from interpreto.attributions.links import LOG_ODDS
 from interpreto.attributions.options import Options
 from interpreto.attributions.perturbations import RandomMaskedTokenPerturbator
+from interpreto.attributions.tolerance import evidence_within
 from interpreto.errors import OptionError
 from interpreto.inputs.units import Granularity
 from interpreto.validation import is_number, shown
+
+ROWS, MOST_ROWS = 64, 1024  # that are drawn unless told otherwise, without a tolerance and with one
 
 
 class ContextCite(AttributionExplainer):
@@ -26,11 +28,14 @@ class ContextCite(AttributionExplainer):
     beginning is no source, unless a call passes ``attribute_targets=True``. Scores that are no log-probabilities, such as the
     logits of a classifier, are explained as they are.
 
-    The lasso has no standard errors. Where these matter, pass ``l1=0``, which is least squares, with four perturbed inputs
-    for each source.
+    Standard errors tell how far the coefficients of the drawn masks may be from those of all masks, with the same penalty. A
+    coefficient of 0 has an error of 0 where no more masks would change it. With ``l1=0`` the surrogate is least squares, and
+    needs some four perturbed inputs for each source.
 
     Args:
-        n_perturbations: Number of perturbed inputs, the unperturbed one included.
+        n_perturbations: Number of perturbed inputs, the unperturbed one included. None: 64; with a tolerance, at most 1024.
+        tolerance: Sample in rounds until 1.96 standard errors of each source are at most this share of the score gap, or the
+            budget ends; the explanation says which (`AttributionOutput.stopped`). None: the whole budget.
         keep_probability: Probability that a source is kept, in (0, 1).
         l1: Weight of the penalty, on the scale of a token's score; larger: fewer sources.
 
@@ -56,7 +61,8 @@ class ContextCite(AttributionExplainer):
         tokenizer: Any = None,
         batch_size: int | None = None,
         *,
-        n_perturbations: int = 64,
+        n_perturbations: int | None = None,
+        tolerance: float | None = None,
         keep_probability: float = 0.5,
         l1: float = 0.01,
         replacement: str | int = "drop",
@@ -65,9 +71,9 @@ class ContextCite(AttributionExplainer):
         if not is_number(keep_probability) or not 0 < keep_probability < 1:
             raise OptionError(f"`keep_probability`: got {shown(keep_probability)}; pass a probability between 0 and 1.")
         options.setdefault("granularity", Granularity.SENTENCE)
-        parts = {
-            "perturbator": RandomMaskedTokenPerturbator(n_perturbations, 1 - keep_probability),
-            "aggregator": LassoAggregator(l1),
-            "evidence": Scores(LOG_ODDS),
-        }
+        if n_perturbations is None:
+            n_perturbations = ROWS if tolerance is None else MOST_ROWS
+        masks = RandomMaskedTokenPerturbator(n_perturbations, 1 - keep_probability)
+        masks.rows_a_unit = 0 if l1 else masks.rows_a_unit  # few sources matter, however many there are
+        parts = {"perturbator": masks, "aggregator": LassoAggregator(l1), "evidence": evidence_within(tolerance, LOG_ODDS)}
         super().__init__(model, tokenizer, batch_size, replacement=replacement, **parts, **options)

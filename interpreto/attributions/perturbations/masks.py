@@ -25,7 +25,12 @@ class RandomMaskedTokenPerturbator(MaskPerturbator):
         n_perturbations: Number of perturbed inputs, the unperturbed one included. None: 200, or four per unit if that is
             more.
         perturb_probability: Probability that a unit is masked, in (0, 1).
+
+    Attributes:
+        rows_a_unit: Masks per unit of a first round of sampling, from which standard errors can be told.
     """
+
+    rows_a_unit = 8
 
     def __init__(self, n_perturbations: int | None = None, perturb_probability: float = 0.5) -> None:
         self.n_perturbations = check_optional_count(n_perturbations, "n_perturbations", 2)

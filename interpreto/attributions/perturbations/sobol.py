@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -34,7 +35,13 @@ class SequenceSamplers(Choice):
         if self is SequenceSamplers.HALTON:
             return _halton(n, dimensions, generator)
         seed = int(torch.randint(2**31, (1,), generator=generator))
-        return torch.quasirandom.SobolEngine(dimensions, scramble=True, seed=seed).draw(n, dtype=torch.float64)
+        return _scrambled(n, dimensions, seed).clone()
+
+
+@lru_cache(maxsize=512)  # inputs with equally many units have equal draws, as each has a fresh generator
+def _scrambled(n: int, dimensions: int, seed: int) -> Float[Tensor, "n m"]:
+    """Return the first points of a scrambled Sobol' sequence: scrambling it takes longer than all the rest of a design."""
+    return torch.quasirandom.SobolEngine(dimensions, scramble=True, seed=seed).draw(n, dtype=torch.float64)
 
 
 def _halton(n: int, dimensions: int, generator: Generator) -> Float[Tensor, "n m"]:

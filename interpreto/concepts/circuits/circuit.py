@@ -22,16 +22,21 @@ class Node:
     """A part of the model in a circuit.
 
     Attributes:
-        name: Such as ``"layer 3 head 7"``, ``"layer 5 concept 12"`` or ``"layer 5 error"``.
+        name: Such as ``"layer 3 head 7"``, ``"layer 5 concept 12"``, ``"layer 5 error"`` or ``"embedding"``.
         place: Number of its place, in the order of the model.
         token: The token that it is at; None: at all tokens.
-        effect: What the metric loses when the node is ablated, as it was estimated to rank the nodes.
+        effect: What the metric loses when the node is ablated, as it was estimated to rank the nodes. By influence: what the
+            metric has from the node over all paths, with attention patterns and active concepts as they are.
+        influence: Share of the output that goes through the node, over all paths; None where nodes are ranked otherwise.
+        amount: Amount of a transcoder's concept at the token; None of all other nodes.
     """
 
     name: str
     place: int
     token: int | None
     effect: float
+    influence: float | None = None
+    amount: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Edge:
         source: Number of the node that acts.
         target: Number of the node that is acted on; -1: the output.
         weight: What the metric loses through the target when the source is ablated, to first order and without what goes
-            through other places on the way.
+            through other places on the way. Between nodes of transcoders: what the source adds to the target itself, its
+            amount or the metric. All that enters a concept, and the biases, then sum to its amount.
     """
 
     source: int
@@ -70,7 +76,7 @@ class Circuit(Renderable):
     """The parts of a model that an output depends on most; made by `find_circuit`.
 
     Attributes:
-        nodes: The parts, by falling size of their effects.
+        nodes: The parts, by falling size of their effects, or of their influence.
         edges: The largest effects of nodes on later nodes, and on the output.
         texts: The texts that it was found on.
         tokens: Names of the tokens, of the first text, where nodes are at tokens; else empty.
@@ -81,7 +87,11 @@ class Circuit(Renderable):
         curve: Faithfulness and completeness over the number of nodes, from none to more than the circuit has.
         candidates: Number of all parts.
         ablation: What takes the place of ablated parts: ``"mean"``, ``"position"`` or ``"corrupt"``.
-        method: How nodes were ranked: ``"attribution"``, ``"integrated"`` or ``"exact"``.
+        method: How nodes were ranked: ``"attribution"``, ``"integrated"``, ``"exact"`` or ``"influence"``.
+        replacement_score: By influence: share of the influence of all that enters the graph, tokens and errors, that is the
+            tokens'. 1 where transcoders leave nothing unexplained.
+        completeness_score: By influence: share of what enters nodes that is not an error's, a node counting with its influence.
+            This is of the whole graph; `completeness` is measured, by ablating the circuit.
     """
 
     _subject: ClassVar[str] = "circuits"
@@ -98,6 +108,8 @@ class Circuit(Renderable):
     candidates: int
     ablation: str
     method: str
+    replacement_score: float | None = None
+    completeness_score: float | None = None
 
     @property
     def faithfulness(self) -> float:

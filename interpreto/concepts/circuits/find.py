@@ -12,28 +12,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.base import ConceptExplainer
-from interpreto.concepts.circuits.ablated_model import OUTPUTS_A_PASS, AblatedModel, Weights
+from interpreto.concepts.circuits.ablated_model import OUTPUTS_A_PASS, AblatedModel
 from interpreto.concepts.circuits.ablation import ABLATIONS, States, replacements
-from interpreto.concepts.circuits.circuit import OUTPUT, Circuit, CurvePoint, Edge, Node
-from interpreto.concepts.circuits.metric import predicted, read_metrics
+from interpreto.concepts.circuits.candidates import Candidates, largest_edges
+from interpreto.concepts.circuits.circuit import Circuit, Edge, Node
+from interpreto.concepts.circuits.coder_circuit import INFLUENCE, Asked, CoderCircuit, transcoders_of
+from interpreto.concepts.circuits.metric import metrics_of
 from interpreto.concepts.circuits.pairs import Read, check_splitter, read_pairs, read_texts
 from interpreto.concepts.circuits.parts import Concepts, Parts, differing
 from interpreto.concepts.circuits.places import check_explainers, recorder_of, static_parts
 from interpreto.concepts.circuits.tokens import place_name
-from interpreto.concepts.output_names import Names
-from interpreto.concepts.outputs import task_of
-from interpreto.errors import InputError, ModelError, OptionError, TargetError
+from interpreto.errors import InputError, ModelError, OptionError
 from interpreto.models.activations import ActivationRecorder
 from interpreto.models.batching import Budget
-from interpreto.models.several_edits import in_order, outputs_through
-from interpreto.rounding import noise_of
+from interpreto.models.several_edits import in_order
 from interpreto.validation import check_choice, check_count, check_probability
 
-Method = Literal["attribution", "integrated", "exact"]
-SIZES = (0, 1, 2, 3, 5, 8, 13, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500)
-"""Numbers of nodes at which the curve is measured; and at that of the circuit, and at all."""
-BEYOND = 2
-"""Sizes of the curve after that of the circuit."""
+Method = Literal["attribution", "integrated", "exact", "influence"]
 
 
 def find_circuit(
@@ -47,7 +42,7 @@ def find_circuit(
     ablation: str | None = None,
     reference: Any = None,
     by_token: bool | None = None,
-    method: str = "attribution",
+    method: str | None = None,
     max_nodes: int = 50,
     enough: Any = None,
     edges: int = 3,
@@ -55,27 +50,34 @@ def find_circuit(
 ) -> Circuit:
     """Find the parts of a model that a metric of its output depends on most, and measure what they keep of it.
 
-    Parts are ranked by what the metric loses when each is ablated, alone and within the whole model. The circuit has the
-    first of them; its faithfulness is measured with everything else ablated. No ranking makes a circuit faithful: look at
-    the curve over the number of nodes, which every drawing shows.
+    Parts are ranked by what the metric loses when each is ablated, alone and within the whole model; concepts of transcoders
+    by their influence over all paths of an attribution graph. The circuit has the first of them; its faithfulness is measured
+    with everything else ablated. No ranking makes a circuit faithful: look at the curve over the number of nodes, which every
+    drawing shows.
 
     Args:
         splitter: A model with split points.
         inputs: Texts, or any other form that the splitter reads. Several give one circuit for all.
         metric: See `ActivationPatching`; one for all texts, or one for each.
         corrupt: A counterpart with as many tokens for each text.
-        explainers: Fitted concepts at one or several split points, whose concepts and errors are the parts.
+        explainers: Fitted concepts at one or several split points, whose concepts and errors are the parts. Or transcoders,
+            one for each layer or one across layers: then the nodes are their concepts, their errors and the embeddings of
+            the tokens, and edges are what one adds to the next where attention patterns and scales of normalizations are
+            constants. A feed-forward layer that no transcoder writes is one node at each token.
         parts: Without explainers: ``"sublayers"`` (heads and feed-forward layers), ``"heads"`` or ``"layers"`` (the split
             points).
-        ablation: What takes the place of a part: ``"corrupt"``, its value in the counterpart (as in patching);
-            ``"position"``, its mean over texts at the same token, which must all have one length; ``"mean"``, its mean over
-            all tokens of all texts, the first of each apart. None: ``"corrupt"`` where there are counterparts, else
-            ``"mean"``.
+        ablation: What takes the place of a part, with transcoders also of embeddings: ``"corrupt"``, its value in the
+            counterpart (as in patching); ``"position"``, its mean over texts at the same token, which must all have one
+            length; ``"mean"``, its mean over all tokens of all texts, the first of each apart. None: ``"corrupt"`` where
+            there are counterparts, else ``"mean"``.
         reference: Texts that means are taken over; None: the inputs, and their counterparts.
         by_token: Nodes are parts at one token, as all texts have the same number of them; False: parts at all tokens. None:
-            True for one text.
+            True for one text. Nodes of transcoders are always at tokens, of one text.
         method: ``"attribution"``: to first order, one gradient for all; ``"integrated"``: the gradient averaged on the line
-            to the ablated activations, each place alone; ``"exact"``: a pass for each part.
+            to the ablated activations, each place alone; ``"exact"``: a pass for each part. Of transcoders
+            ``"influence"``: the share of the output that goes through a node, over all paths of the graph, where each edge
+            counts as its share of what enters its target, by size. None: ``"influence"`` of transcoders, else
+            ``"attribution"``.
         max_nodes: Number of nodes of the circuit, at most.
         enough: Stop at the first size of the curve whose faithfulness is at least this; None: at ``max_nodes``.
         edges: Edges that are kept into each node, the largest; and the largest out of each.
@@ -86,7 +88,7 @@ def find_circuit(
 
     Raises:
         OptionError, InputError, TargetError: what cannot be asked.
-        ModelError: no gradient passes through an explainer's decoder, or no heads were found.
+        ModelError: no gradient passes through an explainer's decoder, or no heads, or feed-forward layers, were found.
 
     Examples:
         >>> from interpreto import Contrast, ModelWithSplitPoints, demo
@@ -100,24 +102,32 @@ def find_circuit(
 
     References:
         Wang et al., ICLR 2023, https://arxiv.org/abs/2211.00593; Marks et al., ICLR 2025, https://arxiv.org/abs/2403.19647;
-        edges by gradients, Syed, Rager and Conmy, 2023, https://arxiv.org/abs/2310.10348
+        edges by gradients, Syed, Rager and Conmy, 2023, https://arxiv.org/abs/2310.10348; of transcoders, Dunefsky, Chlenski
+        and Nanda, NeurIPS 2024, https://arxiv.org/abs/2406.11944, and by influence, Ameisen et al., 2025,
+        https://transformer-circuits.pub/2025/attribution-graphs/methods.html
     """
     own = [explainers] if isinstance(explainers, ConceptExplainer) else list(explainers or [])
-    check_explainers(check_splitter(splitter), own)
-    check_choice(method, "method", get_args(Method))
+    coders = transcoders_of(check_splitter(splitter), own)
+    if method is not None:
+        check_choice(method, "method", get_args(Method))
     ablation = ("mean" if corrupt is None else "corrupt") if ablation is None else check_choice(ablation, "ablation", ABLATIONS)
     if ablation == "corrupt" and corrupt is None:
         raise OptionError("`ablation`: 'corrupt' needs counterparts; pass `corrupt` too.")
+    reads, others = _read(splitter, inputs, corrupt)
+    means = read_texts(splitter, reference, "reference") if reference else []
+    wanted = None if enough is None else check_probability(enough, "enough")
+    asked = Asked(ablation, check_count(max_nodes, "max_nodes"), wanted, check_count(edges, "edges", 0))
+    if coders:
+        CoderCircuit.check(method, by_token, reads)
+        return CoderCircuit(splitter, coders, reads[0], others[0] if others else None, means).find(metric, asked)
+    if method == INFLUENCE:
+        raise OptionError("`method`: 'influence' is over paths between concepts of transcoders; pass these as `explainers`.")
+    check_explainers(splitter, own)
     for explainer in own:
         if not explainer.has_differentiable_displacement:
             raise ModelError(f"`explainers`: no gradient passes through the decoder of {type(explainer).__name__}.")
-    reads, others = _read(splitter, inputs, corrupt)
-    at_tokens = _by_token(by_token, reads)
-    setting = _Setting(splitter, ablation, own, parts, read_texts(splitter, reference, "reference") if reference else None)
-    model = setting.ablated(reads, others, metric)
-    search = _Search(model, at_tokens, method, n_steps=check_count(n_steps, "n_steps"))
-    wanted = None if enough is None else check_probability(enough, "enough")
-    return search.circuit(ablation, check_count(max_nodes, "max_nodes"), wanted, check_count(edges, "edges", 0))
+    model = _Setting(splitter, ablation, own, parts, means).ablated(reads, others, metric)
+    return _Search(model, _by_token(by_token, reads), method or "attribution", check_count(n_steps, "n_steps")).circuit(asked)
 
 
 def _read(splitter: Any, inputs: Any, corrupt: Any) -> tuple[list[Read], list[Read] | None]:
@@ -146,7 +156,7 @@ class _Setting:
     ablation: str
     explainers: list[ConceptExplainer]
     parts: str
-    reference: list[Read] | None
+    reference: list[Read]
 
     def ablated(self, reads: list[Read], corrupt: list[Read] | None, metric: Any) -> AblatedModel:
         """Return the model with what can be ablated of it."""
@@ -162,7 +172,7 @@ class _Setting:
             if state.ndim != 2:
                 raise OptionError(f"`splitter`: {point.name!r} gives one vector per text; choose one that gives one per token.")
         found = [static[i] for i in order] if static is not None else self._concepts(recorder, order, states, goals)
-        metrics, width = self._metrics(recorder, reads, corrupt, metric)
+        metrics, width = metrics_of(self.splitter, recorder, reads, corrupt, metric)
         tokens = max(1, min(recorder.budget.tokens, OUTPUTS_A_PASS // width))
         return AblatedModel(recorder, found, reads, goals, metrics, Budget(recorder.budget.rows, tokens))
 
@@ -175,21 +185,6 @@ class _Setting:
             found.append(Concepts(recorder.hook_points[place], self.explainers[i], chosen))
         return found
 
-    def _metrics(self, recorder: ActivationRecorder, reads: list[Read], corrupt: list[Read] | None, metric: Any) -> Any:
-        """Return the metric of each text, and the number of logits per token."""
-        logits = outputs_through(recorder, [reads[0].row], [])
-        width = logits.shape[-1] if logits.ndim > 2 else 1
-        if metric is not None:
-            return read_metrics(metric, self.splitter, len(reads)), width
-        if corrupt is None:
-            raise TargetError("`metric`: pass a target, a Contrast of two, or a function of the logits.")
-        names = Names(self.splitter.tokenizer, task_of(self.splitter))
-        found = []
-        for i, (a, b) in enumerate(zip(reads, corrupt, strict=True)):
-            clean, other = (outputs_through(recorder, [read.row], [])[0] for read in (a, b))
-            found.append(predicted(clean, other, names, i))
-        return found, width
-
 
 class _Search:
     """Ranks nodes, and measures circuits of the first of them."""
@@ -197,31 +192,29 @@ class _Search:
     def __init__(self, model: AblatedModel, by_token: bool, method: str, n_steps: int) -> None:
         self.model, self.by_token, self.method, self.n_steps = model, by_token, method, n_steps
         length = len(model.reads[0].row) if by_token else 1
-        self.shapes = [(length, len(part.names)) for part in model.parts]
-        self.sizes = [length * count for length, count in self.shapes]
+        self.candidates = Candidates(model, [len(part.names) for part in model.parts], length)
 
-    def circuit(self, ablation: str, most: int, enough: float | None, edges: int) -> Circuit:
+    def circuit(self, asked: Asked) -> Circuit:
         """Return the circuit."""
         effects = self.effects()
         order = effects.abs().argsort(descending=True, stable=True)
         order = order[effects[order] != 0].tolist()
-        whole, empty = (float(self.model.scores(self._filled(value)).mean()) for value in (0.0, 1.0))
-        curve, size = self._curve(order, (whole, empty), most, enough)
+        ends = self.candidates.ends()
+        curve, size = self.candidates.curve(order, ends, asked.most, asked.enough)
         nodes = tuple(self._node(i, float(effects[i])) for i in order[:size])
         metric = self.model.metrics[0].name
         metric = metric if len({own.name for own in self.model.metrics}) == 1 else f"{metric} (and of other texts)"
         return Circuit(
             nodes,
-            self._edges(order[:size], edges) if edges else (),
+            self._edges(order[:size], asked.edges) if asked.edges else (),
             tuple(read.text for read in self.model.reads),
             self.model.reads[0].tokens if self.by_token else (),
             tuple(place_name(part.point.name) for part in self.model.parts),
             metric,
-            whole,
-            empty,
+            *ends,
             curve,
-            sum(self.sizes),
-            ablation,
+            len(self.candidates),
+            asked.ablation,
             self.method,
         )
 
@@ -229,7 +222,7 @@ class _Search:
         """Return what the metric loses with each node, the mean over texts."""
         if self.method == "exact":
             return self._exact()
-        none, places = self._filled(0.0), range(len(self.shapes))
+        none, places = self.candidates.filled(0.0), range(len(self.model.parts))
         if self.method == "attribution":
             slopes = self.model.gradients(none, list(places))
         else:
@@ -247,49 +240,13 @@ class _Search:
         return values if self.by_token else values.sum(1, keepdim=True)
 
     def _exact(self) -> Float[Tensor, " k"]:
-        base = self.model.scores(self._filled(0.0)).mean()
-        lost = [base - self.model.scores(self._with([i], inside=1.0)).mean() for i in range(sum(self.sizes))]
-        return torch.stack(lost).float()
-
-    def _curve(
-        self, order: list[int], scores: tuple[float, float], most: int, enough: float | None
-    ) -> tuple[tuple[CurvePoint, ...], int]:
-        """Return the curve, and the number of nodes of the circuit."""
-        largest = min(most, len(order))
-        within = sorted({size for size in SIZES if size < largest} | {largest})
-        points, chosen = [], largest
-        for size in within:
-            points.append(self._point(order, size, scores))
-            if enough is not None and points[-1].faithfulness >= enough:
-                chosen = size
-                break
-        beyond = [size for size in SIZES if points[-1].size < size < len(order)][:BEYOND]
-        points += [self._point(order, size, scores) for size in beyond]
-        points.append(self._point(list(range(sum(self.sizes))), sum(self.sizes), scores))
-        return tuple({point.size: point for point in points}.values()), chosen
-
-    def _point(self, order: list[int], size: int, scores: tuple[float, float]) -> CurvePoint:
-        whole, empty = scores
-        kept, without = (float(self.model.scores(self._with(order[:size], inside=value)).mean()) for value in (0.0, 1.0))
-        if abs(whole - empty) <= noise_of(whole, empty):
-            return CurvePoint(size, float("nan"), float("nan"))
-        return CurvePoint(size, (kept - empty) / (whole - empty), 1 - (without - empty) / (whole - empty))
-
-    def _filled(self, value: float) -> Weights:
-        return [torch.full(shape, value) for shape in self.shapes]
-
-    def _with(self, nodes: Sequence[int], inside: float) -> Weights:
-        """Return weights of some nodes, and the opposite ones elsewhere."""
-        flat = torch.full((sum(self.sizes),), 1.0 - inside)
-        flat[list(nodes)] = inside
-        return [part.view(shape) for part, shape in zip(flat.split(self.sizes), self.shapes, strict=True)]
+        own = self.candidates
+        base = own.score(own.filled(0.0))
+        return torch.tensor([base - own.score(own.weights([i], inside=1.0)) for i in range(len(own))])
 
     def _place(self, node: int) -> tuple[int, int | None, int]:
         """Return place, token and part of a node."""
-        place = 0
-        while node >= self.sizes[place]:
-            node, place = node - self.sizes[place], place + 1
-        token, part = divmod(node, self.shapes[place][1])
+        place, token, part = self.candidates.place(node)
         return place, token if self.by_token else None, part
 
     def _node(self, number: int, effect: float) -> Node:
@@ -297,16 +254,10 @@ class _Search:
         return Node(self.model.parts[place].names[part], place, token, effect)
 
     def _edges(self, nodes: list[int], most: int) -> tuple[Edge, ...]:
-        """Return the largest edges into each node and into the output, and the largest out of each node."""
         places = [self._place(node) for node in nodes]
         weights = torch.zeros(len(nodes), len(nodes) + 1)  # to each node, and to the output
         for j, found in enumerate(self.model.flows(places)):
             for i, (place, token, part) in enumerate(places):
                 values = found[place][:, part]
                 weights[i, j] = float(values.sum() if token is None else values[token])
-        chosen = set()
-        for j in range(len(nodes) + 1):
-            chosen |= {(i, j) for i in weights[:, j].abs().topk(min(most, len(nodes))).indices.tolist()}
-        chosen |= {(i, int(weights[i].abs().argmax())) for i in range(len(nodes))}
-        edges = [Edge(i, OUTPUT if j == len(nodes) else j, float(weights[i, j])) for i, j in chosen if weights[i, j] != 0]
-        return tuple(sorted(edges, key=lambda edge: -abs(edge.weight)))
+        return largest_edges(weights, most)

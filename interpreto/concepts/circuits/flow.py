@@ -10,14 +10,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interpreto.concepts.base import ConceptAutoEncoderExplainer, ConceptExplainer
+from interpreto.concepts.base import ConceptExplainer
+from interpreto.concepts.circuits.flow_path import FlowPath, Start, encoded, token_splitter
 from interpreto.concepts.circuits.tokens import token_names
-from interpreto.concepts.splitters.base import TokenSplitter
 from interpreto.errors import InputError, ModelError, OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.inputs.split_inputs import SplitInput
 from interpreto.models.batching import map_batches
-from interpreto.models.hook_points import find_hook_points
 from interpreto.validation import check_choice, check_count, is_whole, shown
 
 Method = Literal["gradient", "gradient_x_concept", "ablation"]
@@ -30,8 +29,8 @@ class ConceptFlow:
     Attributes:
         text: The text.
         tokens: Names of its ``l`` tokens.
-        source: Split point of the ``a`` concepts that act.
-        target: Split point of the concepts that are acted on.
+        source: Split point of the ``a`` concepts that act; of transcoders and crosscoders, the places that they write.
+        target: Split point of the concepts that are acted on; of transcoders and crosscoders, the places that they read.
         concepts: The ``k`` concepts that are acted on.
         positions: Token at which each of these is read; 0 where there is one row of activations per text.
         amounts: Amount of each of these there.
@@ -89,9 +88,13 @@ def concept_to_concept(
     stays as it is. The gradient of a sparse code is that of its pre-activation where the code is active, and zero where it
     is not: the choice of active concepts (TopK, the thresholds of JumpReLU) is kept as it is.
 
+    Transcoders and crosscoders act where they write, and are acted on where they read. Of several written places each holds
+    its own activations and what changed concepts write there; what the model would make of the change in one of them at the
+    next is not added. Only what is read behind the first written place can change.
+
     Args:
         source: Fitted concepts of the earlier split point, whose splitter reads the inputs.
-        target: Fitted concepts of the later split point of the same model.
+        target: Fitted concepts of the later split point of the same model; or, of a cross-layer transcoder, the same ones.
         inputs: Texts, or any other form that the splitter reads; all their tokens count.
         concepts: The later concepts that are explained; None: the ``k`` with the largest amounts where they are read.
         at: Token at which they are read: ``"last"``, ``"largest"`` (the token with most of each concept), or a number.
@@ -104,7 +107,7 @@ def concept_to_concept(
 
     Raises:
         ModelError: concepts are not fitted, or their encoder or decoder passes no gradient.
-        OptionError: the split points are not in this order, or belong to different models.
+        OptionError: the split points are not in this order, or belong to different models, as those of a crosscoder of two.
         InputError: there is no text.
 
     Examples:
@@ -176,9 +179,11 @@ class _Choice:
 class _Text:
     """One text at the earlier split point, and the amounts of the explained concepts that follow."""
 
+    path: FlowPath
     row: SplitInput
     hidden: Float[Tensor, "l d"]
     codes: Float[Tensor, "l c"]
+    resting: Float[Tensor, "1 l e"] | None
     asked: _Asked
     base: Float[Tensor, " k"]
 
@@ -192,10 +197,8 @@ class _Flows:
 
     def __init__(self, source: ConceptExplainer, target: ConceptExplainer, method: str, choice: _Choice) -> None:
         self.source, self.target, self.method, self.choice = source, target, method, choice
-        splitter, later = source.own_splitter(), target.own_splitter()
-        if not isinstance(splitter, TokenSplitter) or not isinstance(later, TokenSplitter):
-            raise OptionError("`source`, `target`: use concepts of ModelWithSplitPoints or SplitterForGeneration.")
-        if splitter.model is not later.model:
+        self.splitter = token_splitter(source, "source")
+        if self.splitter.model is not token_splitter(target, "target").model:
             raise OptionError("`target`: its concepts are of another model than those of `source`.")
         if method != "ablation":
             for role, fits in (
@@ -205,41 +208,35 @@ class _Flows:
                 if not fits:
                     name = type(getattr(self, role)).__name__
                     raise ModelError(f"`method`: no gradient passes through {name} of `{role}`; use method='ablation'.")
-        self.splitter = splitter
-        self.earlier = splitter.hook_point(source.split_point)
-        (self.later,) = find_hook_points(splitter.model, [target.split_point])
 
     def __call__(self, inputs: Any) -> list[ConceptFlow]:
         samples = self.splitter.samples(inputs, "all_tokens")
         if not samples:
             raise InputError("`inputs`: there is nothing in it; pass texts, or an iterable of them.")
+        path = FlowPath(self.source, self.target, SplitInput.of(samples[0]))
         with self.splitter.session(samples) as mixed:
             lengths = [len(sample) for sample in samples]
-            return map_batches(lengths, lambda picked: self._of([samples[i] for i in picked]), self.splitter.budget(), mixed)
+            budget = self.splitter.budget()
+            return map_batches(lengths, lambda picked: self._of(path, [samples[i] for i in picked]), budget, mixed)
 
-    def _of(self, samples: list[Sample]) -> list[ConceptFlow]:
+    def _of(self, path: FlowPath, samples: list[Sample]) -> list[ConceptFlow]:
         rows = [SplitInput.of(sample) for sample in samples]
+        start = path.start(samples)
         with torch.no_grad():
-            hidden = self.splitter.batch_activations(samples, self.earlier.name)
-            if hidden.ndim == 2:
-                raise OptionError(f"`source`: {self.earlier.name!r} gives one vector per text; choose an earlier module.")
-            codes = self._encoded(self.source, hidden)
-            reached = self._reached(rows, hidden)
-            found = self._encoded(self.target, reached)
+            found = encoded(self.target, path.reached(rows, start.hidden, start.resting))
             found = found if found.ndim == 3 else found[:, None]
             asked = [self.choice.of(own[: len(row)]) for own, row in zip(found, rows, strict=True)]
-            left = self._unexplained(hidden, codes)
         compute = self._by_ablation if self.method == "ablation" else self._by_gradient
-        values, errors = compute(rows, hidden, codes, left, asked)
+        values, errors = compute(path, rows, start, asked)
         flows = []
         for i, (sample, row) in enumerate(zip(samples, rows, strict=True)):
-            own, effects, rest = codes[i, : len(row)], values[i][:, : len(row)], errors[i][:, : len(row)]
+            own, effects, rest = start.codes[i, : len(row)], values[i][:, : len(row)], errors[i][:, : len(row)]
             flows.append(
                 ConceptFlow(
                     sample.text,
                     token_names(self.splitter.tokenizer, sample.input_ids),
-                    self.earlier.name,
-                    self.later.name,
+                    path.source_name,
+                    path.target_name,
                     asked[i].concepts.cpu(),
                     asked[i].positions.cpu(),
                     asked[i].amounts.float().cpu(),
@@ -251,39 +248,27 @@ class _Flows:
             )
         return flows
 
-    def _encoded(self, explainer: ConceptExplainer, hidden: Float[Tensor, "*b d"]) -> Float[Tensor, "*b c"]:
-        return explainer.encode_activations(hidden.reshape(-1, hidden.shape[-1])).unflatten(0, hidden.shape[:-1])
-
-    def _reached(self, rows: list[SplitInput], hidden: Tensor) -> Tensor:
-        """Return the activations at the later split point."""
-        return self.splitter.recorder.run_on(rows, self.earlier, hidden, [self.later])[1][0]
-
-    def _unexplained(self, hidden: Float[Tensor, "b l d"], codes: Float[Tensor, "b l c"]) -> Float[Tensor, "b l d"] | None:
-        if not isinstance(self.source, ConceptAutoEncoderExplainer):
-            return None
-        rows = hidden.flatten(0, 1)
-        return (rows - self.source.decode_concepts(codes.flatten(0, 1), rows).to(rows)).view_as(hidden)
-
     def _read(self, reached: Tensor, asked: Sequence[_Asked]) -> Float[Tensor, "b k"]:
         """Return the amounts of the explained concepts of some texts."""
         reached = reached if reached.ndim == 3 else reached[:, None]
         places = torch.stack([own.positions for own in asked]).to(reached.device)
         at = reached.gather(1, places[..., None].expand(-1, -1, reached.shape[-1]))
         chosen = torch.stack([own.concepts for own in asked])
-        codes = self._encoded(self.target, at)
+        codes = encoded(self.target, at)
         return codes.gather(2, chosen[..., None].to(codes.device))[..., 0]
 
     def _by_gradient(
-        self, rows: list[SplitInput], hidden: Tensor, codes: Tensor, left: Tensor | None, asked: Sequence[_Asked]
+        self, path: FlowPath, rows: list[SplitInput], start: Start, asked: Sequence[_Asked]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return the effects ``(k, l, a)`` of concepts, and ``(k, l)`` of the rest, for each text."""
+        codes, hidden, left = start.codes, start.hidden, start.rest
         with torch.enable_grad():
             at = codes.detach().clone().requires_grad_()
             share = hidden.new_zeros(*hidden.shape[:2], 1, requires_grad=True)
-            displacement = self.source.displacement(codes.flatten(0, 1), hidden.flatten(0, 1))
-            moved = hidden + displacement(at.flatten(0, 1)).to(hidden).view_as(hidden)
+            move = path.moves(codes.flatten(0, 1), hidden.flatten(0, 1))
+            moved = hidden + move(at.flatten(0, 1)).to(hidden).view_as(hidden)
             moved = moved if left is None else moved + share * left
-            totals = self._read(self._reached(rows, moved), asked).sum(0)
+            totals = self._read(path.reached(rows, moved, start.resting), asked).sum(0)
         values, errors = [], []
         for total in totals if totals.requires_grad else ():
             of_codes, of_rest = torch.autograd.grad(total, [at, share], retain_graph=True, allow_unused=True)
@@ -299,22 +284,23 @@ class _Flows:
 
     @torch.no_grad()
     def _by_ablation(
-        self, rows: list[SplitInput], hidden: Tensor, codes: Tensor, left: Tensor | None, asked: Sequence[_Asked]
+        self, path: FlowPath, rows: list[SplitInput], start: Start, asked: Sequence[_Asked]
     ) -> tuple[list[Tensor], list[Tensor]]:
         values, errors = [], []
         for i, row in enumerate(rows):
-            own = hidden[i, : len(row)]
-            base = self._read(self._reached([row], own[None]), [asked[i]])[0]
-            text = _Text(row, own, codes[i, : len(row)], asked[i], base)
+            n = len(row)
+            own, resting = start.hidden[i, :n], None if start.resting is None else start.resting[i : i + 1, :n]
+            base = self._read(path.reached([row], own[None], resting), [asked[i]])[0]
+            text = _Text(path, row, own, start.codes[i, :n], resting, asked[i], base)
             cells = text.codes.nonzero().tolist()
-            value = codes.new_zeros(len(base), *text.codes.shape)
+            value = text.codes.new_zeros(len(base), *text.codes.shape)
             for (t, a), effect in zip(cells, self._lost(text, cells, self._without), strict=True):
                 value[:, t, a] = effect.to(value)
             values.append(value)
-            error = hidden.new_full((len(base), len(row)), torch.nan)
-            if left is not None:
-                every = [[t, -1] for t in range(len(row))]
-                rest = left[i]
+            error = own.new_full((len(base), n), torch.nan)
+            if start.rest is not None:
+                every = [[t, -1] for t in range(n)]
+                rest = start.rest[i]
                 error = torch.stack(self._lost(text, every, lambda _, some, rest=rest: -rest[[t for t, _ in some]]), 1)
             errors.append(error)
         return values, errors
@@ -325,7 +311,7 @@ class _Flows:
         before = text.codes[tokens]
         changed = before.clone()
         changed[torch.arange(len(cells)), [a for _, a in cells]] = 0.0
-        return self.source.displacement(before, text.hidden[tokens])(changed)
+        return text.path.moves(before, text.hidden[tokens])(changed)
 
     def _lost(self, text: _Text, cells: list[list[int]], step: Step) -> list[Float[Tensor, " k"]]:
         """Return what the explained concepts lose with each cell, a batch of copies of the text at a time."""
@@ -334,7 +320,7 @@ class _Flows:
             some = [cells[i] for i in picked]
             moved = text.hidden.repeat(len(some), 1, 1)
             moved[torch.arange(len(some)), [t for t, _ in some]] += step(text, some).to(moved)
-            found = self._read(self._reached([text.row] * len(some), moved), [text.asked] * len(some))
+            found = self._read(text.path.reached([text.row] * len(some), moved, text.resting), [text.asked] * len(some))
             return list(text.base - found)
 
         return map_batches([len(text.row)] * len(cells), run, self.splitter.budget()) if cells else []

@@ -10,13 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interpreto.concepts.circuits.pairs import Read
 from interpreto.concepts.output_names import Names
 from interpreto.concepts.outputs import NO_INPUT, task_of
 from interpreto.concepts.splitters.base import ModelSplitter
 from interpreto.errors import OptionError, TargetError, TaskError
 from interpreto.inputs.samples import Readout
 from interpreto.inputs.targets import Contrast
+from interpreto.models.activations import ActivationRecorder
 from interpreto.models.scorer import mixed
+from interpreto.models.several_edits import outputs_through
 from interpreto.models.tasks import Classification, Generation, Task
 from interpreto.models.tasks.generation import Rival
 
@@ -126,6 +129,35 @@ def _next_token(task: Task, ids: Sequence[int]) -> Reads:
         return scores @ signs.to(scores)
 
     return reads
+
+
+def metrics_of(
+    splitter: ModelSplitter, recorder: ActivationRecorder, reads: Sequence[Read], corrupt: Sequence[Read] | None, metric: Any
+) -> tuple[list[Metric], int]:
+    """Return the metric of each text, and the number of logits per token.
+
+    Args:
+        splitter: The model.
+        recorder: Runs it.
+        reads: The texts.
+        corrupt: Their counterparts, if there are any.
+        metric: See `read_metrics`; None: what is predicted for each text against its counterpart.
+
+    Raises:
+        TargetError: there is no metric and no counterpart.
+    """
+    logits = outputs_through(recorder, [reads[0].row], [])
+    width = logits.shape[-1] if logits.ndim > 2 else 1
+    if metric is not None:
+        return read_metrics(metric, splitter, len(reads)), width
+    if corrupt is None:
+        raise TargetError("`metric`: pass a target, a Contrast of two, or a function of the logits.")
+    names = Names(splitter.tokenizer, task_of(splitter))
+    found = []
+    for i, (a, b) in enumerate(zip(reads, corrupt, strict=True)):
+        clean, other = (outputs_through(recorder, [read.row], [])[0] for read in (a, b))
+        found.append(predicted(clean, other, names, i))
+    return found, width
 
 
 def predicted(clean: Tensor, corrupt: Tensor, names: Names, pair: int) -> Metric:

@@ -77,8 +77,8 @@ def check_explainers(splitter: TokenSplitter, explainers: Sequence[ConceptExplai
             raise OptionError(f"`explainers[{i}]`: its concepts are of another model than the splitter's.")
         if isinstance(explainer, CoderConcepts):
             raise OptionError(
-                f"`explainers[{i}]`: a {type(explainer).__name__} reads other places than it writes, or several; circuits take "
-                "concepts of one place each, such as those of a sparse autoencoder."
+                f"`explainers[{i}]`: a {type(explainer).__name__} reads other places than it writes, or several; patching "
+                "takes concepts of one place each, such as those of a sparse autoencoder. See find_circuit for transcoders."
             )
         if explainer.split_point in names:
             raise OptionError(

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.activations import read_activations
-from interpreto.concepts.base import AnyActivations, ConceptExplainer
-from interpreto.concepts.coders.gates import Gate
+from interpreto.concepts.coders.gates import coder_options
 from interpreto.concepts.coders.joint_splitter import OTHER, JointSplitter
 from interpreto.concepts.coders.model import Coder
 from interpreto.concepts.coders.standard import Standard
 from interpreto.concepts.coders.training import CoderTraining
 from interpreto.concepts.coders.wiring import Wiring
+from interpreto.concepts.declared import check_options, declare
 from interpreto.concepts.joint_rows import JOINT
-from interpreto.concepts.saes.record import TrainingRecord
-from interpreto.concepts.saes.trainer import TrainingOptions, train
+from interpreto.concepts.saes.fitting import TrainedConcepts
+from interpreto.concepts.saes.options import TrainingOptions
+from interpreto.concepts.saes.parallel import Ranks
+from interpreto.concepts.saes.trainer import train
 from interpreto.errors import InputError, OptionError
 
-Explainer = TypeVar("Explainer", bound="CoderConcepts")
 
-
-class CoderConcepts(ConceptExplainer, ABC):
+class CoderConcepts(TrainedConcepts, ABC):
     """Base of explainers whose concepts are read at some places and written at some places.
 
     The split point is a joint one: the places that are read, then those that are written, with ``" + "`` between their
@@ -36,17 +35,23 @@ class CoderConcepts(ConceptExplainer, ABC):
     Attributes:
         read: Names of the places that are read; empty where nothing names them.
         written: Names of the places that are written.
-        history: One `TrainingRecord` per epoch.
         published: What the files say of a published one; empty otherwise.
+        own_defaults: Defaults of the options of all coders that this explainer has instead.
     """
 
     concept_model: Coder
+    own_defaults: ClassVar[Mapping[str, Any]]
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "own_defaults" in vars(cls):
+            declare(cls, coder_options, cls.own_defaults)
 
     def __init__(
         self,
         splitter: Any,
         nb_concepts: int,
-        gate: Gate,
+        given: Mapping[str, Any],
         *,
         read: Sequence[str],
         written: Sequence[str],
@@ -63,17 +68,19 @@ class CoderConcepts(ConceptExplainer, ABC):
         Args:
             splitter: A splitter with the places, a pair of them, or None.
             nb_concepts: Number of concepts.
-            gate: How pre-activations become codes.
+            given: Options that all coders have; see `coder_options`.
             read: Names of the places that are read.
             written: Names of the places that are written.
             reads: Number of places that are read.
             writes: Number of places that are written; 0: those that are read.
             device: Device of the concept model.
             random_state: Seed of everything that is drawn.
-            options: Options of the explainer's constructor, for `save`.
+            options: Further options of the explainer's constructor, for `save`.
             layered: See `Coder`.
             skip: See `Coder`.
         """
+        check_options(type(self).__name__, coder_options, given)
+        gate, kept = coder_options(nb_concepts, **{**self.own_defaults, **given})
         self.gate = gate
         model = Coder(
             nb_concepts,
@@ -88,9 +95,9 @@ class CoderConcepts(ConceptExplainer, ABC):
         places = tuple(dict.fromkeys([*read, *written]))
         joint = None if splitter is None else _joint(splitter, places, self.written)
         point = JOINT.join(places) if places else None
-        super().__init__(joint, model, point, device, random_state=random_state, options=options)
-        self.history: list[TrainingRecord] = []
-        self.published: dict[str, Any] = dict(options.get("published") or {})
+        super().__init__(joint, model, point, device, random_state=random_state, options={**kept, **options})
+        self.history = []
+        self.published: dict[str, Any] = dict(kept.get("published") or {})
         self.variance_explained: float | None = None
 
     @property
@@ -107,68 +114,27 @@ class CoderConcepts(ConceptExplainer, ABC):
     def _wiring(self, widths: Sequence[int]) -> Wiring:
         """Return the columns of rows of places of these widths."""
 
-    def fit(
-        self: Explainer,
-        activations: AnyActivations | Sequence[Any],
-        overwrite: bool = False,
-        tqdm_bar: bool | None = None,
-        *,
-        nb_epochs: int = 20,
-        batch_size: int = 512,
-        lr: float = 2e-3,
-        warm_up: float = 0.1,
-        clip_grad: float | None = 1.0,
-        revive: bool = True,
-        mixed_precision: bool = False,
-        checkpoint: str | PathLike[str] | None = None,
-        checkpoint_every: int | None = None,
-    ) -> Explainer:
-        """Train on activations of all places, and return the explainer; `history` has one record per epoch.
-
-        Each place is centered and brought to one size first, so that neither its offset nor its scale matters. Sparse
-        autoencoders are trained in the same way; the other arguments are described at `VanillaSAEConcepts.fit`.
-
-        Args:
-            activations: Those of all places: a dictionary by split point, as a splitter's `get_activations` returns it, or
-                a sequence of tensors or stores in the order of the places. Of two models, a pair of dictionaries.
-            overwrite: Train anew what was trained.
-            tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
-            nb_epochs: Passes over the activations.
-            batch_size: Rows per step.
-            lr: Learning rate.
-            warm_up: Fraction of the steps over which learning rate and sparsity penalty grow.
-            clip_grad: Largest norm of a step's gradient; None for any.
-            revive: Restart concepts that no row had.
-            mixed_precision: Compute in bfloat16 where that is safe.
-            checkpoint: File for the state of the training, from which it is resumed.
-            checkpoint_every: Steps between two writings; None: once per epoch.
-
-        Raises:
-            InputError: a place is missing, the places have different numbers of rows, or rows are all equal.
-            OptionError: it is fitted already, or an option is out of range.
-            ModelError: the training diverged.
-        """
-        options = TrainingOptions(
-            nb_epochs, batch_size, lr, warm_up, clip_grad, revive, mixed_precision, checkpoint, checkpoint_every
-        )
+    def _train(self, activations: Any, overwrite: bool, options: TrainingOptions, tqdm_bar: bool | None) -> None:
         given = self.by_place(activations)
         places = tuple(self.split_point.split(JOINT)) if self.split_point else tuple(given)
         self._check_count(places)
+        if missing := [place for place in places if place not in given]:
+            raise InputError(f"`activations`: holds {', '.join(given)}; {', '.join(missing)} are needed to learn.")
+        for place in places:
+            self._check_source(given[place], place)
         rows = read_activations(given, JOINT.join(places), self.device)
         if self.is_fitted and not overwrite:
             raise OptionError("`overwrite`: this explainer is already fitted; pass overwrite=True to learn its concepts anew.")
-        wiring = self._wiring([int(given[place].shape[1]) for place in places if place in given])
-        if rows.d != wiring.row_width:
-            raise InputError(f"`activations`: holds {', '.join(given)}; {', '.join(places)} are needed to learn.")
-        standard = Standard.measured(rows, wiring)
+        wiring = self._wiring([int(given[place].shape[1]) for place in places])
+        standard = Standard.measured(rows, wiring, places).shared_by(Ranks.of_this_training(options.distributed))
         training = CoderTraining(self.nb_concepts, wiring, self.gate, self.concept_model.has_skip)
         self.history = []
+        self.concept_model.forget()
         history = train(training, standard.of(rows), options, self.random_state, tqdm_bar)
         with torch.no_grad():
             widths = wiring.reads if wiring.shared else (*wiring.reads, *wiring.writes)
             self.concept_model.take(standard.folded(training.tensors()), torch.tensor(widths, device=self.device))
         self.history = history
-        return self
 
     def by_place(self, activations: Any) -> dict[str, Any]:
         """Return activations by place, from whatever holds those of each.
@@ -190,6 +156,15 @@ class CoderConcepts(ConceptExplainer, ABC):
         if len(names) < len(activations):
             raise InputError(f"`activations`: got {len(activations)} of them, for {', '.join(names)}.")
         return dict(zip(names, activations, strict=False))
+
+    def _check_source(self, source: Any, place: str) -> None:
+        """Refuse what are no activations of a place: of integers, of another shape, or a store of another place or model."""
+        named = self.split_point is not None
+        read_activations(source, place.removeprefix(OTHER) if named else None, self.device)
+        check_model = getattr(source, "check_model", None)
+        if callable(check_model) and named and isinstance(self.splitter, JointSplitter):
+            splitter, name = self.splitter.home(place)
+            check_model(splitter.model, name)
 
     def _check_count(self, places: Sequence[str]) -> None:
         """Refuse another number of places than the concept model has."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,6 @@ from torch import Tensor
 from interpreto.aliases import aliases
 from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.coders.base import CoderConcepts, read_places
-from interpreto.concepts.coders.gates import gate_of
 from interpreto.concepts.coders.joint_splitter import OTHER
 from interpreto.concepts.coders.latent_scaling import LatentScaling, latent_scaling
 from interpreto.concepts.coders.wiring import Wiring
@@ -30,21 +29,6 @@ class CrosscoderConcepts(CoderConcepts, ConceptAutoEncoderExplainer):
     `relative_norms`, `classes`. Training drives a direction that is little used to zero, so that a concept may look as if one
     model alone had it although both do: `latent_scaling` is the control. Places need not have the same width.
 
-    Args:
-        splitter: A splitter with the places; or a pair of splitters, of two models that read texts as the same tokens. None
-            to work on activations alone.
-        nb_concepts: Number of concepts.
-        split_point: The places; None: all of the splitters'. Those of a second model are written ``"other:…"``.
-        device: Device of the concept model.
-        random_state: Seed of everything that is drawn.
-        places: Number of places, where none are named.
-        activation: ``"relu"`` with an L1 penalty, ``"topk"``, ``"batchtopk"`` or ``"jumprelu"``. A code counts with the sum of
-            the norms of its directions.
-        k: Concepts per row, of ``topk`` and on average of ``batchtopk``; None for a tenth of them, at most 32.
-        l1: Weight of the penalty of ``relu``.
-        l0: Weight of the penalty of ``jumprelu``.
-        published: What the files of a published one say.
-
     Examples:
         >>> import torch
         >>> from interpreto.concepts import CrosscoderConcepts
@@ -58,6 +42,8 @@ class CrosscoderConcepts(CoderConcepts, ConceptAutoEncoderExplainer):
         Minder, Dumas, Juang, Chughtai and Nanda, 2025, https://arxiv.org/abs/2504.02922
     """
 
+    own_defaults: ClassVar = {"activation": "batchtopk"}
+
     @aliases(model_with_split_points="splitter", split_points="split_point")
     def __init__(
         self,
@@ -68,12 +54,20 @@ class CrosscoderConcepts(CoderConcepts, ConceptAutoEncoderExplainer):
         random_state: int = 0,
         *,
         places: int | None = None,
-        activation: str = "batchtopk",
-        k: int | None = None,
-        l1: float = 0.1,
-        l0: float = 3e-3,
-        published: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
+        """Make an explainer.
+
+        Args:
+            splitter: A splitter with the places; or a pair of splitters, of two models that read texts as the same tokens. None
+                to work on activations alone.
+            nb_concepts: Number of concepts.
+            split_point: The places; None: all of the splitters'. Those of a second model are written ``"other:…"``.
+            device: Device of the concept model.
+            random_state: Seed of everything that is drawn.
+            places: Number of places, where none are named.
+            **options: Options that all coders have.
+        """
         named = read_places(split_point, "split_point") or _all_places(splitter)
         count = len(named) or places
         if count is None or count < 2 or places not in (None, count):
@@ -84,7 +78,7 @@ class CrosscoderConcepts(CoderConcepts, ConceptAutoEncoderExplainer):
         super().__init__(
             splitter,
             nb_concepts,
-            gate_of(activation, nb_concepts, k, l1, l0),
+            options,
             read=named,
             written=named,
             reads=count,
@@ -92,12 +86,7 @@ class CrosscoderConcepts(CoderConcepts, ConceptAutoEncoderExplainer):
             device=device,
             random_state=random_state,
             options={
-                "activation": activation,
-                "k": k,
-                "l1": l1,
-                "l0": l0,
                 "places": count,
-                **({"published": dict(published)} if published else {}),
             },
         )
 

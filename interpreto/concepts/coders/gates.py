@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.saes.architectures import check_k
+from interpreto.concepts.saes.base import Pass
+from interpreto.concepts.saes.memory import Memory
+from interpreto.concepts.saes.parallel import Ranks
+from interpreto.concepts.saes.positive_codes import close_below, learn_positive
+from interpreto.concepts.saes.sparse_codes import in_closed_form, learn_chosen, pays
 from interpreto.validation import check_choice, check_positive
 
 Kind = Literal["relu", "topk", "batchtopk", "jumprelu"]
+
+Encoder = tuple[Tensor, Tensor, Tensor]
+"""Weights, bias, and what is subtracted from the rows."""
+
+Decoder = tuple[Tensor, Tensor]
+"""Atoms and bias."""
 
 
 class Gated(NamedTuple):
@@ -27,6 +39,22 @@ class Gated(NamedTuple):
 
     codes: Float[Tensor, "b c"]
     penalty: Float[Tensor, ""]
+
+
+class Batch(NamedTuple):
+    """Rows of a training step.
+
+    Attributes:
+        read: What is encoded.
+        weights: Weight of each row in the loss; 1 for ordinary rows.
+        ranks: The processes that share the batch.
+        memory: Lends large tensors.
+    """
+
+    read: Float[Tensor, "b i"]
+    weights: Float[Tensor, " b"]
+    ranks: Ranks
+    memory: Memory
 
 
 @dataclass(frozen=True)
@@ -47,7 +75,12 @@ class Gate(ABC):
 
     @abstractmethod
     def __call__(
-        self, values: Float[Tensor, "b c"], log_threshold: Tensor | None, sparsity: float, weights: Float[Tensor, " b"]
+        self,
+        values: Float[Tensor, "b c"],
+        log_threshold: Tensor | None,
+        sparsity: float,
+        weights: Float[Tensor, " b"],
+        ranks: Ranks,
     ) -> Gated:
         """Return codes and their cost.
 
@@ -56,7 +89,12 @@ class Gate(ABC):
             log_threshold: Of each concept, where it is learned.
             sparsity: Factor of the penalty, from 0 to 1, while training warms up.
             weights: Weight of each row in the loss; 1 for ordinary rows.
+            ranks: The processes that share the batch.
         """
+
+    @abstractmethod
+    def learn(self, batch: Batch, encoder: Encoder, decoder: Decoder, sparsity: float) -> Pass | None:
+        """Run the forward pass of a step that autograd would take longer for; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +108,25 @@ class ReLU(Gate):
     l1: float = 0.1
 
     def __call__(
-        self, values: Float[Tensor, "b c"], log_threshold: Tensor | None, sparsity: float, weights: Float[Tensor, " b"]
+        self,
+        values: Float[Tensor, "b c"],
+        log_threshold: Tensor | None,
+        sparsity: float,
+        weights: Float[Tensor, " b"],
+        ranks: Ranks,
     ) -> Gated:
         codes = values.relu()
-        return Gated(codes, sparsity * self.l1 * (weights * codes.sum(1)).mean())
+        return Gated(codes, self.penalty(codes.sum(1), sparsity, weights))
+
+    def learn(self, batch: Batch, encoder: Encoder, decoder: Decoder, sparsity: float) -> Pass | None:
+        if not in_closed_form(batch.read):
+            return None
+        found = learn_positive(batch.read, encoder, decoder, batch.memory)
+        return Pass(found.codes, found.reconstruction, self.penalty(found.sums, sparsity, batch.weights))
+
+    def penalty(self, sums: Float[Tensor, " b"], sparsity: float, weights: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+        """Return the cost of codes by their sum in each row."""
+        return sparsity * self.l1 * (weights * sums).mean()
 
 
 @dataclass(frozen=True)
@@ -81,11 +134,22 @@ class TopK(Gate):
     """The ``k`` largest of each row, where they are positive."""
 
     def __call__(
-        self, values: Float[Tensor, "b c"], log_threshold: Tensor | None, sparsity: float, weights: Float[Tensor, " b"]
+        self,
+        values: Float[Tensor, "b c"],
+        log_threshold: Tensor | None,
+        sparsity: float,
+        weights: Float[Tensor, " b"],
+        ranks: Ranks,
     ) -> Gated:
         largest, concepts = values.topk(self.k or 1, dim=1)
         codes = torch.zeros_like(values).scatter(1, concepts, largest.relu())
         return Gated(codes, codes.new_zeros(()))
+
+    def learn(self, batch: Batch, encoder: Encoder, decoder: Decoder, sparsity: float) -> Pass | None:
+        if not pays(len(encoder[0]), self.k or 1):
+            return None
+        codes, rebuilt = learn_chosen(batch.read, self.k or 1, encoder, decoder, batch.memory)
+        return Pass(codes, rebuilt, rebuilt.new_zeros(()))
 
 
 @dataclass(frozen=True)
@@ -93,13 +157,26 @@ class BatchTopK(Gate):
     """The largest of a batch, ``k`` per ordinary row on average."""
 
     def __call__(
-        self, values: Float[Tensor, "b c"], log_threshold: Tensor | None, sparsity: float, weights: Float[Tensor, " b"]
+        self,
+        values: Float[Tensor, "b c"],
+        log_threshold: Tensor | None,
+        sparsity: float,
+        weights: Float[Tensor, " b"],
+        ranks: Ranks,
     ) -> Gated:
         positive = values.relu()
-        ordinary = positive[weights == 1] if bool((weights == 1).any()) else positive
-        least = least_of_largest(ordinary, (self.k or 1) * len(ordinary))
-        codes = torch.where(positive >= least, positive, 0.0)
+        codes = torch.where(positive >= ranks.least_of_batch(positive, weights, self.k or 1), positive, 0.0)
         return Gated(codes, codes.new_zeros(()))
+
+    def learn(self, batch: Batch, encoder: Encoder, decoder: Decoder, sparsity: float) -> Pass | None:
+        if not in_closed_form(batch.read):
+            return None
+
+        def close(values: Tensor) -> None:
+            close_below(values, batch.ranks.least_of_batch(values, batch.weights, self.k or 1))
+
+        found = learn_positive(batch.read, encoder, decoder, batch.memory, close)
+        return Pass(found.codes, found.reconstruction, found.reconstruction.new_zeros(()))
 
 
 @dataclass(frozen=True)
@@ -115,7 +192,12 @@ class JumpReLU(Gate):
     bandwidth: float = 0.03
 
     def __call__(
-        self, values: Float[Tensor, "b c"], log_threshold: Tensor | None, sparsity: float, weights: Float[Tensor, " b"]
+        self,
+        values: Float[Tensor, "b c"],
+        log_threshold: Tensor | None,
+        sparsity: float,
+        weights: Float[Tensor, " b"],
+        ranks: Ranks,
     ) -> Gated:
         assert log_threshold is not None
         threshold = log_threshold.exp()
@@ -125,6 +207,38 @@ class JumpReLU(Gate):
         codes = values * open_gates - (near * threshold).detach() * still
         number = (weights * (open_gates - near.detach() * still).sum(1)).mean()
         return Gated(codes, sparsity * self.l0 * number)
+
+    def learn(self, batch: Batch, encoder: Encoder, decoder: Decoder, sparsity: float) -> Pass | None:
+        return None
+
+
+def coder_options(
+    nb_concepts: int,
+    *,
+    activation: str = "topk",
+    k: int | None = None,
+    l1: float = 0.1,
+    l0: float = 3e-3,
+    published: Mapping[str, Any] | None = None,
+) -> tuple[Gate, dict[str, Any]]:
+    """Return a gate by its options, and the options as files hold them.
+
+    Args:
+        nb_concepts: Number of concepts.
+        activation: ``"relu"`` with an L1 penalty, ``"topk"``, ``"batchtopk"`` or ``"jumprelu"``. A code counts with the sum of
+            the norms of its directions at all places that are written.
+        k: Concepts per row, of all layers together, of ``topk`` and on average of ``batchtopk``; None for a tenth of them, at
+            most 32.
+        l1: Weight of the penalty of ``relu``.
+        l0: Weight of the penalty of ``jumprelu``.
+        published: Facts that the files of a published one state.
+
+    Raises:
+        OptionError: no activation has this name, or a number is out of range.
+    """
+    options = {"activation": activation, "k": k, "l1": l1, "l0": l0}
+    facts = {"published": dict(published)} if published else {}
+    return gate_of(activation, nb_concepts, k, l1, l0), {**options, **facts}
 
 
 def gate_of(activation: str, nb_concepts: int, k: int | None, l1: float, l0: float) -> Gate:
@@ -141,17 +255,3 @@ def gate_of(activation: str, nb_concepts: int, k: int | None, l1: float, l0: flo
         return JumpReLU("jumprelu", start=math.log(0.03), l0=l0)
     count = check_k(k, nb_concepts)
     return TopK("topk", k=count) if name == "topk" else BatchTopK("jumprelu", k=count, measures=True)
-
-
-def least_of_largest(values: Float[Tensor, "b c"], count: int) -> Float[Tensor, ""]:
-    """Return the least positive number that is among the ``count`` largest."""
-    flat = values.detach().flatten()
-    least = flat.kthvalue(max(1, len(flat) - count + 1)).values
-    return least.clamp_min(torch.finfo(flat.dtype).tiny)
-
-
-def between(values: Float[Tensor, "b c"], count: int) -> Float[Tensor, ""]:
-    """Return a threshold midway between the least of the ``count`` largest numbers and the next one below."""
-    least = least_of_largest(values, count)
-    below = values[values < least]
-    return (least + (below.max() if below.numel() else torch.zeros_like(least))) / 2

@@ -106,6 +106,10 @@ class Coder(ConceptModel):
         """Return what one unit of each concept writes at the last place."""
         return self.wiring.written(self.atoms)[-1]
 
+    def forget(self) -> None:
+        """Reset to the untrained state."""
+        self.take({name: tensor.new_empty(0) for name, tensor in self.named_buffers()}, self.widths.new_empty(0))
+
     def take(self, tensors: Mapping[str, Tensor], widths: Int[Tensor, " p"]) -> None:
         """Take tensors that were learned or read."""
         self.widths = widths

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.coders.wiring import Wiring
 from interpreto.concepts.outliers import measure_spread
+from interpreto.concepts.saes.parallel import Ranks
 from interpreto.errors import InputError
 
 
@@ -72,23 +73,39 @@ class Standard:
     size: Float[Tensor, " w"]
 
     @staticmethod
-    def measured(rows: Activations, wiring: Wiring) -> Standard:
+    def measured(rows: Activations, wiring: Wiring, places: Sequence[str]) -> Standard:
         """Measure center and size of each place.
+
+        Args:
+            rows: Joint rows.
+            wiring: Their columns.
+            places: Names of the places, in order.
 
         Raises:
             InputError: all rows are equal at a place.
         """
         centers, sizes, start = [], [], 0
-        for width in wiring.reads if wiring.shared else (*wiring.reads, *wiring.writes):
+        widths = wiring.reads if wiring.shared else (*wiring.reads, *wiring.writes)
+        for place, width in zip(places, widths, strict=True):
             view = Activations(Columns(rows, slice(start, start + width)), rows.device)
             spread = measure_spread(view)
             if spread.variance == 0:
-                raise InputError("`activations`: all rows of a place are equal; there is nothing to learn concepts from.")
+                raise InputError(f"`activations`: all rows of {place!r} are equal; there is nothing to learn concepts from.")
             share = len(wiring.writes) ** 0.5 if start >= wiring.first_written else 1.0
             centers.append(spread.center)
             sizes.append(spread.center.new_full((width,), spread.scale * share))
             start += width
         return Standard(wiring, torch.cat(centers), torch.cat(sizes))
+
+    def shared_by(self, ranks: Ranks) -> Standard:
+        """Replace the numbers by those of the first process of a training.
+
+        Raises:
+            OptionError: the processes have other places, so that not even the numbers are as many.
+        """
+        ranks.check_alike(f"coders of {self.wiring}", self.center.device)
+        ranks.share_first([self.center, self.size])
+        return self
 
     def of(self, rows: Activations) -> Activations:
         """Return rows in these units."""

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from interpreto.concepts.activations import ROWS, Activations
-from interpreto.concepts.coders.gates import Gate, between
+from interpreto.concepts.activations import Activations
+from interpreto.concepts.coders.gates import Batch, Gate
 from interpreto.concepts.coders.standard import Columns
 from interpreto.concepts.coders.wiring import Wiring
 from interpreto.concepts.outliers import Spread, measure_spread
-from interpreto.concepts.saes.architectures import MOST_CODES
+from interpreto.concepts.saes.architectures import measured_threshold
 from interpreto.concepts.saes.base import REVIVED, Autoencoder, Pass
 
 RIDGE = 1e-6  # added to the variances of what is read, relative to their mean, in the linear map that training starts from
@@ -38,6 +38,7 @@ class CoderTraining(Autoencoder):
     """
 
     axes: ClassVar = {**Autoencoder.axes}
+    deciding: ClassVar = ("nb_concepts", "k", "gate", "wiring", "learned")
 
     def __init__(self, nb_concepts: int, wiring: Wiring, gate: Gate, skip: bool) -> None:
         super().__init__(nb_concepts)
@@ -98,11 +99,18 @@ class CoderTraining(Autoencoder):
     def learn(self, rows: Float[Tensor, "b w"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """Run a forward pass; the penalty is the gate's."""
         threshold = self.get_parameter("log_threshold") if self.gate.start is not None else None
-        codes, penalty = self.gate(self.codes(rows), threshold, sparsity, weights)
-        rebuilt = self.reconstruct(codes)
+        read = self.wiring.read(rows)
+        learned = None
+        if self.wiring.groups == 1:
+            encoder = (self.encoder_weight, self.encoder_bias, self.encoder_weight.new_zeros(read.shape[1]))
+            batch = Batch(read, weights, self.ranks, self.memory)
+            learned = self.gate.learn(batch, encoder, (self.atoms, self.decoder_bias), sparsity)
+        if learned is None:
+            codes, penalty = self.gate(self.codes(rows), threshold, sparsity, weights, self.ranks)
+            learned = Pass(codes, self.reconstruct(codes), penalty)
         if "skip" in self.learned:
-            rebuilt = rebuilt + self.wiring.read(rows) @ self.get_parameter("skip").T
-        return Pass(codes, rebuilt, penalty)
+            learned = learned._replace(reconstruction=learned.reconstruction + read @ self.get_parameter("skip").T)
+        return learned
 
     def get_dictionary(self) -> Float[Tensor, "c o"]:
         """Return what one unit of each concept writes."""
@@ -138,15 +146,11 @@ class CoderTraining(Autoencoder):
         """Set the threshold with which ordinary rows have ``k`` concepts on average, where that is measured."""
         if not self.gate.measures:
             return
-        found, size = [], 0
-        for batch in activations.batches(ROWS, Generator().manual_seed(random_state)):
-            ordinary = batch[spread.ordinary(batch[:, self.first_target :])]
-            found.append(self.codes(ordinary.float()).relu())
-            size += found[-1].numel()
-            if size >= MOST_CODES:
-                break
-        values = torch.cat(found)
-        self.threshold = between(values, (self.k or 1) * len(values)).reshape(1)
+
+        def preactivations(batch: Tensor) -> Tensor:
+            return self.codes(batch[spread.ordinary(batch[:, self.first_target :])].float())
+
+        self.threshold = measured_threshold(preactivations, activations, self.k or 1, random_state)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what was learned, in standard units."""
@@ -161,12 +165,12 @@ class CoderTraining(Autoencoder):
 def first_directions(nb_concepts: int, wiring: Wiring, generator: Generator) -> Float[Tensor, "c j"]:
     """Draw directions of norm 1 that concepts read: of places that are read together, the same at all of one width."""
     if wiring.groups > 1:
-        drawn = torch.randn(nb_concepts, wiring.read_width // wiring.groups, generator=generator)
+        drawn = torch.randn(nb_concepts, wiring.read_width // wiring.groups, generator=generator, dtype=torch.float32)
         return drawn / drawn.norm(dim=1, keepdim=True)
     by_width: dict[int, Tensor] = {}
     for width in wiring.reads:
         if width not in by_width:
-            drawn = torch.randn(nb_concepts, width, generator=generator)
+            drawn = torch.randn(nb_concepts, width, generator=generator, dtype=torch.float32)
             by_width[width] = drawn / drawn.norm(dim=1, keepdim=True)
     return torch.cat([by_width[width] for width in wiring.reads], 1) / len(wiring.reads) ** 0.5
 
@@ -177,7 +181,7 @@ def linear_maps(activations: Activations, wiring: Wiring) -> Float[Tensor, "g o 
     The identity, where the same places are read and written.
     """
     if wiring.shared:
-        return torch.eye(wiring.read_width, device=activations.device)[None]
+        return torch.eye(wiring.read_width, dtype=torch.float32, device=activations.device)[None]
     own = wiring.read_width // wiring.groups
     device = activations.device
     gram = torch.zeros(wiring.groups, own, own, dtype=torch.float64, device=device)

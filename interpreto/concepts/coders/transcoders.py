@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, ClassVar, NoReturn
 
 import torch
 
 from interpreto.aliases import aliases
 from interpreto.concepts.coders.base import CoderConcepts, read_places
-from interpreto.concepts.coders.gates import gate_of
 from interpreto.concepts.coders.joint_splitter import JointSplitter
 from interpreto.concepts.coders.wiring import Wiring
 from interpreto.errors import ModelError, OptionError
@@ -35,20 +34,6 @@ class TranscoderConcepts(LayerConcepts):
     through it. A concept is read where `split_point` is, and its effects on outputs, steering and directions are where
     ``writes_to`` is; there, everything that concepts do not explain stays as it is.
 
-    Args:
-        splitter: A splitter with both places; None to work on activations alone.
-        nb_concepts: Number of concepts.
-        split_point: The place that is read; None: the splitter's only other one.
-        device: Device of the concept model.
-        random_state: Seed of everything that is drawn.
-        writes_to: The place that is written; None: the splitter's last one.
-        activation: ``"relu"`` with an L1 penalty, ``"topk"``, ``"batchtopk"`` or ``"jumprelu"``.
-        k: Concepts per row, of ``topk`` and on average of ``batchtopk``; None for a tenth of them, at most 32.
-        l1: Weight of the penalty of ``relu``.
-        l0: Weight of the penalty of ``jumprelu``.
-        skip: Learn a linear map of what is read as well.
-        published: What the files of a published transcoder say.
-
     Examples:
         >>> from interpreto import ModelWithSplitPoints, demo
         >>> from interpreto.concepts import TranscoderConcepts
@@ -67,6 +52,8 @@ class TranscoderConcepts(LayerConcepts):
         and Belrose, 2025, https://arxiv.org/abs/2501.18823
     """
 
+    own_defaults: ClassVar = {}
+
     @aliases(model_with_split_points="splitter")
     def __init__(
         self,
@@ -77,13 +64,21 @@ class TranscoderConcepts(LayerConcepts):
         random_state: int = 0,
         *,
         writes_to: str | None = None,
-        activation: str = "topk",
-        k: int | None = None,
-        l1: float = 0.1,
-        l0: float = 3e-3,
         skip: bool = False,
-        published: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
+        """Make an explainer.
+
+        Args:
+            splitter: A splitter with both places; None to work on activations alone.
+            nb_concepts: Number of concepts.
+            split_point: The place that is read; None: the splitter's only other one.
+            device: Device of the concept model.
+            random_state: Seed of everything that is drawn.
+            writes_to: The place that is written; None: the splitter's last one.
+            skip: Learn a linear map of what is read as well.
+            **options: Options that all coders have.
+        """
         read, written = _ends(splitter, read_places(split_point, "split_point"), read_places(writes_to, "writes_to"))
         if len(read) > 1 or len(written) > 1:
             raise OptionError(
@@ -93,7 +88,7 @@ class TranscoderConcepts(LayerConcepts):
         super().__init__(
             splitter,
             nb_concepts,
-            gate_of(activation, nb_concepts, k, l1, l0),
+            options,
             read=read,
             written=written,
             reads=1,
@@ -102,13 +97,8 @@ class TranscoderConcepts(LayerConcepts):
             random_state=random_state,
             skip=check_flag(skip, "skip"),
             options={
-                "activation": activation,
-                "k": k,
-                "l1": l1,
-                "l0": l0,
                 "writes_to": written[0] if written else None,
                 "skip": skip,
-                **({"published": dict(published)} if published else {}),
             },
         )
 
@@ -123,20 +113,6 @@ class CrossLayerTranscoderConcepts(LayerConcepts):
     write to the l-th place of ``writes_to`` and those after it, ``y_m ≈ Σ_{l ≤ m} D_lm z_l + c_m``. What a layer adds to an
     earlier one's concept, again and again, is then one concept. Effects on outputs hold what all written places are given.
 
-    Args:
-        splitter: A splitter with all places; None to work on activations alone.
-        nb_concepts: Number of concepts of all layers together: a multiple of the number of layers.
-        split_point: The places that are read, in the order of the layers.
-        device: Device of the concept model.
-        random_state: Seed of everything that is drawn.
-        writes_to: The places that are written, in the order of the layers.
-        layers: Number of layers, where no places are named.
-        activation: ``"relu"`` with an L1 penalty, ``"topk"``, ``"batchtopk"`` or ``"jumprelu"``; `k` counts over all layers.
-        k: Concepts per row, of ``topk`` and on average of ``batchtopk``; None for a tenth of them, at most 32.
-        l1: Weight of the penalty of ``relu``.
-        l0: Weight of the penalty of ``jumprelu``.
-        published: What the files of a published one say.
-
     Examples:
         >>> import torch
         >>> from interpreto.concepts import CrossLayerTranscoderConcepts
@@ -149,6 +125,8 @@ class CrossLayerTranscoderConcepts(LayerConcepts):
         Ameisen et al., 2025, https://transformer-circuits.pub/2025/attribution-graphs/methods.html
     """
 
+    own_defaults: ClassVar = {}
+
     @aliases(model_with_split_points="splitter")
     def __init__(
         self,
@@ -160,12 +138,20 @@ class CrossLayerTranscoderConcepts(LayerConcepts):
         *,
         writes_to: Sequence[str] | None = None,
         layers: int | None = None,
-        activation: str = "topk",
-        k: int | None = None,
-        l1: float = 0.1,
-        l0: float = 3e-3,
-        published: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
+        """Make an explainer.
+
+        Args:
+            splitter: A splitter with all places; None to work on activations alone.
+            nb_concepts: Number of concepts of all layers together: a multiple of the number of layers.
+            split_point: The places that are read, in the order of the layers.
+            device: Device of the concept model.
+            random_state: Seed of everything that is drawn.
+            writes_to: The places that are written, in the order of the layers.
+            layers: Number of layers, where no places are named.
+            **options: Options that all coders have.
+        """
         written = read_places(writes_to, "writes_to")
         read = [place for place in read_places(split_point, "split_point") if place not in written]
         count = len(written) or layers
@@ -177,7 +163,7 @@ class CrossLayerTranscoderConcepts(LayerConcepts):
         super().__init__(
             splitter,
             nb_concepts,
-            gate_of(activation, nb_concepts, k, l1, l0),
+            options,
             read=read,
             written=written,
             reads=count,
@@ -186,13 +172,8 @@ class CrossLayerTranscoderConcepts(LayerConcepts):
             random_state=random_state,
             layered=True,
             options={
-                "activation": activation,
-                "k": k,
-                "l1": l1,
-                "l0": l0,
                 "writes_to": written or None,
                 "layers": count,
-                **({"published": dict(published)} if published else {}),
             },
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,15 @@ from torch import Generator, Tensor, nn
 from interpreto.concepts.activations import ROWS, Activations
 from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import EncodedAutoencoder, Pass, SparseAutoencoder
-from interpreto.concepts.saes.sparse_codes import SparseCodes, largest, learn_chosen, least_of_largest, pays
+from interpreto.concepts.saes.positive_codes import close_below, learn_positive
+from interpreto.concepts.saes.sparse_codes import (
+    SparseCodes,
+    in_closed_form,
+    largest,
+    learn_chosen,
+    least_of_largest,
+    pays,
+)
 from interpreto.validation import check_count, check_flag, check_positive
 
 MOST_CODES = 1 << 24  # held at once to find a threshold
@@ -41,6 +50,11 @@ class VanillaSAE(EncodedAutoencoder):
 
     def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """Run a forward pass, with the mean L1 norm of the codes as the penalty."""
+        if in_closed_form(rows):
+            weight = self.atoms if self.tied else self.encoder_weight
+            encoder = (weight, self.encoder_bias, self.decoder_bias)
+            found = learn_positive(rows, encoder, (self.atoms, self.decoder_bias), self.memory)
+            return Pass(found.codes, found.reconstruction, sparsity * self.l1 * (weights * found.sums).mean())
         codes = self.codes(rows)
         return Pass(codes, self.reconstruct(codes), sparsity * self.l1 * (weights * codes.sum(1)).mean())
 
@@ -66,13 +80,13 @@ class TopKSAE(EncodedAutoencoder):
     def codes(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
         """Return each row's largest pre-activations."""
         values, concepts = largest(self.preactivations(rows), self.k)
-        return SparseCodes(values.relu(), concepts, self.nb_concepts).dense()
+        return SparseCodes.of_each(values.relu(), concepts, self.nb_concepts).dense()
 
     def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """Run a forward pass; the codes are sparse by construction, without a penalty."""
         if pays(self.nb_concepts, self.k):
             encoder = (self.encoder_weight, self.encoder_bias, self.decoder_bias)
-            codes, reconstruction = learn_chosen(rows, self.k, encoder, (self.atoms, self.decoder_bias))
+            codes, reconstruction = learn_chosen(rows, self.k, encoder, (self.atoms, self.decoder_bias), self.memory)
             return Pass(codes, reconstruction, reconstruction.new_zeros(()))
         codes = self.codes(rows)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
@@ -101,29 +115,41 @@ class AverageTopK(EncodedAutoencoder, ABC):
     def chosen(self, rows: Float[Tensor, "b d"], weights: Float[Tensor, " b"]) -> Float[Tensor, "b c"]:
         """Return the largest pre-activations of a batch of training."""
         values = self.preactivations(rows).relu()
-        ordinary = weights == 1
-        own, count = int(ordinary.sum()), int(self.ranks.total(ordinary.sum()))
-        if count == 0:
-            ordinary = weights > 0
-            own, count = int(ordinary.sum()), int(self.ranks.total(ordinary.sum()))
-        among = values if own == len(values) else values[ordinary]
-        least = least_of_largest(self.ranks.candidates(among, self.k * count), self.k * count)
-        return torch.where(values >= least, values, 0.0)
+        return torch.where(values >= self.ranks.least_of_batch(values, weights, self.k), values, 0.0)
 
     def calibrate(self, activations: Activations, spread: Spread, random_state: int) -> None:
         """Set the threshold with which ordinary rows have ``k`` concepts on average: of rows at random, if there are many."""
-        rows, size = [], 0
-        for batch in activations.batches(ROWS, Generator().manual_seed(random_state)):
-            ordinary = batch[spread.ordinary(batch)]
-            rows.append(self.preactivations(self.normalized(ordinary.float())).relu())
-            size += rows[-1].numel()
-            if size >= MOST_CODES:
-                break
-        values = torch.cat(rows)
-        least = least_of_largest(values, self.k * len(values))
-        below = values[values < least]
-        next_one = below.max() if below.numel() else torch.zeros_like(least)
-        self.threshold = ((least + next_one) / 2).reshape(1)  # between two of them: no code hangs on how a product is rounded
+
+        def preactivations(batch: Tensor) -> Tensor:
+            return self.preactivations(self.normalized(batch[spread.ordinary(batch)].float()))
+
+        self.threshold = measured_threshold(preactivations, activations, self.k, random_state)
+
+
+def measured_threshold(
+    preactivations: Callable[[Tensor], Tensor], activations: Activations, k: int, random_state: int
+) -> Float[Tensor, 1]:
+    """Return the threshold with which rows have ``k`` concepts on average, midway between two pre-activations.
+
+    So no code hangs on how a product is rounded.
+
+    Args:
+        preactivations: Those of the rows of a batch that count.
+        activations: The rows: some at random, where there are many.
+        k: Concepts per row.
+        random_state: Seed of the order of the rows.
+    """
+    found, size = [], 0
+    for batch in activations.batches(ROWS, Generator().manual_seed(random_state)):
+        found.append(preactivations(batch).relu())
+        size += found[-1].numel()
+        if size >= MOST_CODES:
+            break
+    values = torch.cat(found)
+    least = least_of_largest(values, k * len(values))
+    below = values[values < least]
+    next_one = below.max() if below.numel() else torch.zeros_like(least)
+    return ((least + next_one) / 2).reshape(1)
 
 
 class BatchTopKSAE(AverageTopK):
@@ -136,6 +162,14 @@ class BatchTopKSAE(AverageTopK):
 
     def learn(self, rows: Float[Tensor, "b d"], sparsity: float, weights: Float[Tensor, " b"]) -> Pass:
         """Run a forward pass with the largest pre-activations of the batch."""
+        if in_closed_form(rows):
+
+            def close(values: Tensor) -> None:
+                close_below(values, self.ranks.least_of_batch(values, weights, self.k))
+
+            encoder = (self.encoder_weight, self.encoder_bias, self.decoder_bias)
+            found = learn_positive(rows, encoder, (self.atoms, self.decoder_bias), self.memory, close)
+            return Pass(found.codes, found.reconstruction, found.reconstruction.new_zeros(()))
         codes = self.chosen(rows, weights)
         return Pass(codes, self.reconstruct(codes), codes.new_zeros(()))
 

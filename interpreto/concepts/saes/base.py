@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -12,10 +13,13 @@ from torch import Generator, Tensor, nn
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import ConceptModel
 from interpreto.concepts.outliers import Spread, measure_spread
+from interpreto.concepts.saes.memory import UNKEPT, Memory
 from interpreto.concepts.saes.parallel import ALONE, Ranks
 from interpreto.concepts.saes.sparse_codes import SparseCodes
 from interpreto.errors import InputError
 
+DECIDING = ("nb_concepts", "k", "l1", "l0", "bandwidth", "start_threshold", "beginnings", "tied")
+CACHED = 1 << 18  # numbers of a matrix that a processor's cache holds, next to as many of two others
 REVIVED = 0.7  # norm of a revived concept's encoder weights: smaller ones rarely fire, those of norm 1 disturb the others
 
 
@@ -44,12 +48,17 @@ class Autoencoder(ConceptModel, ABC):
         first_target: Column of the rows of a training from which on they are reconstructed; 0: they are reconstructed whole.
             A model that reconstructs something else than what it reads is trained on rows that hold both, one after the
             other: `learn` gets them whole, and returns a reconstruction of the columns from here on.
+        deciding: Names of the attributes that make a training what it is, where a model has them: a training is resumed with
+            the same ones only.
         ranks: The processes that train it, while it is trained.
+        memory: Lends the large tensors of a step, while it is trained.
     """
 
     axes: ClassVar = {"mean": "d", "scale": "1"}
+    deciding: ClassVar[tuple[str, ...]] = DECIDING
     first_target: int = 0
     ranks: Ranks = ALONE
+    memory: Memory = UNKEPT
 
     mean: Tensor
     scale: Tensor
@@ -134,6 +143,11 @@ class Autoencoder(ConceptModel, ABC):
         """Set what is measured on the activations once the weights are trained."""
 
 
+def in_parts(matrix: Float[Tensor, "c d"]) -> Sequence[Float[Tensor, "_ d"]]:
+    """Return a matrix by some rows at a time that fit into a processor's cache; on a GPU, whole."""
+    return matrix.split(max(1, CACHED // matrix.shape[1])) if matrix.device.type == "cpu" else [matrix]
+
+
 class SparseAutoencoder(Autoencoder, ABC):
     """An autoencoder with a linear decoder: atoms of norm 1 and a bias."""
 
@@ -177,12 +191,13 @@ class SparseAutoencoder(Autoencoder, ABC):
     def constrain_gradients(self) -> None:
         """Remove the part of the atoms' gradients that would only change their norm."""
         if self.atoms.grad is not None:
-            along = (self.atoms.grad * self.atoms).sum(1, keepdim=True)
-            self.atoms.grad.addcmul_(along, self.atoms, value=-1)
+            for gradient, atoms in zip(in_parts(self.atoms.grad), in_parts(self.atoms), strict=True):
+                gradient.addcmul_((gradient * atoms).sum(1, keepdim=True), atoms, value=-1)
 
     def constrain(self) -> None:
         """Rescale the atoms to norm 1."""
-        self.atoms.div_(self.atoms.norm(dim=1, keepdim=True))
+        for atoms in in_parts(self.atoms):
+            atoms.div_(atoms.norm(dim=1, keepdim=True))
 
     def revive(self, concepts: Int[Tensor, " k"], directions: Float[Tensor, "k d"]) -> None:
         """Restart concepts that no row has, in these directions, with small encoder weights."""

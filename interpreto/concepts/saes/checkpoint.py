@@ -45,9 +45,10 @@ def read_checkpoint(
     known = header.get("facts", {})
     for name in {*facts, *known}:
         if facts.get(name) != known.get(name):
+            theirs, ours = (f"{name}={those[name]!r}" if name in those else f"no {name}" for those in (known, facts))
             raise OptionError(
-                f"`checkpoint`: {str(path)!r} is of a training with {name}={known.get(name)!r}, and this one has "
-                f"{facts.get(name)!r}; train as that one, or pass another file."
+                f"`checkpoint`: {str(path)!r} is of a training with {theirs}, and this one has {ours}; train as that one, or "
+                "pass another file."
             )
     try:
         _check_data(path, model, tensors, header.get("scaled_by"))

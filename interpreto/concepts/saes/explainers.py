@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import PathLike
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 
 from interpreto.aliases import aliases
 from interpreto.concepts.adapters.foreign_saes import Criterion, ExternalAutoencoder
 from interpreto.concepts.adapters.overcomplete import find_class
-from interpreto.concepts.base import AnyActivations, ConceptAutoEncoderExplainer
+from interpreto.concepts.base import ConceptAutoEncoderExplainer
 from interpreto.concepts.declared import check_options, declare
 from interpreto.concepts.saes.architectures import (
     BatchTopKSAE,
@@ -21,16 +20,15 @@ from interpreto.concepts.saes.architectures import (
     VanillaSAE,
 )
 from interpreto.concepts.saes.base import Autoencoder
+from interpreto.concepts.saes.fitting import TrainedConcepts
 from interpreto.concepts.saes.gated import GatedSAE
 from interpreto.concepts.saes.matryoshka import MatryoshkaSAE
-from interpreto.concepts.saes.record import TrainingRecord
-from interpreto.concepts.saes.trainer import TrainingOptions, train
+from interpreto.concepts.saes.options import TrainingOptions
+from interpreto.concepts.saes.trainer import train
 from interpreto.errors import OptionError
 
-SAE = TypeVar("SAE", bound="SAEExplainer")
 
-
-class SAEExplainer(ConceptAutoEncoderExplainer):
+class SAEExplainer(TrainedConcepts, ConceptAutoEncoderExplainer):
     """Explain activations by any sparse autoencoder: one of interpreto, of overcomplete, or your own.
 
     A class is made and trained by `fit`, on centered and scaled activations, so that neither an offset nor a scale of the
@@ -50,9 +48,6 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
         l1: Weight of the L1 norm of a foreign model's codes; None for 0.1 where nothing else makes them sparse.
         criterion: A foreign model's loss of ``(x, x_hat, pre_codes, codes, dictionary)`` instead.
         **concept_model_options: Given to the class.
-
-    Attributes:
-        history: One `TrainingRecord` per epoch.
 
     Examples:
         >>> import torch
@@ -83,65 +78,12 @@ class SAEExplainer(ConceptAutoEncoderExplainer):
         options = {**foreign, **concept_model_options}
         model = _build(concept_model, nb_concepts, random_state, options)
         super().__init__(splitter, model, split_point, device, random_state=random_state, options=options)
-        self.history: list[TrainingRecord] = []
+        self.history = []
 
-    def fit(
-        self: SAE,
-        activations: AnyActivations,
-        overwrite: bool = False,
-        tqdm_bar: bool | None = None,
-        *,
-        nb_epochs: int = 20,
-        batch_size: int = 512,
-        lr: float = 2e-3,
-        warm_up: float = 0.1,
-        clip_grad: float | None = 1.0,
-        revive: bool = True,
-        mixed_precision: bool = False,
-        checkpoint: str | PathLike[str] | None = None,
-        checkpoint_every: int | None = None,
-        distributed: bool = False,
-    ) -> SAE:
-        """Train on activations, and return the explainer; `history` has one record per epoch.
-
-        An interrupted training leaves the explainer unfitted; with a `checkpoint`, the same call resumes it.
-
-        Few rows that hold most of the variance, such as attention sinks, neither set the scale nor dominate the loss: each
-        counts as one typical row, and an `OutlierWarning` says how many there are.
-
-        Args:
-            activations: ``(n, d)``, a dictionary of them by split point, or an `ActivationStore`, which is streamed.
-            overwrite: Train anew what was trained.
-            tqdm_bar: Show the progress; None: after two seconds, in terminals and notebooks.
-            nb_epochs: Passes over the activations.
-            batch_size: Rows per step.
-            lr: Learning rate of Adam, warmed up, and decayed linearly to 0 over the last fifth of the steps.
-            warm_up: Fraction of the steps over which learning rate and sparsity penalty grow.
-            clip_grad: Largest norm of a step's gradient; None for any.
-            revive: Once per epoch, until four fifths of the training, restart concepts that no row had in directions of
-                badly explained rows.
-            mixed_precision: Compute in bfloat16 where that is safe; the weights stay in float32. Without it, products are of
-                the precision that ``torch.set_float32_matmul_precision`` says: ``"high"`` is TF32 on a GPU, ``"highest"``,
-                torch's default, is float32. `fit` changes neither.
-            checkpoint: File for the state of the training. One that is there is resumed from: the result is that of a
-                training without interruption, bit for bit.
-            checkpoint_every: Steps between two writings; None: once per epoch.
-            distributed: Share the training among the processes of ``torch.distributed``, each of which calls `fit` with the
-                same activations and options. All of them end with the same model, which is that of one process up to
-                rounding. Checkpoints are written by the first; a training may go on with another number of processes.
-
-        Raises:
-            InputError: the activations hold NaN, or are all the same.
-            OptionError: it is fitted already, an option is out of range, or the checkpoint is of another training.
-            ModelError: the training diverged.
-        """
+    def _train(self, activations: Any, overwrite: bool, options: TrainingOptions, tqdm_bar: bool | None) -> None:
         rows = self._read_to_fit(activations, overwrite)
-        options = TrainingOptions(
-            nb_epochs, batch_size, lr, warm_up, clip_grad, revive, mixed_precision, checkpoint, checkpoint_every, distributed
-        )
         self.history = []
         self.history = train(self.concept_model, rows, options, self.random_state, tqdm_bar)
-        return self
 
 
 def _build(model: Any, nb_concepts: int | None, random_state: int, options: dict[str, Any]) -> Autoencoder:

@@ -1,4 +1,4 @@
-"""Options of the training of sparse autoencoders."""
+"""Options of the training of sparse autoencoders and coders, validated."""
 
 from __future__ import annotations
 
@@ -11,20 +11,7 @@ from interpreto.validation import check_count, check_flag, check_positive, check
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Options of the training of a sparse autoencoder.
-
-    Attributes:
-        nb_epochs: Passes over the activations.
-        batch_size: Rows per step.
-        lr: Learning rate of Adam, reached in the warm-up, decayed linearly to 0 over the last fifth of the steps.
-        warm_up: Fraction of the steps over which the learning rate and the sparsity penalty grow to their full size.
-        clip_grad: Largest norm of a step's gradient; None for any.
-        revive: Once per epoch, until four fifths of the training, restart the concepts that no row had since the last
-            revival, in directions of badly explained rows.
-        mixed_precision: Compute in bfloat16 where that is safe; the weights stay in float32.
-        checkpoint: File to write the state of the training to, and to resume from if it exists.
-        checkpoint_every: Steps between two checkpoints; None: once per epoch.
-        distributed: Share the training among the processes of ``torch.distributed``.
+    """Options of a training, as `TrainedConcepts.fit` describes them.
 
     Raises:
         OptionError: an option is out of range.
@@ -49,7 +36,8 @@ class TrainingOptions:
         object.__setattr__(self, "warm_up", check_probability(self.warm_up, "warm_up", one=False))
         if self.clip_grad is not None:
             object.__setattr__(self, "clip_grad", check_positive(self.clip_grad, "clip_grad"))
-        check_flag(self.distributed, "distributed")
+        for name in ("revive", "mixed_precision", "distributed"):
+            check_flag(getattr(self, name), name)
 
     def facts(self) -> dict[str, Any]:
         """Return the options that make a training what it is."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
+
+from interpreto.concepts.saes.memory import Memory
 
 GROUP = 32  # pre-activations of which the largest is looked at first, on a GPU
 PIECE = 64  # members of a concept that a GPU sums in one go, so that a concept of all rows does not hold up the others
@@ -19,28 +22,58 @@ RATIO = 16  # concepts per code, from which on sparse products are faster than d
 
 
 class SparseCodes(NamedTuple):
-    """The codes of each row that may differ from zero.
+    """The codes of a batch that may differ from zero, row after row.
 
     Attributes:
-        values: Their amounts; where a row has fewer than ``k`` positive ones, zeros.
+        values: Their amounts.
         concepts: Their concepts.
+        rows: Their rows, in ascending order.
+        starts: Where each row begins.
         nb_concepts: Number of all concepts.
     """
 
-    values: Float[Tensor, "b k"]
-    concepts: Int[Tensor, "b k"]
+    values: Float[Tensor, " m"]
+    concepts: Int[Tensor, " m"]
+    rows: Int[Tensor, " m"]
+    starts: Int[Tensor, " b"]
     nb_concepts: int
+
+    @staticmethod
+    def of_each(values: Float[Tensor, "b k"], concepts: Int[Tensor, "b k"], nb_concepts: int) -> SparseCodes:
+        """Return ``k`` codes of each row."""
+        count, k = concepts.shape
+        starts = torch.arange(0, count * k, k, device=concepts.device)
+        rows = torch.arange(count, device=concepts.device)[:, None].expand(-1, k).flatten()
+        return SparseCodes(values.flatten(), concepts.flatten(), rows, starts, nb_concepts)
+
+    @staticmethod
+    def of_all(codes: Float[Tensor, "b c"], places: Int[Tensor, " m"]) -> SparseCodes:
+        """Return the codes at some places of a batch.
+
+        Args:
+            codes: All codes of the batch, contiguous.
+            places: Numbers of the places in the flat codes, in ascending order.
+        """
+        count, nb_concepts = codes.shape
+        rows = torch.div(places, nb_concepts, rounding_mode="floor")
+        starts = torch.searchsorted(places, torch.arange(0, count * nb_concepts, nb_concepts, device=places.device))
+        return SparseCodes(codes.view(-1).index_select(0, places), places - rows * nb_concepts, rows, starts, nb_concepts)
 
     def dense(self) -> Float[Tensor, "b c"]:
         """Return all codes, zeros too."""
-        return self.values.new_zeros(len(self.values), self.nb_concepts).scatter(1, self.concepts, self.values)
+        codes = self.values.new_zeros(len(self.starts) * self.nb_concepts)
+        return codes.scatter(0, self.rows * self.nb_concepts + self.concepts, self.values).view(-1, self.nb_concepts)
+
+    def sums(self) -> Float[Tensor, " b"]:
+        """Return the sum of the codes of each row."""
+        return self.values.new_zeros(len(self.starts)).index_add(0, self.rows, self.values)
 
 
 class Members(NamedTuple):
     """The codes of a batch in order of their concepts.
 
     Attributes:
-        order: Position of each in the flat codes.
+        order: Position of each in the codes.
         rows: Row of each.
         starts: Where each concept begins.
     """
@@ -48,6 +81,12 @@ class Members(NamedTuple):
     order: Int[Tensor, " m"]
     rows: Int[Tensor, " m"]
     starts: Int[Tensor, " c"]
+
+
+def in_closed_form(rows: Tensor) -> bool:
+    """Return whether a step may compute in place: on the processor, in float32, without a gradient of the rows."""
+    plain = rows.dtype == torch.float32 and not rows.requires_grad
+    return rows.device.type == "cpu" and plain and not torch.is_autocast_enabled("cpu")
 
 
 def pays(nb_concepts: int, k: int) -> bool:
@@ -91,13 +130,24 @@ def least_of_largest(values: Float[Tensor, ...], count: int) -> Float[Tensor, ""
 
 def fired(codes: Float[Tensor, "b c"] | SparseCodes) -> tuple[Bool[Tensor, " c"], Int[Tensor, ""]]:
     """Return which concepts a row has, and the number of all codes that are not zero."""
+    if not isinstance(codes, SparseCodes) and codes.device.type == "cpu":
+        active = not_zero(codes.detach())
+        return active.view(torch.uint8).amax(0) > 0, torch.tensor(np.count_nonzero(active.numpy()))
     if not isinstance(codes, SparseCodes):
         rows = codes.detach().sign().abs_().sum(0, dtype=torch.float32)  # sums of bools take three times as long
         return rows > 0, rows.sum(dtype=torch.float64).long()
-    active = (codes.values != 0).flatten()
+    active = codes.values != 0
     counts = torch.zeros(codes.nb_concepts, dtype=torch.int64, device=active.device)
-    counts.scatter_add_(0, codes.concepts.flatten(), active.long())
+    counts.scatter_add_(0, codes.concepts, active.long())
     return counts > 0, active.sum()
+
+
+def not_zero(codes: Float[Tensor, "b c"]) -> Bool[Tensor, "b c"]:
+    """Return which codes are not zero, of a tensor of the processor: numpy is five times as fast as torch here."""
+    found = torch.empty(codes.shape, dtype=torch.bool)
+    comparable = codes if codes.dtype in (torch.float32, torch.float64) else codes.float()
+    np.not_equal(comparable.numpy(), 0, out=found.numpy())
+    return found
 
 
 def learn_chosen(
@@ -105,6 +155,7 @@ def learn_chosen(
     k: int,
     encoder: tuple[Float[Tensor, "c d"], Float[Tensor, " c"], Float[Tensor, " d"]],
     decoder: tuple[Float[Tensor, "c e"], Float[Tensor, " e"]],
+    memory: Memory,
 ) -> tuple[SparseCodes, Float[Tensor, "b e"]]:
     """Encode rows by their ``k`` largest positive pre-activations, and reconstruct; gradients reach all weights.
 
@@ -113,33 +164,52 @@ def learn_chosen(
         k: Codes per row.
         encoder: Weights, bias, and what is subtracted from the rows.
         decoder: Atoms and bias.
+        memory: Lends the tensor of all pre-activations.
+    """
+    weight, bias, center = encoder
+    with torch.no_grad():
+        with torch.autocast(rows.device.type, enabled=False):
+            shift = bias - weight @ center
+        out = memory.take(len(rows), len(weight), like=rows) if in_closed_form(rows) else None
+        chosen, concepts = largest(torch.addmm(shift, rows, weight.T, out=out), k)
+        memory.give_back([out])
+    return learn_sparse(SparseCodes.of_each(chosen.float(), concepts, len(weight)), rows, encoder, decoder)
+
+
+def learn_sparse(
+    chosen: SparseCodes,
+    rows: Float[Tensor, "b d"],
+    encoder: tuple[Float[Tensor, "c d"], Float[Tensor, " c"], Float[Tensor, " d"]],
+    decoder: tuple[Float[Tensor, "c e"], Float[Tensor, " e"]],
+) -> tuple[SparseCodes, Float[Tensor, "b e"]]:
+    """Reconstruct from chosen pre-activations, where they are positive; gradients reach all weights.
+
+    Args:
+        chosen: The pre-activations; all others count as zero.
+        rows: What they were computed from.
+        encoder: Weights, bias, and what is subtracted from the rows.
+        decoder: Atoms and bias.
     """
     weight, bias, center = encoder
     atoms, offset = decoder
     with torch.no_grad():
-        with torch.autocast(rows.device.type, enabled=False):
-            shift = bias - weight @ center
-        chosen, concepts = largest(torch.addmm(shift, rows, weight.T), k)
-        chosen = chosen.float()
-        members = _members(concepts, len(atoms))
-    chosen = _Encoded.apply(chosen, weight, bias, center, rows, members)
-    codes = SparseCodes(chosen.relu(), concepts, len(atoms))
-    sums = embedding_bag(concepts, atoms.detach(), per_sample_weights=codes.values, mode="sum")
-    return codes, _Decoded.apply(sums, atoms, codes.values.detach(), members) + offset
+        members = _members(chosen)
+    values = _Encoded.apply(chosen.values, weight, bias, center, rows, members).relu()
+    sums = embedding_bag(chosen.concepts, atoms.detach(), chosen.starts, per_sample_weights=values, mode="sum")
+    return chosen._replace(values=values), _Decoded.apply(sums, atoms, values.detach(), members) + offset
 
 
-def _members(concepts: Int[Tensor, "b k"], nb_concepts: int) -> Members:
+def _members(codes: SparseCodes) -> Members:
     """Sort the codes of a batch by their concepts."""
-    flat = concepts.flatten()
-    order = flat.sort(stable=True).indices
-    counts = torch.zeros(nb_concepts, dtype=torch.int64, device=flat.device)
-    counts.scatter_add_(0, flat, torch.ones_like(flat))
-    return Members(order, order // concepts.shape[1], counts.cumsum(0) - counts)
+    order = codes.concepts.sort(stable=True).indices
+    counts = torch.zeros(codes.nb_concepts, dtype=torch.int64, device=order.device)
+    counts.scatter_add_(0, codes.concepts, torch.ones_like(order))
+    return Members(order, codes.rows.index_select(0, order), counts.cumsum(0) - counts)
 
 
-def _sums(rows: Float[Tensor, "b d"], amounts: Float[Tensor, "b k"], members: Members) -> Float[Tensor, "c d"]:
+def _sums(rows: Float[Tensor, "b d"], amounts: Float[Tensor, " m"], members: Members) -> Float[Tensor, "c d"]:
     """Return for each concept the sum of the rows that have it, times their amounts: ``codes.T @ rows``."""
-    sorted_amounts = amounts.flatten().index_select(0, members.order)
+    sorted_amounts = amounts.index_select(0, members.order)
     if rows.device.type != "cuda":
         return embedding_bag(members.rows, rows, members.starts, mode="sum", per_sample_weights=sorted_amounts)
     return _sums_by_pieces(rows, sorted_amounts, members)

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from interpreto.concepts.activations import Activations
 from interpreto.concepts.concept_model import ForeignModel, state_of
 from interpreto.concepts.outliers import Spread
 from interpreto.concepts.saes.base import Autoencoder
 from interpreto.concepts.saes.checkpoint import read_checkpoint, write_checkpoint
+from interpreto.concepts.saes.memory import UNKEPT, Memory
 from interpreto.concepts.saes.options import TrainingOptions
 from interpreto.concepts.saes.parallel import ALONE, Part, Ranks
 from interpreto.concepts.saes.record import Progress, TrainingRecord
 from interpreto.concepts.saes.sparse_codes import SparseCodes, fired
 from interpreto.concepts.saes.stream import Position, stream
+from interpreto.concepts.store_reading import Share
 from interpreto.errors import ModelError, OptionError, OutlierWarning
 from interpreto.progress import progress_bar
 from interpreto.storage import check_writable
@@ -48,14 +50,15 @@ def train(
     """
     if options.checkpoint is not None:
         check_writable(options.checkpoint, "checkpoint")
-    with torch.inference_mode(False), torch.enable_grad():
+    precise = torch.autocast(activations.device.type, enabled=False)  # whatever the caller's precision is
+    with torch.inference_mode(False), torch.enable_grad(), precise:
         try:
             return _Training(model, activations, options, random_state).run(tqdm_bar)
         except BaseException:  # KeyboardInterrupt above all
             model.forget()
             raise
         finally:
-            model.ranks = ALONE
+            model.ranks, model.memory = ALONE, UNKEPT
 
 
 class _Training:
@@ -63,6 +66,7 @@ class _Training:
 
     def __init__(self, model: Autoencoder, activations: Activations, options: TrainingOptions, random_state: int) -> None:
         self.model, self.activations, self.options, self.random_state = model, activations, options, random_state
+        model.memory = Memory()
         self.ranks = model.ranks = Ranks.of_this_training(options.distributed)
         if self.ranks.world > 1 and isinstance(model, ForeignModel):
             raise OptionError(
@@ -75,6 +79,7 @@ class _Training:
         model.requires_grad_(True)
         fused = activations.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, fused=fused)
+        self.optimizer.zero_grad()  # of a foreign model that was trained elsewhere
         self.steps_per_epoch = -(-activations.n // options.batch_size)
         self.steps = options.nb_epochs * self.steps_per_epoch
         device = activations.device
@@ -84,8 +89,7 @@ class _Training:
     def start(self) -> Spread:
         """Draw the weights; those of the first process count, and its center and scale."""
         model, activations = self.model, self.activations
-        if self.ranks.world > 1:
-            self.ranks.check_alike(json.dumps(self.facts(), sort_keys=True), activations.device)
+        self.ranks.check_alike(json.dumps(self.facts(), sort_keys=True), activations.device)
         spread = model.start(activations, self.random_state)
         numbers = torch.tensor([spread.scale, spread.cut, spread.variance], dtype=torch.float64, device=activations.device)
         self.ranks.share_first([*state_of(model).values(), spread.center, numbers])
@@ -131,15 +135,15 @@ class _Training:
         """Take the steps of this epoch that are still to come, and close it."""
         size = self.options.batch_size
         with closing(self.rest_of_epoch()) as batches:
-            for rows in batches:
+            for rows, places in batches:
                 done = self.progress.step % self.steps_per_epoch * size
-                part = self.ranks.part(self.model.normalized(rows), min(size, self.activations.n - done))
+                part = self.ranks.part(self.model.normalized(rows), places, min(size, self.activations.n - done))
                 self.step(part)
                 if self.progress.step % self.steps_per_epoch == 0:
                     self.close_epoch()
                 yield
 
-    def rest_of_epoch(self) -> Generator[Float[Tensor, "b d"], None, None]:
+    def rest_of_epoch(self) -> Generator[Share, None, None]:
         """Return this process's rows of the batches of this epoch that are still to come."""
         epoch, done = divmod(self.progress.step, self.steps_per_epoch)
         generator = torch.Generator().manual_seed((self.random_state * 1_000_003 + epoch) % 2**63)
@@ -154,24 +158,31 @@ class _Training:
             group["lr"] = options.lr * rate
         targets = rows[:, model.first_target :]
         weights = self.weights(targets) if part.counts else targets.new_zeros(len(targets))
-        with torch.autocast(rows.device.type, torch.bfloat16, enabled=options.mixed_precision):
+        # within another autocast, its cache would keep the weights of the first step
+        with torch.autocast(rows.device.type, torch.bfloat16, enabled=options.mixed_precision, cache_enabled=False):
             learned = model.learn(rows, sparsity, weights)
         residual = targets - learned.reconstruction.float()
         errors = residual.square().sum(1)
         loss = (weights * errors).mean() + learned.penalty
-        self.optimizer.zero_grad()
         (loss if part.share == 1 else loss * part.share).backward()
         with torch.no_grad():
             self.ranks.sum_gradients(model.parameters())
             model.constrain_gradients()
             if options.clip_grad is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_grad)
+                _clip(model.parameters(), options.clip_grad)
             self.optimizer.step()
             model.constrain()
             if part.counts:
                 self.record(loss, errors, weights == 1, learned.codes)
+            model.memory.give_back([parameter.grad for parameter in model.parameters()])
+            if isinstance(learned.codes, Tensor):
+                model.memory.give_back([learned.codes])
+            self.optimizer.zero_grad()
             progress.step += 1
-            if options.revive and progress.step % self.steps_per_epoch == 0 and progress.step <= 0.8 * self.steps:
+            ends = progress.step % self.steps_per_epoch == 0
+            if ends and not float(self.ranks.total(progress.sums)[0]) < float("inf"):
+                raise ModelError(f"The training diverged before step {progress.step}; pass a smaller `lr`.")
+            if options.revive and ends and progress.step <= 0.8 * self.steps:
                 self.revive(self.ranks.gathered(residual, part), self.ranks.gathered(weights, part))
 
     def weights(self, targets: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
@@ -208,8 +219,6 @@ class _Training:
         """Write the epoch's record, and begin the next."""
         progress = self.progress
         loss, errors, active, ordinary, ordinary_errors, rows = self.ranks.total(progress.sums).tolist()
-        if not loss < float("inf"):
-            raise ModelError(f"The training diverged before step {progress.step} (loss {loss}); pass a smaller `lr`.")
         variance = self.spread.variance / self.spread.scale**2  # 1 where there are no outliers
         progress.history.append(
             TrainingRecord(
@@ -228,13 +237,24 @@ class _Training:
     def facts(self) -> dict[str, Any]:
         """Return what must be the same for a training to be resumed."""
         facts = self.options.facts()
-        names = ("nb_concepts", "k", "l1", "l0", "bandwidth", "start_threshold")
-        facts |= {name: getattr(self.model, name) for name in names if hasattr(self.model, name)}
-        beginnings: Any = getattr(self.model, "beginnings", None)
-        if beginnings is not None:
-            facts["beginnings"] = list(beginnings)  # as a file holds it
+        own = {name: getattr(self.model, name) for name in self.model.deciding if hasattr(self.model, name)}
+        facts |= {name: _as_in_a_file(value) for name, value in own.items() if value is not False}  # as before there were flags
         facts |= {"model": type(self.model).__name__, "random_state": self.random_state}
         return facts | {"rows": self.activations.n, "width": self.activations.d}
+
+
+def _as_in_a_file(value: Any) -> Any:
+    return json.loads(json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value))
+
+
+def _clip(parameters: Iterable[nn.Parameter], most: float) -> None:
+    """Scale the gradients so that their norm is at most this."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
+    scale = (most / (norm + 1e-6)).clamp_max(1.0)
+    if scale.device.type != "cpu" or bool(scale < 1):  # to ask a GPU would be to wait for it
+        for gradient in gradients:
+            gradient.mul_(scale)
 
 
 def _distinct_directions(
@@ -258,5 +278,5 @@ def _warn_of_outliers(spread: Spread, rows: int) -> None:
             "do (attention sinks). Center and scale are those of the other rows, and each of these counts as one typical row; "
             "compare `explained_variance` with `ordinary_explained_variance` in `history`, or leave such tokens out.",
             OutlierWarning,
-            stacklevel=4,
+            stacklevel=6,  # where `fit` is called
         )

@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from interpreto.concepts.circuits.circuit import OUTPUT, Circuit
-from interpreto.visualizations.circuit_layout import placed, short
+from interpreto.visualizations.circuit_layout import is_bare, placed, short
 from interpreto.visualizations.colors import ATTRIBUTIONS, PALE
 from interpreto.visualizations.figures.drawing import Panel, arrange, short_name, titled
 
@@ -39,17 +39,20 @@ def _graph(circuit: Circuit) -> Callable[[Axes], None]:
         for i, node in enumerate(circuit.nodes):
             box = {"boxstyle": "round", "facecolor": COLORS(0.5 + node.effect / largest / 2), "edgecolor": "#909090"}
             name = short_name(short(node.name, circuit.places[node.place]), 14)
-            axes.text(where.columns[i], where.rows[i], name, ha="center", va="center", fontsize="x-small", bbox=box, zorder=2)
+            text = axes.text(
+                where.columns[i], where.rows[i], name, ha="center", va="center", fontsize="x-small", bbox=box, zorder=2
+            )
+            text.set_fontstyle("italic" if is_bare(node) else "normal")
         axes.text(top[1], top[0], short_name(circuit.metric, 50), ha="center", va="center", fontsize="small", zorder=2)
         axes.set_xlim(-0.7, where.width - 0.3)
         axes.set_ylim(-0.7, top[0] + 0.5)
-        axes.set_yticks(range(len(where.names)), [short_name(name, 24) for name in where.names], fontsize="x-small")
-        step = where.width / max(1, len(circuit.tokens))
-        places = [step * (t + 0.5) - 0.5 for t in range(len(circuit.tokens))]
-        axes.set_xticks(places, [short_name(token, 12) for token in circuit.tokens], fontsize="x-small")
+        named = [(row, short_name(name, 24)) for row, name in enumerate(where.names) if name]
+        axes.set_yticks([row for row, _ in named], [name for _, name in named], fontsize="x-small")
+        axes.set_xticks(where.tokens, [short_name(token, 12) for token in circuit.tokens], fontsize="x-small")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        titled(axes, short_name(circuit.texts[0], 50), f"{len(circuit.nodes)} of {circuit.candidates} parts")
+        scores = "" if circuit.replacement_score is None else f", replacement score {circuit.replacement_score:.2f}"
+        titled(axes, short_name(circuit.texts[0], 50), f"{len(circuit.nodes)} of {circuit.candidates} parts{scores}")
 
     return draw
 

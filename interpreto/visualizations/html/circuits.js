@@ -8,6 +8,15 @@ function drawn(tag, attributes, ...children) {
   return attributed(node, attributes);
 }
 
+const byInfluence = data.graph !== null;
+const share = (value) => `${(100 * value).toFixed(1)} %`;
+// What the values of a node say.
+function told(node) {
+  if (!byInfluence) return [`Ablating it costs ${format(node.effect)} of the metric, as estimated by ${visible(data.method)}.`];
+  const own = node.amount === null ? [] : [`The token has ${format(node.amount)} of it.`];
+  return [`${share(node.influence)} of what the metric is made of goes through it, over all paths.`, `With signs, the metric has ${format(node.effect, true)} from it.`, ...own];
+}
+
 const nodeName = (at) => {
   if (at === OUTPUT) return visible(data.metric);
   const node = data.nodes[at];
@@ -31,6 +40,7 @@ class Graph {
 
   more() {
     const others = data.texts > 1 ? [make("p", "hint", `The first of ${data.texts} texts; values are means over all.`)] : [];
+    if (byInfluence) others.push(make("p", "hint", `Replacement score ${format(data.graph[0])}: the share of the influence of all that enters which is the tokens' and no error's. Completeness score ${format(data.graph[1])}: the share of what enters nodes that is explained. Both are of the whole graph. Nodes in italics are no concepts.`));
     return others;
   }
 
@@ -43,10 +53,10 @@ class Graph {
   rules() {
     const parts = data.rows.flatMap((name, row) => {
       const y = this.height - TALL * (row + 1.5);
+      if (!name) return []; // the place below goes on
       return [drawn("line", { class: "rule", x1: LEFT, x2: this.width, y1: y, y2: y }), drawn("text", { class: "row", x: 6, y: y + 4 }, shortened(name, 24))];
     });
-    const step = data.tokens.length ? data.width / data.tokens.length : 1;
-    const tokens = data.tokens.map((token, at) => drawn("text", { class: "column", x: LEFT + WIDE * step * (at + 0.5), y: this.height - TALL * 0.4, "text-anchor": "middle" }, shortened(token, 14)));
+    const tokens = data.tokens.map((token, at) => drawn("text", { class: "column", x: LEFT + WIDE * (data.columns[at] + 0.5), y: this.height - TALL * 0.4, "text-anchor": "middle" }, shortened(token, 14)));
     return [...parts, ...tokens];
   }
 
@@ -61,11 +71,11 @@ class Graph {
     const node = data.nodes[at], [x, y] = this.place(at);
     const box = drawn("rect", { x: x - BOX.width / 2, y: y - BOX.height / 2, width: BOX.width, height: BOX.height, rx: 6 });
     const name = drawn("text", { x, y: y + 4, "text-anchor": "middle", "aria-hidden": "true" }, shortened(node.short, 14));
-    const group = drawn("g", { class: node.effect < 0 ? "node against" : "node", role: "button", tabindex: -1, "aria-pressed": "false", "aria-label": `${nodeName(at)}: ${format(node.effect, true)}` }, box, name);
+    const group = drawn("g", { class: `node${node.effect < 0 ? " against" : ""}${node.bare ? " bare" : ""}`, role: "button", tabindex: -1, "aria-pressed": "false", "aria-label": `${nodeName(at)}: ${format(node.effect, true)}` }, box, name);
     group.style.setProperty("--weight", `${(100 * Math.abs(node.effect) / this.largest).toFixed(1)}%`);
     group.addEventListener("click", () => this.choose(at));
     group.addEventListener("focus", () => this.roam(at));
-    group.addEventListener("mouseenter", () => showTooltip(group, [make("strong", "", nodeName(at)), make("span", "", `ablating it costs ${format(node.effect)}`)]));
+    group.addEventListener("mouseenter", () => showTooltip(group, [make("strong", "", nodeName(at)), make("span", "", byInfluence ? `influence ${share(node.influence)}, effect ${format(node.effect, true)}` : `ablating it costs ${format(node.effect)}`)]));
     group.addEventListener("mouseleave", hideTooltip);
     this.buttons.push(group);
     return group;
@@ -97,7 +107,7 @@ class Graph {
       return make("div", "", make("h4", "", title), items.length ? make("ul", "", ...items) : make("p", "hint", "no edge that was kept"));
     };
     this.details.replaceChildren(
-      make("h3", "", nodeName(at)), make("p", "hint", `Ablating it costs ${format(data.nodes[at].effect)} of the metric, as estimated by ${visible(data.method)}.`),
+      make("h3", "", nodeName(at)), make("p", "hint", told(data.nodes[at]).join(" ")),
       make("div", "ends", list("from", data.edges.filter(([, target]) => target === at), 0), list("to", data.edges.filter(([source]) => source === at), 1)));
   }
 
@@ -143,5 +153,6 @@ function curve() {
 
 const fixed = element.querySelector(".static");
 if (fixed) fixed.remove();
-const note = make("p", "", "Each box is a part of the model; the first layer is at the bottom, the output at the top. Its color says what the metric loses without it, a line what passes directly from one part to another. Choose a box to follow its lines; arrow keys move between boxes.");
+const colors = byInfluence ? "Its color says what the metric has from it over all paths, a line what one adds to the next while attention patterns stay as they are." : "Its color says what the metric loses without it, a line what passes directly from one part to another.";
+const note = make("p", "", `Each box is a part of the model; the first layer is at the bottom, the output at the top. ${colors} Choose a box to follow its lines; arrow keys move between boxes.`);
 element.append(note, new Graph().element, curve(), tooltip);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from interpreto.concepts.circuits.circuit import Circuit
-from interpreto.visualizations.circuit_layout import placed, short
+from interpreto.visualizations.circuit_layout import is_bare, placed, short
 from interpreto.visualizations.html.encoding import json_number, to_json
 from interpreto.visualizations.html.page import Look, Page
 from interpreto.visualizations.html.static import heading, table
@@ -27,6 +27,9 @@ def circuit_data(circuit: Circuit) -> dict[str, Any]:
             "short": short(node.name, circuit.places[node.place]),
             "token": node.token,
             "effect": json_number(node.effect),
+            "influence": None if node.influence is None else json_number(node.influence),
+            "amount": None if node.amount is None else json_number(node.amount),
+            "bare": is_bare(node),
             "column": where.columns[i],
             "row": where.rows[i],
         }
@@ -39,6 +42,7 @@ def circuit_data(circuit: Circuit) -> dict[str, Any]:
         "nodes": nodes,
         "edges": [[edge.source, edge.target, json_number(edge.weight)] for edge in circuit.edges],
         "rows": list(where.names),
+        "columns": list(where.tokens),
         "width": where.width,
         "metric": circuit.metric,
         "scores": [json_number(circuit.model_score), json_number(circuit.empty_score)],
@@ -46,15 +50,25 @@ def circuit_data(circuit: Circuit) -> dict[str, Any]:
         "candidates": circuit.candidates,
         "ablation": circuit.ablation,
         "method": circuit.method,
+        "graph": None if circuit.replacement_score is None else graph_scores(circuit),
     }
+
+
+def graph_scores(circuit: Circuit) -> list[float | None]:
+    """Return the replacement score and the completeness score."""
+    return [None if score is None else json_number(score) for score in (circuit.replacement_score, circuit.completeness_score)]
 
 
 def circuit_static(circuit: Circuit) -> str:
     """Return the nodes, and the curve."""
-    nodes = [(circuit.label(i), f"{node.effect:+.3f}") for i, node in enumerate(circuit.nodes)]
+    nodes = [(circuit.label(i), f"{node.effect:+.3f}", *_share(node.influence)) for i, node in enumerate(circuit.nodes)]
     curve = [(str(p.size), f"{p.faithfulness:.2f}", f"{p.completeness:.2f}") for p in circuit.curve]
     return (
         heading(circuit.texts[0], f"circuit of {circuit.metric}: {len(nodes)} of {circuit.candidates} parts")
-        + table(nodes, "effect")
+        + table(nodes, "effect", *(["influence"] if circuit.replacement_score is not None else []))
         + table(curve, "faithfulness", "completeness")
     )
+
+
+def _share(influence: float | None) -> tuple[str, ...]:
+    return () if influence is None else (f"{100 * influence:.1f} %",)

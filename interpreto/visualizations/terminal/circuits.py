@@ -29,11 +29,15 @@ def circuit_to_text(circuit: Circuit, *, width: int | None = None, color: bool |
         names = [one_line(circuit.label(i)) for i in range(len(nodes))]
         largest = max(abs(node.effect) for node in nodes) or 1.0
         marks = ["█" * max(1, round(BAR * abs(node.effect) / largest)) for node in nodes]
-        amounts = [f"{node.effect:+.3g}" for node in nodes]
+        shares = ["" if node.influence is None else f"  influence {100 * node.influence:.1f} %" for node in nodes]
+        amounts = [f"{node.effect:+.3g}{share}" for node, share in zip(nodes, shares, strict=True)]
         lines.add(*bars(names, max(map(len, names)), marks, [node.effect for node in nodes], amounts))
     for edge in circuit.edges[:EDGES]:
         ends = f"{one_line(circuit.label(edge.source))} → {one_line(circuit.label(edge.target))}"
         lines.add(Text(f"  {ends}  {edge.weight:+.3g}"))
+    if circuit.replacement_score is not None and circuit.completeness_score is not None:
+        scores = f"replacement score {circuit.replacement_score:.2f}, completeness score {circuit.completeness_score:.2f}"
+        lines.add(Text(scores, "dim"))
     lines.add(Text(f"nodes: faithfulness, completeness (ablation: {circuit.ablation})", "dim"))
     for point in circuit.curve:
         mark = " ←" if point.size == len(circuit.nodes) else ""

@@ -10,12 +10,12 @@ from torch.testing import assert_close
 
 from interpreto import Steering, steered
 from interpreto.concepts import (
+    ActivationPatching,
     CrosscoderConcepts,
     CrossLayerTranscoderConcepts,
     NMFConcepts,
     TopKInputs,
     TranscoderConcepts,
-    find_circuit,
     load_concepts,
 )
 from interpreto.concepts.joint_rows import JointRows
@@ -289,7 +289,7 @@ def test_what_cannot_be_asked_is_refused(loaded):
     assert TranscoderConcepts(splitter, 4).read == (READS[1],)
     explainer = transcoder(loaded)
     with pytest.raises(OptionError, match="TranscoderConcepts reads other places"):
-        find_circuit(splitter, TEXTS[0], corrupt=TEXTS[0], explainers=explainer)
+        ActivationPatching(splitter, explainers=explainer)(TEXTS[0], TEXTS[0])
     nmf = NMFConcepts(ModelWithSplitPoints(model, 1, tokenizer=tokenizer), 2)
     assert nmf.split_point == f"{LAYER}.1" and other is not model and tokens is not None
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from inspect import getdoc, signature
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from interpreto.concepts import CrossLayerTranscoderConcepts, TranscoderConcepts, load_concepts
+from interpreto import ModelWithSplitPoints, demo
+from interpreto.concepts import CrosscoderConcepts, CrossLayerTranscoderConcepts, TranscoderConcepts, load_concepts
 from interpreto.concepts.activations import Activations
-from interpreto.concepts.coders.gates import gate_of
+from interpreto.concepts.coders.gates import coder_options, gate_of
 from interpreto.concepts.coders.standard import Standard
 from interpreto.concepts.coders.training import CoderTraining
 from interpreto.concepts.coders.wiring import Wiring
+from interpreto.concepts.saes.sparse_codes import SparseCodes
 from interpreto.errors import InputError, OptionError
 
 KINDS = ("relu", "topk", "batchtopk", "jumprelu")
@@ -39,7 +44,7 @@ def fitted(kind=TranscoderConcepts, count=8, rows=None, **options):
 def test_folded_weights_compute_what_was_trained_in_standard_units(kind, skip):
     x, y = 3 + 2 * drawn(64, 5), 5 * drawn(64, 4, seed=1) - 7
     rows, wiring = Activations(torch.cat([x, y], 1), torch.device("cpu")), Wiring((5,), (4,))
-    standard = Standard.measured(rows, wiring)
+    standard = Standard.measured(rows, wiring, ["x", "y"])
     training = CoderTraining(8, wiring, gate_of(kind, 8, 3, 0.1, 3e-3), skip)
     spread = training.start(standard.of(rows), 0)
     assert spread.variance == pytest.approx(1, rel=1e-5)
@@ -55,6 +60,47 @@ def test_folded_weights_compute_what_was_trained_in_standard_units(kind, skip):
     (written,) = explainer.written_rows(codes, x)
     torch.testing.assert_close(written, learned.reconstruction * scale + y.mean(0), atol=2e-3, rtol=1e-3)
     assert torch.equal(codes, explainer.encode_activations(torch.cat([x, y], 1)))  # joint rows have the same codes
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("kind", ["relu", "topk", "batchtopk"])
+def test_a_step_in_closed_form_is_autograds(kind, skip, monkeypatch):
+    x, y = drawn(64, 5), drawn(64, 4, seed=1)
+    rows, wiring = torch.cat([x, y], 1), Wiring((5,), (4,))
+    weights, found = torch.where(torch.arange(64) % 7 == 0, 0.2, 1.0), []
+    for fast in (True, False):
+        training = CoderTraining(48, wiring, gate_of(kind, 48, 3, 0.1, 3e-3), skip)
+        training.start(Activations(rows, rows.device), 0)
+        if not fast:
+            monkeypatch.setattr(type(training.gate), "learn", lambda *_: None)
+        learned = training.learn(rows, 0.7, weights)
+        assert isinstance(learned.codes, SparseCodes) == (fast and kind != "relu")  # half of ReLU's codes are not zero
+        assert ("_Dense" in str(learned.reconstruction.grad_fn)) == (fast and kind == "relu" and not skip)
+        loss = (weights * (y - learned.reconstruction).square().sum(1)).mean() + learned.penalty
+        codes = learned.codes.dense() if isinstance(learned.codes, SparseCodes) else learned.codes
+        found.append([codes, learned.reconstruction, loss, *torch.autograd.grad(loss, list(training.parameters()))])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_a_checkpoint_of_another_gate_is_refused(tmp_path):
+    x, y = drawn(60, 5), drawn(60, 4, seed=1)
+    options = {"nb_epochs": 1, "checkpoint": tmp_path / "file"}
+    TranscoderConcepts(None, 8, activation="relu").fit([x, y], **options)
+    for other in ({"activation": "jumprelu"}, {"activation": "relu", "l1": 0.2}, {"activation": "relu", "skip": True}):
+        with pytest.raises(OptionError, match=r"`checkpoint`: .* is of a training with"):
+            TranscoderConcepts(None, 8, **other).fit([x, y], **options)
+
+
+def test_an_interrupted_overwriting_leaves_no_fitted_explainer(monkeypatch):
+    explainer = fitted(k=2)
+    monkeypatch.setattr(CoderTraining, "calibrate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        explainer.fit([drawn(200, 5), drawn(200, 4)], overwrite=True, nb_epochs=1)
+    assert not explainer.is_fitted and explainer.history == []
+    monkeypatch.undo()
+    explainer.fit([drawn(200, 5), drawn(200, 4)], nb_epochs=1)
+    assert explainer.is_fitted and len(explainer.history) == 1
 
 
 def test_a_planted_layer_is_recovered():
@@ -153,18 +199,69 @@ def test_a_displacement_moves_what_is_written_alone():
     torch.testing.assert_close(moved[:, 5:], 1.5 * explainer.directions()[2].expand(20, -1))
 
 
+class Stored:
+    """Rows that say where they were read, as stores do."""
+
+    def __init__(self, rows, split_point):
+        self.rows, self.config, self.checked = rows, SimpleNamespace(split_point=split_point), []
+        self.shape, self.dtype = rows.shape, rows.dtype
+
+    def batches(self, size, generator=None):
+        order = torch.arange(len(self.rows)) if generator is None else torch.randperm(len(self.rows), generator=generator)
+        return iter(self.rows[order].split(size))
+
+    def read(self):
+        return self.rows
+
+    def check_model(self, model, split_point):
+        self.checked.append((model, split_point))
+
+
+def test_stores_are_those_of_the_places_and_of_the_model():
+    model, tokenizer = demo.load_classifier()
+    places = ["bert.encoder.layer.1.intermediate:input", "bert.encoder.layer.1.output.dense"]
+    stores = [Stored(drawn(60, 128, seed=i), place) for i, place in enumerate(places)]
+    splitter = ModelWithSplitPoints(model, places, tokenizer=tokenizer)
+    TranscoderConcepts(splitter, 8, k=1).fit(stores, nb_epochs=1)
+    assert [store.checked for store in stores] == [[(model, place)] for place in places]
+    with pytest.raises(InputError, match=r"read at 'bert.encoder.layer.1.output.dense', and the explainer is of '.*input'"):
+        TranscoderConcepts(splitter, 8, k=1).fit(stores[::-1], nb_epochs=1)
+    with pytest.raises(InputError, match=r"holds .*:input; .*output.dense are needed to learn"):
+        TranscoderConcepts(splitter, 8, k=1).fit({places[0]: stores[0]}, nb_epochs=1)
+
+
+@pytest.mark.parametrize("kind", [TranscoderConcepts, CrossLayerTranscoderConcepts, CrosscoderConcepts])
+def test_options_of_all_coders_are_declared_once_and_shown_at_each(kind):
+    shown, there = signature(kind).parameters, signature(coder_options).parameters
+    names = [name for name in there if name != "nb_concepts"]
+    assert names == ["activation", "k", "l1", "l0", "published"]
+    for name in names:
+        own = kind.own_defaults.get(name, there[name].default)
+        assert shown[name].kind is shown[name].KEYWORD_ONLY and shown[name].default == own
+        assert f"\n    {name}: " in getdoc(kind)
+    assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in shown.values())
+    count = {"layers": 1} if kind is CrossLayerTranscoderConcepts else {"places": 2} if kind is CrosscoderConcepts else {}
+    assert kind(None, 8, **count).concept_model_options["activation"] == shown["activation"].default
+    with pytest.raises(OptionError, match=f"`beta`: got 1, and {kind.__name__} has no such option; it has activation"):
+        kind(None, 8, beta=1, **count)
+
+
 def test_what_cannot_be_asked_is_refused():
     x, y = drawn(30, 5), drawn(30, 4)
     with pytest.raises(InputError, match=r"1 places .* 2 are read and written"):
         TranscoderConcepts(None, 4, k=1).fit([x])
     with pytest.raises(InputError, match="same n units"):
         TranscoderConcepts(None, 4, k=1).fit([x, y[:9]])
-    with pytest.raises(InputError, match="all rows of a place are equal"):
+    with pytest.raises(InputError, match="all rows of 'place 1' are equal"):
         TranscoderConcepts(None, 4, k=1).fit([x, torch.ones(30, 4)])
     with pytest.raises(OptionError, match="`nb_concepts`: got 5"):
         CrossLayerTranscoderConcepts(None, 5, layers=2)
     with pytest.raises(OptionError, match="number of layers"):
         CrossLayerTranscoderConcepts(None, 4)
+    with pytest.raises(InputError, match=r"got torch\.int64; pass floats"):
+        TranscoderConcepts(None, 4, k=1).fit([x, torch.arange(120).view(30, 4)])
+    with pytest.raises(InputError, match="got ndarray; pass a tensor"):
+        TranscoderConcepts(None, 4, k=1).fit([x.numpy(), y.numpy()])
     explainer = fitted(k=2, skip=True)
     with pytest.raises(OptionError, match="skip connection"):
         explainer.written_rows(torch.zeros(2, 8))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +12,15 @@ from torch import Tensor, nn
 
 from interpreto.concepts import (
     BatchTopKSAEConcepts,
+    CrosscoderConcepts,
+    CrossLayerTranscoderConcepts,
     GatedSAEConcepts,
     JumpReLUSAEConcepts,
     MatryoshkaSAEConcepts,
     MpSAEConcepts,
     SAEExplainer,
     TopKSAEConcepts,
+    TranscoderConcepts,
     VanillaSAEConcepts,
     load_concepts,
 )
@@ -22,10 +28,12 @@ from interpreto.concepts.adapters.overcomplete import load_overcomplete
 from interpreto.concepts.saes import architectures as sparse_autoencoders
 from interpreto.concepts.saes.architectures import JumpReLUSAE, MatchingPursuitSAE
 from interpreto.concepts.saes.base import Autoencoder
+from interpreto.concepts.saes.fitting import TrainedConcepts
 from interpreto.concepts.saes.trainer import TrainingOptions
 from interpreto.errors import FileError, InputError, InterpretoError, ModelError, OptionError
 from tests.concepts.activations import demo_activations
 from tests.concepts.dictionaries.test_dictionaries import Store
+from tests.concepts.saes.test_distributed import KINDS, activations_of, made
 
 ALL = (
     VanillaSAEConcepts,
@@ -190,7 +198,7 @@ def test_a_resumed_training_is_an_uninterrupted_one(kind, steps, tmp_path, monke
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     path = tmp_path / "training.safetensors"
     TopKSAEConcepts(None, 24).fit(some_rows(), nb_epochs=1, checkpoint=path)
-    with pytest.raises(OptionError, match=r"nb_epochs=1, and this one has 2"):
+    with pytest.raises(OptionError, match=r"nb_epochs=1, and this one has nb_epochs=2"):
         TopKSAEConcepts(None, 24).fit(some_rows(), nb_epochs=2, checkpoint=path)
     with pytest.raises(OptionError, match=r"model='TopKSAE'"):
         BatchTopKSAEConcepts(None, 24).fit(some_rows(), nb_epochs=1, checkpoint=path)
@@ -231,9 +239,14 @@ def test_mixed_precision_gives_nearly_the_same():
     assert {parameter.dtype for parameter in mixed.concept_model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.filterwarnings("ignore::interpreto.errors.OutlierWarning")
+@pytest.mark.parametrize("kind", KINDS)
 def test_mixed_precision_runs_for_each(kind):
-    assert kind(None, 24).fit(some_rows(), nb_epochs=2, mixed_precision=True).is_fitted
+    options = {"nb_epochs": 2, "batch_size": 100}
+    mixed = made(kind).fit(activations_of(kind), mixed_precision=True, **options)
+    full = made(kind).fit(activations_of(kind), **options)
+    assert mixed.history[-1].explained_variance == pytest.approx(full.history[-1].explained_variance, abs=0.05)
+    assert {parameter.dtype for parameter in mixed.concept_model.state_dict().values()} <= {torch.float32, torch.int64}
 
 
 def test_a_store_is_streamed():
@@ -242,6 +255,21 @@ def test_a_store_is_streamed():
     streamed = TopKSAEConcepts(None, 24, k=3).fit(store, nb_epochs=3)
     assert store.reads == 0
     assert torch.equal(streamed.get_dictionary(), TopKSAEConcepts(None, 24, k=3).fit(rows, nb_epochs=3).get_dictionary())
+
+
+def test_options_of_a_training_are_those_of_fit():
+    there = {name: p.default for name, p in signature(TrainedConcepts.fit).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert there == {field.name: field.default for field in fields(TrainingOptions)}
+    kinds = (*ALL, SAEExplainer, TranscoderConcepts, CrossLayerTranscoderConcepts, CrosscoderConcepts)
+    assert all(kind.fit is TrainedConcepts.fit for kind in kinds)
+
+
+@pytest.mark.parametrize("name", ["revive", "mixed_precision", "distributed"])
+def test_flags_are_true_or_false(name):
+    options = TrainingOptions()
+    object.__setattr__(options, name, "no")  # which the annotations of the tests would refuse before
+    with pytest.raises(OptionError, match=f"`{name}`: got 'no'; pass True or False"):
+        options.__post_init__()
 
 
 def test_activations_are_left_alone():
@@ -349,6 +377,20 @@ def test_a_module_of_ones_own_is_trained():
     torch.testing.assert_close(explainer.decode_concepts(codes), codes @ explainer.get_dictionary() + offset)
 
 
+def test_gradients_that_a_module_came_with_are_not_taken():
+    found = []
+    for stale in (False, True):
+        own = Own(16, 24)
+        with torch.no_grad():
+            for number, parameter in enumerate(own.parameters()):
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+        if stale:
+            own.decode(own.encode(some_rows())).sum().backward()
+        SAEExplainer(None, own, 24, l1=0.01).fit(some_rows(), nb_epochs=1, batch_size=100)
+        found.append(own.decoder.weight.detach())
+    assert torch.equal(*found)
+
+
 # Bad input
 
 
@@ -379,6 +421,45 @@ def test_bad_input_is_told(case):
     call, message = BAD[case]
     with pytest.raises(InterpretoError, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_training_that_diverges_is_told_of_each_kind(kind):
+    explainer = kind(None, 24)
+    with pytest.raises(ModelError, match=r"diverged before step \d+; pass a smaller `lr`"):
+        explainer.fit(some_rows(), lr=1e20, batch_size=100)
+    assert not explainer.is_fitted
+
+
+@pytest.mark.parametrize("name", ["VanillaSAEConcepts", "BatchTopKSAEConcepts", "batchtopk", "relu"])
+@pytest.mark.filterwarnings("ignore::interpreto.errors.OutlierWarning")
+def test_a_training_is_the_same_whatever_precision_is_set_outside(name):
+    rows, options = activations_of(name), {"nb_epochs": 2, "batch_size": 100}
+    plain = made(name).fit(rows, **options).concept_model.state_dict()
+    with torch.autocast("cpu", torch.bfloat16):
+        lower = made(name).fit(rows, **options).concept_model.state_dict()
+    torch.set_default_dtype(torch.float64)
+    try:
+        double = made(name).fit(rows, **options).concept_model.state_dict()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for key, tensor in plain.items():
+        assert torch.equal(lower[key], tensor) and torch.equal(double[key], tensor), key
+
+
+@pytest.mark.parametrize("name", ["TopKSAEConcepts", "relu"])
+def test_a_mixed_training_is_the_same_within_another_autocast(name):
+    rows, options = activations_of(name), {"nb_epochs": 2, "batch_size": 100, "mixed_precision": True}
+    plain = made(name).fit(rows, **options).concept_model.state_dict()
+    with torch.autocast("cpu", torch.bfloat16):  # whose cache of weights outlives a step
+        within = made(name).fit(rows, **options).concept_model.state_dict()
+    assert all(torch.equal(within[key], tensor) for key, tensor in plain.items())
+
+
+def test_a_checkpoint_of_tied_weights_is_refused(tmp_path):
+    VanillaSAEConcepts(None, 24, tied=True).fit(some_rows(), nb_epochs=1, checkpoint=tmp_path / "file")
+    with pytest.raises(OptionError, match="is of a training with tied=True, and this one has no tied; train"):
+        VanillaSAEConcepts(None, 24).fit(some_rows(), nb_epochs=1, checkpoint=tmp_path / "file")
 
 
 def test_errors_are_of_their_kind():

@@ -57,10 +57,11 @@ def test_sums_by_pieces_are_the_sums(monkeypatch):
     monkeypatch.setattr(sparse_codes, "PIECE", 4)  # concept 3 has 40 members, some have none
     concepts = torch.stack([torch.full((40,), 3), torch.randint(4, 20, (40,), generator=generator())], 1)
     rows, amounts = torch.randn(40, 5, generator=generator()), torch.rand(40, 2, generator=generator())
-    members = _members(concepts, 24)
-    expected = SparseCodes(amounts, concepts, 24).dense().T @ rows
-    torch.testing.assert_close(_sums(rows, amounts, members), expected)
-    torch.testing.assert_close(_sums_by_pieces(rows, amounts.flatten()[members.order], members), expected)
+    codes = SparseCodes.of_each(amounts, concepts, 24)
+    members = _members(codes)
+    expected = codes.dense().T @ rows
+    torch.testing.assert_close(_sums(rows, codes.values, members), expected)
+    torch.testing.assert_close(_sums_by_pieces(rows, codes.values[members.order], members), expected)
     assert bool((expected[[0, 1, 2, 20, 23]] == 0).all())
 
 

@@ -7,8 +7,12 @@ import torch
 
 from interpreto.concepts import BatchTopKSAEConcepts, TopKSAEConcepts, VanillaSAEConcepts
 from interpreto.concepts.activations import Activations
+from interpreto.concepts.coders.gates import gate_of
+from interpreto.concepts.coders.training import CoderTraining
+from interpreto.concepts.coders.wiring import Wiring
 from interpreto.concepts.saes import sparse_codes, stream
 from interpreto.concepts.saes.sparse_codes import SparseCodes, _members, _sums, largest, least_of_largest
+from tests.concepts.saes.test_distributed import KINDS, activations_of, made
 from tests.concepts.saes.test_sparse_codes import generator, model
 from tests.concepts.saes.test_stream import Source
 
@@ -38,10 +42,11 @@ def test_a_step_is_that_of_the_processor():
 def test_sums_of_a_concept_that_all_rows_have():
     concepts = torch.stack([torch.zeros(3000, dtype=torch.int64), torch.randint(1, 40, (3000,), generator=generator())], 1)
     rows, amounts = torch.randn(3000, 16, generator=generator()), torch.rand(3000, 2, generator=generator())
-    there = _sums(rows.cuda(), amounts.cuda(), _members(concepts.cuda(), 48))
-    expected = SparseCodes(amounts.double(), concepts, 48).dense().T @ rows.double()
+    codes = SparseCodes.of_each(amounts.cuda(), concepts.cuda(), 48)
+    there = _sums(rows.cuda(), codes.values, _members(codes))
+    expected = SparseCodes.of_each(amounts.double(), concepts, 48).dense().T @ rows.double()
     torch.testing.assert_close(there.cpu(), expected.float(), atol=1e-3, rtol=1e-4)
-    again = _sums(rows.cuda(), amounts.cuda(), _members(concepts.cuda(), 48))
+    again = _sums(rows.cuda(), codes.values, _members(codes))
     assert torch.equal(there, again)
 
 
@@ -62,9 +67,9 @@ def test_batches_are_copied_ahead_and_are_the_same():
         held = TopKSAEConcepts(None, 64, device="cuda", k=4).fit(other, **options)
         assert torch.equal(held.get_dictionary(), streamed.get_dictionary()) and held.history == streamed.history
     pinned = stream._batches(some_rows(), 64, generator(), stream.Position(), pin=True)
-    assert next(pinned).is_pinned()
+    assert next(pinned).rows.is_pinned()
     ahead = stream.stream(Activations(some_rows(), torch.device("cuda")), 64, generator(), stream.Position())
-    assert next(ahead).device.type == "cuda"
+    assert next(ahead).rows.device.type == "cuda"
 
 
 @pytest.mark.parametrize("kind", [TopKSAEConcepts, BatchTopKSAEConcepts, VanillaSAEConcepts])
@@ -90,6 +95,29 @@ def test_a_resumed_training_is_an_uninterrupted_one(kind, tmp_path, monkeypatch)
     resumed = interrupted.fit(some_rows(), checkpoint=path, **options)
     torch.testing.assert_close(resumed.get_dictionary(), whole.get_dictionary(), atol=1e-5, rtol=1e-5)
     assert [record.step for record in resumed.history] == [record.step for record in whole.history]
+
+
+@pytest.mark.parametrize("kind", ["relu", "topk", "batchtopk", "jumprelu"])
+def test_a_step_of_a_coder_is_that_of_the_processor(kind):
+    rows, wiring, found = torch.randn(64, 9, generator=generator()), Wiring((5,), (4,)), []
+    for device in ("cpu", "cuda"):
+        training = CoderTraining(48, wiring, gate_of(kind, 48, 3, 0.1, 3e-3), skip=True).to(device)
+        training.start(Activations(rows.to(device), torch.device(device)), 0)
+        learned = training.learn(rows.to(device), 1.0, torch.ones(64, device=device))
+        loss = (rows[:, 5:].to(device) - learned.reconstruction).square().sum(1).mean() + learned.penalty
+        found.append([learned.reconstruction, loss, *torch.autograd.grad(loss, list(training.parameters()))])
+    for here, there in zip(*found, strict=True):
+        torch.testing.assert_close(there.cpu(), here, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::interpreto.errors.OutlierWarning")
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_trains(kind, mixed):
+    options = {"nb_epochs": 2, "batch_size": 100, "mixed_precision": mixed}
+    explainer = made(kind).to("cuda").fit(activations_of(kind), **options)
+    assert explainer.is_fitted and explainer.history[-1].explained_variance <= 1
+    assert {tensor.device.type for tensor in explainer.concept_model.state_dict().values()} == {"cuda"}
 
 
 def test_bfloat16_explains_as_much():
