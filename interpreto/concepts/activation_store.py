@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from interpreto.concepts.store_encoding import decoded_dtype
 from interpreto.concepts.store_index import StoreConfig, read_config, read_contents, read_index, shard_name
 from interpreto.concepts.store_joining import CheckedStore, Part, check_store, join_parts
-from interpreto.concepts.store_reading import Shards, shuffled
+from interpreto.concepts.store_reading import Shards, Share, shuffled
 from interpreto.concepts.store_units import StoredUnit, read_old_units, read_units
 from interpreto.concepts.store_writing import Run, ShardWriter, encoding_of, write_store
 from interpreto.errors import FileError, OptionError
@@ -99,17 +99,38 @@ class ActivationStore:
             size: Rows per batch.
             generator: Draws the order; None: rows come as they are stored.
             start: Number of the first batch; those before it are not read, and the others are the same.
-            part: ``(i, n)``: rows i, i + n, … of each batch alone, for n processes that share the batches.
+            part: ``(i, n)``: a part of each batch alone, for n processes that share the batches. Shuffled, each process reads
+                an n-th of the blocks, and takes the rows that are in these; in order, it takes rows i, i + n, ….
             into: Returns memory ``(b, d)`` of the store's dtype to write a batch of ``b`` rows to, such as pinned memory;
                 None: it is allocated.
         """
         check_count(size, "size")
         if generator is not None:
-            yield from shuffled(self._shards, size, generator, start=start, part=part, into=into)
+            yield from (share.rows for share in self.shares(size, generator, start=start, part=part, into=into))
             return
         for first in range(start * size, len(self), size):
             rows = self.rows(first, first + size)[part[0] :: part[1]]
             yield rows if into is None else into(len(rows)).copy_(rows)
+
+    def shares(
+        self,
+        size: int,
+        generator: torch.Generator,
+        *,
+        start: int = 0,
+        part: tuple[int, int] = (0, 1),
+        into: Callable[[int], Tensor] | None = None,
+    ) -> Iterator[Share]:
+        """Yield the shuffled `batches` with the places of their rows, which a part of a batch needs to be put together.
+
+        Args:
+            size: As in `batches`, like all others.
+            generator: Draws the order.
+            start: Number of the first batch.
+            part: ``(i, n)``: the process whose blocks are read, and the number of all.
+            into: Returns memory to write a batch to.
+        """
+        return shuffled(self._shards, check_count(size, "size"), generator, start=start, part=part, into=into)
 
     def unit(self, i: int) -> StoredUnit:
         """Return what a row represents; negative numbers count from the end."""

@@ -7,10 +7,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor
 
@@ -102,6 +102,18 @@ class Shards:
         return rows
 
 
+class Share(NamedTuple):
+    """A process's part of a batch.
+
+    Attributes:
+        rows: Its rows, in the order of the batch.
+        places: Where in the batch they are.
+    """
+
+    rows: Float[Tensor, "b d"]
+    places: Int[Tensor, " b"]
+
+
 @dataclass(frozen=True, eq=False)
 class Portion:
     """Rows that are in memory together, and leave it mixed.
@@ -109,14 +121,22 @@ class Portion:
     Attributes:
         kept: Rows that the portion before left, fewer than a batch.
         blocks: Numbers of the blocks that are read.
+        first: How many blocks were drawn before them.
+        turns: For each row, kept or of the blocks: when its block was drawn, from 0.
         order: Places of the rows that leave, among those kept and then those of the blocks.
         rest: Places of the rows that the next portion keeps.
     """
 
     kept: Int[Tensor, " k"]
     blocks: list[int]
+    first: int
+    turns: Int[Tensor, " n"]
     order: Int[Tensor, " m"]
     rest: Int[Tensor, " r"]
+
+    def own(self, part: tuple[int, int]) -> Bool[Tensor, " n"]:
+        """Return which rows are of one process: those of its blocks, which it takes in turn with the others."""
+        return self.turns % part[1] == part[0]
 
 
 def portions(n: int, size: int, generator: Generator) -> Iterator[Portion]:
@@ -125,15 +145,22 @@ def portions(n: int, size: int, generator: Generator) -> Iterator[Portion]:
     Blocks are drawn in any order; as many as hold eight batches, and at least 64, are mixed with the rows that were left.
     """
     blocks = torch.randperm(-(-n // BLOCK), generator=generator, device=generator.device).tolist()
-    together = max(TOGETHER, -(-8 * size // BLOCK))
-    kept = torch.empty(0, dtype=torch.int64)
+    together = _together(size)
+    kept = turns = torch.empty(0, dtype=torch.int64)
     for i in range(0, len(blocks), together):
         drawn = blocks[i : i + together]
-        rows = torch.cat([kept, *(torch.arange(block * BLOCK, min(block * BLOCK + BLOCK, n)) for block in drawn)])
+        ranges = [torch.arange(block * BLOCK, min(block * BLOCK + BLOCK, n)) for block in drawn]
+        rows = torch.cat([kept, *ranges])
+        turns = torch.cat([turns, *(torch.full_like(own, i + j) for j, own in enumerate(ranges))])
         order = torch.randperm(len(rows), generator=generator, device=generator.device).cpu()
         leaving = len(rows) if i + together >= len(blocks) else len(rows) // size * size
-        yield Portion(kept, drawn, order[:leaving], order[leaving:])
-        kept = rows[order[leaving:]]
+        yield Portion(kept, drawn, i, turns, order[:leaving], order[leaving:])
+        kept, turns = rows[order[leaving:]], turns[order[leaving:]]
+
+
+def _together(size: int) -> int:
+    """Return how many blocks are mixed."""
+    return max(TOGETHER, -(-8 * size // BLOCK))
 
 
 def shuffled(
@@ -144,15 +171,18 @@ def shuffled(
     start: int = 0,
     part: tuple[int, int] = (0, 1),
     into: Callable[[int], Tensor] | None = None,
-) -> Iterator[Float[Tensor, "b d"]]:
+) -> Iterator[Share]:
     """Yield shuffled batches, out of one buffer that is filled again and again; batches have memory of their own.
+
+    The batches are those of the seed, however many processes there are: each of them reads an n-th of the blocks, and takes
+    the rows of a batch that are in these.
 
     Args:
         shards: The files.
         size: Rows per batch; the last may have fewer.
         generator: Draws the order.
         start: Number of the first batch; nothing is read for those before it.
-        part: ``(i, n)``: rows i, i + n, … of each batch.
+        part: ``(i, n)``: this process, and the number of all.
         into: Returns memory ``(b, d)`` for a batch of ``b`` rows, such as pinned memory; None: it is allocated.
     """
     buffer, before, n = None, None, len(shards)
@@ -162,23 +192,32 @@ def shuffled(
             start -= count
             continue
         if buffer is None:
-            buffer = empty_rows(min(n, max(TOGETHER * BLOCK, 8 * size + BLOCK) + size), shards.width, shards.dtype)
-        _fill(buffer, shards, portion, before)
+            most = min(n, -(-_together(size) // part[1]) * BLOCK + size)
+            buffer = empty_rows(most, shards.width, shards.dtype)
+        _fill(buffer, shards, portion, before, part)
+        own = portion.own(part)
+        held = own.cumsum(0) - 1  # places in the buffer
         for index in portion.order.split(size)[start:]:
-            own = index[part[0] :: part[1]]
-            yield buffer.decoded_at(own, None if into is None else into(len(own)))
+            places = own[index].nonzero()[:, 0]
+            rows = buffer.decoded_at(held[index[places]], None if into is None else into(len(places)))
+            yield Share(rows, places)
         start, before = 0, portion
 
 
-def _fill(buffer: Rows, shards: Shards, portion: Portion, before: Portion | None) -> None:
-    """Read the rows of a portion; those that are kept are there already, unless there is no portion before."""
-    filled = len(portion.kept)
+def _fill(buffer: Rows, shards: Shards, portion: Portion, before: Portion | None, part: tuple[int, int]) -> None:
+    """Read a process's rows of a portion; those that are kept are there already, unless there is no portion before."""
+    kept = portion.kept[portion.own(part)[: len(portion.kept)]]
+    filled = len(kept)
     if before is not None:
-        buffer.part(0, filled).copy(buffer.chosen(before.rest))
+        own = before.own(part)
+        rest = before.rest[own[before.rest]]
+        buffer.part(0, filled).copy(buffer.chosen((own.cumsum(0) - 1)[rest]))
     else:
-        for i, row in enumerate(portion.kept.tolist()):
+        for i, row in enumerate(kept.tolist()):
             shards.read(row, row + 1, buffer.part(i, i + 1))
-    for block in portion.blocks:
+    for turn, block in enumerate(portion.blocks, portion.first):
+        if turn % part[1] != part[0]:
+            continue
         first, last = block * BLOCK, min(block * BLOCK + BLOCK, len(shards))
         shards.read(first, last, buffer.part(filled, filled + last - first))
         filled += last - first

@@ -47,9 +47,13 @@ def as_defined(whole, size, generator):
     return found
 
 
+def batches(shards, size, **where):
+    return [share.rows for share in shuffled(shards, size, seeded(), **where)]
+
+
 @pytest.mark.parametrize("size", [100, 4096, 30_000])
 def test_shuffled_batches_are_those_of_the_definition(shards, whole, size):
-    expected, found = as_defined(whole, size, seeded()), list(shuffled(shards, size, seeded()))
+    expected, found = as_defined(whole, size, seeded()), batches(shards, size)
     assert len(found) == len(expected) and all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert torch.equal(torch.cat(found)[:, 0].sort().values, whole[:, 0])
 
@@ -60,34 +64,46 @@ def test_a_reading_begins_anywhere_without_what_is_before(shards, whole, start):
     expected = as_defined(whole, 100, seeded())
     read, blocks = [], shards.read
     shards.read = lambda first, last, into: (read.append(last - first), blocks(first, last, into))[1]
-    found = list(shuffled(shards, 100, seeded(), start=start))
+    found = batches(shards, 100, start=start)
     assert len(found) == len(expected) - start
     assert all(torch.equal(a, b) for a, b in zip(found, expected[start:], strict=True))
     first = len(next(portions(len(whole), 100, seeded())).order)
     assert sum(read) == (len(whole) if start < first // 100 else len(whole) - first if start < len(expected) else 0)
 
 
-def test_processes_share_each_batch(shards, whole):
-    expected = as_defined(whole, 100, seeded())
-    three = [list(shuffled(shards, 100, seeded(), part=(i, 3))) for i in range(3)]
-    for batch, *parts in zip(expected, *three, strict=True):
-        assert all(torch.equal(part, batch[i::3]) for i, part in enumerate(parts))
+@pytest.mark.parametrize("start", [0, 1, 164])
+def test_processes_share_each_batch(shards, whole, start):
+    """Batches are those of one process; each reads an n-th of the rows, up to a block of each portion."""
+    expected = as_defined(whole, 100, seeded())[start:]
+    read, blocks = [0, 0, 0], shards.read
+    parts = []
+    for i in range(3):
+        shards.read = lambda low, high, into, i=i: (read.__setitem__(i, read[i] + high - low), blocks(low, high, into))[1]
+        parts.append(list(shuffled(shards, 100, seeded(), start=start, part=(i, 3))))
+    for batch, *shares in zip(expected, *parts, strict=True):
+        found = torch.full_like(batch, -1)
+        for rows, places in shares:
+            assert torch.equal(rows, batch[places])
+            found[places] = rows
+        assert torch.equal(found, batch)
+    if start < 164:
+        assert sum(read) == len(whole) and max(read) - min(read) <= 2 * BLOCK
 
 
 def test_batches_are_written_where_they_are_wanted(shards, whole):
     memory = torch.empty(100, 2)
     given = []
     found = shuffled(shards, 100, seeded(), into=lambda n: given.append(n) or memory[:n])
-    for batch, expected in zip(found, as_defined(whole, 100, seeded()), strict=True):
+    for (batch, _), expected in zip(found, as_defined(whole, 100, seeded()), strict=True):
         assert batch.data_ptr() == memory.data_ptr() and torch.equal(batch, expected)
     assert given == [100] * 210 + [1]
 
 
 def test_batches_have_memory_of_their_own(shards, whole):
-    kept = list(shuffled(shards, 4096, seeded()))
+    kept = batches(shards, 4096)
     for batch in kept:
         batch.zero_()
-    assert torch.equal(torch.cat([*map(torch.clone, shuffled(shards, 4096, seeded()))])[:, 0].sort().values, whole[:, 0])
+    assert torch.equal(torch.cat(batches(shards, 4096))[:, 0].sort().values, whole[:, 0])
 
 
 def test_files_are_mapped_once_and_again_when_they_change(shards, whole, monkeypatch):
@@ -96,7 +112,7 @@ def test_files_are_mapped_once_and_again_when_they_change(shards, whole, monkeyp
         "interpreto.concepts.store_reading.safe_open",
         lambda place, framework, own=safe_open: (opened.append(place.name), own(place, framework))[1],
     )
-    list(shuffled(shards, 100, seeded()))
+    batches(shards, 100)
     assert sorted(opened) == [f"shard-{i:05d}.safetensors" for i in range(4)]
     place = shards.folder / "shard-00001.safetensors"
     save_file({"activations": torch.tensor([[-1.0, -1.0]])}, place)
@@ -110,10 +126,10 @@ def test_files_are_mapped_once_and_again_when_they_change(shards, whole, monkeyp
 def test_a_file_of_another_shape_is_told(shards):
     save_file({"activations": torch.zeros(2, 2)}, shards.folder / "shard-00001.safetensors")
     with pytest.raises(FileError, match=r"shard-00001.safetensors' is not the file"):
-        list(shuffled(shards, 100, seeded()))
+        batches(shards, 100)
     (shards.folder / "shard-00001.safetensors").unlink()
     with pytest.raises(FileError, match=r"shard-00001.safetensors' cannot be read"):
-        list(shuffled(shards, 100, seeded()))
+        batches(shards, 100)
 
 
 @pytest.mark.parametrize("encoding", ["int8", "float8"])
@@ -121,5 +137,5 @@ def test_encoded_rows_are_shuffled_as_others(tmp_path, whole, encoding):
     rows = encoded(whole, encoding)
     save_file({"activations": rows.numbers, "scales": rows.scales}, tmp_path / "shard-00000.safetensors")
     shards = Shards(tmp_path, [len(whole)], 2, rows.numbers.dtype)
-    for batch, expected in zip(shuffled(shards, 100, seeded()), as_defined(rows.decoded(), 100, seeded()), strict=True):
+    for batch, expected in zip(batches(shards, 100), as_defined(rows.decoded(), 100, seeded()), strict=True):
         assert batch.dtype is torch.float32 and torch.equal(batch, expected)

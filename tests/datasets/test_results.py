@@ -7,8 +7,10 @@ import math
 import pandas
 import pytest
 import torch
+from safetensors.torch import save
 
 from interpreto import Explanations, explain_dataset
+from interpreto.attributions.tables import as_bytes, from_bytes
 from interpreto.datasets import ExplanationDataset, ImportanceSums
 from interpreto.errors import InputError, OptionError
 from tests.datasets.explainers import occlusion, texts
@@ -114,3 +116,12 @@ def test_numbers_come_back_bit_for_bit(written):
     dataset, whole = written
     for found, expected in zip(dataset, whole, strict=True):
         assert torch.equal(found.attributions, expected.attributions) and found.spans == expected.spans
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
+def test_an_explanation_in_a_shard_is_a_file_of_safetensors(dtype):
+    tensors = {"b": torch.tensor([[0, 1], [2, 3]]).T.to(dtype), "a": torch.ones(0, 3, dtype=dtype)}
+    content = as_bytes((tensors, {"text": "é"}))
+    assert content == save({name: value.contiguous() for name, value in tensors.items()}, {"interpreto": r'{"text": "\u00e9"}'})
+    found, facts = from_bytes(content)
+    assert facts == {"text": "é"} and all(torch.equal(found[name], value) for name, value in tensors.items())

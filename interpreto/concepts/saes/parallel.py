@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from interpreto.concepts.saes.sparse_codes import least_of_largest
@@ -21,11 +21,13 @@ class Part(NamedTuple):
 
     Attributes:
         rows: Its rows; where there are fewer than processes, maybe a row of zeros that does not count.
+        places: Where in the batch its rows are; that row of zeros is nowhere.
         share: Factor of the mean over them in the mean over the batch.
         total: Rows of the batch.
     """
 
     rows: Float[Tensor, "b d"]
+    places: Int[Tensor, " r"]
     share: float
     total: int
 
@@ -39,7 +41,7 @@ class Part(NamedTuple):
 class Ranks:
     """The processes of a training, of which this is one.
 
-    All of them hold the same weights, and read the same batches. Each computes the gradient of a part of a batch; the sum over
+    All of them hold the same weights, and share the same batches. Each computes the gradient of a part of a batch; the sum over
     all parts is the gradient of the batch, as one process would have computed it.
 
     Attributes:
@@ -66,14 +68,15 @@ class Ranks:
             )
         return Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
-    def part(self, rows: Float[Tensor, "b d"], total: int) -> Part:
+    def part(self, rows: Float[Tensor, "b d"], places: Int[Tensor, " b"], total: int) -> Part:
         """Return this process's part of a batch.
 
         Args:
-            rows: The rows ``rank``, ``rank + world``, … of the batch, normalized.
+            rows: Its rows, normalized.
+            places: Where in the batch they are.
             total: Rows of the batch.
         """
-        return Part(rows if len(rows) else rows.new_zeros(1, rows.shape[1]), len(rows) / total, total)
+        return Part(rows if len(rows) else rows.new_zeros(1, rows.shape[1]), places, len(rows) / total, total)
 
     def total(self, number: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
@@ -112,12 +115,11 @@ class Ranks:
         """
         if self.world == 1:
             return rows
-        size = -(-part.total // self.world)
-        own = rows if part.counts else rows[:0]
-        padded = torch.cat([own, own.new_zeros(size - len(own), *own.shape[1:])])
-        parts = [torch.empty_like(padded) for _ in range(self.world)]
-        torch.distributed.all_gather(parts, padded)
-        return torch.stack(parts, 1).flatten(0, 1)[: part.total]
+        whole = rows.new_zeros(part.total, *rows.shape[1:])
+        if part.counts:
+            whole[part.places.to(rows.device)] = rows
+        torch.distributed.all_reduce(whole)  # each place is of one process, and zero in the others
+        return whole
 
     def candidates(self, values: Tensor, count: int) -> Tensor:
         """Return numbers among which the ``count`` largest of all processes are; of one process, its own."""

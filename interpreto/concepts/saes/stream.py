@@ -9,10 +9,10 @@ from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from interpreto.concepts.activations import Activations
+from interpreto.concepts.store_reading import Share
 
 AHEAD = 3  # batches that are read before they are asked for; 0: none
 THREAD = "interpreto batches"
@@ -23,17 +23,16 @@ class Position(NamedTuple):
 
     Attributes:
         start: Number of the first batch.
-        part: ``(i, n)``: rows i, i + n, … of each batch.
+        part: ``(i, n)``: this process, and the number of all. Of a store, each reads an n-th of the blocks; of others, rows
+            i, i + n, … of each batch.
     """
 
     start: int = 0
     part: tuple[int, int] = (0, 1)
 
 
-def stream(
-    activations: Activations, size: int, generator: torch.Generator, position: Position
-) -> Generator[Float[Tensor, "b d"], None, None]:
-    """Yield shuffled batches in float32, on the device of the activations.
+def stream(activations: Activations, size: int, generator: torch.Generator, position: Position) -> Generator[Share, None, None]:
+    """Yield shuffled batches in float32, on the device of the activations; or a process's part of them.
 
     A thread reads stores, and whatever else is not on the device already, while the batches before are used. For a GPU it
     reads to pinned memory, and copies on a stream of its own. The batches are the same in any case.
@@ -48,15 +47,15 @@ def stream(
     here = source.device.type == device.type if isinstance(source, Tensor) else not getattr(source, "reads_ahead", True)
     batches = _batches(source, size, generator, position, pin=device.type == "cuda" and not here)
     if here or not AHEAD:
-        for rows in batches:
-            yield rows.detach().to(device).float()
+        for rows, places in batches:
+            yield Share(rows.detach().to(device).float(), places)
         return
     with _Ahead(batches, device) as moved:
-        for rows in moved:
-            yield rows.detach().float()
+        for rows, places in moved:
+            yield Share(rows.detach().float(), places)
 
 
-def _batches(source: Any, size: int, generator: torch.Generator, position: Position, pin: bool) -> Iterator[Tensor]:
+def _batches(source: Any, size: int, generator: torch.Generator, position: Position, pin: bool) -> Iterator[Share]:
     """Yield batches as the source has them."""
     start, (first, step) = position
 
@@ -67,15 +66,19 @@ def _batches(source: Any, size: int, generator: torch.Generator, position: Posit
         order = torch.randperm(len(source), generator=generator).to(source.device)
         for index in order.split(size)[start:]:
             own = index[first::step]
-            yield torch.index_select(source, 0, own, out=memory(len(own))) if pin else source.index_select(0, own)
+            rows = torch.index_select(source, 0, own, out=memory(len(own))) if pin else source.index_select(0, own)
+            yield Share(rows, torch.arange(first, len(index), step))
+    elif hasattr(source, "shares"):
+        yield from source.shares(size, generator, start=start, part=(first, step), into=memory if pin else None)
     elif {"start", "part", "into"} <= {*signature(source.batches).parameters}:
-        into = memory if pin else None
-        yield from source.batches(size, generator, start=start, part=(first, step), into=into)
+        for rows in source.batches(size, generator, start=start, part=(first, step), into=memory if pin else None):
+            yield Share(rows, first + step * torch.arange(len(rows)))
     else:
         for number, rows in enumerate(source.batches(size, generator)):
             if number >= start:
                 own = rows[first::step]
-                yield own.pin_memory() if pin and own.device.type == "cpu" else own
+                own = own.pin_memory() if pin and own.device.type == "cpu" else own
+                yield Share(own, torch.arange(first, len(rows), step))
 
 
 class _Ahead:
@@ -86,13 +89,13 @@ class _Ahead:
         device: Where the items are moved to.
     """
 
-    def __init__(self, batches: Iterator[Tensor], device: torch.device) -> None:
+    def __init__(self, batches: Iterator[Share], device: torch.device) -> None:
         self.batches, self.device = batches, device
         self.ready: queue.Queue[Any] = queue.Queue(AHEAD)
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._read, name=THREAD, daemon=True)
 
-    def __enter__(self) -> Iterator[Tensor]:
+    def __enter__(self) -> Iterator[Share]:
         self.thread.start()
         return self._items()
 
@@ -100,7 +103,7 @@ class _Ahead:
         self.stopped.set()
         self.thread.join()
 
-    def _items(self) -> Iterator[Tensor]:
+    def _items(self) -> Iterator[Share]:
         while True:
             item, event = self.ready.get()
             if item is None:
@@ -110,25 +113,26 @@ class _Ahead:
             if event is not None:
                 used_by = torch.cuda.current_stream(self.device)
                 used_by.wait_event(event)
-                item.record_stream(used_by)
+                item.rows.record_stream(used_by)
             yield item
 
     def _read(self) -> None:
         try:
             copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
             with torch.inference_mode(False), torch.no_grad():
-                for rows in self.batches:
-                    if not self._put(self._moved(rows, copies)):
+                for share in self.batches:
+                    if not self._put(self._moved(share, copies)):
                         return
             self._put((None, None))
         except BaseException as error:  # raised where the items are asked for
             self._put((error, None))
 
-    def _moved(self, rows: Tensor, copies: Any) -> tuple[Tensor, Any]:
+    def _moved(self, share: Share, copies: Any) -> tuple[Share, Any]:
+        rows, places = share
         if copies is None:
-            return rows.to(self.device), None
+            return Share(rows.to(self.device), places), None
         with torch.cuda.stream(copies):
-            return rows.to(self.device, non_blocking=True), copies.record_event()
+            return Share(rows.to(self.device, non_blocking=True), places), copies.record_event()
 
     def _put(self, item: tuple[Any, Any]) -> bool:
         """Hand an item over; False once nobody waits for it."""

@@ -25,6 +25,7 @@ from interpreto.concepts.saes.parallel import ALONE, Part, Ranks
 from interpreto.concepts.saes.record import Progress, TrainingRecord
 from interpreto.concepts.saes.sparse_codes import SparseCodes, fired
 from interpreto.concepts.saes.stream import Position, stream
+from interpreto.concepts.store_reading import Share
 from interpreto.errors import ModelError, OptionError, OutlierWarning
 from interpreto.progress import progress_bar
 from interpreto.storage import check_writable
@@ -134,15 +135,15 @@ class _Training:
         """Take the steps of this epoch that are still to come, and close it."""
         size = self.options.batch_size
         with closing(self.rest_of_epoch()) as batches:
-            for rows in batches:
+            for rows, places in batches:
                 done = self.progress.step % self.steps_per_epoch * size
-                part = self.ranks.part(self.model.normalized(rows), min(size, self.activations.n - done))
+                part = self.ranks.part(self.model.normalized(rows), places, min(size, self.activations.n - done))
                 self.step(part)
                 if self.progress.step % self.steps_per_epoch == 0:
                     self.close_epoch()
                 yield
 
-    def rest_of_epoch(self) -> Generator[Float[Tensor, "b d"], None, None]:
+    def rest_of_epoch(self) -> Generator[Share, None, None]:
         """Return this process's rows of the batches of this epoch that are still to come."""
         epoch, done = divmod(self.progress.step, self.steps_per_epoch)
         generator = torch.Generator().manual_seed((self.random_state * 1_000_003 + epoch) % 2**63)

@@ -22,9 +22,12 @@ from interpreto.concepts import (
     TranscoderConcepts,
     VanillaSAEConcepts,
 )
+from interpreto.concepts.activation_store import ActivationStore, StoreConfig
 from interpreto.concepts.saes.fitting import TrainedConcepts
 from interpreto.concepts.saes.parallel import ALONE, Ranks
 from interpreto.errors import OptionError
+from interpreto.inputs.samples import Sample
+from interpreto.inputs.units import Units
 
 SAES = {
     kind.__name__: kind
@@ -63,6 +66,16 @@ def activations_of(name: str) -> Any:
     return [rows, 3 * rows[:, :10].relu() + 1] if name in CODERS else rows
 
 
+def stored(folder: Path) -> ActivationStore:
+    """A store of four blocks, which two processes share."""
+    units = Units(torch.arange(10), tuple("abcdefghij"), tuple((i, i + 1) for i in range(10)))
+    samples = (Sample(f"abcdefghij {i}", torch.arange(10), units) for i in range(90))
+    rows = torch.cat([rows_of(""), 2 * rows_of(""), 0.5 * rows_of("")])[:900]
+    taken = iter(rows.split(10))
+    config = StoreConfig({}, "layer", "token", "mean", "as computed", 65_536)
+    return ActivationStore.write(folder, samples, lambda some: torch.cat([next(taken) for _ in some]), config)
+
+
 def made(name: str) -> TrainedConcepts:
     if name in CODERS:
         return CODERS[name]()
@@ -90,11 +103,11 @@ def test_a_group_must_be_there():
 
 def test_parts_of_a_batch_are_its_rows():
     rows = torch.arange(7.0)[:, None]
-    parts = [Ranks(rank, 3).part(rows[rank::3], 7) for rank in range(3)]
+    parts = [Ranks(rank, 3).part(rows[rank::3], torch.arange(rank, 7, 3), 7) for rank in range(3)]
     assert [len(part.rows) for part in parts] == [3, 2, 2] and sum(part.share for part in parts) == pytest.approx(1)
     means = [part.share * float(part.rows.mean()) for part in parts]
     assert sum(means) == pytest.approx(float(rows.mean()))
-    nothing = Ranks(2, 3).part(rows[2:2], 2)
+    nothing = Ranks(2, 3).part(rows[2:2], torch.arange(0), 2)
     assert nothing.rows.shape == (1, 1) and nothing.share == 0 and not nothing.counts
 
 
@@ -113,6 +126,9 @@ def work(rank: int, folder: str) -> None:
         path = Path(folder) / name
         explainer = made(name).fit(activations_of(name), checkpoint=path, distributed=True, **OPTIONS)
         found[f"resumed {name}"] = (explainer.concept_model.state_dict(), explainer.history)
+    for name in OF_A_STORE:
+        explainer = made(name).fit(ActivationStore(Path(folder) / "store"), distributed=True, **OPTIONS)
+        found[f"store {name}"] = (explainer.concept_model.state_dict(), explainer.history)
     try:
         made("TopKSAEConcepts").fit(rows_of(""), distributed=True, lr=1e-3 * (rank + 1), **OPTIONS)
     except OptionError as error:
@@ -122,6 +138,7 @@ def work(rank: int, folder: str) -> None:
 
 
 RESUMED = ("TopKSAEConcepts", "batchtopk")
+OF_A_STORE = ("TopKSAEConcepts", "BatchTopKSAEConcepts")
 
 
 class Interruption(Exception):
@@ -147,11 +164,12 @@ def test_two_processes_are_one_up_to_rounding(tmp_path, monkeypatch):
         with pytest.raises(Interruption):
             made(name).fit(activations_of(name), checkpoint=tmp_path / name, checkpoint_every=1, **OPTIONS)
     monkeypatch.undo()
+    store = stored(tmp_path / "store")
     torch.multiprocessing.spawn(work, (str(tmp_path),), nprocs=2)
     found = [torch.load(tmp_path / f"found{rank}", weights_only=False) for rank in range(2)]
-    for name in [*KINDS, *(f"resumed {name}" for name in RESUMED)]:
-        kind = name.removeprefix("resumed ")
-        alone = made(kind).fit(activations_of(kind), **OPTIONS)
+    for name in [*KINDS, *(f"resumed {name}" for name in RESUMED), *(f"store {name}" for name in OF_A_STORE)]:
+        kind = name.split()[-1]
+        alone = made(kind).fit(store if name.startswith("store") else activations_of(kind), **OPTIONS)
         for state, history in (each[name] for each in found):
             for key, tensor in alone.concept_model.state_dict().items():
                 torch.testing.assert_close(state[key], tensor, atol=2e-3, rtol=2e-3, msg=f"{name} {key}")

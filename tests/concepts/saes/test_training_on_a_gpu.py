@@ -67,9 +67,9 @@ def test_batches_are_copied_ahead_and_are_the_same():
         held = TopKSAEConcepts(None, 64, device="cuda", k=4).fit(other, **options)
         assert torch.equal(held.get_dictionary(), streamed.get_dictionary()) and held.history == streamed.history
     pinned = stream._batches(some_rows(), 64, generator(), stream.Position(), pin=True)
-    assert next(pinned).is_pinned()
+    assert next(pinned).rows.is_pinned()
     ahead = stream.stream(Activations(some_rows(), torch.device("cuda")), 64, generator(), stream.Position())
-    assert next(ahead).device.type == "cuda"
+    assert next(ahead).rows.device.type == "cuda"
 
 
 @pytest.mark.parametrize("kind", [TopKSAEConcepts, BatchTopKSAEConcepts, VanillaSAEConcepts])
