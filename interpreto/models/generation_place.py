@@ -22,17 +22,20 @@ class GenerationPlace:
     Attributes:
         start: Tokens before those of the pass.
         prompt: Tokens of the prompt, padding included.
+        passes: Number of passes so far.
         mask: ``(b, l)``, True for tokens of the prompt and of the answer, False for padding; None: none is known.
     """
 
     def __init__(self) -> None:
         self.start = 0
         self.prompt = 0
+        self.passes = 0
         self.mask: Tensor | None = None
         self._ids: Tensor | None = None
 
     def begin(self, arguments: dict[str, Any]) -> None:
         """Take note of a pass by the arguments of the model's ``forward``."""
+        self.passes += 1
         ids = arguments.get("input_ids")
         given = ids if ids is not None else arguments.get("inputs_embeds")
         if given is None:

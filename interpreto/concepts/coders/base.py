@@ -205,6 +205,29 @@ class CoderConcepts(TrainedConcepts, ABC):
         named = dict(zip(self.written, parts, strict=True)) if self.written else {}
         return {place: part for place, part in named.items() if not place.startswith(OTHER)}
 
+    def read_by(self, concept: int) -> tuple[str, ...]:
+        """Return the places that a concept reads: of layers, its own alone."""
+        return (self.read[self._group(concept)],) if self.concept_model.layered else self.read
+
+    def written_by(self, concept: int) -> tuple[str, ...]:
+        """Return the places that a concept may write: of layers, its own and those after it."""
+        return self.written[self._group(concept) :] if self.concept_model.layered else self.written
+
+    def codes_of(self, concepts: Sequence[int], rows: Float[Tensor, "n w"]) -> Float[Tensor, "n k"]:
+        """Compute the codes of some concepts that read the same places, from what these hold.
+
+        Args:
+            concepts: Their numbers.
+            rows: What `read_by` names, one place after the other.
+        """
+        self.check_fitted()
+        model = self.concept_model
+        return model.codes_of(list(concepts), rows.to(self.device, model.dtype))
+
+    def _group(self, concept: int) -> int:
+        """Return the number of the group, and of the layer, that a concept is in."""
+        return int(concept) // (self.nb_concepts // self.concept_model.wiring.groups)
+
     def written_rows(self, concepts: Float[Tensor, "n c"], activations: Any = None) -> list[Float[Tensor, "n d"]]:
         """Compute what concepts write, at each written place.
 

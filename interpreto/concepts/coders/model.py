@@ -119,12 +119,22 @@ class Coder(ConceptModel):
     def encode(self, activations: Float[Tensor, "n w"]) -> Float[Tensor, "n c"]:
         """Compute the codes of rows: joint ones, or the part that is read."""
         values = self.wiring.preactivations(activations, self.encoder_weight, self.encoder_bias)
-        if self.activation == "jumprelu":
-            return torch.where(values > self.threshold, values.relu(), 0.0)
         if self.k is None:
-            return values.relu()
+            return self._alone(values, slice(None))
         largest, concepts = values.topk(self.k, dim=1)
         return torch.zeros_like(values).scatter(1, concepts, largest.relu())
+
+    def codes_of(self, concepts: list[int], rows: Float[Tensor, "n i"]) -> Float[Tensor, "n k"]:
+        """Compute the codes of some concepts from what they read: of layers, the place of theirs alone."""
+        if self.k is not None:
+            return self.encode(rows)[:, concepts]
+        return self._alone(torch.addmm(self.encoder_bias[concepts], rows, self.encoder_weight[concepts].T), concepts)
+
+    def _alone(self, values: Float[Tensor, "n k"], concepts: list[int] | slice) -> Float[Tensor, "n k"]:
+        """Return the codes of pre-activations that do not compete with each other."""
+        if self.activation == "jumprelu":
+            return torch.where(values > self.threshold[concepts], values.relu(), 0.0)
+        return values.relu()
 
     def decode(self, concepts: Float[Tensor, "n c"], activations: Float[Tensor, "n w"] | None = None) -> Float[Tensor, "n o"]:
         """Compute what is written, from the codes and, where there is a skip connection, from what is read."""

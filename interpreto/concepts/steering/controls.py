@@ -36,7 +36,7 @@ class Control:
         """Return a steering that moves activations as far, elsewhere."""
         draws = Generator().manual_seed(self.seed)
         steps = [self._step(step, i, draws) for i, step in enumerate(steering.steps)]
-        return Steering(steering.splitter, steps, [self.name])
+        return Steering(steering.splitter, steps, [self.name], steering.homes)
 
     def _step(self, step: Step, number: int, draws: Generator) -> Step:
         if isinstance(step, Add):
@@ -128,7 +128,8 @@ def batched(steerings: Sequence[Steering | None], splitter_of: Steering) -> Stee
     for (point, at), own in vectors.items():
         width = len(next(iter(own.values())))
         added.append(AddToEach(point, at, torch.stack([own.get(i, torch.zeros(width)) for i in range(count)])))
-    return Steering(splitter_of.splitter, [*added, *others], [f"{count} steerings in a batch"])
+    homes = {place: home for one in steerings if one is not None for place, home in one.homes.items()}
+    return Steering(splitter_of.splitter, [*added, *others], [f"{count} steerings in a batch"], homes)
 
 
 def at_strength(steering: Steering, strength: float) -> Steering:
@@ -145,4 +146,4 @@ def at_strength(steering: Steering, strength: float) -> Steering:
                 "Pass other steerings as a list, or as a dictionary with their names."
             )
         steps.append(replace(step, strengths=step.strengths * strength))
-    return Steering(steering.splitter, steps, steering.told)
+    return Steering(steering.splitter, steps, steering.told, steering.homes)

@@ -17,7 +17,7 @@ from interpreto.concepts.joint_rows import JOINT
 from interpreto.concepts.splitters.classification import SplitterForClassification
 from interpreto.concepts.splitters.model_with_split_points import ModelWithSplitPoints
 from interpreto.concepts.steering.steering import Steering
-from interpreto.concepts.steering.steps import Add, Recode
+from interpreto.concepts.steering.steps import Add, Recode, RecodeAcross
 from interpreto.errors import InputError, OptionError
 from interpreto.models.answers import AnswerModel
 from interpreto.validation import shown
@@ -108,7 +108,7 @@ def _amount(explainer: ConceptExplainer, weights: Float[Tensor, " c"], rows: Flo
 
 def _concept_of(steering: Steering) -> tuple[ConceptExplainer, Float[Tensor, " c"]]:
     step = steering.steps[0]
-    if isinstance(step, Recode):
+    if isinstance(step, Recode | RecodeAcross):
         weights = torch.zeros(int(step.explainer.nb_concepts), dtype=torch.float64)
         weights[list(step.concepts)] = 1.0
         return step.explainer, weights

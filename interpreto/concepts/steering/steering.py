@@ -13,13 +13,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interpreto.concepts.base import ConceptExplainer
-from interpreto.concepts.coders.joint_splitter import JointSplitter
+from interpreto.concepts.coders.base import CoderConcepts
+from interpreto.concepts.coders.joint_splitter import OTHER, JointSplitter
 from interpreto.concepts.probes.erasure import Erasure
 from interpreto.concepts.splitters.base import ModelSplitter
-from interpreto.concepts.steering.steps import Add, Apply, ProjectOut, Recode, Step, orthonormal
+from interpreto.concepts.steering.steps import Add, Apply, Here, ProjectOut, Recode, RecodeAcross, Step, orthonormal
 from interpreto.concepts.steering.unit import directions_of, typical_norm
 from interpreto.errors import InputError, OptionError
 from interpreto.models.generation_place import GenerationPlace, following
+from interpreto.models.interventions import Edit
 from interpreto.validation import check_choice, check_positive, is_number, is_whole, shown
 
 Where = Literal["all", "prompt", "generated", "last"]
@@ -49,8 +51,17 @@ class Steering:
         Turner et al., 2023, https://arxiv.org/abs/2308.10248; Rimsky et al., 2024, https://arxiv.org/abs/2312.06681.
     """
 
-    def __init__(self, splitter: ModelSplitter, steps: Sequence[Step], told: Sequence[str]) -> None:
+    def __init__(
+        self,
+        splitter: ModelSplitter,
+        steps: Sequence[Step],
+        told: Sequence[str],
+        homes: Mapping[str, ModelSplitter] | None = None,
+    ) -> None:
+        """Make a steering of steps; ``homes`` are the splitters of places that ``splitter`` does not have."""
         self.splitter, self.steps, self.told = splitter, tuple(steps), tuple(told)
+        places = [place for step in self.steps for place in (*step.reads, *step.writes)]
+        self.homes = {**dict.fromkeys(places, splitter), **(homes or {})}
 
     @classmethod
     def add(
@@ -154,19 +165,21 @@ class Steering:
         for name, number in (("value", value), ("factor", factor)):
             if number is not None and not is_number(number):
                 raise OptionError(f"`{name}`: got {shown(number)}; pass a number.")
-        return cls(
-            splitter,
-            [Recode(point, _where(at), explainer, chosen, None if value is None else float(value), float(factor))],
-            [told],
-        )
+        kind: type[Recode | RecodeAcross] = Recode
+        if isinstance(explainer, CoderConcepts):
+            kind = RecodeAcross
+            _check_order(explainer, told)
+        step = kind(point, _where(at), explainer, chosen, None if value is None else float(value), float(factor))
+        return cls(splitter, [step], [told])
 
     def __add__(self, other: Steering) -> Steering:
         if other.splitter.model is not self.splitter.model:
             raise OptionError("`+`: the two steerings are of different models.")
-        return Steering(self.splitter, (*self.steps, *other.steps), (*self.told, *other.told))
+        steps, told = (*self.steps, *other.steps), (*self.told, *other.told)
+        return Steering(self.splitter, steps, told, {**other.homes, **self.homes})
 
     def __repr__(self) -> str:
-        points = ", ".join(map(repr, dict.fromkeys(step.split_point for step in self.steps)))
+        points = ", ".join(map(repr, dict.fromkeys(place for step in self.steps for place in step.writes)))
         return f"Steering({' + '.join(self.told)}, at {points})"
 
 
@@ -201,34 +214,106 @@ def steered(model: nn.Module | ModelSplitter, steering: Steering) -> Iterator[No
     own = model.model if isinstance(model, ModelSplitter) else model
     if own is not steering.splitter.model:
         raise OptionError("`steering`: its concepts are of another model; load them with a splitter of this one.")
+    for point, home in steering.homes.items():
+        with home.editing(_unchanged, point):  # its layout is found by a pass, which no step may see
+            pass
     with ExitStack() as stack:
         place = stack.enter_context(following(own))
-        for point in dict.fromkeys(step.split_point for step in steering.steps):
-            steps = [step for step in steering.steps if step.split_point == point]
-            stack.enter_context(steering.splitter.editing(partial(_changed, steps, place), point))
+        for point, edits in _planned(steering, place).items():
+            stack.enter_context(steering.homes[point].editing(partial(_through, edits), point))
         yield
 
 
-def _changed(steps: Sequence[Step], place: GenerationPlace, hidden: Float[Tensor, "b *l d"]) -> Float[Tensor, "b *l d"]:
-    """Return the activations of a pass after all steps."""
-    b, length = len(hidden), hidden.shape[1] if hidden.ndim == 3 else 1
-    rows = hidden.reshape(b * length, -1)
-    texts = torch.arange(b, device=hidden.device).repeat_interleave(length)
-    for step in steps:
-        if step.rows_of_its_own not in (None, b):
+def _planned(steering: Steering, place: GenerationPlace) -> dict[str, list[Edit]]:
+    """Return what is done at each place, in the order of the steps: also what a step reads is read in its turn."""
+    found: dict[str, list[Edit]] = {}
+    for step in steering.steps:
+        turn = _Turn(step, place)
+        for point in step.reads:
+            found.setdefault(point, []).append(partial(turn.note, point))
+        for point in step.writes:
+            found.setdefault(point, []).append(partial(turn.change, point))
+    return found
+
+
+def _unchanged(hidden: Tensor) -> Tensor:
+    return hidden
+
+
+def _through(edits: Sequence[Edit], hidden: Tensor) -> Tensor:
+    """Return activations after all edits."""
+    for edit in edits:
+        hidden = edit(hidden)
+    return hidden
+
+
+class _Turn:
+    """A step of a steering while a model runs, with what it has read in the current pass."""
+
+    def __init__(self, step: Step, place: GenerationPlace) -> None:
+        self.step, self.place = step, place
+        self._seen: dict[str, tuple[int, Tensor]] = {}
+
+    def note(self, point: str, hidden: Float[Tensor, "b *l d"]) -> Float[Tensor, "b *l d"]:
+        """Keep what a place holds in this pass."""
+        self._seen[point] = (self.place.passes, hidden)
+        return hidden
+
+    def change(self, point: str, hidden: Float[Tensor, "b *l d"]) -> Float[Tensor, "b *l d"]:
+        """Return the activations of a place after the step.
+
+        Raises:
+            InputError: the step is for another number of texts.
+        """
+        b, length = len(hidden), hidden.shape[1] if hidden.ndim == 3 else 1
+        if self.step.rows_of_its_own not in (None, b):
             raise InputError(
-                f"`strength`: got {step.rows_of_its_own} strengths for a batch of {b} texts; repeat the prompt for each, and "
-                "generate without beams."
+                f"`strength`: got {self.step.rows_of_its_own} strengths for a batch of {b} texts; repeat the prompt for each, "
+                "and generate without beams."
             )
-        inside = (
-            place.inside(step.at, b, length, hidden.device).reshape(-1) if hidden.ndim == 3 else torch.ones_like(texts).bool()
-        )
+        rows = hidden.reshape(b * length, -1)
+        texts = torch.arange(b, device=hidden.device).repeat_interleave(length)
+        inside = torch.ones_like(texts).bool()
+        if hidden.ndim == 3:
+            inside = self.place.inside(self.step.at, b, length, hidden.device).reshape(-1)
+        if not bool(inside.any()):
+            return hidden
+        here = Here(point, {name: seen.flatten(0, -2) for name, seen in self._current(hidden)})
         if bool(inside.all()):
-            rows = step(rows, texts)
-        elif bool(inside.any()):
-            rows = rows.clone()
-            rows[inside] = step(rows[inside], texts[inside])
-    return rows.reshape(hidden.shape)
+            return self.step(rows, texts, here).reshape(hidden.shape)
+        rows = rows.clone()
+        rows[inside] = self.step(rows[inside], texts[inside], here.at(inside)).to(rows)
+        return rows.reshape(hidden.shape)
+
+    def _current(self, hidden: Tensor) -> list[tuple[str, Tensor]]:
+        """Return what was read in this pass, of the same tokens."""
+        found = []
+        for name, (number, seen) in self._seen.items():
+            if number == self.place.passes and seen.shape[:-1] == hidden.shape[:-1]:
+                found.append((name, seen))
+        return found
+
+
+def _check_order(explainer: CoderConcepts, told: str) -> None:
+    """Refuse codes that are not known when they are to be written.
+
+    Raises:
+        OptionError: they depend on places that a pass reaches later, or on another model.
+    """
+    explainer.check_fitted()
+    model, names = explainer.concept_model, ", ".join(map(repr, explainer.read))
+    if any(place.startswith(OTHER) for place in explainer.read):
+        why = f"its codes read {names}, and the second model does not run"
+    elif model.wiring.shared:
+        why = f"its codes read {names} all together, so that what is changed at the first would change what is read at the last"
+    elif model.layered and model.k is not None:
+        why = (
+            "its codes are the k largest of all layers together, and later layers are not known when the first is written "
+            "('relu', 'jumprelu' and 'batchtopk' decide for each concept alone)"
+        )
+    else:
+        return
+    raise OptionError(f"`explainer`: cannot {told}: {why}. Use Steering.add or Steering.project_out, which need no codes.")
 
 
 def _place(explainer: ConceptExplainer) -> tuple[ModelSplitter, str]:

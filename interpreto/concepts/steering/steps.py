@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,44 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from interpreto.errors import ModelError
+
 Rows = Float[Tensor, "n d"]
 
 
 @dataclass(frozen=True, eq=False)
+class Here:
+    """Where in a pass a step is asked for rows.
+
+    Attributes:
+        place: The place that is written.
+        seen: What the step's places held in this pass, as far as it has come: the same tokens, in the same order.
+    """
+
+    place: str
+    seen: Mapping[str, Rows]
+
+    def read(self, place: str) -> Rows:
+        """Return what a place held in this pass.
+
+        Raises:
+            ModelError: the model has not reached it.
+        """
+        if place not in self.seen:
+            raise ModelError(
+                f"`steering`: what is written at {self.place!r} is read at {place!r}, which this pass has not reached; "
+                "Steering.add and Steering.project_out need nothing that is read."
+            )
+        return self.seen[place]
+
+    def at(self, rows: Tensor) -> Here:
+        """Return it for some of the rows."""
+        return Here(self.place, {place: own[rows] for place, own in self.seen.items()})
+
+
+@dataclass(frozen=True, eq=False)
 class Step(ABC):
-    """A change of the activations at one place.
+    """A change of the activations at one place, or at several in the order in which a pass reaches them.
 
     Attributes:
         split_point: Where.
@@ -26,18 +59,29 @@ class Step(ABC):
     at: str
 
     @abstractmethod
-    def __call__(self, rows: Rows, texts: Tensor) -> Rows:
-        """Return changed rows; ``texts`` is the number of the text, within the batch, that each row is of."""
+    def __call__(self, rows: Rows, texts: Tensor, here: Here | None = None) -> Rows:
+        """Return changed rows.
+
+        Args:
+            rows: Those of one pass, or some of them, at the place that is written.
+            texts: Number of the text, within the batch, that each row is of.
+            here: The place, and what was read; a step that reads and writes the same rows needs none.
+        """
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Return the places that are read besides those that are written."""
+        return ()
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Return the places that are written."""
+        return (self.split_point,)
 
     @property
     def rows_of_its_own(self) -> int | None:
         """Return the number of texts of a batch that it is made for; None: any."""
         return None
-
-    @property
-    def first_written(self) -> int:
-        """Return the first column that it may change: those before are only read."""
-        return 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +94,7 @@ class Add(Step):
     explainer: Any = None
     weights: Float[Tensor, " c"] | None = None
 
-    def __call__(self, rows: Rows, texts: Tensor) -> Rows:
+    def __call__(self, rows: Rows, texts: Tensor, here: Here | None = None) -> Rows:
         strengths = self.strengths.to(rows)
         each = strengths[texts] if len(strengths) > 1 else strengths.expand(len(rows))
         return rows + self.unit * each[:, None] * self.direction.to(rows)
@@ -69,16 +113,58 @@ class Recode(Step):
     value: float | None
     factor: float
 
-    def __call__(self, rows: Rows, texts: Tensor) -> Rows:
+    def __call__(self, rows: Rows, texts: Tensor, here: Here | None = None) -> Rows:
         codes = self.explainer.encode_activations(rows)
         changed = codes.clone()
         chosen = list(self.concepts)
         changed[:, chosen] = codes[:, chosen] * self.factor if self.value is None else self.value
         return rows + self.explainer.displacement(codes, rows)(changed).to(rows)
 
+
+@dataclass(frozen=True, eq=False)
+class RecodeAcross(Step):
+    """The same where codes are read at one place and written at others: h_m + Σ (z′ − z) D_m at each written place m.
+
+    A code is read in the same pass, after what was changed before its place was reached. Codes of layers do not depend on
+    each other: those of a layer are known as soon as its own place is reached.
+    """
+
+    explainer: Any
+    concepts: tuple[int, ...]
+    value: float | None
+    factor: float
+
+    def __call__(self, rows: Rows, texts: Tensor, here: Here | None = None) -> Rows:
+        assert here is not None
+        directions = self.explainer.directions(here.place)
+        for concepts, places in self._groups().items():
+            chosen = [c for c in concepts if here.place in self._reached(c)]
+            if not chosen:
+                continue
+            read = torch.cat([here.read(place) for place in places], 1)
+            codes = self.explainer.codes_of(chosen, read)
+            changed = codes * self.factor if self.value is None else torch.full_like(codes, self.value)
+            rows = rows + ((changed - codes) @ directions[chosen]).to(rows)
+        return rows
+
     @property
-    def first_written(self) -> int:
-        return int(getattr(self.explainer, "first_written", 0))
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(place for places in self._groups().values() for place in places))
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return tuple(place for place in self.explainer.written if any(place in self._reached(c) for c in self.concepts))
+
+    def _groups(self) -> dict[tuple[int, ...], tuple[str, ...]]:
+        """Return the places that concepts read, by those that read the same."""
+        found: dict[tuple[str, ...], list[int]] = {}
+        for c in self.concepts:
+            found.setdefault(self.explainer.read_by(c), []).append(c)
+        return {tuple(own): places for places, own in found.items()}
+
+    def _reached(self, concept: int) -> tuple[str, ...]:
+        reached: tuple[str, ...] = self.explainer.written_by(concept)
+        return reached
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +173,7 @@ class ProjectOut(Step):
 
     basis: Float[Tensor, "k d"]
 
-    def __call__(self, rows: Rows, texts: Tensor) -> Rows:
+    def __call__(self, rows: Rows, texts: Tensor, here: Here | None = None) -> Rows:
         basis = self.basis.to(rows)
         return rows - (rows @ basis.T) @ basis
 
@@ -98,7 +184,7 @@ class Apply(Step):
 
     function: Any
 
-    def __call__(self, rows: Rows, texts: Tensor) -> Rows:
+    def __call__(self, rows: Rows, texts: Tensor, here: Here | None = None) -> Rows:
         return self.function(rows)
 
 
@@ -108,7 +194,7 @@ class AddToEach(Step):
 
     vectors: Float[Tensor, "b d"]
 
-    def __call__(self, rows: Rows, texts: Tensor) -> Rows:
+    def __call__(self, rows: Rows, texts: Tensor, here: Here | None = None) -> Rows:
         return rows + self.vectors.to(rows)[texts]
 
     @property
@@ -124,13 +210,21 @@ class ForText(Step):
     text: int
     batch: int
 
-    def __call__(self, rows: Rows, texts: Tensor) -> Rows:
+    def __call__(self, rows: Rows, texts: Tensor, here: Here | None = None) -> Rows:
         own = texts == self.text
         if not bool(own.any()):
             return rows
         changed = rows.clone()
-        changed[own] = self.step(rows[own], torch.zeros_like(texts[own])).to(rows)
+        changed[own] = self.step(rows[own], torch.zeros_like(texts[own]), here and here.at(own)).to(rows)
         return changed
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.step.reads
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return self.step.writes
 
     @property
     def rows_of_its_own(self) -> int | None:
@@ -139,16 +233,24 @@ class ForText(Step):
 
 @dataclass(frozen=True, eq=False)
 class Redirected(Step):
-    """As far as another step moves each row, but in a random direction."""
+    """As far as another step moves each row, but in a random direction, another one at each place."""
 
     step: Step
     seed: int
 
-    def __call__(self, rows: Rows, texts: Tensor) -> Rows:
-        lengths = (self.step(rows, texts).to(rows) - rows).norm(dim=1, keepdim=True)
-        first = self.step.first_written
-        drawn = random_direction(rows.shape[1] - first, Generator().manual_seed(self.seed)).to(rows)
-        return rows + lengths * torch.cat([drawn.new_zeros(first), drawn])
+    def __call__(self, rows: Rows, texts: Tensor, here: Here | None = None) -> Rows:
+        lengths = (self.step(rows, texts, here).to(rows) - rows).norm(dim=1, keepdim=True)
+        number = 0 if here is None else self.writes.index(here.place)
+        drawn = random_direction(rows.shape[1], Generator().manual_seed((self.seed + 104729 * number) % 2**32))
+        return rows + lengths * drawn.to(rows)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.step.reads
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return self.step.writes
 
 
 def random_direction(width: int, draws: Generator) -> Float[Tensor, " d"]:
