@@ -1,13 +1,14 @@
-"""Our games, shap's and shapiq's, on the same texts with the same function of texts and the same budgets: two tables.
+"""Our games, shap's and shapiq's, on the same texts with the same function of texts and the same budgets: three tables.
 
     python -W ignore -m benchmarks.games [--texts 8] [--threads 1] [--device cuda --model bert-base --batch 1024]
 
 Every library gets the same function of texts, and calls it as it likes: one that tokenizes them and runs a network, in batches
-on whatever it is asked for; then one that is cheap, a scikit-learn pipeline, where the libraries' own time shows. ``the
-function alone`` is that function on the texts that our method asks it for, in the same calls: no library that asks for as many
+on whatever it is asked for; then one that is cheap, a scikit-learn pipeline, where the libraries' own time shows; then one that
+asks a language model for the probability of a word after a long prompt, of which the last words are explained. ``the function
+alone`` is that function on the texts that our method asks it for, in the same calls: no library that asks for as many
 can be faster. ``the model itself`` is our method on the network instead of the function, where the engine makes rows of ids,
-runs equal ones once and packs the rows of all texts into batches. Each cell is the best of several rounds, which are
-interleaved; on a CPU it is the time of the processor, which other processes move little.
+runs equal ones once, packs the rows of all texts into batches, and runs the beginning that all rows share once. Each cell is
+the best of several rounds, which are interleaved; on a CPU it is the time of the processor, which other processes move little.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from benchmarks.random_models import SIZES, random_model, random_text
 from interpreto import BlackBox, KernelShap, PartitionShap, PermutationShap, ShapleyInteractions, demo
 
 BUDGET, PAIRS, ROUNDS, SHORTEST, LONGEST = 500, 1000, 3, 13, 18
+PROMPT, ASKED, FEWER, FEWER_PAIRS = 192, 2, 200, 400  # of the long prompt: words before, texts, coalitions
 COLUMNS = ("function", "alone", "model", "shap", "shapiq")
 
 Explain = Callable[[list[str]], Any]
@@ -51,6 +53,41 @@ class Network:
             with torch.no_grad():
                 scores.append(self.model(**given).logits[:, 1])
         return torch.cat(scores)[:, None].double().cpu().numpy()
+
+
+class Prompted:
+    """The log-probability of a word after a prompt and a text, as a function of texts.
+
+    Args:
+        model: A language model.
+        tokenizer: Its tokenizer.
+        batch: Texts of a pass.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, batch: int) -> None:
+        self.model, self.tokenizer, self.batch = model, tokenizer, batch
+        self.prompt, self.word = random_text(PROMPT, 1) + " ", "w7"
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        scores, word = [], self.tokenizer.convert_tokens_to_ids(self.word)
+        for start in range(0, len(texts), self.batch):
+            whole = [self.prompt + text for text in texts[start : start + self.batch]]
+            rows = self.tokenizer(whole, return_tensors="pt", padding=True)
+            last = rows["attention_mask"].sum(1) - 1
+            given = {name: rows[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+            with torch.no_grad():
+                hidden = self.model.transformer(**given).last_hidden_state[torch.arange(len(whole)), last]
+                scores.append(self.model.lm_head(hidden).log_softmax(-1)[:, word])
+        return torch.cat(scores)[:, None].double().cpu().numpy()
+
+    def by(self, explainer: Any) -> Explain:
+        """Return the explanations of a method that is given the model itself."""
+
+        def explained(texts: list[str]) -> Any:
+            spans = [[(a + len(self.prompt), b + len(self.prompt)) for a, b in _words(text)] for text in texts]
+            return explainer([self.prompt + text for text in texts], [" " + self.word] * len(texts), spans=spans)
+
+        return explained
 
 
 class Pipeline:
@@ -116,6 +153,11 @@ def main() -> None:
     _table(title, _runs(network, model, tokenizer, arguments.batch), texts, network, clock)
     pipeline = Counted(Pipeline())
     _table("A function that costs next to nothing", _runs(pipeline, None, None, 1024), sentences, pipeline, time.process_time)
+    prompted = Prompted(*random_model("gpt2-small", language=True, device=arguments.device), 16)
+    asked = [random_text(SHORTEST + seed, seed) for seed in range(ASKED)]
+    title = f"A language model of width 256 after {PROMPT} words: {FEWER} coalitions, {FEWER_PAIRS} for pairs"
+    counted = Counted(prompted)
+    _table(title, _runs(counted, prompted.model, prompted.tokenizer, 16, (FEWER, FEWER_PAIRS)), asked, counted, clock)
 
 
 def _table(
@@ -160,28 +202,34 @@ def _measured(
     return best
 
 
-def _runs(function: Counted, model: Any, tokenizer: Any, batch: int) -> dict[str, dict[str, Explain]]:
+def _runs(
+    function: Counted, model: Any, tokenizer: Any, batch: int, budgets: tuple[int, int] = (BUDGET, PAIRS)
+) -> dict[str, dict[str, Explain]]:
     """Return the methods, each by our function, by our model where there is one, and by the libraries that have it."""
+    values, pairs = budgets
     peers, methods = (
-        _peers(function, batch),
+        _peers(function, batch, budgets),
         {
-            "Kernel SHAP": (KernelShap, {"n_perturbations": BUDGET}),
-            "permutations": (PermutationShap, {"n_perturbations": BUDGET}),
-            "Owen values": (PartitionShap, {"n_perturbations": BUDGET, "hierarchy": "balanced"}),
-            "k-SII of pairs": (ShapleyInteractions, {"n_perturbations": PAIRS}),
+            "Kernel SHAP": (KernelShap, {"n_perturbations": values}),
+            "permutations": (PermutationShap, {"n_perturbations": values}),
+            "Owen values": (PartitionShap, {"n_perturbations": values, "hierarchy": "balanced"}),
+            "k-SII of pairs": (ShapleyInteractions, {"n_perturbations": pairs}),
         },
     )
     runs = {}
     for name, (method, options) in methods.items():
         own = {"function": method(BlackBox(function), batch_size=batch, granularity=_words, **options)}
-        if model is not None:
+        if isinstance(function.function, Prompted):
+            own["model"] = function.function.by(method(model, tokenizer, replacement="drop", **options))
+        elif model is not None:
             own["model"] = method(model, tokenizer, replacement="drop", granularity=_words, **options)
         runs[name] = own | peers[name]
     return runs
 
 
-def _peers(function: Counted, batch: int) -> dict[str, dict[str, Explain]]:
+def _peers(function: Counted, batch: int, budgets: tuple[int, int]) -> dict[str, dict[str, Explain]]:
     """Return the methods of shap and of shapiq, text by text, as they take no more."""
+    budget, pairs = budgets
     import shap
     import shapiq
 
@@ -198,31 +246,31 @@ def _peers(function: Counted, batch: int) -> dict[str, dict[str, Explain]]:
         return lambda texts: [make(value, u) for u, value in map(game, texts)]
 
     def kernel(value: Any, u: int) -> Any:
-        return shap.KernelExplainer(value, np.zeros((1, u))).shap_values(np.ones(u), nsamples=BUDGET, silent=True)
+        return shap.KernelExplainer(value, np.zeros((1, u))).shap_values(np.ones(u), nsamples=budget, silent=True)
 
     def permutation(value: Any, u: int) -> Any:
         explainer = shap.explainers.Permutation(value, shap.maskers.Independent(np.zeros((1, u))))
-        return explainer(np.ones((1, u)), max_evals=BUDGET, batch_size=batch, silent=True)
+        return explainer(np.ones((1, u)), max_evals=budget, batch_size=batch, silent=True)
 
     def partition(value: Any, u: int) -> Any:
         masker = shap.maskers.Partition(np.zeros((1, u)), clustering=_tree(u))
-        return shap.explainers.Partition(value, masker)(np.ones((1, u)), max_evals=BUDGET, batch_size=batch, silent=True)
+        return shap.explainers.Partition(value, masker)(np.ones((1, u)), max_evals=budget, batch_size=batch, silent=True)
 
-    def of_shapiq(kind: Callable[[int], Any], budget: int) -> Explain:
-        return by_shap(lambda value, u: kind(u).approximate(budget, value))
+    def of_shapiq(kind: Callable[[int], Any], most: int) -> Explain:
+        return by_shap(lambda value, u: kind(u).approximate(most, value))
 
     return {
         "Kernel SHAP": {
             "shap": by_shap(kernel),
-            "shapiq": of_shapiq(lambda u: shapiq.KernelSHAP(n=u, random_state=0), BUDGET),
+            "shapiq": of_shapiq(lambda u: shapiq.KernelSHAP(n=u, random_state=0), budget),
         },
         "permutations": {
             "shap": by_shap(permutation),
-            "shapiq": of_shapiq(lambda u: shapiq.PermutationSamplingSV(n=u, random_state=0), BUDGET),
+            "shapiq": of_shapiq(lambda u: shapiq.PermutationSamplingSV(n=u, random_state=0), budget),
         },
         "Owen values": {"shap": by_shap(partition)},
         "k-SII of pairs": {
-            "shapiq": of_shapiq(lambda u: shapiq.KernelSHAPIQ(n=u, max_order=2, index="k-SII", random_state=0), PAIRS)
+            "shapiq": of_shapiq(lambda u: shapiq.KernelSHAPIQ(n=u, max_order=2, index="k-SII", random_state=0), pairs)
         },
     }
 

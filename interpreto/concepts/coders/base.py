@@ -115,6 +115,10 @@ class CoderConcepts(TrainedConcepts, ABC):
         """Return the columns of rows of places of these widths."""
 
     def _train(self, activations: Any, overwrite: bool, options: TrainingOptions, tqdm_bar: bool | None) -> None:
+        if self.concept_model.layered and self.concept_model.has_skip:
+            raise OptionError(
+                "`skip`: skip connections of several layers are read from files, and not learned; pass skip=False."
+            )
         given = self.by_place(activations)
         places = tuple(self.split_point.split(JOINT)) if self.split_point else tuple(given)
         self._check_count(places)

@@ -32,7 +32,7 @@ class Coder(ConceptModel):
         k: Concepts of a row, for ``topk``.
         layered: The concepts are in as many groups as there are places; each reads its own place, and writes this and the
             later ones.
-        skip: A linear map of what is read is written too.
+        skip: A linear map of what is read is written too; with layers, to each from its own place.
     """
 
     axes: ClassVar = {
@@ -143,7 +143,7 @@ class Coder(ConceptModel):
             return found
         if activations is None:
             raise OptionError("`activations`: this transcoder has a skip connection; pass the rows that were encoded as well.")
-        return found + self.wiring.read(activations) @ self.skip.T
+        return found + self.wiring.skipped(activations, self.skip)
 
     def get_dictionary(self) -> Float[Tensor, "c w"]:
         """Return what one unit of each concept adds to a joint row: nothing, where it is only read."""

@@ -138,6 +138,7 @@ class CrossLayerTranscoderConcepts(LayerConcepts):
         *,
         writes_to: Sequence[str] | None = None,
         layers: int | None = None,
+        skip: bool = False,
         **options: Any,
     ) -> None:
         """Make an explainer.
@@ -150,6 +151,7 @@ class CrossLayerTranscoderConcepts(LayerConcepts):
             random_state: Seed of everything that is drawn.
             writes_to: The places that are written, in the order of the layers.
             layers: Number of layers, where no places are named.
+            skip: Each layer also writes a linear map of what it reads, as some published ones do; read from files only.
             **options: Options that all coders have.
         """
         written = read_places(writes_to, "writes_to")
@@ -171,9 +173,11 @@ class CrossLayerTranscoderConcepts(LayerConcepts):
             device=device,
             random_state=random_state,
             layered=True,
+            skip=check_flag(skip, "skip"),
             options={
                 "writes_to": written or None,
                 "layers": count,
+                "skip": skip,
             },
         )
 

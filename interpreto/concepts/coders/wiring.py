@@ -71,6 +71,14 @@ class Wiring:
             bias.view(self.groups, 1, -1), apart, weight.unflatten(0, (self.groups, -1)).transpose(1, 2)
         ).transpose(0, 1).flatten(1)  # fmt: skip
 
+    def skipped(self, rows: Float[Tensor, "b w"], skip: Float[Tensor, "o j"]) -> Float[Tensor, "b o"]:
+        """Compute what a skip connection writes: from all places that are read, or to each layer from its own."""
+        given = self.read(rows)
+        if self.groups == 1:
+            return given @ skip.T
+        apart = given.unflatten(1, (self.groups, -1)).transpose(0, 1)
+        return (apart @ skip.unflatten(0, (self.groups, -1)).transpose(1, 2)).transpose(0, 1).flatten(1)
+
     def reached(self, nb_concepts: int, device: torch.device) -> Bool[Tensor, "c o"] | None:
         """Return which columns each concept may write; None: all."""
         if not self.layered:

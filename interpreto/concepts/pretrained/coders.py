@@ -77,6 +77,7 @@ class PublishedCoder:
         else:
             count = len(self.widths) // 2
             places = {"writes_to": list(written)} if written else {"layers": count}
+            options["skip"] = "skip" in self.tensors
             made = CrossLayerTranscoderConcepts(splitter, self.nb_concepts, list(read) or None, **places, **options)
         made.concept_model.take(
             {**{name: tensor.clone() for name, tensor in self.tensors.items()}, "units": torch.ones(self._written())},
@@ -149,15 +150,15 @@ def read_layers(folder: Path, factor: float | None) -> PublishedCoder:
     """Read a cross-layer transcoder of circuit-tracer: two files for each layer, and hooks in ``config.yaml``.
 
     Raises:
-        FileError: a layer is missing or damaged, or has a skip connection.
+        FileError: a layer is missing or damaged.
     """
     count = len(list(folder.glob("W_enc_*.safetensors")))
-    encoders, atoms, biases, offsets, thresholds = [], [], [], [], []
+    encoders, atoms, biases, offsets, thresholds, skips = [], [], [], [], [], []
     for i in range(count):
         path = folder / f"W_enc_{i}.safetensors"
         tensors = read_tensors(path)
-        names = [f"W_enc_{i}", f"b_enc_{i}", f"b_dec_{i}", *([f"threshold_{i}"] if f"threshold_{i}" in tensors else [])]
-        weight, bias, offset, *rest = picked(tensors, names, (), path)
+        extra = [name for name in (f"threshold_{i}", f"W_skip_{i}") if name in tensors]
+        weight, bias, offset, *rest = picked(tensors, (f"W_enc_{i}", f"b_enc_{i}", f"b_dec_{i}", *extra), (), path)
         path = folder / f"W_dec_{i}.safetensors"
         (decoder,) = picked(read_tensors(path), (f"W_dec_{i}",), (), path)
         if decoder.ndim != 3 or decoder.shape[1] != count - i:
@@ -165,7 +166,9 @@ def read_layers(folder: Path, factor: float | None) -> PublishedCoder:
         encoders.append(weight)
         biases.append(bias)
         offsets.append(offset)
-        thresholds += rest
+        found = dict(zip(extra, rest, strict=True))
+        thresholds += [found[name] for name in extra if name.startswith("threshold")]
+        skips += [found[name].T for name in extra if name.startswith("W_skip")]  # they multiply rows from the right
         nothing = decoder.new_zeros(len(decoder), i, decoder.shape[2])
         atoms.append(torch.cat([nothing, decoder], 1).flatten(1))
     named = {
@@ -174,6 +177,7 @@ def read_layers(folder: Path, factor: float | None) -> PublishedCoder:
         "atoms": torch.cat(atoms),
         "decoder_bias": torch.cat(offsets),
         **({"threshold": torch.cat(thresholds)} if thresholds else {}),
+        **({"skip": torch.cat(skips)} if skips else {}),
     }
     widths = (int(encoders[0].shape[1]),) * count + (int(offsets[0].shape[0]),) * count
     inner, outer, facts = _hooks(folder)

@@ -21,6 +21,7 @@ from interpreto.concepts.pretrained.coders import (
     transcoder,
 )
 from interpreto.concepts.pretrained.files import listed, picked, read_json, read_tensors
+from interpreto.concepts.pretrained.gemma_scope_2 import read_across_layers
 from interpreto.concepts.pretrained.published import Published, kept, linear
 from interpreto.concepts.pretrained.sae_lens import CONFIG, read_sae_lens
 from interpreto.errors import FileError
@@ -185,7 +186,8 @@ def _gemma_scope_2(folder: Path, factor: float | None) -> Found:
     if cfg.get("type", "sae") != "sae" or rest or ends[0] != ends[1]:
         if atoms.ndim != 2:
             raise FileError(
-                f"`path`: {str(folder)!r} holds one layer of a cross-layer transcoder, whose layers are needed together."
+                f"`path`: {str(folder)!r} holds one layer of a cross-layer transcoder, whose layers are needed together: "
+                "params_layer_0.safetensors and those after it."
             )
         named = found | ({"skip": rest[0].T} if rest else {})
         return transcoder("Gemma Scope 2", named, *ends, facts=facts)
@@ -235,6 +237,7 @@ LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Path, float | None], Found]], ..
     (("config.json", "ae.pt"), _dictionary_learning),
     (("params.npz",), _gemma_scope),
     (("params.safetensors",), _gemma_scope_2),
+    (("params_layer_0.safetensors",), read_across_layers),
     (("hyperparams.json", "checkpoints/final.safetensors"), _llama_scope),
     (("W_enc_0.safetensors", "W_dec_0.safetensors"), read_layers),
     (("config.json", "model.safetensors"), _hub_crosscoder),

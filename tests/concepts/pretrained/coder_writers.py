@@ -118,19 +118,45 @@ def rows(n: int = 64, width: int = D, seed: int = 1) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, width)).astype(np.float32))
 
 
-def across_layers(folder: Path, threshold: bool = True) -> Callable[[list[np.ndarray]], tuple[np.ndarray, list[np.ndarray]]]:
+def across_layers(
+    folder: Path, threshold: bool = True, skip: bool = False
+) -> Callable[[list[np.ndarray]], tuple[np.ndarray, list[np.ndarray]]]:
     """Write a cross-layer transcoder of circuit-tracer, of some layers with some concepts each."""
     rng, each = np.random.default_rng(3), 4
     layers = []
     for i in range(L):
-        shapes = {"W": (each, D), "e": (each,), "D": (each, L - i, D), "b": (D,), "t": (each,)}
+        shapes = {"W": (each, D), "e": (each,), "D": (each, L - i, D), "b": (D,), "t": (each,), "S": (D, D)}
         w = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
         w["t"] = np.abs(w["t"])
         named = {f"W_enc_{i}": w["W"], f"b_enc_{i}": w["e"], f"b_dec_{i}": w["b"]}
-        save_file(tensors(**named, **({f"threshold_{i}": w["t"]} if threshold else {})), folder / f"W_enc_{i}.safetensors")
+        named |= ({f"threshold_{i}": w["t"]} if threshold else {}) | ({f"W_skip_{i}": w["S"]} if skip else {})
+        save_file(tensors(**named), folder / f"W_enc_{i}.safetensors")
         save_file(tensors(**{f"W_dec_{i}": w["D"]}), folder / f"W_dec_{i}.safetensors")
         layers.append(wide(w))
     (folder / "config.yaml").write_text("feature_input_hook: hook_resid_mid\nfeature_output_hook: hook_mlp_out\n")
+
+    return run_of_layers(layers, threshold, skip)
+
+
+def gemma_scope_2_layers(folder: Path, skip: bool = False) -> Callable[[list[np.ndarray]], tuple[np.ndarray, list[np.ndarray]]]:
+    """Write a cross-layer transcoder of Gemma Scope 2, whose decoders have rows of earlier layers, which are not used."""
+    rng, each, layers = np.random.default_rng(4), 4, []
+    for i in range(L):
+        shapes = {"W": (each, D), "e": (each,), "D": (each, L, D), "b": (D,), "t": (each,), "S": (D, D)}
+        w = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+        w["t"] = np.abs(w["t"])
+        named = {"w_enc": w["W"].T, "b_enc": w["e"], "w_dec": w["D"], "b_dec": w["b"], "threshold": w["t"]}
+        named |= {"affine_skip_connection": w["S"]} if skip else {}
+        save_file(tensors(**named), folder / f"params_layer_{i}.safetensors")
+        layers.append(wide({**w, "D": w["D"][:, i:]}))
+    (folder / "config.json").write_text(json.dumps({"model_name": "m", "affine_connection": skip}))
+    return run_of_layers(layers, True, skip)
+
+
+def run_of_layers(
+    layers: list[dict[str, np.ndarray]], threshold: bool, skip: bool
+) -> Callable[[list[np.ndarray]], tuple[np.ndarray, list[np.ndarray]]]:
+    """Return what layers compute; the decoders begin at their own."""
 
     def run(x: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         codes = []
@@ -138,6 +164,8 @@ def across_layers(folder: Path, threshold: bool = True) -> Callable[[list[np.nda
             p = row @ w["W"].T + w["e"]
             codes.append(relu(p) * (p > w["t"]) if threshold else relu(p))
         written = [sum(codes[i] @ layers[i]["D"][:, m - i] for i in range(m + 1)) + layers[m]["b"] for m in range(L)]
+        if skip:
+            written = [own + row @ w["S"] for own, row, w in zip(written, x, layers, strict=True)]
         return np.concatenate(codes, 1), written
 
     return run

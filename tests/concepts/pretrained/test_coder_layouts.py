@@ -75,6 +75,52 @@ def test_a_cross_layer_transcoder_is_the_sum_of_its_layers(threshold, tmp_path):
         load_sae(tmp_path)
 
 
+@pytest.mark.parametrize("write", [writers.across_layers, writers.gemma_scope_2_layers])
+def test_layers_with_skip_connections_write_them_too(write, tmp_path):
+    run = write(tmp_path, skip=True)
+    rows = [writers.rows(seed=i) for i in range(writers.L)]
+    codes, rebuilt = run([row.double().numpy() for row in rows])
+    explainer, joint = load_sae(tmp_path), torch.cat(rows, 1)
+    found = explainer.encode_activations(joint)
+    agree(found, codes)
+    for own, wanted in zip(explainer.written_rows(found, joint), rebuilt, strict=True):
+        agree(own, wanted)
+    with pytest.raises(OptionError, match="pass the rows"):
+        explainer.written_rows(found)
+    with pytest.raises(OptionError, match="`skip`"):
+        explainer.fit([joint], overwrite=True)
+    explainer.save(tmp_path / "ours")
+    again = load_concepts(tmp_path / "ours")
+    assert torch.equal(torch.cat(again.written_rows(found, joint)), torch.cat(explainer.written_rows(found, joint)))
+
+
+def test_a_cross_layer_transcoder_of_gemma_scope_2(tmp_path):
+    folder = tmp_path / "clt" / "width_12_l0_big"
+    folder.mkdir(parents=True)
+    run = writers.gemma_scope_2_layers(folder)
+    rows = [writers.rows(seed=i) for i in range(writers.L)]
+    codes, rebuilt = run([row.double().numpy() for row in rows])
+    explainer = load_sae(tmp_path, "clt/width_12_l0_big")
+    found = explainer.encode_activations(torch.cat(rows, 1))
+    assert isinstance(explainer, CrossLayerTranscoderConcepts) and np.array_equal(found.numpy() != 0, codes != 0)
+    agree(found, codes)
+    for own, wanted in zip(explainer.written_rows(found), rebuilt, strict=True):
+        agree(own, wanted)
+    assert not explainer.directions(0)[4:].any() and not explainer.directions(1)[8:].any()
+    assert explainer.published["reads"][2] == "model.layers.2.pre_feedforward_layernorm.output"
+    assert explainer.published["writes"][1] == "model.layers.1.post_feedforward_layernorm.output"
+    config = {"hf_hook_point_in": "model.layers.{layer}.mlp.input", "hf_hook_point_out": "model.layers.{layer}.mlp.output"}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_sae(folder).published["reads"] == [f"model.layers.{i}.mlp.input" for i in range(writers.L)]
+    (folder / "config.json").write_text(json.dumps({"type": "crosscoder"}))
+    with pytest.raises(FileError, match="a crosscoder of Gemma Scope 2"):
+        load_sae(folder)
+    (folder / "config.json").unlink()
+    (folder / "params_layer_1.safetensors").unlink()
+    with pytest.raises(FileError, match="files of 2 layers"):
+        load_sae(folder)
+
+
 @pytest.mark.parametrize("layout", writers.CROSSCODERS)
 def test_codes_of_a_crosscoder_are_those_of_the_writer(layout, tmp_path):
     rows = writers.rows(width=2 * writers.D)
