@@ -47,6 +47,17 @@ def check_writable(path: str | PathLike[str], name: str = "path") -> Path:
     return found
 
 
+def local_folder(path: str | PathLike[str], name: str = "path") -> Path:
+    """Return the path of a folder of this machine, ``~`` expanded.
+
+    Raises:
+        OptionError: it is the address of something else, such as ``s3://…``, which would be made a folder of that name.
+    """
+    if "://" in str(path):
+        raise OptionError(f"`{name}`: got {str(path)!r}; pass a folder; what is elsewhere is mounted, or copied.")
+    return Path(path).expanduser()
+
+
 @contextmanager
 def replacing(path: str | PathLike[str], *, durable: bool = False) -> Iterator[Path]:
     """Context manager that gives a new file to write, which takes the place of another once it is complete.

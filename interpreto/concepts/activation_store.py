@@ -19,6 +19,7 @@ from interpreto.concepts.store_writing import Run, ShardWriter, encoding_of, wri
 from interpreto.errors import FileError, OptionError
 from interpreto.inputs.samples import Sample
 from interpreto.models import fingerprint
+from interpreto.storage import local_folder
 from interpreto.validation import check_count
 
 __all__ = ["ActivationStore", "CheckedStore", "StoreConfig", "StoredUnit"]
@@ -49,7 +50,7 @@ class ActivationStore:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = local_folder(path)
         index = read_index(self.path)
         if not index["complete"]:
             raise FileError(
@@ -187,7 +188,7 @@ class ActivationStore:
             tqdm_bar: Show the rows written; None: after two seconds, in terminals and notebooks.
             run: Writes the shards that are missing, such as workers; None: this process, one after the other.
         """
-        folder = Path(path).expanduser()
+        folder = local_folder(path)
         write = ShardWriter(folder, activations_of, encoding_of(config))
         write_store(folder, samples, config, (lambda tasks: map(write, tasks)) if run is None else run, tqdm_bar)
         return ActivationStore(folder)
@@ -208,7 +209,7 @@ class ActivationStore:
             OptionError: there is none, or one of them twice.
         """
         opened = [part if isinstance(part, ActivationStore) else ActivationStore(part) for part in parts]
-        folder = Path(path).expanduser()
+        folder = local_folder(path)
         join_parts([Part(one.path, one.config, one._contents) for one in opened], folder)
         return ActivationStore(folder)
 

@@ -15,6 +15,8 @@ from interpreto.datasets.sources import Columns, Part, Rows, Source, found_colum
 from interpreto.errors import FileError, InputError, OptionError
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
+OTHERS = ";\t|"  # separators of tables whose first line has no comma
+LONGEST = 2**31 - 1  # characters of a field
 JSON_LINES = (".jsonl", ".ndjson")
 TEXT = (".txt", ".text")
 PARQUET = (".parquet", ".pq")
@@ -60,7 +62,7 @@ def _expanded(place: str) -> list[str]:
     try:
         system, path = url_to_fs(place)
         if system.isdir(path):
-            inside = [found for found in system.find(path) if found.lower().endswith(ENDINGS)]
+            inside = [found for found in system.find(path) if found.lower().endswith(ENDINGS) and not _is_hidden(found, path)]
         else:
             inside = list(system.glob(path)) if any(mark in path for mark in "*?[") else [path] if system.isfile(path) else []
     except (OSError, ValueError, ImportError) as error:
@@ -68,6 +70,12 @@ def _expanded(place: str) -> list[str]:
     if not inside:
         raise FileError(f"`data`: there is no file {place!r} that ends in {', '.join(ENDINGS)}.")
     return [system.unstrip_protocol(found) for found in sorted(inside)]
+
+
+def _is_hidden(found: str, folder: str) -> bool:
+    """Return True for what other programs keep in a folder, such as ``_temporary`` and ``.ipynb_checkpoints``."""
+    own = found[len(folder) :] if found.startswith(folder) else found.rpartition("/")[2]
+    return any(name.startswith((".", "_")) for name in own.split("/"))
 
 
 def _opened(place: str) -> Any:
@@ -225,7 +233,7 @@ def _header(place: str) -> list[str] | None:
     if kind in JSON_LINES:
         return None
     with _opened(place) as file:
-        found = next(csv.reader(_decoded(file, place, []), delimiter=SEPARATORS[kind]), None)
+        found = next(_fields(_decoded(file, place, []), place, _separator(place)), None)
     if not found:
         raise FileError(f"`data`: {place!r} is empty.")
     return found
@@ -246,8 +254,8 @@ def _records(file: Any, place: str, header: list[str] | None, offset: int) -> It
     lines = _decoded(file, place, ends)
     if kind in SEPARATORS:
         assert header is not None
-        reader, start = csv.reader(lines, delimiter=SEPARATORS[kind]), offset
-        for values in reader:
+        start = offset
+        for values in _fields(lines, place, _separator(place)):
             if values and (start or values != header):
                 yield start, dict(zip(header, values, strict=False))
             start = ends[0]
@@ -257,6 +265,28 @@ def _records(file: Any, place: str, header: list[str] | None, offset: int) -> It
         if line.strip():
             yield start, {"text": line.strip()} if kind in TEXT else _object(line, place)
         start = ends[0]
+
+
+def _separator(place: str) -> str:
+    """Return what separates the fields of a table: a comma or a tab, unless its first line has none and another instead."""
+    usual = SEPARATORS[_ending(place)]
+    with _opened(place) as file:
+        first = next(_decoded(file, place, []), "")
+    return usual if usual in first else next((mark for mark in OTHERS if mark in first), usual)
+
+
+def _fields(lines: Iterator[str], place: str, separator: str) -> Iterator[list[str]]:
+    """Yield the fields of each record of a table.
+
+    Raises:
+        FileError: a record is none.
+    """
+    if csv.field_size_limit() < LONGEST:  # of texts; the module's own limit is 131,072
+        csv.field_size_limit(LONGEST)
+    try:
+        yield from csv.reader(lines, delimiter=separator)
+    except csv.Error as error:
+        raise FileError(f"`data`: {place!r} cannot be read as a table ({error}).") from error
 
 
 def _object(line: str, place: str) -> dict[str, Any]:

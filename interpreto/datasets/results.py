@@ -6,7 +6,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import torch
@@ -23,6 +22,7 @@ from interpreto.datasets.importance import Attributed, ImportanceSums
 from interpreto.datasets.manifest import Manifest, read_manifest
 from interpreto.datasets.shards import SHARDS, Entry, Failure, present, read_shard
 from interpreto.errors import FileError, InputError
+from interpreto.storage import local_folder
 from interpreto.validation import check_count, check_seed, is_whole, shown
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ExplanationDataset(Sequence[AttributionOutput]):
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
+        self.path = local_folder(path)
         self.manifest: Manifest = read_manifest(self.path)
         found = present(self.path, self.manifest.shards(), self.manifest.run)
         self._entries: list[Entry] = sorted(found.values(), key=lambda entry: entry.start)

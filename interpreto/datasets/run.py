@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from interpreto.attributions.base import AttributionExplainer
@@ -20,6 +19,7 @@ from interpreto.datasets.spec import ExplainerSpec, described, plain, recipe_of
 from interpreto.engines.cluster import RayOptions
 from interpreto.engines.engine import Engine
 from interpreto.errors import OptionError
+from interpreto.storage import local_folder
 from interpreto.validation import check_choice, check_count
 
 CALL = ("targets", "roles", "aggregate", "attribute_targets", "generation_kwargs")
@@ -98,7 +98,7 @@ def explain_dataset(
         raise OptionError("`random_state`: got None; a run that can be resumed needs a seed.")
     source = read_source(data, text, target, label)
     call = _checked_call(call or {}, target)
-    folder = Path(out).expanduser()
+    folder = local_folder(out, "out")
     manifest = begun(folder, manifest_of(here, source, call, rows_per_shard))
     job = Explaining(recipe, Orders(folder, manifest.run, call, records))
     run_shards(folder, manifest, source, engine=where, job=job, here=partial(compute, here, orders=job.orders))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpreto.attributions.tables import load_pandas
@@ -15,6 +14,7 @@ from interpreto.datasets.shards import Entry, present, read_shard
 from interpreto.errors import EngineError, InputError
 from interpreto.metrics.benchmark_table import BenchmarkTable, Failure
 from interpreto.metrics.merging import TableSums
+from interpreto.storage import local_folder
 
 if TYPE_CHECKING:
     import pandas
@@ -35,7 +35,7 @@ class BenchmarkDataset:
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
+        self.path = local_folder(path)
         self.manifest: Manifest = read_manifest(self.path, OF_SCORES)
         found = present(self.path, self.manifest.shards(), self.manifest.run)
         self._entries: list[Entry] = sorted(found.values(), key=lambda entry: entry.start)

@@ -24,6 +24,7 @@ from interpreto.engines.engine import Engine
 from interpreto.errors import InputError, OptionError
 from interpreto.metrics.benchmark import Benchmark, named_methods
 from interpreto.metrics.benchmark_table import columns_of, name_of
+from interpreto.storage import local_folder
 from interpreto.validation import check_choice, check_count, shown
 
 ON_ERROR = ("record", "raise")
@@ -108,7 +109,7 @@ def benchmark_dataset(
     if target is not None and targets is not None:
         raise OptionError(f"`targets`: the column {target!r} says them already; pass one of them.")
     source = _source(named, data, text, target)
-    folder = Path(out).expanduser()
+    folder = local_folder(out, "out")
     manifest = begun(folder, manifest_of(benchmark, named, source, targets, rows_per_shard))
     orders = ScoreOrders(folder, manifest.run, targets, records)
     here = partial(score_shard, Scorer(benchmark, named, orders))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,6 +130,7 @@ class HeldSource(Source):
     """
 
     def __init__(self, rows: Rows, name: str, columns: Columns) -> None:
+        rows = Rows([None if _is_missing(own) else own for own in rows.inputs], rows.targets, rows.labels)
         for i, own in enumerate(rows.inputs):
             if not (own is None or isinstance(own, str) or is_text_pair(own) or is_chat(own)):
                 raise InputError(f"`data[{i}]`: got {shown(own)}; pass a text, a pair of texts or a chat.")
@@ -164,6 +166,11 @@ def digest_of(parts: Iterator[Rows] | Any) -> str:
     for rows in parts:
         found.update(rows.digest.encode())
     return found.hexdigest()[:32]
+
+
+def _is_missing(value: object) -> bool:
+    """Return True for what tables have in the place of a text that is not there: a failure of its own, as null is in a file."""
+    return (isinstance(value, float) and math.isnan(value)) or type(value).__name__ in ("NAType", "NaTType")
 
 
 def is_text_pair(value: object) -> bool:

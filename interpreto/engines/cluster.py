@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from interpreto.engines.jobs import Job, Task, WarningsOnce, not_sent, portable
-from interpreto.engines.memory import give_back, keep_together
+from interpreto.engines.memory import give_back
 from interpreto.errors import OptionError
 
 BLOCKS_PER_WORKER = 16  # at least, of shards that travel together
@@ -106,7 +106,6 @@ class ShardActor:
 
     def __init__(self, payload: Any, threads: int) -> None:
         ray = _load_ray()
-        keep_together()
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
         torch.set_num_threads(threads)
         self._told = WarningsOnce()

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from interpreto.engines.jobs import Compute, Job, Task, WarningsOnce, breaks_the_device, not_sent, portable
-from interpreto.engines.memory import give_back, keep_together
+from interpreto.engines.memory import give_back
 from interpreto.errors import EngineError
 
 ATTEMPTS = 3  # workers that may die over one shard
@@ -222,7 +222,6 @@ def work(connection: Connection, payload: str, device: str | None, threads: int)
         threads: Threads of the processor that it may use.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends the workers
-    keep_together()
     os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # of tokenizers
     torch.set_num_threads(threads)
     tqdm.set_lock(RLock())  # its own is a semaphore of the system, which outlives a process that is killed

@@ -1,4 +1,4 @@
-"""Keep the memory of processes that compute shards small."""
+"""Give memory back to the system between shards."""
 
 from __future__ import annotations
 
@@ -6,20 +6,6 @@ import ctypes
 import functools
 import sys
 from typing import Any
-
-ARENAS = -8  # glibc's M_ARENA_MAX
-
-
-def keep_together() -> bool:
-    """Let the threads of this process, a worker, share one heap, where the C library would give each its own.
-
-    Every heap keeps room for the most that was ever in it, and a large tensor is freed into the one that it came from: the
-    peak of a process grows by what the others hold. To be called before there are threads.
-
-    Returns:
-        Whether they will; False where the C library has no such function.
-    """
-    return bool(_of_glibc("mallopt", ARENAS, 1))
 
 
 def give_back() -> bool:
@@ -31,16 +17,11 @@ def give_back() -> bool:
     Returns:
         Whether there was any; False where the C library has no such function.
     """
-    return bool(_of_glibc("malloc_trim", 0))
-
-
-def _of_glibc(name: str, *arguments: int) -> int:
-    """Call a function of glibc with whole numbers; 0 elsewhere."""
-    function = _function(name)
-    return 0 if function is None else int(function(*arguments))
+    trim = _trim()
+    return trim is not None and bool(trim(0))
 
 
 @functools.cache
-def _function(name: str) -> Any:
-    """Return a function of glibc; None elsewhere."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+def _trim() -> Any:
+    """Return glibc's ``malloc_trim``; None elsewhere."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

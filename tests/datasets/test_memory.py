@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,33 +31,3 @@ def test_each_shard_gives_back(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "give_back", lambda: calls.append(1))
     explain_dataset(occlusion(), texts(9), tmp_path / "out", rows_per_shard=4)
     assert len(calls) == 3
-
-
-HEAPS = """
-import ctypes, sys, threading
-from interpreto.engines.memory import keep_together
-if sys.argv[1] == "together":
-    assert keep_together()
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.fopen.restype = ctypes.c_void_p, ctypes.c_void_p
-waiting = threading.Barrier(5)
-def work():
-    libc.malloc(100_000)
-    waiting.wait()
-threads = [threading.Thread(target=work) for _ in range(4)]
-[thread.start() for thread in threads]
-waiting.wait()
-file = ctypes.c_void_p(libc.fopen(sys.argv[2].encode(), b"w"))
-libc.malloc_info(0, file)
-libc.fclose(file)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have heaps of other kinds")
-@pytest.mark.parametrize("how", ["apart", "together"])
-def test_the_threads_of_a_worker_share_one_heap(tmp_path, how):
-    file = tmp_path / "heaps.xml"
-    subprocess.run([sys.executable, "-c", HEAPS, how, str(file)], check=True)
-    heaps = file.read_text().count("<heap nr=")
-    assert heaps == 1 if how == "together" else heaps > 1

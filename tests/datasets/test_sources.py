@@ -11,8 +11,11 @@ import fsspec
 import pandas
 import pytest
 
+from interpreto import ExplanationDataset, explain_dataset
+from interpreto.concepts.activation_store import ActivationStore
 from interpreto.datasets.opening import read_source
 from interpreto.errors import FileError, InputError, OptionError
+from tests.datasets.explainers import occlusion
 
 TEXTS = ["A fine film.", 'She said "no",\nand left.', "Ünïcode — ☃", "one, two; three", "tab\there", "last"] * 120
 LABELS = ["up", "down", "up", "down", "up", "up"] * 120
@@ -119,3 +122,43 @@ def test_damaged_files_are_refused(tmp_path):
             read_source(tmp_path / name, None, None, None)
     with pytest.raises(OptionError, match="several kinds"):
         read_source(tmp_path, None, None, None)
+
+
+@pytest.mark.parametrize("separator", list(";\t|,"))
+def test_a_table_has_the_separator_of_its_first_line(tmp_path, separator):
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file, delimiter=separator).writerows([["text", "n"], ["a, b; c|d\te", 1], ["two\nlines", 2], ["", 3]])
+    source = read_source(tmp_path / "a.csv", None, "n", None)
+    assert source.part(0, 3).rows().inputs == ["a, b; c|d\te", "two\nlines", ""] and source.part(1, 2).rows().targets == ["2"]
+
+
+def test_a_table_holds_long_texts_and_tells_what_it_cannot_read(tmp_path):
+    long = "word " * 40_000
+    (tmp_path / "a.csv").write_text(f'text,n\n"{long}",1\n', encoding="utf-8")
+    assert read_source(tmp_path / "a.csv", None, None, None).part(0, 1).rows().inputs == [long]
+    (tmp_path / "b.csv").write_bytes(b"text,n\na\rb,1\n")
+    with pytest.raises(FileError, match=r"b\.csv' cannot be read as a table"):
+        read_source(tmp_path / "b.csv", None, None, None)
+
+
+def test_what_other_programs_keep_in_a_folder_is_not_read(tmp_path):
+    for name in ("a.txt", "deep/er/b.txt", "_temporary/c.txt", ".ipynb_checkpoints/a.txt", "deep/.d.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert read_source(tmp_path, None, None, None).part(0, 2).rows().inputs == ["a.txt", "deep/er/b.txt"]
+
+
+@pytest.mark.parametrize("nothing", [float("nan"), pandas.NA, pandas.NaT, None])
+def test_a_text_that_is_missing_in_a_table_is_as_null_in_a_file(nothing):
+    frame = pandas.DataFrame({"text": pandas.Series(["a", nothing, "b"], dtype=object)})
+    source = read_source(frame, None, None, None)
+    assert source.part(0, 3).rows().inputs == ["a", None, "b"]
+    assert source.fingerprint == read_source({"text": ["a", None, "b"]}, None, None, None).fingerprint
+
+
+@pytest.mark.parametrize("make", [lambda out: explain_dataset(occlusion(), ["a"], out), ExplanationDataset, ActivationStore])
+def test_results_are_in_a_folder_and_at_no_address(make, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError, match=r"got 'memory://out'; pass a folder"):
+        make("memory://out")
+    assert not list(tmp_path.iterdir())
