@@ -137,13 +137,13 @@ def test_values_of_regions_and_words_sum_to_the_gap(family):
     model, processor = writer(family)
     image = picture()
     everything = log_probability(family, image, hidden=range(len(WORDS)), pixels=masked(family, image, range(4)))
-    for method, options in ((KernelShap, {"n_perturbations": 128}), (IntegratedGradients, {"n_perturbations": 64})):
-        explainer = method(model, processor, granularity=CUT, **options)
+    steps = 256 if family == "paligemma" else 64  # its path has a sharp bend: .47 are missed by 16 steps, .009 by 64
+    for method, n in ((KernelShap, 128), (IntegratedGradients, steps)):
+        explainer = method(model, processor, granularity=CUT, n_perturbations=n)
         out = explainer((QUESTION, image), ANSWER, aggregate="sequence", attribute_targets=False)[0]
         gap = out.base_scores - out.reference_scores
         torch.testing.assert_close(out.reference_scores[0], everything, rtol=1e-3, atol=1e-3)
-        close = {"rtol": 1e-3, "atol": 1e-3} if method is KernelShap else {"rtol": 0.0, "atol": 0.05}
-        torch.testing.assert_close(out.attributions.sum(1), gap, **close)
+        torch.testing.assert_close(out.attributions.sum(1), gap, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
