@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -143,9 +144,8 @@ def generation() -> str:
     table = Benchmark(model, tokenizer, metrics=metrics).run(explained)
     facts = "The first token that SmolLM2-135M-Instruct answers to 20 chats of one message, whose words are the units; "
     facts += "log-probabilities; all methods with their defaults."
-    return (
-        described(table, facts, time.perf_counter() - start, "two threads") + "\n" + without_template(methods, model, tokenizer)
-    )
+    page = described(table, facts, time.perf_counter() - start, "two threads")
+    return "\n".join([page, without_template(methods, model, tokenizer), from_other_baselines(samples, model, tokenizer)])
 
 
 def without_template(methods: dict[str, Any], model: Any, tokenizer: Any) -> str:
@@ -155,6 +155,16 @@ def without_template(methods: dict[str, Any], model: Any, tokenizer: Any) -> str
     explained = {name: method.explain_samples([output.sample for output in first]) for name, method in two.items()}
     table = Benchmark(model, tokenizer, metrics=["ABPC"]).run(explained)
     return "\n".join(["The same prompts as bare texts, without the chat's template:", "", *margins(table), ""])
+
+
+def from_other_baselines(samples: Sequence[Any], model: Any, tokenizer: Any) -> str:
+    """Measure methods that start from a baseline, from others than the default."""
+    others = (("DeepLift", "mean"), ("DeepLift", "zero"), ("IntegratedGradients", "mean"))
+    methods = {f"{name}, {start}": getattr(interpreto, name)(model, tokenizer, baseline=start) for name, start in others}
+    explained = {name: method.explain_samples(samples) for name, method in methods.items()}
+    table = Benchmark(model, tokenizer, metrics=["ABPC", "Infidelity"]).run(explained).to_markdown()
+    kept = [row for row in table.splitlines() if "random" not in row and "reversed" not in row]
+    return "\n".join(["The same chats from other baselines:", "", *kept, ""])
 
 
 def described(table: BenchmarkTable, facts: str, seconds: float, on: str) -> str:

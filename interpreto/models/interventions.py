@@ -54,6 +54,26 @@ def editing(model: nn.Module, point: HookPoint, edit: Edit) -> Iterator[None]:
         yield
 
 
+def _keeping(kept: dict[str, tuple[Tensor, int | None]], point: HookPoint, stop: int | None, copied: bool) -> Edit:
+    """Return an edit that keeps activations with their version, which counts changes in place; None of copies.
+
+    Args:
+        kept: Activations by point.
+        point: Where it is.
+        stop: Number of points after which nothing more is run; None: all is run.
+        copied: Activations are copied.
+    """
+
+    def look(hidden: Tensor) -> Tensor:
+        copy = copied or hidden.is_inference()  # which have no version
+        kept[point.name] = (hidden.clone(), None) if copy else (hidden, hidden._version)
+        if len(kept) == stop:
+            raise _Stopped
+        return hidden
+
+    return look
+
+
 class HookTracing(Tracing):
     """Read and edit by plain forward hooks, which are there for the length of a call and seen by its thread only."""
 
@@ -61,35 +81,19 @@ class HookTracing(Tracing):
         self.model = model
 
     def read(self, points: Sequence[HookPoint], inputs: Mapping[str, Any], stop: bool) -> tuple[list[Tensor], Any]:
-        kept, output = self._kept(points, inputs, stop, copied=False)
-        if any(hidden._version != version for hidden, version in kept.values() if version is not None):
-            kept, output = self._kept(points, inputs, stop, copied=True)  # a block adds into what it was given: Falcon
+        kept: dict[str, tuple[Tensor, int | None]] = {}
+        output = None
+        for copied in (False, True):  # a block adds into what it was given: Falcon
+            kept, output = {}, None
+            with ExitStack() as stack:
+                for point in points:
+                    stack.enter_context(intercepted(point, _keeping(kept, point, len(points) if stop else None, copied)))
+                with suppress(_Stopped):
+                    output = self.model(**inputs)
+            if all(version is None or hidden._version == version for hidden, version in kept.values()):
+                break
         found = {name: hidden for name, (hidden, _) in kept.items()}
         return [_given(found, point) for point in points], output
-
-    def _kept(
-        self, points: Sequence[HookPoint], inputs: Mapping[str, Any], stop: bool, copied: bool
-    ) -> tuple[dict[str, tuple[Tensor, int | None]], Any]:
-        """Return activations by point with their versions, which count changes in place; None of copies."""
-        found: dict[str, tuple[Tensor, int | None]] = {}
-
-        def keep(point: HookPoint) -> Edit:
-            def look(hidden: Tensor) -> Tensor:
-                copy = copied or hidden.is_inference()  # which have no version
-                found[point.name] = (hidden.clone(), None) if copy else (hidden, hidden._version)
-                if stop and len(found) == len(points):
-                    raise _Stopped
-                return hidden
-
-            return look
-
-        output = None
-        with ExitStack() as stack:
-            for point in points:
-                stack.enter_context(intercepted(point, keep(point)))
-            with suppress(_Stopped):
-                output = self.model(**inputs)
-        return found, output
 
     def edited(self, point: HookPoint, inputs: Mapping[str, Any], edit: Edit, skipped: Collection[nn.Module] = ()) -> Any:
         wanted, done = torch.is_grad_enabled(), []
