@@ -43,10 +43,10 @@ def read_across_layers(folder: Path, factor: float | None) -> PublishedCoder:
         raise FileError(f"`path`: of {str(folder)!r}, only some layers have a skip connection.")
     tensors = {name: torch.cat([layer[name] for layer in layers]) for name in layers[0]}
     width = len(layers[0]["decoder_bias"])
-    hooks = (tuple(_of_layer(end, i) for i in range(count)) for end in ends)
+    reads, writes = (tuple(_of_layer(end, i) for i in range(count)) for end in ends)
     facts: dict[str, Any] = {"prepend_bos": True, **kept(cfg, "model_name", "l0", "width")}
-    options = {"activation": "jumprelu"}
-    return PublishedCoder("Gemma Scope 2", "cross-layer transcoder", tensors, (width,) * 2 * count, options, *hooks, facts)
+    kind, options = "cross-layer transcoder", {"activation": "jumprelu"}
+    return PublishedCoder("Gemma Scope 2", kind, tensors, (width,) * 2 * count, options, reads, writes, facts)
 
 
 def _layer(path: Path, number: int, count: int) -> dict[str, Tensor]:
